@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A synchronous, threaded producer for Fluvio in pure Python.
+
+    from fluvio_sync import Fluvio
+
+    with Fluvio.connect("127.0.0.1:9003") as fluvio:
+        producer = fluvio.topic_producer("orders")
+        future = producer.send(b"value", key=b"user-42")
+        print(future.result(timeout=5))
+"""
+
+from fluvio_sync._version import __version__
+from fluvio_sync.client import Fluvio, connect
+from fluvio_sync.config import Compression, ProducerConfig, SmartModule, TlsConfig
+from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
+from fluvio_sync.errors import (
+    BufferFullError,
+    ClosedError,
+    CommitTimeoutError,
+    ConfigError,
+    ConnectError,
+    ConnectTimeoutError,
+    DeliveryError,
+    DeliveryTimeoutError,
+    FluvioError,
+    FlushTimeoutError,
+    ForkedError,
+    MetadataTimeoutError,
+    PartitionNotFoundError,
+    ProtocolError,
+    RecordTooLargeError,
+    RejectedError,
+    RequestTimeoutError,
+    RetriesExhaustedError,
+    ServerError,
+    TopicNotFoundError,
+    UnsupportedVersionError,
+)
+from fluvio_sync.futures import DeliveryFuture, RecordMetadata
+from fluvio_sync.partitioner import Partitioner, SiphashRoundRobinPartitioner, SpecificPartitioner
+from fluvio_sync.producer import TopicProducer
+from fluvio_sync.retry import RetryPolicy, RetryStrategy
+from fluvio_sync.stats import FlushResult, ProducerStats
+
+__all__ = [
+    "AtLeastOnce",
+    "AtMostOnce",
+    "BufferFullError",
+    "ClosedError",
+    "CommitTimeoutError",
+    "Compression",
+    "ConfigError",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "DeliveryError",
+    "DeliveryFuture",
+    "DeliveryTimeoutError",
+    "FluvioError",
+    "FlushResult",
+    "FlushTimeoutError",
+    "Fluvio",
+    "ForkedError",
+    "Isolation",
+    "MetadataTimeoutError",
+    "PartitionNotFoundError",
+    "Partitioner",
+    "ProducerConfig",
+    "ProducerStats",
+    "ProtocolError",
+    "RecordMetadata",
+    "RecordTooLargeError",
+    "RejectedError",
+    "RequestTimeoutError",
+    "RetriesExhaustedError",
+    "RetryPolicy",
+    "RetryStrategy",
+    "ServerError",
+    "SiphashRoundRobinPartitioner",
+    "SmartModule",
+    "SpecificPartitioner",
+    "TlsConfig",
+    "TopicNotFoundError",
+    "TopicProducer",
+    "UnsupportedVersionError",
+    "__version__",
+    "connect",
+]

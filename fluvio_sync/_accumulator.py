@@ -1,0 +1,461 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thread-safe batching queue between `send()` and the sender: bounded, one lock acquisition a record.
+
+`Accumulator.lock` is the client's one lock.  It guards everything that decides: lanes and their batches, the memory
+account, metadata and the dispatcher.  It is held for short, pure computations; no I/O, log call, callback,
+partitioner or serializer runs under it.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fluvio_sync._dispatch import Acknowledge, Drop, Fail, HandOver
+from fluvio_sync._lane import Batch, FlushBarrier, Lane, LaneState
+from fluvio_sync.errors import BufferFullError, ClosedError, PartitionNotFoundError, RecordTooLargeError
+from fluvio_sync.futures import BatchOutcome, DeliveryFuture
+from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
+from fluvio_sync.protocol import checksum
+from fluvio_sync.protocol.batch import (
+    BATCH_OVERHEAD,
+    MAX_TIMESTAMP_DELTA,
+    BatchBuilder,
+    record_size,
+)
+from fluvio_sync.stats import Counters, ProducerStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fluvio_sync._callbacks import CallbackThread
+    from fluvio_sync._clock import Clock
+    from fluvio_sync._metadata import Metadata, News
+    from fluvio_sync.config import Compression, ProducerConfig
+    from fluvio_sync.partitioner import Partitioner
+    from fluvio_sync.stats import Tally
+
+    Finished = Acknowledge | HandOver | Fail | Drop
+
+# What a record counts beside its key and value: its future (121 bytes), its share of the batch and of lists.
+RECORD_CHARGE = 128
+
+
+class Channel:
+    """A topic under one set of settings: what the producer handles with equal settings share."""
+
+    def __init__(
+        self,
+        topic: str,
+        config: ProducerConfig,
+        partitioner: Partitioner,
+        compression: Compression,
+    ) -> None:
+        self.topic = topic
+        self.config = config
+        self.partitioner = partitioner
+        self.compression = compression
+        self.lanes: dict[int, Lane] = {}
+        self.counters = Counters()
+        self.partition_count = 0
+        self.available: tuple[int, ...] = ()
+        self.segment_size: int | None = None  # of the topic: what an SPU accepts as one batch
+        self.failing: set[int] = set()  # partitions whose last attempt failed
+
+    def refresh(self, metadata: Metadata) -> None:
+        """Take over what the metadata says of the topic; the caller holds the lock."""
+        count = metadata.partition_count(self.topic)
+        if count:  # a deleted topic keeps its last shape: sends to it are answered by their futures
+            self.partition_count = count
+            storage = metadata.topics[self.topic].spec.storage
+            self.segment_size = None if storage is None else storage.segment_size
+        self.available = metadata.available(self.topic)
+
+    def choose(self, key: bytes | None, value: bytes, quota: int) -> int:
+        """Return the partition that the partitioner chooses; keyless records avoid failing partitions over `quota`."""
+        available = self.available
+        if key is None and self.failing:
+            preferred = tuple(p for p in available if not self._is_over(p, quota))
+            available = preferred or available
+        partition = self.partitioner.partition(key, value, self.partition_count, available)
+        self.check_partition(partition)
+        return partition
+
+    def _is_over(self, partition: int, quota: int) -> bool:
+        lane = self.lanes.get(partition)
+        return lane is not None and lane.failing and lane.charge >= quota
+
+    def check_partition(self, partition: int) -> None:
+        """Refuse a partition that the topic does not have."""
+        if isinstance(partition, bool) or not isinstance(partition, int):
+            raise TypeError(f"a partition is an int, not {type(partition).__name__}")
+        if not 0 <= partition < self.partition_count:
+            raise PartitionNotFoundError(
+                f"topic {self.topic!r} has no partition {partition}: its partitions are 0 to {self.partition_count - 1}",
+                topic=self.topic,
+                partition=partition,
+            )
+
+
+class Accumulator:
+    """Holds unresolved records, at most `limit` bytes of them."""
+
+    def __init__(
+        self,
+        limit: int,
+        request_timeout: float,
+        clock: Clock,
+        callbacks: CallbackThread,
+        wake: Callable[[], None],
+    ) -> None:
+        """`wake`: makes the sender look at `noted` lanes; called without the lock."""
+        self.lock = threading.RLock()
+        self.space = threading.Condition(self.lock)  # memory was given back
+        self.settled = threading.Condition(self.lock)  # a flush barrier was reached
+        self.changed = threading.Condition(self.lock)  # metadata changed
+        self.limit = limit
+        self.used = 0
+        self.closed = False
+        self.channels: dict[tuple[str, ProducerConfig], Channel] = {}
+        self.noted: list[Lane] = []
+        self.sender_sleeps = False
+        self._request_timeout = request_timeout
+        self._clock = clock
+        self._callbacks = callbacks
+        self._wake = wake
+        self._busy = False
+        self._waiting = 0
+        self._round_robins: dict[str, SiphashRoundRobinPartitioner] = {}
+
+    # Channels and lanes.
+
+    def channel(self, topic: str, config: ProducerConfig, compression: Compression, metadata: Metadata) -> Channel:
+        """Return the channel of a topic and settings, made if need be."""
+        with self.lock:
+            channel = self.channels.get((topic, config))
+            if channel is None:
+                # The round-robin counter belongs to client and topic, whatever the settings.
+                default = self._round_robins.setdefault(topic, SiphashRoundRobinPartitioner())
+                channel = Channel(topic, config, config.partitioner or default, compression)
+                self.channels[topic, config] = channel
+            channel.refresh(metadata)
+            return channel
+
+    def lane(self, channel: Channel, partition: int) -> Lane:
+        """Return the lane of one partition; the caller holds the lock."""
+        lane = channel.lanes.get(partition)
+        if lane is None:
+            lane = channel.lanes[partition] = Lane(channel, partition, self._request_timeout)
+            if channel.segment_size is not None:
+                lane.batch_size = min(lane.batch_size, channel.segment_size)
+        return lane
+
+    @property
+    def quota(self) -> int:
+        """How many bytes a partition whose last attempt failed may hold."""
+        return self.limit // 4
+
+    def metadata_changed(self, metadata: Metadata, news: News) -> None:
+        """Take over what changed and tell those who wait for a topic; the caller holds the lock."""
+        changed = news.topics | {topic for topic, _ in news.partitions}
+        for channel in self.channels.values():
+            if channel.topic in changed:
+                channel.refresh(metadata)
+        self.changed.notify_all()
+
+    def failing_changed(self, lane: Lane, failing: bool) -> None:  # noqa: FBT001 - the dispatcher's callback
+        """Note whether a lane's last attempt failed; the caller holds the lock."""
+        lane.failing = failing
+        if failing:
+            lane.channel.failing.add(lane.partition)
+        else:
+            lane.channel.failing.discard(lane.partition)
+            if self._waiting:
+                self.space.notify_all()
+
+    # Adding records.
+
+    def append(
+        self,
+        channel: Channel,
+        partition: int,
+        key: bytes | None,
+        value: bytes,
+        timestamp: int | None,
+        tally: Tally,
+        wait_until: float | None = None,
+    ) -> DeliveryFuture:
+        """Queue a record and return its future.
+
+        `timestamp`: milliseconds since the epoch, None for now; `wait_until`: until when to wait for space,
+        monotonic seconds, None for `max_block` from now.  Raises `RecordTooLargeError`, `BufferFullError`,
+        `ClosedError`.
+        """
+        payload = len(value) if key is None else len(key) + len(value)
+        charge = payload + RECORD_CHARGE
+        lone = BATCH_OVERHEAD + record_size(key, value, 0, 0)
+        if lone > channel.config.max_request_size:
+            raise _too_large(payload, lone, channel.config.max_request_size)
+        self.lock.acquire()
+        try:
+            if self._busy:
+                raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
+            self._busy = True
+            try:
+                lane = channel.lanes.get(partition) or self.lane(channel, partition)
+                if self.closed:
+                    raise ClosedError(f"the client is closed; this record for topic {lane.topic!r} was not taken")
+                if not self._has_space(lane, charge):
+                    self._wait_for_space(lane, charge, wait_until)
+                batch, moment = self._batch_for(lane, key, value, timestamp)
+                builder = batch.builder
+                future = DeliveryFuture(batch.outcome, builder.count)
+                builder.append(key, value, moment)
+                self._account(batch, future, charge, payload, tally)
+                if builder.size >= lane.batch_size:
+                    lane.seal_open(self._clock.monotonic())
+                wake = not lane.noted and _wants_sender(lane) and self.note(lane)
+            finally:
+                self._busy = False
+        finally:
+            self.lock.release()
+        if wake:
+            self._wake()
+        return future
+
+    def _batch_for(self, lane: Lane, key: bytes | None, value: bytes, timestamp: int | None) -> tuple[Batch, int]:
+        """Return the open batch that takes the record, or a new one, and the record's time."""
+        moment = self._clock.time_ms() if timestamp is None else timestamp
+        batch = lane.open
+        if batch is not None:
+            builder = batch.builder
+            delta = moment - builder.first_timestamp
+            if delta < 0 and timestamp is None:  # the clock was set back: the record keeps its batch's time
+                moment, delta = builder.first_timestamp, 0
+            if (
+                0 <= delta <= MAX_TIMESTAMP_DELTA
+                and builder.size + record_size(key, value, delta, builder.count) <= lane.batch_size
+            ):
+                return batch, moment
+            lane.seal_open(self._clock.monotonic())
+        builder = BatchBuilder(moment)
+        outcome = BatchOutcome(lane.topic, lane.partition, moment, builder.timestamps, self._callbacks)
+        if not lane.acked:
+            outcome.hand_over()
+        lane.open = batch = Batch(lane, builder, outcome, self._clock.monotonic())
+        return batch, moment
+
+    def _account(self, batch: Batch, future: DeliveryFuture, charge: int, payload: int, tally: Tally) -> None:
+        runs = batch.outcome.runs
+        if not runs or runs[-1][1] is not tally:
+            runs.append((future._index, tally))
+        batch.charge += charge
+        batch.payload += payload
+        batch.lane.charge += charge
+        self.used += charge
+
+    def note(self, lane: Lane) -> bool:
+        """Have the dispatcher look at a lane; returns whether the sender has to be woken for it.
+
+        The caller holds the lock.
+        """
+        if not lane.noted:
+            lane.noted = True
+            self.noted.append(lane)
+        asleep, self.sender_sleeps = self.sender_sleeps, False
+        return asleep
+
+    def take_noted(self) -> list[Lane]:
+        """Return the lanes to look at, and forget them; the caller holds the lock."""
+        lanes, self.noted = self.noted, []
+        for lane in lanes:
+            lane.noted = False
+        return lanes
+
+    # The memory account.
+
+    def _has_space(self, lane: Lane, charge: int) -> bool:
+        if self.used + charge > self.limit:
+            return False
+        return not lane.failing or lane.charge + charge <= self.quota
+
+    def _wait_for_space(self, lane: Lane, charge: int, wait_until: float | None) -> None:
+        config = lane.channel.config
+        if config.on_full == "raise" or self._callbacks.is_current_thread():
+            raise self._buffer_full(lane, "on_full is 'raise'" if config.on_full == "raise" else "a callback may not wait")
+        started = self._clock.monotonic()
+        if wait_until is None:
+            wait_until = started + config.max_block
+        if self._hurry():
+            self._wake()
+        while not self._has_space(lane, charge):
+            remaining = wait_until - self._clock.monotonic()
+            if remaining <= 0:
+                waited = self._clock.monotonic() - started
+                raise self._buffer_full(lane, f"none was given back within {waited:.1f} s (max_block)")
+            self._waiting += 1
+            self._busy = False
+            try:
+                self.space.wait(remaining)
+            finally:
+                self._busy = True
+                self._waiting -= 1
+            if self.closed:
+                raise ClosedError(f"the client was closed while send() waited; this record for {lane.topic!r} was not taken")
+
+    def _hurry(self) -> bool:
+        """Close all lingering batches: memory is short.  Returns whether the sender has to be woken."""
+        now = self._clock.monotonic()
+        wake = False
+        for channel in self.channels.values():
+            for lane in channel.lanes.values():
+                if lane.open is not None and lane.state in (LaneState.IDLE, LaneState.LINGERING):
+                    lane.seal_open(now)
+                    wake = self.note(lane) or wake
+        return wake
+
+    def _buffer_full(self, lane: Lane, why: str) -> BufferFullError:
+        if self.used + RECORD_CHARGE <= self.limit and lane.failing:
+            held = f"partition {lane.partition} of topic {lane.topic!r}, which fails, holds its share of {self.quota} bytes"
+        else:
+            held = f"buffer_memory ({self.limit} bytes) is taken up by records that are not acknowledged yet"
+        return BufferFullError(f"{held}, and {why}; this record for topic {lane.topic!r} was not taken")
+
+    def settle(self, finished: Iterable[Finished], now: float) -> None:
+        """Take finished batches off the books and tell those who wait; the caller holds the lock.
+
+        Called once a batch, after its futures were completed.
+        """
+        reached = False
+        for action in finished:
+            batch = action.batch
+            _count(action, now)
+            self.used -= batch.charge
+            batch.lane.charge -= batch.charge
+            for barrier in batch.flushes:
+                barrier.batches -= 1
+                barrier.records -= batch.builder.count
+                reached = reached or barrier.batches == 0
+        if self._waiting:
+            self.space.notify_all()
+        if reached:
+            self.settled.notify_all()
+
+    # Flushing and closing.
+
+    def begin_flush(self, channels: Iterable[Channel], tally: Tally | None) -> FlushBarrier:
+        """Close the open batches for sending and return a barrier over what is unresolved.
+
+        `tally`: only batches with records of this handle; None: all.
+        """
+        barrier = FlushBarrier()
+        wake = False
+        with self.lock:
+            now = self._clock.monotonic()
+            for channel in channels:
+                for lane in channel.lanes.values():
+                    if lane.open is not None:
+                        lane.seal_open(now)
+                        wake = self.note(lane) or wake
+                    for batch in lane.batches():
+                        if tally is None or any(owner is tally for _, owner in batch.outcome.runs):
+                            batch.flushes.append(barrier)
+                            barrier.batches += 1
+                            barrier.records += batch.builder.count
+        if wake:
+            self._wake()
+        return barrier
+
+    def wait_flushed(self, barrier: FlushBarrier, timeout: float | None) -> bool:
+        """Wait at most `timeout` seconds for the barrier; False if it was not reached."""
+        with self.lock:
+            return self.settled.wait_for(lambda: barrier.batches <= 0, timeout)
+
+    def refuse_more(self) -> None:
+        """Take no more records; whoever waits for space or for a topic is told."""
+        with self.lock:
+            self.closed = True
+            self.space.notify_all()
+            self.changed.notify_all()
+
+    # Looking.
+
+    def stats(self, channel: Channel, reconnects: int) -> ProducerStats:
+        """Return a snapshot of a channel's counters."""
+        counters = channel.counters
+        with self.lock:
+            waiting: list[Batch] = []
+            in_flight: list[Batch] = []
+            for lane in channel.lanes.values():
+                in_flight += (batch for batch in lane.in_flight if not batch.done)
+                waiting += lane.queue
+                if lane.open is not None:
+                    waiting.append(lane.open)
+            return ProducerStats(
+                records_queued=sum(batch.builder.count for batch in waiting),
+                records_in_flight=sum(batch.builder.count for batch in in_flight),
+                records_acked=counters.records_acked,
+                records_failed=counters.records_failed,
+                records_unacknowledged=counters.records_unacknowledged,
+                records_retried=counters.records_retried,
+                records_dropped=counters.records_dropped,
+                bytes_queued=sum(batch.payload for batch in waiting),
+                bytes_in_flight=sum(batch.payload for batch in in_flight),
+                bytes_acked=counters.bytes_acked,
+                bytes_failed=counters.bytes_failed,
+                batches_queued=len(waiting),
+                batches_in_flight=len(in_flight),
+                batches_acked=counters.batches_acked,
+                batches_failed=counters.batches_failed,
+                reconnects=reconnects,
+                latency=counters.latency(),
+                checksum=checksum.IMPLEMENTATION,
+            )
+
+
+def _count(action: Finished, now: float) -> None:
+    """Enter the outcome of a batch into its channel's counters and its owners' tallies."""
+    batch = action.batch
+    counters = batch.lane.channel.counters
+    count = batch.builder.count
+    if isinstance(action, Acknowledge):
+        latency = now - batch.ready_at
+        counters.records_acked += count
+        counters.bytes_acked += batch.payload
+        counters.batches_acked += 1
+        counters.latency_sum += latency
+        counters.latency_max = max(counters.latency_max, latency)
+    elif isinstance(action, HandOver):
+        counters.records_unacknowledged += count
+    elif isinstance(action, Drop):
+        counters.records_dropped += count
+    else:
+        counters.records_failed += count
+        counters.bytes_failed += batch.payload
+        counters.batches_failed += 1
+    runs = batch.outcome.runs
+    ends = [start for start, _ in runs[1:]] + [count]
+    for (start, tally), end in zip(runs, ends, strict=True):
+        if isinstance(action, Acknowledge):
+            tally.add_acked(end - start)
+        elif isinstance(action, HandOver):
+            tally.add_unacknowledged(end - start)
+        elif isinstance(action, Drop):
+            tally.add_dropped(end - start)
+        else:
+            tally.add_failed(end - start, partial(action.failure, start))
+
+
+def _wants_sender(lane: Lane) -> bool:
+    """Whether a lane that got a record needs the dispatcher now; a busy lane is looked at when its reply comes."""
+    return lane.state is LaneState.IDLE or (lane.state is LaneState.LINGERING and bool(lane.queue))
+
+
+def _too_large(payload: int, size: int, limit: int) -> RecordTooLargeError:
+    return RecordTooLargeError(
+        f"a record of {payload} bytes takes a batch of {size} bytes, more than max_request_size ({limit} bytes); "
+        "raise that setting (an SPU accepts batches up to 33554432 bytes) or send less",
+        size=size,
+        limit=limit,
+    )

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Administrative calls: create, delete and list topics.
+
+Each call has a connection of its own, in the caller's thread: the SC serves a connection one request at a time, and
+creating a topic can take long.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fluvio_sync import _blocking
+from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync.errors import ConfigError, ServerError, TopicNotFoundError
+from fluvio_sync.protocol.error_code import Code
+from fluvio_sync.protocol.metadata import (
+    AdminStatus,
+    ComputedReplicas,
+    CreateTopicRequest,
+    DeleteTopicRequest,
+    ListRequest,
+    ListResponse,
+    TopicCompression,
+    TopicObject,
+    TopicSpec,
+)
+from fluvio_sync.protocol.versions import ScApi
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fluvio_sync._clock import Clock
+    from fluvio_sync._connection import Peer
+    from fluvio_sync.protocol.primitives import Reader
+
+
+class Admin:
+    """Calls to the SC; each may take `connect_timeout` + `request_timeout` seconds."""
+
+    def __init__(self, peer: Peer, *, connect_timeout: float, request_timeout: float, clock: Clock) -> None:
+        self._peer = peer
+        self._connect_timeout = connect_timeout
+        self._request_timeout = request_timeout
+        self._clock = clock
+
+    def create_topic(
+        self, name: str, *, partitions: int, replication: int, compression: TopicCompression, exist_ok: bool
+    ) -> None:
+        """Create a topic; raises `ServerError` if the SC refuses."""
+        check_topic_name(name)
+        for setting, value in (("partitions", partitions), ("replication", replication)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 0x7FFFFFFF:
+                raise ConfigError(f"{setting} is a number of at least 1, not {value!r}")
+        spec = TopicSpec(
+            replicas=ComputedReplicas(partitions, replication, ignore_rack=False), compression=compression
+        )
+        request = CreateTopicRequest(name=name, dry_run=False, timeout=None, spec=spec)
+        status = self._change(ScApi.CREATE, request)
+        if status.error_code.code == Code.TOPIC_ALREADY_EXISTS and exist_ok:
+            return
+        self._check(status, f"the SC did not create topic {name!r}")
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic; raises `TopicNotFoundError`, or `ServerError` if the SC refuses."""
+        check_topic_name(name)
+        status = self._change(ScApi.DELETE, DeleteTopicRequest(name, force=False))
+        if status.error_code.code == Code.TOPIC_NOT_FOUND:
+            raise TopicNotFoundError(f"the cluster at {self._peer.endpoint} has no topic {name!r}", topic=name)
+        self._check(status, f"the SC did not delete topic {name!r}")
+
+    def topics(self) -> list[str]:
+        """Return the names of the topics, sorted, without Fluvio's own."""
+        reader, version = self._call(ScApi.LIST, ListRequest(TopicObject.LABEL))
+        items = ListResponse.read(reader, version).items
+        return sorted(item.name for item in items if isinstance(item, TopicObject))
+
+    def _change(self, api: ScApi, request: Any) -> AdminStatus:
+        reader, version = self._call(api, request)
+        return AdminStatus.read(reader, version)
+
+    def _call(self, api: ScApi, request: Any) -> tuple[Reader, int]:
+        connection = _blocking.connect(self._peer, self._connect_timeout, self._clock)
+        try:
+            return _blocking.call(connection, api, request, self._request_timeout, self._clock)
+        finally:
+            connection.close()
+
+    def _check(self, status: AdminStatus, what: str) -> None:
+        code = status.error_code
+        if code.code:
+            why = status.error_message or code.text
+            raise ServerError(f"{what}: {why} ({code.name}, {code.code})", code=code.code, name=code.name)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that reads the time.
+
+Effects: nothing but the system's clocks; any thread.  Everything else takes a `Clock`, or `now`.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Clock(Protocol):
+    """Where intervals and record timestamps come from."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment; never goes back.  For intervals and deadlines."""
+        ...
+
+    def time_ms(self) -> int:
+        """Return milliseconds since the epoch.  For the timestamps of records."""
+        ...
+
+
+def _monotonic() -> Callable[[], float]:
+    # Freezing libraries replace `time.monotonic` in some threads and at some depths of the stack
+    # and not in others, which would give the sender two clocks.  They leave this alone, which reads
+    # the same clock.
+    if hasattr(time, "clock_gettime") and hasattr(time, "CLOCK_MONOTONIC"):
+        return functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+    return time.monotonic
+
+
+class SystemClock:
+    """The system's clocks.  A frozen wall clock freezes timestamps, not intervals."""
+
+    __slots__ = ()
+
+    monotonic = staticmethod(_monotonic())
+
+    def time_ms(self) -> int:
+        """Return milliseconds since the epoch."""
+        return time.time_ns() // 1_000_000

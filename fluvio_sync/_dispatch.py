@@ -1,0 +1,913 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The delivery state machine: an event and the time in, actions out.
+
+Pure: no socket, thread, clock, randomness or log.  Every rule about what is sent when, what is retried, and what is
+given up stands in this file; the sender carries the actions out.  All calls are made with the client's lock held.
+
+Two kinds of things have states.  A **lane** is the ordered batches of one topic, partition and settings; its moves
+are in `TRANSITIONS`, and `_move` makes no other.  A **link** is the connection to one SPU for one isolation level
+(an SPU serves a connection strictly in order, so that a read-committed wait would hold up everything behind it).
+
+Order is kept because a lane has at most one request under way, which always begins with its oldest batch.  Nothing
+is lost because a batch stays in its lane until it is finished, and nothing hangs because every lane and link that
+waits for something has an entry in the timers.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from fluvio_sync._failures import (
+    Treatment,
+    commit_timed_out,
+    delivery_timed_out,
+    gone,
+    refused,
+    rejected,
+    retries_exhausted,
+    treatment_of,
+)
+from fluvio_sync._lane import Batch, Lane, LaneState
+from fluvio_sync.delivery import Isolation
+from fluvio_sync.errors import (
+    ConnectTimeoutError,
+    FluvioError,
+    ProtocolError,
+    RequestTimeoutError,
+)
+from fluvio_sync.futures import BatchOutcome
+from fluvio_sync.protocol.batch import BatchBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fluvio_sync._metadata import Metadata, News
+    from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse
+
+# Requests under way on one link.  They carry different partitions, so order does not suffer; with one alone, a busy
+# producer of many partitions would wait a round trip for each.
+MAX_IN_FLIGHT = 5
+# Answers of at-most-once requests that may be missing before no more are written.
+MAX_UNREAD = 1000
+# Seconds between two questions whether a read-committed batch has been replicated.
+SETTLE_INTERVAL = 0.1
+# An SPU whose disk is full, or whose partition refuses writes after a storage error, needs a person or a restart.
+LONG_DELAY = 1.0
+
+
+class Event(enum.Enum):
+    """What can happen to a lane."""
+
+    GATHER = "its only batch is open and lingers"
+    ROUTE = "a batch is ready and the leader is known"
+    NO_ROUTE = "a batch is ready and there is no leader"
+    SEND = "its batches go into a request"
+    SETTLE = "the leader stored them but did not see them replicated in time"
+    BACK_OFF = "an attempt failed and may be repeated"
+    EMPTY = "it has no unresolved batch"
+
+
+_READY = {
+    Event.GATHER: LaneState.LINGERING,
+    Event.ROUTE: LaneState.QUEUED,
+    Event.NO_ROUTE: LaneState.WAITING,
+    Event.EMPTY: LaneState.IDLE,
+}
+
+TRANSITIONS: dict[LaneState, dict[Event, LaneState]] = {
+    LaneState.IDLE: _READY,
+    LaneState.LINGERING: _READY,
+    LaneState.WAITING: _READY,
+    LaneState.BACKING_OFF: _READY,
+    LaneState.QUEUED: _READY | {Event.SEND: LaneState.IN_FLIGHT, Event.BACK_OFF: LaneState.BACKING_OFF},
+    LaneState.IN_FLIGHT: _READY | {Event.BACK_OFF: LaneState.BACKING_OFF, Event.SETTLE: LaneState.SETTLING},
+    LaneState.SETTLING: _READY | {Event.BACK_OFF: LaneState.BACKING_OFF},
+}
+
+
+class LinkState(enum.Enum):
+    """What a link is doing."""
+
+    DOWN = "no connection"
+    CONNECTING = "being made"
+    UP = "ready for requests"
+
+
+class Link:
+    """One connection to an SPU, for one isolation level; survives the connection."""
+
+    __slots__ = (
+        "deadline",
+        "generation",
+        "in_flight",
+        "isolation",
+        "last_error",
+        "queue",
+        "spu",
+        "state",
+        "timer",
+        "was_up",
+    )
+
+    def __init__(self, spu: int, isolation: Isolation) -> None:
+        self.spu = spu
+        self.isolation = isolation
+        self.state = LinkState.DOWN
+        self.generation = 0  # counts its connections, so that late news of an old one is known as such
+        self.queue: deque[Lane] = deque()  # may hold lanes that moved on; `_is_queued` tells
+        self.in_flight: deque[Request] = deque()
+        self.deadline = 0.0  # of connecting
+        self.timer: float | None = None
+        self.was_up = False
+        self.last_error: FluvioError | None = None
+
+
+class Request:
+    """A produce request: which batches of which lanes, in the order in which they stand in it."""
+
+    __slots__ = ("acked", "entries", "in_line_at", "link", "lost", "written", "wrote_any")
+
+    def __init__(self, link: Link, entries: list[tuple[Lane, list[Batch]]], now: float) -> None:
+        self.link = link
+        self.entries = entries
+        self.acked = entries[0][0].acked
+        self.in_line_at = now  # since when the SPU could be working on it
+        self.wrote_any = False
+        self.written = False
+        self.lost = False  # its connection broke; what is still reported of it does not count
+
+    @property
+    def batches(self) -> Iterable[Batch]:
+        return itertools.chain.from_iterable(batches for _, batches in self.entries)
+
+
+class Settlement:
+    """A read-committed entry that the leader stored from `base_offset` on, and that may not be replicated yet."""
+
+    __slots__ = ("asked", "base_offset", "batches", "lane", "link", "next_ask")
+
+    def __init__(self, lane: Lane, link: Link, batches: list[Batch], base_offset: int) -> None:
+        self.lane = lane
+        self.link = link
+        self.batches = batches
+        self.base_offset = base_offset
+        self.asked = False
+        self.next_ask = 0.0
+
+
+# Actions.
+
+
+class Connect(NamedTuple):
+    """Make the link's connection; answered by `connected` or `disconnected` with this generation."""
+
+    link: Link
+    generation: int
+
+
+class Disconnect(NamedTuple):
+    """Close the link's connection; nothing is reported back for it."""
+
+    link: Link
+    error: FluvioError
+
+
+class Write(NamedTuple):
+    """Encode and write a request; answered by `written` and `replied`, or by `disconnected`."""
+
+    request: Request
+
+
+class Ask(NamedTuple):
+    """Ask the SPU for the partition's high watermark; answered by `offsets_replied`."""
+
+    settlement: Settlement
+
+
+class Acknowledge(NamedTuple):
+    """Resolve a batch: its first record is at `base_offset` (None: stored, but nobody knows where)."""
+
+    batch: Batch
+    base_offset: int | None
+
+
+class HandOver(NamedTuple):
+    """An at-most-once batch was written."""
+
+    batch: Batch
+
+
+class Fail(NamedTuple):
+    """Fail a batch; `failure(index)` makes the error of one of its records."""
+
+    batch: Batch
+    failure: Callable[[int], FluvioError]
+
+
+class Drop(NamedTuple):
+    """An at-most-once batch was lost."""
+
+    batch: Batch
+    error: FluvioError
+
+
+class Report(NamedTuple):
+    """A change of state worth a line in the log."""
+
+    level: str
+    event: str
+    fields: dict[str, object]
+
+
+Action = Connect | Disconnect | Write | Ask | Acknowledge | HandOver | Fail | Drop | Report
+
+
+class Dispatcher:
+    """Decides about all lanes and links of a client."""
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        *,
+        connect_timeout: float,
+        request_timeout: float,
+        on_failing: Callable[[Lane, bool], None],
+    ) -> None:
+        """`on_failing`: told that a lane's last attempt failed, or succeeded again."""
+        self.metadata = metadata
+        self.connect_timeout = connect_timeout
+        self.request_timeout = request_timeout
+        self.links: dict[tuple[int, Isolation], Link] = {}
+        self._lanes: dict[tuple[str, int], list[Lane]] = {}
+        self._actions: list[Action] = []
+        self._timers: list[tuple[float, int, Lane | Link]] = []
+        self._serial = itertools.count()
+        self._on_failing = on_failing
+
+    def take_actions(self) -> list[Action]:
+        """Return what is to be done, in order, and forget it."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    # Events.
+
+    def records(self, lane: Lane, now: float) -> None:
+        """A lane got records, a full batch, or a flush."""
+        if lane.state not in (LaneState.IN_FLIGHT, LaneState.SETTLING, LaneState.BACKING_OFF, LaneState.QUEUED):
+            self._attend(lane, now)
+
+    def metadata_changed(self, news: News, now: float) -> None:
+        """The metadata changed: lanes that wait for that go on at once."""
+        for spu in news.spus:
+            if not self.metadata.spu_online(spu):
+                self._leave(spu, now)
+        for lanes in list(self._lanes.values()):
+            for lane in lanes:
+                if (
+                    lane.topic in news.topics
+                    or (lane.topic, lane.partition) in news.partitions
+                    or not news.spus.isdisjoint(self._spus_of(lane))
+                ):
+                    self._hear_news(lane, now)
+
+    def connected(self, link: Link, generation: int, now: float) -> None:
+        """The link's connection is ready."""
+        if generation != link.generation or link.state is not LinkState.CONNECTING:
+            return
+        if link.last_error is not None or not link.was_up:
+            self.report("info", "connection.opened", spu=link.spu)
+        link.state = LinkState.UP
+        link.was_up = True
+        link.last_error = None
+        self._fill(link, now)
+
+    def disconnected(self, link: Link, generation: int, error: FluvioError, now: float) -> None:
+        """The link's connection could not be made, or broke."""
+        if generation == link.generation and link.state is not LinkState.DOWN:
+            self._lose(link, error, now)
+
+    def _lose(self, link: Link, error: FluvioError, now: float) -> None:
+        if link.state is LinkState.CONNECTING:
+            self._connect_failed(link, error, now)
+        else:
+            self._connection_lost(link, error, now)
+
+    def _connect_failed(self, link: Link, error: FluvioError, now: float) -> None:
+        """A failed attempt of every batch that waited for the connection."""
+        self._note_loss(link, error)
+        link.state = LinkState.DOWN
+        aboard = [lane for lane in _unique(link.queue) if self._is_queued(lane, link)]
+        link.queue.clear()
+        for lane in aboard:
+            batches = self._take(lane, lane.max_request_size, now)
+            for batch in batches:
+                batch.attempts += 1
+            lane.queue.extendleft(reversed(batches))
+            self._attempt_failed(lane, batches, error, now)
+
+    def _connection_lost(self, link: Link, error: FluvioError, now: float) -> None:
+        """A failed attempt, with unknown outcome, of all that was in flight."""
+        self._note_loss(link, error)
+        link.state = LinkState.DOWN
+        lost, link.in_flight = link.in_flight, deque()
+        for request in lost:
+            request.lost = True
+            if request.wrote_any:
+                for batch in request.batches:
+                    batch.maybe_written = True
+            self._request_failed(request, error, now)
+        for lane in [*self._settling_on(link)]:
+            settlement = lane.settlement
+            assert isinstance(settlement, Settlement)
+            self._unsettle(settlement, error, now)
+        if any(self._is_queued(lane, link) for lane in link.queue):
+            self._connect(link, now)
+
+    def written(self, request: Request, now: float) -> None:
+        """All bytes of a request were handed to the socket."""
+        request.written = True
+        if not request.acked and not request.lost:
+            entries, request.entries = request.entries, []
+            for lane, batches in entries:
+                lane.in_flight = []
+                for batch in batches:
+                    if not batch.done:
+                        batch.done = True
+                        self._actions.append(HandOver(batch))
+                self._recovered(lane)
+                self._attend(lane, now)
+            self._fill(request.link, now)
+
+    def replied(self, request: Request, response: ProduceResponse, now: float) -> None:
+        """The answer to a request."""
+        if request.lost:
+            return
+        link = request.link
+        link.in_flight.remove(request)
+        if link.in_flight:
+            link.in_flight[0].in_line_at = now
+        results = [(topic.name, result) for topic in response.topics for result in topic.partitions]
+        if request.acked:
+            expected = [(lane.topic, lane.partition) for lane, _ in request.entries]
+            if [(name, result.partition) for name, result in results] != expected:
+                self._garbled(request, expected, results, now)
+                return
+            for (lane, batches), (_, result) in zip(request.entries, results, strict=True):
+                self._entry_answered(lane, batches, link, result, now)
+        else:
+            for name, result in results:
+                if result.error_code.code:
+                    self.report(
+                        "warning",
+                        "at_most_once.refused",
+                        topic=name,
+                        partition=result.partition,
+                        code=result.error_code.code,
+                        error=result.error_code.text,
+                    )
+        self._fill(link, now)
+        self._arm_link(link, now)
+
+    def offsets_replied(self, settlement: Settlement, high_watermark: int | None, now: float) -> None:
+        """The answer to `Ask`; None: the server cannot tell."""
+        lane = settlement.lane
+        if lane.settlement is not settlement:
+            return
+        settlement.asked = False
+        settlement.next_ask = now + SETTLE_INTERVAL
+        end = settlement.base_offset + sum(batch.builder.count for batch in settlement.batches)
+        if high_watermark is not None and high_watermark >= end:
+            lane.settlement = None
+            self._acknowledge(lane, settlement.batches, settlement.base_offset)
+            self._recovered(lane)
+            self._attend(lane, now)
+        else:
+            self._arm_lane(lane, now)
+
+    def tick(self, now: float) -> None:
+        """Time passed."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            when, _, item = heapq.heappop(timers)
+            if item.timer != when:
+                continue  # armed anew since
+            item.timer = None
+            if isinstance(item, Link):
+                self._link_time(item, now)
+            else:
+                self._lane_time(item, now)
+
+    def next_timer(self) -> float | None:
+        """When `tick` has something to do, at the earliest."""
+        timers = self._timers
+        while timers and timers[0][2].timer != timers[0][0]:
+            heapq.heappop(timers)
+        return timers[0][0] if timers else None
+
+    def fail_all(self, failure: Callable[[Batch], Callable[[int], FluvioError]], now: float) -> None:
+        """The client closes: finish every batch that is left."""
+        for lanes in self._lanes.values():
+            for lane in lanes:
+                lane.seal_open(now)
+                for batch in [*lane.in_flight, *lane.queue]:
+                    self._fail(batch, failure(batch))
+                lane.in_flight = []
+                lane.queue.clear()
+
+    # Lanes.
+
+    def _attend(self, lane: Lane, now: float) -> None:
+        """Decide what a lane does next; it has no request under way and no delay to wait for."""
+        lanes = self._lanes.setdefault((lane.topic, lane.partition), [])
+        if lane not in lanes:
+            lanes.append(lane)
+        self._expire(lane, now)
+        ready_at = lane.ready_at
+        if ready_at is None:
+            self._move(lane, Event.EMPTY)
+            return
+        if ready_at > now:
+            self._move(lane, Event.GATHER)
+            self._arm_lane(lane, now)
+            return
+        route = self.metadata.route(lane.topic, lane.partition)
+        if route.gone:
+            self._give_up(lane, route.reason, now)
+            self._move(lane, Event.EMPTY)
+        elif route.spu is None:
+            self._move(lane, Event.NO_ROUTE)
+            self._arm_lane(lane, now)
+        else:
+            self._move(lane, Event.ROUTE)
+            self._queue(lane, self._link(route.spu, lane.channel.config.isolation), now)
+            self._arm_lane(lane, now)
+
+    def _queue(self, lane: Lane, link: Link, now: float) -> None:
+        lane.link = link
+        link.queue.append(lane)
+        if link.state is LinkState.DOWN:
+            self._connect(link, now)
+        elif link.state is LinkState.UP:
+            self._fill(link, now)
+
+    def _move(self, lane: Lane, event: Event) -> None:
+        lane.state = TRANSITIONS[lane.state][event]
+
+    def _hear_news(self, lane: Lane, now: float) -> None:
+        route = self.metadata.route(lane.topic, lane.partition)
+        if lane.state is LaneState.SETTLING:
+            settlement = lane.settlement
+            assert isinstance(settlement, Settlement)
+            if route.spu != settlement.link.spu:
+                self._unsettle(settlement, FluvioError(f"the leader changed: {route.reason or f'SPU {route.spu}'}"), now)
+        elif lane.state is LaneState.QUEUED:
+            assert isinstance(lane.link, Link)
+            if route.spu != lane.link.spu:
+                self._attend(lane, now)
+        elif lane.state in (LaneState.WAITING, LaneState.BACKING_OFF):
+            # A change of leader, SPU status or address: what the delay waited for may have happened.
+            self._attend(lane, now)
+        elif lane.state is LaneState.LINGERING and route.gone:
+            self._attend(lane, now)
+
+    def _lane_time(self, lane: Lane, now: float) -> None:
+        if lane.state is LaneState.SETTLING:
+            self._settle_time(lane, now)
+        elif lane.state in (LaneState.IN_FLIGHT, LaneState.QUEUED) or (
+            lane.state is LaneState.BACKING_OFF and now < lane.retry_at
+        ):
+            self._expire(lane, now)
+            if lane.state is not LaneState.IN_FLIGHT and lane.ready_at is None:
+                self._move(lane, Event.EMPTY)
+        else:
+            self._attend(lane, now)
+            return
+        self._arm_lane(lane, now)
+
+    def _arm_lane(self, lane: Lane, now: float) -> None:
+        """See to it that the lane is looked at when it has to be."""
+        oldest = next((batch for batch in lane.batches() if not batch.done), None)
+        if oldest is None:
+            return  # in flight, all expired: the link's timer ends that
+        when = max(oldest.deadline, now)
+        if lane.state is LaneState.LINGERING:
+            when = min(when, oldest.ready_at)
+        elif lane.state is LaneState.BACKING_OFF:
+            when = min(when, lane.retry_at)
+        elif lane.state is LaneState.SETTLING:
+            settlement = lane.settlement
+            assert isinstance(settlement, Settlement)
+            if not settlement.asked:
+                when = min(when, settlement.next_ask)
+        if lane.timer is None or when < lane.timer:
+            lane.timer = when
+            heapq.heappush(self._timers, (when, next(self._serial), lane))
+
+    def _expire(self, lane: Lane, now: float) -> None:
+        """Fail the batches whose deadline passed; those in flight stay in their request until its answer."""
+        while lane.queue and lane.queue[0].deadline <= now:
+            self._time_out(lane.queue.popleft(), now)
+        if lane.open is not None and lane.open.deadline <= now:
+            lane.seal_open(now)
+            self._time_out(lane.queue.pop(), now)
+        for batch in lane.in_flight:
+            if batch.deadline <= now and not batch.done:
+                batch.maybe_written = batch.maybe_written or lane.state is not LaneState.IN_FLIGHT or self._wrote(lane)
+                self._time_out(batch, now)
+
+    def _wrote(self, lane: Lane) -> bool:
+        link = lane.link
+        assert isinstance(link, Link)
+        return any(r.wrote_any for r in link.in_flight if any(entry[0] is lane for entry in r.entries))
+
+    def _time_out(self, batch: Batch, now: float) -> None:
+        lane = batch.lane
+        why = batch.last_error
+        if why is None and lane.state is LaneState.WAITING:
+            why = FluvioError(self.metadata.route(lane.topic, lane.partition).reason)
+        self._fail(batch, delivery_timed_out(batch, why, now))
+
+    def _give_up(self, lane: Lane, reason: str, now: float) -> None:
+        lane.seal_open(now)
+        while lane.queue:
+            batch = lane.queue.popleft()
+            self._fail(batch, gone(batch, reason, now))
+
+    # Links.
+
+    def _link(self, spu: int, isolation: Isolation) -> Link:
+        link = self.links.get((spu, isolation))
+        if link is None:
+            link = self.links[spu, isolation] = Link(spu, isolation)
+        return link
+
+    def _connect(self, link: Link, now: float) -> None:
+        link.state = LinkState.CONNECTING
+        link.generation += 1
+        link.deadline = now + self.connect_timeout
+        self._actions.append(Connect(link, link.generation))
+        self._arm_link(link, now)
+
+    def _fill(self, link: Link, now: float) -> None:
+        """Write requests while the link takes them."""
+        while link.state is LinkState.UP and self._takes_more(link):
+            request = self._compose(link, now)
+            if request is None:
+                break
+            link.in_flight.append(request)
+            self._actions.append(Write(request))
+        self._arm_link(link, now)
+
+    def _takes_more(self, link: Link) -> bool:
+        if len(link.in_flight) >= MAX_UNREAD:
+            return False
+        return sum(1 for request in link.in_flight if request.acked or not request.written) < MAX_IN_FLIGHT
+
+    def _compose(self, link: Link, now: float) -> Request | None:
+        """Take as many ready batches as one request may hold."""
+        entries: list[tuple[Lane, list[Batch]]] = []
+        partitions: set[tuple[str, int]] = set()
+        left_over: list[Lane] = []
+        room = 0
+        while link.queue:
+            lane = link.queue.popleft()
+            if not self._is_queued(lane, link) or lane in left_over:
+                continue
+            if not entries:
+                room = lane.max_request_size
+            if entries and (not _may_share(lane, entries[0][0]) or (lane.topic, lane.partition) in partitions):
+                left_over.append(lane)
+                continue
+            batches = self._take(lane, room, now)
+            if not batches:
+                if lane.queue:
+                    left_over.append(lane)
+                    break  # the request is full
+                self._attend(lane, now)  # what was ready has expired
+                continue
+            room -= sum(batch.builder.size for batch in batches)
+            partitions.add((lane.topic, lane.partition))
+            entries.append((lane, batches))
+            self._start(lane, batches)
+        link.queue.extendleft(reversed(left_over))
+        if not entries:
+            return None
+        entries.sort(key=lambda entry: entry[0].topic)  # a topic's partitions stand together in a request
+        return Request(link, entries, now)
+
+    def _start(self, lane: Lane, batches: list[Batch]) -> None:
+        self._move(lane, Event.SEND)
+        lane.in_flight = batches
+        for batch in batches:
+            if batch.attempts:
+                lane.channel.counters.records_retried += batch.builder.count
+            batch.attempts += 1
+
+    def _take(self, lane: Lane, room: int, now: float) -> list[Batch]:
+        """Remove and return the lane's ready batches, oldest first, that fit into `room` bytes."""
+        taken = []
+        while lane.queue or (lane.open is not None and lane.open.ready_at <= now):
+            if not lane.queue:
+                lane.seal_open(now)
+            if lane.queue[0].builder.size > room:
+                break
+            batch = lane.queue.popleft()
+            room -= batch.builder.size
+            taken.append(batch)
+        return taken
+
+    def _is_queued(self, lane: Lane, link: Link) -> bool:
+        return lane.state is LaneState.QUEUED and lane.link is link
+
+    def _arm_link(self, link: Link, now: float) -> None:
+        when: float | None = None
+        if link.state is LinkState.CONNECTING:
+            when = link.deadline
+        elif link.in_flight:
+            when = max(self._reply_deadline(link.in_flight[0]), now)
+        if when is not None and (link.timer is None or when < link.timer):
+            link.timer = when
+            heapq.heappush(self._timers, (when, next(self._serial), link))
+
+    def _reply_deadline(self, request: Request) -> float:
+        """When the answer to the request that is first in line is late."""
+        patience = self.request_timeout
+        if request.acked and request.link.isolation is Isolation.READ_COMMITTED:
+            # The SPU waits for one entry after the other, each for the whole time.
+            patience += sum(lane.channel.config.server_timeout for lane, _ in request.entries)
+        deadline = request.in_line_at + patience
+        latest = max((batch.deadline for batch in request.batches), default=deadline)
+        return min(deadline, latest)
+
+    def _link_time(self, link: Link, now: float) -> None:
+        if link.state is LinkState.CONNECTING and now >= link.deadline:
+            error = ConnectTimeoutError(
+                f"SPU {link.spu} did not complete the connection within {self.connect_timeout} s"
+            )
+            self._actions.append(Disconnect(link, error))
+            self._lose(link, error, now)
+        elif link.state is LinkState.UP and link.in_flight and now >= self._reply_deadline(link.in_flight[0]):
+            waited = now - link.in_flight[0].in_line_at
+            error = RequestTimeoutError(f"SPU {link.spu} did not answer a produce request within {waited:.1f} s")
+            self._actions.append(Disconnect(link, error))
+            self._lose(link, error, now)
+        self._arm_link(link, now)
+
+    def _leave(self, spu: int, now: float) -> None:
+        """The SC says that an SPU is offline: do not wait for answers from it."""
+        for link in self.links.values():
+            if link.spu == spu and link.state is not LinkState.DOWN:
+                error = FluvioError(f"the SC reported SPU {spu} offline")
+                self._actions.append(Disconnect(link, error))
+                self._lose(link, error, now)
+
+    def _spus_of(self, lane: Lane) -> set[int]:
+        route = self.metadata.route(lane.topic, lane.partition)
+        spus = set() if route.spu is None else {route.spu}
+        item = self.metadata.partitions.get((lane.topic, lane.partition))
+        if item is not None:
+            spus.add(item.spec.leader)
+        if isinstance(lane.link, Link):
+            spus.add(lane.link.spu)
+        return spus
+
+    def _note_loss(self, link: Link, error: FluvioError) -> None:
+        first = link.last_error is None
+        link.last_error = error
+        if first and (link.in_flight or any(self._is_queued(lane, link) for lane in link.queue)):
+            self.report("warning", "connection.lost", spu=link.spu, error=str(error))
+
+    # Answers.
+
+    def _entry_answered(
+        self, lane: Lane, batches: list[Batch], link: Link, result: PartitionResult, now: float
+    ) -> None:
+        lane.in_flight = []
+        code = result.error_code
+        if not code.code:
+            known = not lane.channel.config.smartmodules
+            self._acknowledge(lane, batches, result.base_offset if known else None)
+            self._recovered(lane)
+            self._attend(lane, now)
+            return
+        treatment = treatment_of(code.code)
+        error = refused(code, lane.topic, lane.partition, link.spu)
+        if treatment is Treatment.SETTLE:
+            self._begin_settlement(lane, batches, link, result.base_offset, error, now)
+            return
+        if treatment.may_be_stored:
+            for batch in batches:
+                batch.maybe_written = True
+        if treatment is Treatment.HALVE:
+            self._refuse_size(lane, batches, error, code.code, now)
+        elif treatment is Treatment.REJECT:
+            for batch in batches:
+                self._fail(batch, rejected(batch, error, now))
+            self._began_to_fail(lane, error)
+            self._attend(lane, now)
+        else:
+            lane.queue.extendleft(reversed(batches))
+            floor = LONG_DELAY if treatment is Treatment.WAIT_LONG else 0.0
+            self._attempt_failed(lane, batches, error, now, floor)
+
+    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int | None) -> None:
+        lane.in_flight = []
+        for batch in batches:
+            if not batch.done:
+                batch.done = True
+                self._actions.append(Acknowledge(batch, base_offset))
+            if base_offset is not None:
+                base_offset += batch.builder.count
+
+    def _garbled(
+        self,
+        request: Request,
+        expected: list[tuple[str, int]],
+        results: list[tuple[str, PartitionResult]],
+        now: float,
+    ) -> None:
+        link = request.link
+        got = [(name, result.partition) for name, result in results]
+        error = ProtocolError(f"SPU {link.spu} answered for {got[:5]} where {expected[:5]} was asked")
+        link.in_flight.appendleft(request)
+        self._actions.append(Disconnect(link, error))
+        self._lose(link, error, now)
+
+    def _request_failed(self, request: Request, error: FluvioError, now: float) -> None:
+        for lane, batches in request.entries:
+            lane.in_flight = []
+            lane.queue.extendleft(reversed(batches))
+            self._attempt_failed(lane, batches, error, now)
+
+    def _attempt_failed(
+        self, lane: Lane, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+    ) -> None:
+        """Spend one retry of each of these batches, which are the first of the lane's queue."""
+        self._began_to_fail(lane, error)
+        delay: float | None = None
+        survivors = []
+        for batch in batches:
+            lane.queue.popleft()
+            if batch.done:
+                continue
+            batch.last_error = error
+            wait = batch.next_delay()
+            if wait is None:
+                self._fail(batch, retries_exhausted(batch, error, now))
+                continue
+            wait = max(wait, floor)
+            if now + wait >= batch.deadline:
+                self._fail(batch, delivery_timed_out(batch, error, now))
+                continue
+            survivors.append(batch)
+            delay = wait if delay is None else delay
+        lane.queue.extendleft(reversed(survivors))
+        if delay is None:
+            self._attend(lane, now)
+        else:
+            lane.retry_at = now + delay
+            self._move(lane, Event.BACK_OFF)
+            self._arm_lane(lane, now)
+
+    def _refuse_size(self, lane: Lane, batches: list[Batch], error: FluvioError, code: int, now: float) -> None:
+        """Code 10: send the halves of each batch of several records; a lone record is refused for good."""
+        pieces: list[Batch] = []
+        for batch in batches:
+            if batch.done:
+                continue
+            if batch.builder.count == 1:
+                if len(batches) == 1:
+                    self._fail(batch, rejected(batch, error, now))
+                else:
+                    pieces.append(batch)  # which batch of the entry was too large is not told
+            else:
+                pieces.extend(halve(batch))
+        lane.queue.extendleft(reversed(pieces))
+        lane.batch_size = min(lane.batch_size, max((batch.builder.size for batch in pieces), default=lane.batch_size))
+        self._attend(lane, now)
+
+    def _fail(self, batch: Batch, failure: Callable[[int], FluvioError]) -> None:
+        if batch.done:
+            return
+        batch.done = True
+        if batch.lane.acked:
+            self._actions.append(Fail(batch, failure))
+        else:
+            self._actions.append(Drop(batch, failure(0)))
+
+    def _began_to_fail(self, lane: Lane, error: FluvioError) -> None:
+        if not lane.failing:
+            self._on_failing(lane, True)
+            event = "delivery.failing" if lane.acked else "at_most_once.dropping"
+            self.report("warning", event, topic=lane.topic, partition=lane.partition, error=str(error))
+
+    def _recovered(self, lane: Lane) -> None:
+        if lane.failing:
+            self._on_failing(lane, False)
+            self.report("info", "delivery.recovered", topic=lane.topic, partition=lane.partition)
+
+    # Read-committed batches that are stored, and whose replication is not confirmed.
+
+    def _begin_settlement(
+        self, lane: Lane, batches: list[Batch], link: Link, base_offset: int, error: FluvioError, now: float
+    ) -> None:
+        settlement = Settlement(lane, link, batches, base_offset)
+        settlement.next_ask = now
+        lane.in_flight = batches
+        lane.settlement = settlement
+        for batch in batches:
+            batch.maybe_written = True
+            batch.last_error = error
+        self._move(lane, Event.SETTLE)
+        self._settle_time(lane, now)
+        if lane.state is LaneState.SETTLING:
+            self._arm_lane(lane, now)
+
+    def _settle_time(self, lane: Lane, now: float) -> None:
+        settlement = lane.settlement
+        assert isinstance(settlement, Settlement)
+        offset = settlement.base_offset
+        for batch in settlement.batches:
+            if batch.deadline <= now:
+                self._fail(batch, commit_timed_out(batch, offset, now))
+            offset += batch.builder.count
+        if all(batch.done for batch in settlement.batches):
+            lane.settlement = None
+            lane.in_flight = []
+            self._attend(lane, now)
+        elif not settlement.asked and settlement.next_ask <= now:
+            settlement.asked = True
+            self._actions.append(Ask(settlement))
+
+    def _unsettle(self, settlement: Settlement, error: FluvioError, now: float) -> None:
+        """What the leader said does not hold any more: an ordinary failed attempt."""
+        lane = settlement.lane
+        lane.settlement = None
+        lane.in_flight = []
+        lane.queue.extendleft(reversed(settlement.batches))
+        self._attempt_failed(lane, settlement.batches, error, now)
+
+    def _settling_on(self, link: Link) -> Iterable[Lane]:
+        for lanes in self._lanes.values():
+            for lane in lanes:
+                if isinstance(lane.settlement, Settlement) and lane.settlement.link is link:
+                    yield lane
+
+    def report(self, level: str, event: str, **fields: object) -> None:
+        """Have a change of state logged."""
+        self._actions.append(Report(level, event, fields))
+
+
+def halve(batch: Batch) -> tuple[Batch, Batch]:
+    """Split a batch of several records into two that take over its futures, deadline and flushes."""
+    records = batch.builder.records()
+    middle = len(records) // 2
+    left, right = _piece(batch, records[:middle]), _piece(batch, records[middle:])
+    share = batch.charge // 2
+    left.charge, right.charge = share, batch.charge - share
+    for start, tally in batch.outcome.runs:
+        if start < middle:
+            left.outcome.runs.append((start, tally))
+            right.outcome.runs[:] = [(0, tally)]
+        else:
+            right.outcome.runs.append((start - middle, tally))
+    batch.outcome.halve(left.outcome, right.outcome, middle)
+    for barrier in batch.flushes:
+        barrier.batches += 1
+    return left, right
+
+
+def _piece(batch: Batch, records: list[tuple[bytes | None, bytes, int]]) -> Batch:
+    first = records[0][2]
+    builder = BatchBuilder(first)
+    for key, value, timestamp in records:
+        builder.append(key, value, timestamp)
+    old = batch.outcome
+    outcome = BatchOutcome(old.topic, old.partition, first, builder.timestamps, old.callbacks)
+    piece = Batch(batch.lane, builder, outcome, batch.opened)
+    piece.ready_at, piece.deadline = batch.ready_at, batch.deadline
+    piece.payload = sum(len(key or b"") + len(value) for key, value, _ in records)
+    piece.attempts = batch.attempts
+    if batch.delays is not None:
+        batch.delays, piece.delays = itertools.tee(batch.delays)
+    piece.maybe_written, piece.last_error = batch.maybe_written, batch.last_error
+    piece.flushes = list(batch.flushes)
+    return piece
+
+
+def _may_share(lane: Lane, first: Lane) -> bool:
+    """Whether two lanes' batches may stand in one request: what the request says must hold for both."""
+    one, other = lane.channel.config, first.channel.config
+    return (
+        lane.acked == first.acked
+        and one.server_timeout == other.server_timeout
+        and one.smartmodules == other.smartmodules
+    )
+
+
+def _unique(lanes: Iterable[Lane]) -> list[Lane]:
+    return list(dict.fromkeys(lanes))

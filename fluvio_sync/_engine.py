@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything of a client that belongs to one process: queue, metadata, connections, threads.
+
+A `Fluvio` object makes one when it connects, and another in the child of a fork; nothing in here survives either.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fluvio_sync import _blocking
+from fluvio_sync._accumulator import Accumulator, Channel
+from fluvio_sync._admin import Admin
+from fluvio_sync._callbacks import CallbackThread
+from fluvio_sync._clock import SystemClock
+from fluvio_sync._connection import Peer
+from fluvio_sync._dispatch import Dispatcher, Link
+from fluvio_sync._endpoint import Endpoint, parse_endpoint
+from fluvio_sync._failures import closed
+from fluvio_sync._log import get_logger
+from fluvio_sync._metadata import Metadata
+from fluvio_sync._sender import Sender
+from fluvio_sync._watch import MetadataWatch
+from fluvio_sync.config import Compression, TlsConfig
+from fluvio_sync.errors import (
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    FluvioError,
+    FlushTimeoutError,
+    MetadataTimeoutError,
+    TopicNotFoundError,
+)
+from fluvio_sync.protocol.metadata import TopicCompression
+from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from fluvio_sync._clock import Clock
+    from fluvio_sync._lane import FlushBarrier
+    from fluvio_sync.config import ProducerConfig
+    from fluvio_sync.stats import Tally
+
+# Seconds that closing waits for the sender to carry out what it was told last.
+_LAST_STEP = 5.0
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """The settings of a client, as `Fluvio.connect` describes them; what a pickled client consists of."""
+
+    endpoint: Endpoint
+    tls: TlsConfig | ssl.SSLContext
+    client_id: str
+    use_spu_local_address: bool
+    spu_address_override: Mapping[int, str] | Callable[[int, str], str | None] | None
+    connect_timeout: float
+    request_timeout: float
+    metadata_timeout: float
+    exit_timeout: float
+    buffer_memory: int
+
+
+class Engine:
+    """See the module's description.  `pid`: the process that it belongs to."""
+
+    def __init__(self, config: ClientConfig, clock: Clock | None = None) -> None:
+        """Nothing is connected and no thread runs before `open`."""
+        self.config = config
+        self.pid = os.getpid()
+        self.clock = clock or SystemClock()
+        self.log = get_logger("client").bind(client_id=config.client_id)
+        self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
+        self.metadata = Metadata(use_local_address=config.use_spu_local_address)
+        self.accumulator = Accumulator(
+            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, lambda: self.sender.wake()
+        )
+        self.dispatcher = Dispatcher(
+            self.metadata,
+            connect_timeout=config.connect_timeout,
+            request_timeout=config.request_timeout,
+            on_failing=self.accumulator.failing_changed,
+        )
+        tls = config.tls
+        self._context = tls.ssl_context() if isinstance(tls, TlsConfig) else tls
+        self._sc = Peer(
+            name="SC",
+            endpoint=config.endpoint,
+            ranges=SC_CLIENT_RANGES,
+            client_id=config.client_id,
+            tls=self._context,
+            server_name=self._server_name(None),
+        )
+        self.watch = MetadataWatch(
+            self._sc, self.metadata, timeout=config.connect_timeout, notify=lambda: self.sender.wake()
+        )
+        self.sender = Sender(
+            self.accumulator,
+            self.dispatcher,
+            self.watch,
+            peer_of=self._peer_of,
+            clock=self.clock,
+            log=self.log,
+            name=f"{config.client_id}-sender",
+        )
+        self.admin = Admin(
+            self._sc,
+            connect_timeout=config.connect_timeout,
+            request_timeout=config.request_timeout,
+            clock=self.clock,
+        )
+        self._absent: dict[str, int] = {}  # topics found absent, with the state of the metadata that said so
+
+    # Opening.
+
+    def open(self) -> None:
+        """Connect to the SC in the caller's thread, then start the sender.
+
+        Raises `ConnectError`, `ConnectTimeoutError`, `ProtocolError`, `UnsupportedVersionError`.
+        """
+        watch = self.watch
+        timeout = self.config.connect_timeout
+        try:
+            watch.start(self.clock.monotonic())
+            connection = watch.connection
+            assert connection is not None
+            if not _blocking.drive(connection, self._is_established, connection.deadline, self.clock):
+                raise _blocking.connect_timed_out(connection, timeout)
+        except BaseException:
+            self.sender.abandon()
+            raise
+        self.sender.start()
+
+    def _is_established(self) -> bool:
+        self.watch.take_over(self.watch.advance())
+        return self.watch.established
+
+    def _server_name(self, spu_name: str | None) -> str | None:
+        tls = self.config.tls
+        if isinstance(tls, TlsConfig):
+            return tls.server_name(spu_name)
+        # A caller's own context checks the host that is dialled, as it would anywhere.
+        return self.config.endpoint.host if tls.check_hostname else None
+
+    def _peer_of(self, link: Link) -> Peer:
+        """Whom a link connects to."""
+        advertised = self.metadata.advertised(link.spu)
+        endpoint, origin = self._override(link.spu, advertised)
+        if endpoint is None:
+            raise ConnectError(
+                f"the SC gives no address for SPU {link.spu}; name one with spu_address_override={{{link.spu}: 'host:port'}}"
+            )
+        return Peer(
+            name=f"SPU {link.spu}",
+            endpoint=endpoint,
+            ranges=SPU_CLIENT_RANGES,
+            client_id=self.config.client_id,
+            tls=self._context,
+            server_name=self._server_name(self.metadata.spu_name(link.spu)),
+            origin=origin,
+        )
+
+    def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:
+        override = self.config.spu_address_override
+        if override is None:
+            return advertised, "the address that the SC advertises"
+        text = override(spu, str(advertised or "")) if callable(override) else override.get(spu)
+        if text is None:
+            return advertised, "the address that the SC advertises; spu_address_override has none"
+        return parse_endpoint(text), f"from spu_address_override; the SC advertises {advertised or 'none'}"
+
+    # Topics.
+
+    def channel(self, topic: str, config: ProducerConfig) -> Channel:
+        """Return the channel of a topic, waiting at most `metadata_timeout` for the topic to appear."""
+        accumulator = self.accumulator
+        with accumulator.lock:
+            if topic not in self.metadata.topics and self._absent.get(topic) != self.metadata.topics_version:
+                accumulator.changed.wait_for(
+                    lambda: topic in self.metadata.topics or accumulator.closed, self.config.metadata_timeout
+                )
+            if accumulator.closed:
+                raise ClosedError("the client is closed")
+            if topic not in self.metadata.topics:
+                raise self._no_topic(topic)
+            setting = self.metadata.topics[topic].spec.compression
+        compression = _agreed_compression(topic, setting, config)
+        return accumulator.channel(topic, config, compression, self.metadata)
+
+    def _no_topic(self, topic: str) -> FluvioError:
+        timeout = self.config.metadata_timeout
+        if not self.metadata.complete:
+            last = f": {self.watch.last_error}" if self.watch.last_error else ""
+            return MetadataTimeoutError(
+                f"topic {topic!r} is not known and the SC at {self.config.endpoint} could not be asked "
+                f"within {timeout} s (metadata_timeout){last}"
+            )
+        self._absent[topic] = self.metadata.topics_version
+        return TopicNotFoundError(
+            f"the cluster at {self.config.endpoint} has no topic {topic!r}, and none appeared within {timeout} s "
+            f"(metadata_timeout); create it with create_topic({topic!r})",
+            topic=topic,
+        )
+
+    # Flushing and closing.
+
+    def flush(self, channels: Iterable[Channel], tally: Tally | None, timeout: float | None) -> None:
+        """Wait until what was sent so far is resolved and callbacks already due have run."""
+        self.refuse_in_callback("flush()")
+        deadline = None if timeout is None else self.clock.monotonic() + timeout
+        barrier = self.accumulator.begin_flush(channels, tally)
+        if not self.accumulator.wait_flushed(barrier, timeout):
+            raise _flush_timed_out(barrier, timeout)
+        remaining = None if deadline is None else max(0.0, deadline - self.clock.monotonic())
+        if not self.callbacks.wait_for_due(remaining):
+            raise FlushTimeoutError(
+                f"all records are resolved, but callbacks of the application did not end within {timeout} s",
+                outstanding=0,
+            )
+
+    def close(self, timeout: float | None) -> int:
+        """Drain, then close; returns how many records were lost to the time-out."""
+        self.refuse_in_callback("close()")
+        accumulator = self.accumulator
+        accumulator.refuse_more()
+        lost = 0
+        try:
+            self.flush(list(accumulator.channels.values()), None, timeout)
+        except FlushTimeoutError as error:
+            lost = error.outstanding
+        finally:
+            self._fail_rest()
+            self.sender.stop(_LAST_STEP)
+        return lost
+
+    def _fail_rest(self) -> None:
+        with self.accumulator.lock:
+            barrier = self.accumulator.begin_flush(list(self.accumulator.channels.values()), None)
+            self.dispatcher.fail_all(closed, self.clock.monotonic())
+        self.sender.wake()
+        self.accumulator.wait_flushed(barrier, _LAST_STEP)
+
+    def refuse_in_callback(self, what: str) -> None:
+        """Raise `RuntimeError` on the callback thread: it would wait for itself."""
+        if self.callbacks.is_current_thread():
+            raise RuntimeError(f"{what} was called from a callback of a future, where waiting would never end")
+
+    def outstanding(self) -> int:
+        """Return the number of unresolved records."""
+        with self.accumulator.lock:
+            return sum(
+                batch.builder.count
+                for channel in self.accumulator.channels.values()
+                for lane in channel.lanes.values()
+                for batch in lane.batches()
+            )
+
+    def abandon(self) -> None:
+        """Forget an engine that belongs to the parent process: close this process's copies of its sockets."""
+        self.sender.abandon()
+
+
+def _flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeoutError:
+    return FlushTimeoutError(
+        f"{barrier.records} records are not resolved after {timeout} s; they are still on their way",
+        outstanding=barrier.records,
+    )
+
+
+_TOPIC_CODECS = {
+    TopicCompression.NONE: Compression.NONE,
+    TopicCompression.GZIP: Compression.GZIP,
+    TopicCompression.SNAPPY: Compression.SNAPPY,
+    TopicCompression.LZ4: Compression.LZ4,
+    TopicCompression.ZSTD: Compression.ZSTD,
+}
+
+
+def _agreed_compression(topic: str, setting: TopicCompression, config: ProducerConfig) -> Compression:
+    """Return the codec that topic and producer agree on; the SPU would refuse every batch with another."""
+    fixed = _TOPIC_CODECS.get(setting)  # None: any
+    if fixed is None:
+        return config.compression or Compression.NONE
+    if config.compression not in (None, fixed):
+        raise ConfigError(
+            f"topic {topic!r} takes compression {fixed.value!r} only, and the producer is set to "
+            f"{config.compression.value!r}: leave the setting out to use the topic's"  # type: ignore[union-attr]
+        )
+    from fluvio_sync.protocol.compression import compressor  # noqa: PLC0415
+
+    compressor(fixed.codec, None)  # raises ConfigError if the codec's library is missing
+    return fixed

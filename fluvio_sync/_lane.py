@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches, and lanes: the ordered sequence of batches of one topic, partition and settings.
+
+Data only; the accumulator appends to a lane's open batch, the dispatcher decides about all others.  Guarded by the
+client's lock, but for a batch's `encoded` bytes, which the thread that runs the sender's step writes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.protocol.batch import BatchBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fluvio_sync._accumulator import Channel
+    from fluvio_sync.errors import FluvioError
+    from fluvio_sync.futures import BatchOutcome
+
+
+class LaneState(enum.Enum):
+    """What a lane is doing; `_dispatch.TRANSITIONS` is the table of moves between these."""
+
+    IDLE = "no records"
+    LINGERING = "an open batch waits for more records"
+    WAITING = "no leader to send to"
+    QUEUED = "in the queue of its leader's link"
+    IN_FLIGHT = "in a request that is not answered"
+    BACKING_OFF = "a delay before the next attempt"
+    SETTLING = "stored by the leader, replication to be confirmed"
+
+
+class Batch:
+    """The records of one batch and what happened to them so far.
+
+    `opened`, `ready_at`, `deadline`: monotonic seconds; `charge`: bytes accounted to `buffer_memory`.
+    """
+
+    __slots__ = (
+        "attempts",
+        "builder",
+        "charge",
+        "deadline",
+        "delays",
+        "done",
+        "encoded",
+        "flushes",
+        "lane",
+        "last_error",
+        "maybe_written",
+        "opened",
+        "outcome",
+        "payload",
+        "ready_at",
+    )
+
+    def __init__(self, lane: Lane, builder: BatchBuilder, outcome: BatchOutcome, opened: float) -> None:
+        self.lane = lane
+        self.builder = builder
+        self.outcome = outcome
+        self.opened = opened
+        self.ready_at = opened + lane.linger
+        self.deadline = self.ready_at + lane.timeout
+        self.charge = 0
+        self.payload = 0  # bytes of keys and values
+        self.attempts = 0
+        self.delays: Iterator[float] | None = None
+        self.last_error: FluvioError | None = None
+        self.maybe_written = False  # a byte of it went out, and no refusal proved that it was not stored
+        self.done = False
+        self.encoded: list[bytes] | None = None
+        self.flushes: list[FlushBarrier] = []
+
+    def seal(self, now: float) -> None:
+        """Close it for records; its deadline runs from now at the latest."""
+        if now < self.ready_at:
+            self.ready_at = now
+            self.deadline = now + self.lane.timeout
+
+    def next_delay(self) -> float | None:
+        """Return the delay before the next attempt in seconds, None if the policy is spent."""
+        if self.delays is None:
+            self.delays = self.lane.delays()
+        return next(self.delays, None)
+
+
+class FlushBarrier:
+    """Counts the batches a `flush()` waits for."""
+
+    __slots__ = ("batches", "records")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.records = 0
+
+
+class Lane:
+    """One partition's batches under one set of settings: at most one request carries them at a time."""
+
+    __slots__ = (
+        "acked",
+        "batch_size",
+        "channel",
+        "charge",
+        "failing",
+        "in_flight",
+        "linger",
+        "link",
+        "max_request_size",
+        "noted",
+        "open",
+        "partition",
+        "queue",
+        "retry_at",
+        "seen_news",
+        "settlement",
+        "state",
+        "timeout",
+        "timer",
+        "topic",
+    )
+
+    def __init__(self, channel: Channel, partition: int, request_timeout: float) -> None:
+        self.channel = channel
+        self.topic = channel.topic
+        self.partition = partition
+        config = channel.config
+        semantic = config.delivery_semantic
+        self.acked = isinstance(semantic, AtLeastOnce)
+        self.timeout = semantic.retry_policy.timeout if isinstance(semantic, AtLeastOnce) else request_timeout
+        self.linger = config.linger
+        self.batch_size = config.batch_size
+        self.max_request_size = config.max_request_size
+        self.state = LaneState.IDLE
+        self.open: Batch | None = None
+        self.queue: deque[Batch] = deque()
+        self.in_flight: list[Batch] = []
+        self.charge = 0
+        self.failing = False  # its last attempt failed
+        self.noted = False  # in the accumulator's list of lanes the dispatcher should look at
+        self.retry_at = 0.0
+        self.timer: float | None = None
+        self.link: object | None = None
+        self.settlement: object | None = None
+        self.seen_news: object | None = None
+
+    def delays(self) -> Iterator[float]:
+        """Return the policy's delays, afresh."""
+        semantic = self.channel.config.delivery_semantic
+        return semantic.retry_policy.delays() if isinstance(semantic, AtLeastOnce) else iter(())
+
+    def seal_open(self, now: float) -> None:
+        """Move the open batch, if there is one, to the end of the queue."""
+        batch = self.open
+        if batch is not None:
+            self.open = None
+            batch.seal(now)
+            self.queue.append(batch)
+
+    def batches(self) -> Iterator[Batch]:
+        """All unresolved batches, oldest first."""
+        yield from self.in_flight
+        yield from self.queue
+        if self.open is not None:
+            yield self.open
+
+    @property
+    def ready_at(self) -> float | None:
+        """When its oldest waiting batch is ready to be sent; None without one."""
+        if self.queue:
+            return self.queue[0].ready_at
+        return None if self.open is None else self.open.ready_at

@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sender: polls the connections, tells the dispatcher what happened, and carries its actions out.
+
+`Sender.step` is the whole of it, and any thread may run it that holds `step_lock`; a daemon thread does.  What is
+decided is decided by the dispatcher, under the client's lock; reading, writing, encoding, completing futures and
+logging happen outside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fluvio_sync._blocking import connect_timed_out
+from fluvio_sync._connection import READ, Connection, Stage
+from fluvio_sync._dispatch import (
+    Acknowledge,
+    Ask,
+    Connect,
+    Disconnect,
+    Drop,
+    Fail,
+    HandOver,
+    LinkState,
+    Report,
+    Request,
+    Settlement,
+    Write,
+)
+from fluvio_sync._spu_requests import encode_produce, ask_offsets, read_high_watermark
+from fluvio_sync.errors import FluvioError, UnsupportedVersionError
+from fluvio_sync.protocol.produce import ProduceResponse
+from fluvio_sync.protocol.versions import SpuApi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluvio_sync._accumulator import Accumulator
+    from fluvio_sync._clock import Clock
+    from fluvio_sync._connection import Peer
+    from fluvio_sync._dispatch import Action, Dispatcher, Link
+    from fluvio_sync._log import Logger
+    from fluvio_sync._watch import MetadataWatch
+    from fluvio_sync.protocol.metadata import WatchUpdate
+
+    # Something that happened, to be told to the dispatcher with the lock held.
+    Happening = Callable[[float], None]
+
+# Seconds that closing waits for replies to what was written: a close with unread replies resets the connection, and
+# the reset may overtake what the server has not read yet.
+_LINGER = 2.0
+# A failure of the sender itself is a bug; after this many in a row it gives up instead of spinning.
+_MAX_CRASHES = 10
+
+
+class Line:
+    """A link's connection and what is expected on it."""
+
+    __slots__ = ("connection", "expected", "generation", "link")
+
+    def __init__(self, link: Link, generation: int, connection: Connection) -> None:
+        self.link = link
+        self.generation = generation
+        self.connection = connection
+        self.expected: dict[int, Request | Settlement] = {}  # by correlation id
+
+
+class Sender:
+    """Owns the connections to the SPUs, the selector and the thread."""
+
+    def __init__(
+        self,
+        accumulator: Accumulator,
+        dispatcher: Dispatcher,
+        watch: MetadataWatch,
+        *,
+        peer_of: Callable[[Link], Peer],
+        clock: Clock,
+        log: Logger,
+        name: str,
+    ) -> None:
+        """`peer_of`: whom a link connects to; raises `FluvioError` if the metadata has no address."""
+        self.step_lock = threading.Lock()
+        self.reconnects = 0
+        self._accumulator = accumulator
+        self._dispatcher = dispatcher
+        self._watch = watch
+        self._peer_of = peer_of
+        self._clock = clock
+        self._log = log
+        self._lines: dict[Link, Line] = {}
+        self._happenings: list[Happening] = []
+        self._finished: list[Action] = []
+        self._selector = selectors.DefaultSelector()
+        self._registered: dict[int, tuple[int, Connection]] = {}
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._selector.register(self._wake_in, READ)
+        self._stopping = False
+        self._crashes = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    # Life.
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have the step look at what changed; any thread."""
+        with contextlib.suppress(BlockingIOError, OSError):  # full: it is awake anyway; closed: nobody is there
+            self._wake_out.send(b"\0")
+
+    def stop(self, timeout: float) -> None:
+        """End the thread: replies to what was written are read for a while, then all sockets are closed."""
+        self._stopping = True
+        self.wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        else:
+            self._close()
+
+    def abandon(self) -> None:
+        """Close the sockets of a thread that does not exist here: the child of a fork."""
+        self._close()
+
+    def sockets_closed(self) -> bool:
+        """Whether `stop` came to its end."""
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                with self.step_lock:
+                    self.step(None)
+                self._crashes = 0
+            except Exception:  # noqa: BLE001 - a bug must cost its requests, not all that is ever sent
+                self._crash()
+        try:
+            self._read_last_replies()
+        finally:
+            self._close()
+
+    def _crash(self) -> None:
+        self._log.error("sender.crashed", exc_info=True)
+        self._crashes += 1
+        error = FluvioError("an internal error of the sender, see the log")
+        for line in list(self._lines.values()):
+            self._lose(line, error)
+        if self._crashes >= _MAX_CRASHES:
+            self._stopping = True
+            self._accumulator.refuse_more()
+
+    # The step.
+
+    def step(self, wait: float | None) -> None:
+        """Wait at most `wait` seconds for something to do (None: as long as nothing is due), and do it."""
+        self._poll(wait)
+        while self._decide():
+            pass
+
+    def _decide(self) -> bool:
+        """Tell the dispatcher what happened and carry out what it wants; False if that was nothing."""
+        accumulator, dispatcher = self._accumulator, self._dispatcher
+        happenings, self._happenings = self._happenings, []
+        finished, self._finished = self._finished, []
+        with accumulator.lock:
+            now = self._clock.monotonic()
+            if finished:
+                accumulator.settle(finished, now)
+            for happening in happenings:
+                happening(now)
+            for lane in accumulator.take_noted():
+                dispatcher.records(lane, now)
+            dispatcher.tick(now)
+            actions = dispatcher.take_actions()
+            accumulator.sender_sleeps = not actions and not self._happenings
+        for action in actions:
+            self._perform(action)
+        return bool(actions or self._happenings)
+
+    def _poll(self, wait: float | None) -> None:
+        now = self._clock.monotonic()
+        self._register()
+        due = self._due()
+        timeout = wait if due is None else max(0.0, due - now) if wait is None else max(0.0, min(wait, due - now))
+        ready = self._selector.select(timeout)
+        now = self._clock.monotonic()
+        for key, events in ready:
+            if key.fileobj is self._wake_in:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_in.recv(4096)
+            else:
+                self._drive(key.data, events, now)
+        for connection in self._connections():
+            if connection.stage in (Stage.RESOLVING, Stage.CONNECTING):
+                self._drive(connection, 0, now)
+        self._mind_watch(now)
+
+    def _due(self) -> float | None:
+        """When there is something to do though nothing arrives."""
+        with self._accumulator.lock:
+            times = [self._dispatcher.next_timer()]
+        times += [connection.next_timer() for connection in self._connections()]
+        watched = self._watch.connection
+        if watched is None:
+            times.append(self._watch.retry_at)
+        elif not self._watch.established:
+            times.append(watched.deadline)
+        return min((time for time in times if time is not None), default=None)
+
+    def _connections(self) -> list[Connection]:
+        connections = [line.connection for line in self._lines.values()]
+        if self._watch.connection is not None:
+            connections.append(self._watch.connection)
+        return connections
+
+    def _register(self) -> None:
+        """Bring the selector up to date; sockets that are gone first, since their numbers are used again."""
+        wanted = {
+            connection.fileno(): (connection.events(), connection)
+            for connection in self._connections()
+            if connection.fileno() >= 0
+        }
+        for descriptor, known in list(self._registered.items()):
+            if wanted.get(descriptor, (0, None))[1] is not known[1]:
+                self._selector.unregister(descriptor)
+                del self._registered[descriptor]
+        for descriptor, (events, connection) in wanted.items():
+            if descriptor not in self._registered:
+                self._selector.register(descriptor, events, connection)
+            elif self._registered[descriptor][0] != events:
+                self._selector.modify(descriptor, events, connection)
+            self._registered[descriptor] = (events, connection)
+
+    def _drive(self, connection: Connection, events: int, now: float) -> None:
+        """Let a connection go on, and take what it brought."""
+        line = next((line for line in self._lines.values() if line.connection is connection), None)
+        if line is None and connection is not self._watch.connection:
+            return  # closed earlier in this step
+        error: FluvioError | None = None
+        try:
+            connection.tick(now)
+            if events:
+                connection.on_io(events, now)
+        except FluvioError as failure:
+            error = failure
+        if line is None:
+            if error is not None:
+                self._lose_watch(error)
+            return
+        try:
+            self._collect(line)
+        except FluvioError as failure:
+            error = failure
+        if error is not None:
+            self._lose(line, error)
+
+    def _collect(self, line: Line) -> None:
+        """Turn what a connection brought into happenings; raises `ProtocolError`."""
+        connection, link, dispatcher = line.connection, line.link, self._dispatcher
+        if connection.stage is Stage.READY and link.state is LinkState.CONNECTING:
+            connection.version(SpuApi.PRODUCE)  # raises if there is none in common
+            self._happenings.append(partial(dispatcher.connected, link, line.generation))
+        while connection.first_bytes:
+            tag = connection.first_bytes.popleft()
+            if isinstance(tag, Request):
+                tag.wrote_any = True
+        while connection.sent:
+            tag = connection.sent.popleft()
+            if isinstance(tag, Request):
+                self._happenings.append(partial(dispatcher.written, tag))
+        while connection.inbox:
+            correlation, reader = connection.inbox.popleft()
+            expected = line.expected.pop(correlation, None)
+            if isinstance(expected, Request):
+                response = ProduceResponse.read(reader, connection.version(SpuApi.PRODUCE))
+                self._happenings.append(partial(dispatcher.replied, expected, response))
+            elif expected is not None:
+                mark = read_high_watermark(expected, reader, connection)
+                self._happenings.append(partial(dispatcher.offsets_replied, expected, mark))
+
+    def _lose(self, line: Line, error: FluvioError) -> None:
+        """A connection failed: by itself, not on the dispatcher's word."""
+        if self._lines.get(line.link) is line:
+            del self._lines[line.link]
+            line.connection.close()
+            self._happenings.append(partial(self._dispatcher.disconnected, line.link, line.generation, error))
+
+    # The SC.
+
+    def _mind_watch(self, now: float) -> None:
+        """Take the SC's pushes; connect again if it is time."""
+        watch = self._watch
+        if watch.connection is None:
+            if now >= watch.retry_at:
+                watch.start(now)
+            return
+        try:
+            updates = watch.advance()
+        except FluvioError as error:
+            self._lose_watch(error)
+            return
+        if not watch.established and now >= watch.connection.deadline:
+            self._lose_watch(connect_timed_out(watch.connection, watch.timeout))
+        if watch.unreadable is not None:
+            self._log.warning("metadata.unreadable", error=str(watch.unreadable))
+            watch.unreadable = None
+        if updates:
+            self._happenings.append(partial(self._take_metadata, updates))
+
+    def _take_metadata(self, updates: list[WatchUpdate], now: float) -> None:
+        watch = self._watch
+        news = watch.take_over(updates)
+        if news:
+            self._accumulator.metadata_changed(watch.metadata, news)
+            self._dispatcher.metadata_changed(news, now)
+        if watch.established and watch.last_error is not None:
+            watch.last_error = None
+            self._dispatcher.report("info", "metadata.restored")
+
+    def _lose_watch(self, error: FluvioError) -> None:
+        watch = self._watch
+        first = watch.last_error is None
+        with self._accumulator.lock:
+            watch.lose(error, self._clock.monotonic())
+            self._accumulator.changed.notify_all()
+        if first:
+            self._log.warning("metadata.lost", error=str(error))
+
+    # Actions.
+
+    def _perform(self, action: Action) -> None:
+        if isinstance(action, Write):
+            self._write(action.request)
+        elif isinstance(action, Acknowledge):
+            action.batch.outcome.acknowledge(action.base_offset)
+            self._finished.append(action)
+        elif isinstance(action, Fail):
+            action.batch.outcome.fail(action.failure)
+            self._finished.append(action)
+        elif isinstance(action, HandOver | Drop):
+            self._finished.append(action)
+        elif isinstance(action, Connect):
+            self._connect(action.link, action.generation)
+        elif isinstance(action, Disconnect):
+            line = self._lines.pop(action.link, None)
+            if line is not None:
+                line.connection.close()
+        elif isinstance(action, Ask):
+            self._ask(action.settlement)
+        else:
+            self._report(action)
+        if self._finished and not self._happenings:
+            # Their accounts are settled at the next decision, which has to come now.
+            self._happenings.append(_nothing)
+
+    def _report(self, report: Report) -> None:
+        getattr(self._log, report.level)(report.event, **report.fields)
+
+    def _connect(self, link: Link, generation: int) -> None:
+        now = self._clock.monotonic()
+        try:
+            peer = self._peer_of(link)
+            connection = Connection(peer, timeout=self._dispatcher.connect_timeout, now=now, notify=self.wake)
+        except FluvioError as error:
+            self._happenings.append(partial(self._dispatcher.disconnected, link, generation, error))
+            return
+        self._lines[link] = Line(link, generation, connection)
+        if link.was_up:
+            self.reconnects += 1
+        self._drive(connection, 0, now)
+
+    def _write(self, request: Request) -> None:
+        line = self._lines.get(request.link)
+        if line is None:
+            return  # lost in the same step: the dispatcher is being told
+        connection = line.connection
+        correlation = connection.next_correlation()
+        line.expected[correlation] = request
+        buffers = encode_produce(request, connection, correlation)
+        try:
+            connection.send(buffers, request)
+            self._collect(line)
+        except FluvioError as error:
+            self._lose(line, error)
+
+    def _ask(self, settlement: Settlement) -> None:
+        line = self._lines.get(settlement.link)
+        if line is None:
+            return
+        try:
+            correlation = ask_offsets(settlement, line.connection)
+        except UnsupportedVersionError:
+            self._happenings.append(partial(self._dispatcher.offsets_replied, settlement, None))
+        except FluvioError as error:
+            self._lose(line, error)
+        else:
+            line.expected[correlation] = settlement
+
+    # The end.
+
+    def _read_last_replies(self) -> None:
+        """Half-close the connections that owe replies, and read until the servers close them."""
+        end = self._clock.monotonic() + _LINGER
+        open_lines = [line for line in self._lines.values() if line.expected and line.connection.stage is Stage.READY]
+        for line in open_lines:
+            line.connection.half_close()
+        with selectors.DefaultSelector() as selector:
+            for line in open_lines:
+                selector.register(line.connection.fileno(), READ, line)
+            while selector.get_map() and (remaining := end - self._clock.monotonic()) > 0:
+                for key, events in selector.select(remaining):
+                    try:
+                        key.data.connection.on_io(events, self._clock.monotonic())
+                    except FluvioError:  # its end, which is what is waited for
+                        selector.unregister(key.fd)
+
+    def _close(self) -> None:
+        for line in list(self._lines.values()):
+            line.connection.close()
+        self._lines.clear()
+        self._watch.close()
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+
+def _nothing(_now: float) -> None:
+    pass

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Fluvio`: the connection of a process to a cluster.
+
+One client per process is enough: it is thread-safe, and all its producers share one sender thread, one connection
+per SPU and isolation level, and one memory bound.  After a fork the child's copy starts clean at its first use.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fluvio_sync import _lifecycle
+from fluvio_sync._endpoint import parse_endpoint
+from fluvio_sync._engine import ClientConfig, Engine
+from fluvio_sync._settings import choice, seconds, size
+from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync.config import LARGEST_BATCH, Compression, ProducerConfig, TlsConfig
+from fluvio_sync.errors import ClosedError, ConfigError
+from fluvio_sync.producer import TopicProducer
+from fluvio_sync.profile import load_profile
+from fluvio_sync.protocol.metadata import TopicCompression
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from types import TracebackType
+
+ENDPOINT_VARIABLE = "FLUVIO_SYNC_ENDPOINT"
+
+
+class Fluvio:
+    """A client of a cluster; made by `Fluvio.connect`."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        """Make an unconnected client, which connects at first use; applications call `Fluvio.connect`."""
+        self._config = config
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._closed = False
+        _lifecycle.register(self)
+
+    @classmethod
+    def connect(
+        cls,
+        endpoint: str | None = None,
+        *,
+        profile: str | None = None,
+        profile_path: str | os.PathLike[str] | None = None,
+        tls: TlsConfig | ssl.SSLContext | None = None,
+        client_id: str = "fluvio-sync",
+        use_spu_local_address: bool | None = None,
+        spu_address_override: Mapping[int, str] | Callable[[int, str], str | None] | None = None,
+        connect_timeout: float | timedelta = 10.0,
+        request_timeout: float | timedelta = 30.0,
+        metadata_timeout: float | timedelta = 10.0,
+        exit_timeout: float | timedelta = 5.0,
+        buffer_memory: int = 32 * 1024 * 1024,
+    ) -> Fluvio:
+        """Connect to a cluster's SC and return the client.
+
+        * `endpoint`: the SC, `"host"` or `"host:port"` (default port 9003).  Without it, the environment variable
+          `FLUVIO_SYNC_ENDPOINT`; without that, the current profile of Fluvio's own profile file.
+        * `profile`, `profile_path`: another profile, another file (default `$FLV_PROFILE_PATH`, else
+          `~/.fluvio/config`).
+        * `tls`: a `TlsConfig`, an `ssl.SSLContext`, or None (default): the profile's if the endpoint came from it,
+          else plain TCP.
+        * `client_id`: what the cluster sees.
+        * `use_spu_local_address`: connect to the address that SPUs have inside the cluster's network (default: the
+          profile's setting, else False).
+        * `spu_address_override`: where to reach SPUs whose advertised address does not work from here: a mapping from
+          SPU id to `"host:port"`, or a function of the id and the advertised address.
+        * `connect_timeout` (10), `request_timeout` (30; one answer), `metadata_timeout` (10; how long
+          `topic_producer` waits for a topic), `exit_timeout` (5; draining at the interpreter's end): seconds.
+        * `buffer_memory`: bytes that unresolved records may hold, 128 each on top of key and value (32 MiB).
+
+        Raises `ConfigError`, `ConnectError` (`ConnectTimeoutError` after `connect_timeout`), `ProtocolError` if the
+        peer does not speak Fluvio's protocol, `UnsupportedVersionError`.
+        """
+        where, secured, local = _find_cluster(endpoint, profile, profile_path)
+        if tls is not None and not isinstance(tls, TlsConfig | ssl.SSLContext):
+            raise ConfigError(f"tls is a TlsConfig or an ssl.SSLContext, not {type(tls).__name__}")
+        if not isinstance(client_id, str) or len(client_id.encode()) > 255:
+            raise ConfigError("client_id is a string of at most 255 bytes")
+        if spu_address_override is not None and not (
+            callable(spu_address_override) or isinstance(spu_address_override, Mapping)
+        ):
+            raise ConfigError("spu_address_override is a mapping from SPU id to 'host:port', or a function")
+        client = cls(
+            ClientConfig(
+                endpoint=parse_endpoint(where),
+                tls=tls or secured,
+                client_id=client_id,
+                use_spu_local_address=local if use_spu_local_address is None else bool(use_spu_local_address),
+                spu_address_override=spu_address_override,
+                connect_timeout=seconds("connect_timeout", connect_timeout, positive=True),
+                request_timeout=seconds("request_timeout", request_timeout, positive=True),
+                metadata_timeout=seconds("metadata_timeout", metadata_timeout),
+                exit_timeout=seconds("exit_timeout", exit_timeout),
+                buffer_memory=size("buffer_memory", buffer_memory),
+            )
+        )
+        client._running_engine()
+        return client
+
+    @property
+    def endpoint(self) -> str:
+        """The SC's `"host:port"`."""
+        return str(self._config.endpoint)
+
+    # Producers.
+
+    def topic_producer(self, topic: str, config: ProducerConfig | None = None, **settings: Any) -> TopicProducer:
+        """Return a producer for a topic.
+
+        `config` and keyword `settings`: see `ProducerConfig`; settings change single values of `config`.  Cheap, and
+        without I/O, for a topic that is known: one per web request is fine.  Waits at most `metadata_timeout` for a
+        topic that was just created.
+
+        Raises `ConfigError`, `TopicNotFoundError`, `MetadataTimeoutError` (the SC could not be asked), `ClosedError`.
+        """
+        check_topic_name(topic)
+        producer_config = ProducerConfig.from_settings(config, settings)
+        if producer_config.max_request_size > self._config.buffer_memory:
+            raise ConfigError(
+                f"max_request_size ({producer_config.max_request_size} bytes) is larger than the client's buffer_memory "
+                f"({self._config.buffer_memory} bytes): a large record would never find space"
+            )
+        producer = TopicProducer(self, topic, producer_config).attach()
+        producer.warn_of_settings()
+        return producer
+
+    # Topics.
+
+    def create_topic(
+        self,
+        name: str,
+        *,
+        partitions: int = 1,
+        replication: int = 1,
+        compression: Compression | str | None = None,
+        exist_ok: bool = False,
+    ) -> None:
+        """Create a topic; returns once its partitions are online.
+
+        `compression`: the only codec that the topic takes; None (default): any.  `exist_ok`: a topic of that name is
+        no error.  Raises `ServerError` if the SC refuses, `ConfigError` for a bad name or number, `ConnectError`,
+        `RequestTimeoutError`.
+        """
+        codec = TopicCompression.ANY
+        if compression is not None:
+            codec = TopicCompression[choice(Compression, "compression", compression).name]
+        self._running_engine().admin.create_topic(
+            name, partitions=partitions, replication=replication, compression=codec, exist_ok=exist_ok
+        )
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and its records; raises `TopicNotFoundError`, or as `create_topic`."""
+        self._running_engine().admin.delete_topic(name)
+
+    def topics(self) -> list[str]:
+        """Return the names of the cluster's topics, sorted; Fluvio's own are left out."""
+        return self._running_engine().admin.topics()
+
+    # Life.
+
+    def close(self, timeout: float | timedelta | None = None) -> int:
+        """Drain, then close all connections; returns how many records were lost.
+
+        `timeout`: seconds; None: as long as the records' own deadlines allow.  What is unresolved then fails with
+        `ClosedError`, a blocked `send()` too.  May be repeated.  Raises `RuntimeError` from a callback.
+        """
+        limit = seconds("timeout", timeout, optional=True)
+        engine = self._engine
+        if engine is not None and engine.pid == os.getpid():
+            engine.refuse_in_callback("close()")
+        with self._lock:
+            self._closed = True
+            engine, self._engine = self._engine, None
+        if engine is None or engine.pid != os.getpid():
+            return 0
+        lost = engine.close(limit)
+        if lost:
+            engine.log.error("records.lost", records=lost, reason="the client was closed before they were resolved")
+        return lost
+
+    def __enter__(self) -> Fluvio:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Fluvio client of {self.endpoint}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Settings alone: the process that unpickles it connects at first use.
+        return Fluvio, (self._config,)
+
+    def _running_engine(self) -> Engine:
+        """Return this process's engine, made and connected if need be."""
+        engine = self._engine
+        if engine is not None and engine.pid == os.getpid():
+            return engine
+        with self._lock:
+            if self._closed:
+                raise ClosedError(f"this client of {self.endpoint} is closed")
+            engine = self._engine
+            if engine is None or engine.pid != os.getpid():
+                engine = Engine(self._config)
+                engine.open()
+                self._engine = engine
+            return engine
+
+    def _forget_engine(self) -> None:
+        """Start clean in the child of a fork; takes no lock that the parent may have held."""
+        self._lock = threading.Lock()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.abandon()
+
+    def _drain_at_exit(self) -> int:
+        """Close within `exit_timeout`; returns how many records were lost."""
+        return self.close(self._config.exit_timeout)
+
+
+def _find_cluster(
+    endpoint: str | None, profile: str | None, profile_path: str | os.PathLike[str] | None
+) -> tuple[str, TlsConfig, bool]:
+    """Return endpoint, TLS and use_spu_local_address: from the argument, the environment, or a profile."""
+    if endpoint is not None and (profile is not None or profile_path is not None):
+        raise ConfigError("endpoint and profile exclude each other: a profile names its own endpoint")
+    if endpoint is None and profile is None and profile_path is None:
+        endpoint = os.environ.get(ENDPOINT_VARIABLE)
+    if endpoint is not None:
+        return endpoint, TlsConfig.disabled(), False
+    found = load_profile(profile, profile_path)
+    return str(found.endpoint), found.tls, found.use_spu_local_address
+
+
+def connect(endpoint: str | None = None, **settings: Any) -> Fluvio:
+    """Connect to a cluster: the same as `Fluvio.connect`."""
+    return Fluvio.connect(endpoint, **settings)

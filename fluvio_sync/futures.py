@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `send()` returns: a true `concurrent.futures.Future`, cheap because its batch holds its state.
+
+A stock `Future` costs 2 to 5 us and 1.6 kB a record, for a lock that hardly anyone takes.  Here a future is
+(outcome of its batch, position); acknowledging a batch is one store, however many records it has.  Only a future
+that somebody waits for gets a `Condition` of its own.
+
+The contract of `concurrent.futures.wait` decides the details: it takes the condition of every future, sorted by
+`id`, counts who is finished, and enlists a waiter with each.  Hence
+
+* a condition is never shared between futures: two callers of `wait` would take shared ones crosswise and dead-lock;
+* once a condition exists, the future's state (`_own`) changes only with that condition held;
+* until then the state is the outcome's, and `BatchOutcome.lock` decides which of the two holds.  That lock is a
+  leaf: it is held for a few stores, nothing is acquired and no foreign code runs inside it.
+
+Threads: any thread reads and waits; the thread that runs the sender's step completes outcomes; callbacks run on the
+client's callback thread.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+from concurrent.futures import Future
+from concurrent.futures._base import FINISHED, PENDING
+from datetime import timedelta
+from threading import Condition, Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from fluvio_sync.errors import ForkedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from fluvio_sync._callbacks import CallbackThread
+    from fluvio_sync.errors import FluvioError
+    from fluvio_sync.stats import Tally
+
+# Exceptions of callbacks are logged where the standard library logs them.
+_LOGGER = logging.getLogger("concurrent.futures")
+
+
+class RecordMetadata(NamedTuple):
+    """Where a record is.
+
+    `topic`, `partition`; `offset`: its position in the partition, None if it was not acknowledged (at-most-once) or
+    if the server cannot tell (SmartModules may drop records); `timestamp`: milliseconds since the epoch;
+    `acknowledged`: False under at-most-once, where nobody waited for an answer.
+    """
+
+    topic: str
+    partition: int
+    offset: int | None
+    timestamp: int
+    acknowledged: bool
+
+
+class _Process:
+    """Which process an outcome belongs to: replaced in the child of a fork, compared by identity."""
+
+    current: object = object()
+
+
+def forget_parent() -> None:
+    """Make every outcome of the parent process read as `ForkedError`; called in the child of a fork, lock-free."""
+    _Process.current = object()
+
+
+class BatchOutcome:
+    """What became, or will become, of the records of one batch; shared by their futures.
+
+    `state` goes from PENDING to FINISHED once.  A batch that the server found too large is halved: its outcome
+    then only points to those of its `halves`.
+    """
+
+    __slots__ = (
+        "acknowledged",
+        "base_offset",
+        "callbacks",
+        "called",
+        "failure",
+        "first_timestamp",
+        "halves",
+        "left_count",
+        "lock",
+        "partition",
+        "process",
+        "runs",
+        "state",
+        "timestamps",
+        "topic",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        first_timestamp: int,
+        timestamps: Sequence[int],
+        callbacks: CallbackThread,
+    ) -> None:
+        """`timestamps`: of each record, relative to the first, shared with the batch's builder and growing."""
+        self.topic = topic
+        self.partition = partition
+        self.first_timestamp = first_timestamp
+        self.timestamps = timestamps
+        self.callbacks = callbacks
+        self.lock = Lock()
+        self.process = _Process.current
+        self.state: str = PENDING
+        self.acknowledged = False
+        self.base_offset: int | None = None
+        # Makes the error of the record at an index; one object for many futures would grow its traceback.
+        self.failure: Callable[[int], FluvioError] | None = None
+        self.watched: list[DeliveryFuture] = []  # those with a Condition
+        self.called: list[DeliveryFuture] = []  # those with callbacks
+        self.halves: tuple[BatchOutcome, BatchOutcome] | None = None
+        self.left_count = 0
+        # (first index, whose records from there on): which producer handles the records belong to.
+        self.runs: list[tuple[int, Tally]] = []
+
+    def acknowledge(self, base_offset: int | None) -> None:
+        """Resolve all records: stored from `base_offset` on, or somewhere unknown (None)."""
+        self.base_offset = base_offset
+        self.acknowledged = True
+        self._finish()
+
+    def hand_over(self) -> None:
+        """Resolve all records as sent without waiting for an answer (at-most-once)."""
+        self._finish()
+
+    def fail(self, failure: Callable[[int], FluvioError]) -> None:
+        """Fail all records, each with its own `failure(index)`, made when somebody looks."""
+        self.failure = failure
+        self._finish()
+
+    def _finish(self) -> None:
+        with self.lock:
+            if self.state is FINISHED:
+                return  # completing is idempotent: a deadline and a late reply may both come
+            self.state = FINISHED
+            watched, self.watched = self.watched, []
+            called, self.called = self.called, []
+        for future in watched:
+            future._publish()
+        if called:
+            self.callbacks.submit(called)
+
+    def halve(self, left: BatchOutcome, right: BatchOutcome, left_count: int) -> None:
+        """Hand the records over to two outcomes: the first `left_count` to `left`, the others to `right`."""
+        with self.lock:
+            for future in self.watched:
+                (left if future._index_in(self) < left_count else right).watched.append(future)
+            for future in self.called:
+                (left if future._index_in(self) < left_count else right).called.append(future)
+            self.watched, self.called = [], []
+            self.left_count = left_count
+            self.halves = (left, right)
+
+    def metadata(self, index: int) -> RecordMetadata:
+        base = self.base_offset
+        return RecordMetadata(
+            self.topic,
+            self.partition,
+            None if base is None else base + index,
+            self.first_timestamp + self.timestamps[index],
+            self.acknowledged,
+        )
+
+    def owner(self, index: int) -> Tally | None:
+        """Whose record the one at `index` is."""
+        found = None
+        for start, tally in self.runs:
+            if start > index:
+                break
+            found = tally
+        return found
+
+
+class DeliveryFuture(Future[RecordMetadata]):
+    """The outcome of one record: a `RecordMetadata`, or a `DeliveryError`, `ClosedError` or `ForkedError`.
+
+    A true `concurrent.futures.Future`: `result`, `exception`, `add_done_callback`, `concurrent.futures.wait`,
+    `as_completed` and `asyncio.wrap_future` work on it.  `cancel()` returns False: a record that was handed over is
+    not taken back.  Callbacks of a pending future run on the client's callback thread.
+    """
+
+    # Class-level defaults: making a future stores two attributes.
+    _cond: Condition | None = None
+    _own: str = PENDING
+    _error: FluvioError | None = None
+    _waiters: Any = ()
+    _done_callbacks: Any = ()
+
+    def __init__(self, outcome: BatchOutcome, index: int) -> None:
+        # Future.__init__ would make a Condition and two lists: that is what this class avoids.
+        self._outcome = outcome
+        self._index = index
+
+    def _locate(self) -> tuple[BatchOutcome, int]:
+        outcome, index = self._outcome, self._index
+        while (halves := outcome.halves) is not None:
+            if index < outcome.left_count:
+                outcome = halves[0]
+            else:
+                index -= outcome.left_count
+                outcome = halves[1]
+        return outcome, index
+
+    def _index_in(self, ancestor: BatchOutcome) -> int:
+        outcome, index = self._outcome, self._index
+        while outcome is not ancestor:
+            assert outcome.halves is not None
+            if index < outcome.left_count:
+                outcome = outcome.halves[0]
+            else:
+                index -= outcome.left_count
+                outcome = outcome.halves[1]
+        return index
+
+    def _is_of_parent(self) -> bool:
+        return self._outcome.process is not _Process.current and self._outcome.state is not FINISHED
+
+    # What the standard library's functions look at.
+
+    @property
+    def _condition(self) -> Condition:  # type: ignore[override]
+        cond = self._cond
+        if self._is_of_parent():
+            # The inherited condition may be held by a thread that does not exist here.
+            return Condition()
+        if cond is not None:
+            return cond
+        # Made outside the leaf lock: allocation may run the collector, whose finalizers may look at other futures.
+        fresh: Condition = Condition()
+        waiters: list[Any] = []
+        while True:
+            outcome, _ = self._locate()
+            with outcome.lock:
+                if outcome.halves is not None:
+                    continue
+                cond = self._cond
+                if cond is None:
+                    self._waiters = waiters
+                    self._own = outcome.state
+                    if outcome.state is PENDING:
+                        outcome.watched.append(self)
+                    self._cond = cond = fresh  # published last
+                return cond
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]
+        if self._is_of_parent():
+            return FINISHED
+        return self._locate()[0].state if self._cond is None else self._own
+
+    @property
+    def _exception(self) -> BaseException | None:  # type: ignore[override]
+        if self._is_of_parent():
+            return _forked(self._outcome)
+        outcome, index = self._locate()
+        if outcome.failure is None:
+            return None
+        if self._error is None:
+            error = outcome.failure(index)
+            with outcome.lock:
+                first = self._error is None
+                if first:
+                    self._error = error
+            owner = outcome.owner(index)
+            if first and owner is not None:
+                owner.looked_at()
+        return self._error
+
+    @property
+    def _result(self) -> RecordMetadata:  # type: ignore[override]
+        outcome, index = self._locate()
+        return outcome.metadata(index)
+
+    def _publish(self) -> None:
+        """Tell those who wait; the outcome is finished already."""
+        cond = self._cond
+        assert cond is not None
+        outcome, _ = self._locate()
+        with cond:
+            self._own = FINISHED
+            for waiter in self._waiters:
+                if outcome.failure is None:
+                    waiter.add_result(self)
+                else:
+                    waiter.add_exception(self)
+            cond.notify_all()
+
+    # What users call.
+
+    def done(self) -> bool:
+        """True once the record is acknowledged, failed, or (at-most-once) accepted."""
+        return self._is_of_parent() or self._locate()[0].state is FINISHED
+
+    def running(self) -> bool:
+        """The opposite of `done()`."""
+        return not self.done()
+
+    def cancel(self) -> bool:
+        """Return False: a queued record is not taken back."""
+        return False
+
+    def cancelled(self) -> bool:
+        """Return False: see `cancel`."""
+        return False
+
+    def result(self, timeout: float | timedelta | None = None) -> RecordMetadata:
+        """Wait at most `timeout` seconds (None: until the record's own deadline) for the record's place.
+
+        Raises a `DeliveryError`, `ClosedError` or `ForkedError` if it was not acknowledged, `TimeoutError` if that is
+        not known yet, and `RuntimeError` where waiting would block the callback thread.
+        """
+        outcome = self._outcome
+        if outcome.state is FINISHED and outcome.failure is None:
+            return outcome.metadata(self._index)
+        self._wait(timeout)
+        error = self._exception
+        if error is not None:
+            try:
+                raise error
+            finally:
+                error = None  # a traceback that holds its own exception is a reference cycle
+                del self
+        return self._result
+
+    wait = result
+
+    def exception(self, timeout: float | timedelta | None = None) -> BaseException | None:
+        """Like `result`, but return the error, or None for a record that was delivered."""
+        self._wait(timeout)
+        return self._exception
+
+    def _wait(self, timeout: float | timedelta | None) -> None:
+        if self.done():
+            return
+        if self._outcome.callbacks.is_current_thread():
+            raise RuntimeError("a callback must not wait for a pending future: it would block the one callback thread")
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        cond = self._condition
+        with cond:
+            cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), seconds)
+        if not self.done():
+            outcome = self._outcome
+            # The class that both `except TimeoutError` and, before Python 3.11, concurrent.futures' callers know.
+            raise concurrent.futures.TimeoutError(
+                f"the record for topic {outcome.topic!r}, partition {outcome.partition} is not resolved after "
+                f"{seconds} s; it is still on its way and its future is still valid"
+            )
+
+    def add_done_callback(self, fn: Callable[[Future[RecordMetadata]], object]) -> None:
+        """Call `fn(future)` when done: on the client's callback thread, or here and now if it is done already."""
+        if not self._is_of_parent():
+            while True:
+                outcome, _ = self._locate()
+                with outcome.lock:
+                    if outcome.halves is not None:
+                        continue
+                    if outcome.state is PENDING:
+                        if self._done_callbacks:
+                            self._done_callbacks.append(fn)
+                        else:
+                            self._done_callbacks = [fn]
+                            outcome.called.append(self)
+                        return
+                break
+        self._call(fn)
+
+    def run_callbacks(self) -> None:
+        """Run what `add_done_callback` collected; the callback thread's task."""
+        with self._locate()[0].lock:
+            callbacks, self._done_callbacks = self._done_callbacks, ()
+        for fn in callbacks:
+            self._call(fn)
+
+    def _call(self, fn: Callable[[Future[RecordMetadata]], object]) -> None:
+        try:
+            fn(self)
+        except Exception:
+            _LOGGER.exception("exception calling callback for %r", self)
+
+    def set_running_or_notify_cancel(self) -> NoReturn:
+        """Raise: the client resolves its futures."""
+        raise RuntimeError("only the client resolves the future of a record")
+
+    def set_result(self, result: RecordMetadata) -> NoReturn:
+        """Raise: the client resolves its futures."""
+        raise RuntimeError("only the client resolves the future of a record")
+
+    def set_exception(self, exception: BaseException | None) -> NoReturn:
+        """Raise: the client resolves its futures."""
+        raise RuntimeError("only the client resolves the future of a record")
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        """Raise: a thread's future cannot be awaited as it is."""
+        raise TypeError("a DeliveryFuture belongs to threads; in a coroutine, await asyncio.wrap_future(future)")
+
+
+def _forked(outcome: BatchOutcome) -> ForkedError:
+    return ForkedError(
+        f"this record for topic {outcome.topic!r} was sent before the fork; "
+        "the parent process delivers it, and only there its future is resolved"
+    )

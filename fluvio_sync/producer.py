@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`TopicProducer`: what an application sends records with.
+
+A handle: a topic, settings, and the records that were sent through it.  Queue, connections and the sender thread are
+the client's, and shared.  `send()` serialises, chooses a partition and appends to a batch; everything else happens
+in the sender.  Any thread may use any method.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from fluvio_sync._settings import seconds
+from fluvio_sync.delivery import AtMostOnce, Isolation
+from fluvio_sync.errors import ClosedError, FluvioError
+from fluvio_sync.futures import BatchOutcome, DeliveryFuture
+from fluvio_sync.stats import FlushResult, ProducerStats, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from fluvio_sync._accumulator import Channel
+    from fluvio_sync._engine import Engine
+    from fluvio_sync.client import Fluvio
+    from fluvio_sync.config import ProducerConfig
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class TopicProducer:
+    """Sends records to one topic; made by `Fluvio.topic_producer`.
+
+    `topic`: its name; `config`: the `ProducerConfig` in force.
+    """
+
+    def __init__(self, fluvio: Fluvio, topic: str, config: ProducerConfig) -> None:
+        self.topic = topic
+        self.config = config
+        self._fluvio = fluvio
+        self._tally = Tally()
+        self._closed = False
+        self._pid = 0  # of no process: attached at first use
+
+    def attach(self) -> TopicProducer:
+        """Find the topic in the client of this process; called by `Fluvio.topic_producer`."""
+        engine = self._fluvio._running_engine()
+        self._channel: Channel = engine.channel(self.topic, self.config)
+        self._engine: Engine = engine
+        self._pid = engine.pid
+        return self
+
+    def _here(self) -> Engine:
+        """Return this process's engine: after a fork it is another one."""
+        if self._pid != os.getpid():
+            self._tally = Tally()
+            self.attach()
+        return self._engine
+
+    def send(
+        self,
+        value: Any,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: int | datetime | None = None,
+    ) -> DeliveryFuture:
+        """Queue a record and return its future at once.
+
+        `value`, `key`: bytes-like, `str` (as UTF-8), or whatever `value_serializer` and `key_serializer` take.
+        `key=None` is no key: such records go round the online partitions; `b""` is a key like any other.
+        `partition`: where to, instead of the partitioner's choice.  `timestamp`: milliseconds since the epoch
+        (an `int` above 0) or an aware `datetime`; by default now.
+
+        Under at-least-once the future resolves to a `RecordMetadata` or raises a `DeliveryError`; under at-most-once
+        it is done already, unacknowledged.  Blocks only while `buffer_memory` is taken up (see `on_full`).
+
+        Raises, with nothing queued: `TypeError` for a value or key of another type, `ValueError` for a timestamp,
+        `PartitionNotFoundError`, `RecordTooLargeError`, `BufferFullError`, `ClosedError`.
+        """
+        return self._send(value, key, partition, timestamp, None)
+
+    def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
+        """Queue many records: values, or `(key, value)` pairs (a tuple of exactly two).
+
+        Returns a future for each, in order.  A record that cannot be queued (a wrong type, too large, no space within
+        `max_block`, which covers the whole call) fails the future in its place, and the others are sent.
+        """
+        engine = self._here()
+        until = engine.clock.monotonic() + self.config.max_block
+        futures = []
+        for record in records:
+            key, value = record if type(record) is tuple and len(record) == 2 else (None, record)
+            try:
+                futures.append(self._send(value, key, None, None, until))
+            except (FluvioError, TypeError, ValueError) as error:
+                futures.append(self._failed(error))
+        return futures
+
+    def _send(
+        self, value: Any, key: Any, partition: int | None, timestamp: int | datetime | None, until: float | None
+    ) -> DeliveryFuture:
+        engine = self._here()
+        if self._closed:
+            raise ClosedError(f"this producer for topic {self.topic!r} is closed; the record was not taken")
+        config = self.config
+        if type(value) is not bytes or config.value_serializer is not None:
+            value = _to_bytes("value", value, config.value_serializer)
+        if key is not None and (type(key) is not bytes or config.key_serializer is not None):
+            key = _to_bytes("key", key, config.key_serializer)
+        if timestamp is not None:
+            timestamp = _to_milliseconds(timestamp)
+        accumulator = engine.accumulator
+        channel = self._channel
+        if partition is None:
+            partition = channel.choose(key, value, accumulator.quota)
+        else:
+            channel.check_partition(partition)
+        return accumulator.append(channel, partition, key, value, timestamp, self._tally, until)
+
+    def _failed(self, error: Exception) -> DeliveryFuture:
+        """Return a future that raises why its record was not queued."""
+        outcome = BatchOutcome(self.topic, -1, 0, [0], self._engine.callbacks)
+        tally = self._tally
+        outcome.runs.append((0, tally))
+        tally.add_failed(1, lambda: error)
+        outcome.fail(lambda _index: error)
+        return DeliveryFuture(outcome, 0)
+
+    def flush(self, timeout: float | timedelta | None = None) -> FlushResult:
+        """Wait until every record sent through this handle before the call is resolved.
+
+        `timeout`: seconds; None waits as long as the records' own deadlines allow.  At-most-once records count as
+        resolved once they are handed to the socket or dropped.  Returns what became of the handle's records since its
+        last flush.  Raises `FlushTimeoutError`, whose `outstanding` says how many are unresolved (they stay on their
+        way), and `RuntimeError` from a callback.
+        """
+        engine = self._here()
+        engine.flush([self._channel], self._tally, seconds("timeout", timeout, optional=True))
+        return self._tally.take()
+
+    def stats(self) -> ProducerStats:
+        """Return a snapshot of this topic's counters under these settings, other handles' included."""
+        engine = self._here()
+        return engine.accumulator.stats(self._channel, engine.sender.reconnects)
+
+    def close(self, timeout: float | timedelta | None = None) -> FlushResult:
+        """Take no more records through this handle, and wait for its records as `flush` does.
+
+        The client and other handles go on.  May be repeated.
+        """
+        self._closed = True
+        return self.flush(timeout)
+
+    def __enter__(self) -> TopicProducer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close; raise the first failure if records failed whose futures nobody looked at."""
+        self._closed = True
+        self.flush()
+        unseen = self._tally.unseen_failure()
+        if unseen is not None:
+            if error is None:
+                raise unseen
+            self._engine.log.error("records.lost", topic=self.topic, error=str(unseen))
+
+    def warn_of_settings(self) -> None:
+        """Log what is legal and probably not meant."""
+        if isinstance(self.config.delivery_semantic, AtMostOnce) and self.config.isolation is Isolation.READ_COMMITTED:
+            self._engine.log.warning(
+                "config.isolation_without_effect",
+                topic=self.topic,
+                reason="at-most-once waits for no answer, so read-committed changes nothing for the caller",
+            )
+
+    def __repr__(self) -> str:
+        return f"<TopicProducer for {self.topic!r} at {self._fluvio.endpoint}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Settings alone: the process that unpickles it connects at first use.
+        return TopicProducer, (self._fluvio, self.topic, self.config)
+
+
+def _to_bytes(what: str, data: Any, serializer: Any) -> bytes:
+    if serializer is not None:
+        data = serializer(data)
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, (bytearray, memoryview)):
+        return bytes(data)  # a copy: the caller may change the buffer after send() returned
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(
+            f"a record's {what} is bytes-like or str, not {type(data).__name__}; "
+            f"set {what}_serializer to send other objects"
+        ) from None
+
+
+def _to_milliseconds(timestamp: int | datetime) -> int:
+    if isinstance(timestamp, datetime):
+        if timestamp.tzinfo is None:
+            raise ValueError("a timestamp without a time zone is ambiguous; use datetime.now(timezone.utc)")
+        timestamp = (timestamp - _EPOCH) // timedelta(milliseconds=1)
+    elif isinstance(timestamp, bool) or not isinstance(timestamp, int):
+        raise TypeError(
+            f"a timestamp is an int (milliseconds since the epoch) or an aware datetime, not {type(timestamp).__name__}"
+        )
+    if not 0 < timestamp < 1 << 63:
+        raise ValueError(f"a timestamp counts milliseconds since 1970, so it is above 0; {timestamp} is not")
+    return timestamp

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fluvio's profile file: which cluster a client talks to when it is told no endpoint.
+
+Effects: reads one file, any thread, once a call.  The file is the one that Fluvio's own tools
+write.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fluvio_sync._endpoint import parse_endpoint
+from fluvio_sync._settings import shown
+from fluvio_sync._tls_config import TlsConfig, is_inline
+from fluvio_sync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PATH_VARIABLE = "FLV_PROFILE_PATH"
+"""The environment variable that names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A profile and the cluster it names.
+
+    `endpoint`: the SC's, as "host:port"; `use_spu_local_address`: reach SPUs at their local
+    addresses where they have one; `tls`: for SC and SPUs.
+    """
+
+    name: str
+    cluster: str
+    endpoint: str
+    use_spu_local_address: bool
+    tls: TlsConfig
+
+
+def profile_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the profile file's path: `$FLV_PROFILE_PATH` if set, else `~/.fluvio/config`."""
+    chosen = environ.get(PATH_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    home = environ.get("HOME")
+    try:
+        return (Path(home) if home else Path.home()) / ".fluvio" / "config"
+    except RuntimeError as error:
+        raise ConfigError(f"no profile file: {error}; set {PATH_VARIABLE}") from error
+
+
+def load_profile(
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Profile:
+    """Read a profile.
+
+    `name`: by default the file's `current_profile`; `path`: by default `profile_path(environ)`.
+    ConfigError, with the path and the reason, if the file is missing, unreadable or malformed, if
+    there is no such profile or no active one, and if the profile names no cluster or one that is
+    not in the file.  On Python 3.10 also without the package tomli, which the extra
+    `fluvio-sync[profile]` brings.
+    """
+    file = _File(profile_path(environ) if path is None else Path(path))
+    if name is None:
+        name = file.text(file.content, "current_profile", "", optional=True)
+        if not name:
+            raise file.error(
+                "there is no active profile, because current_profile is missing; "
+                f"it has the profiles {file.names('profile')}"
+            )
+    profile = file.section("profile", name)
+    cluster_name = file.text(profile, "cluster", f"profile.{name}.")
+    cluster = file.section("cluster", cluster_name, f", which profile {name!r} names")
+    where = f"cluster.{cluster_name}."
+    return Profile(
+        name=name,
+        cluster=cluster_name,
+        endpoint=_endpoint(file, cluster, where),
+        use_spu_local_address=_flag(file, cluster, "use_spu_local_address", where),
+        tls=_tls(file, cluster, where),
+    )
+
+
+class _File:
+    """The file's content, and errors that say where they are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content: dict[str, Any] = self._read()
+
+    def error(self, problem: str) -> ConfigError:
+        return ConfigError(f"the profile file {self.path}: {problem}")
+
+    def _read(self) -> dict[str, Any]:
+        toml = _toml_reader()
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise self.error(
+                "there is no such file; create it with Fluvio's command line, "
+                "or name the cluster's endpoint"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise self.error(
+                f"it is not text in UTF-8: {error.reason} at byte {error.start}"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise self.error(
+                f"it cannot be read: {getattr(error, 'strerror', None) or error}"
+            ) from error
+        try:
+            content: dict[str, Any] = toml.loads(text)
+        except (toml.TOMLDecodeError, RecursionError) as error:
+            raise self.error(f"it is not TOML: {error}") from error
+        return content
+
+    def text(self, table: dict[str, Any], key: str, where: str, *, optional: bool = False) -> str:
+        """Return a string of a table; "" if it is optional and missing."""
+        value = table.get(key)
+        if value is None and optional:
+            return ""
+        if value is None:
+            raise self.error(f"{where}{key} is missing")
+        if not isinstance(value, str):
+            raise self.error(f"{where}{key} is not a string")
+        return value
+
+    def table(self, table: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+        """Return a table of a table; an empty one if it is missing."""
+        value = table.get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(f"{where}{key} is not a table")
+        return value
+
+    def section(self, kind: str, name: str, named_by: str = "") -> dict[str, Any]:
+        """Return `[kind.name]`."""
+        sections = self.table(self.content, kind, "")
+        if name not in sections:
+            raise self.error(f"it has no {kind} {shown(name)}{named_by}; it has {self.names(kind)}")
+        return self.table(sections, name, f"{kind}.")
+
+    def names(self, kind: str) -> str:
+        """Return the names of the sections of a kind, for an error."""
+        return ", ".join(map(repr, self.table(self.content, kind, ""))) or "none"
+
+
+def _toml_reader() -> Any:
+    module = "tomllib" if sys.version_info >= (3, 11) else "tomli"
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"reading a profile file needs the package {module} on this Python: "
+            "pip install 'fluvio-sync[profile]', or name the cluster's endpoint"
+        ) from error
+
+
+def _endpoint(file: _File, cluster: dict[str, Any], where: str) -> str:
+    key = "addr" if "endpoint" not in cluster and "addr" in cluster else "endpoint"
+    text = file.text(cluster, key, where)
+    try:
+        return str(parse_endpoint(text))
+    except ConfigError as error:
+        raise file.error(f"{where}{key}: {error}") from error
+
+
+def _flag(file: _File, table: dict[str, Any], key: str, where: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise file.error(f"{where}{key} is neither true nor false")
+    return value
+
+
+def _tls(file: _File, cluster: dict[str, Any], where: str) -> TlsConfig:
+    if "tls" not in cluster:
+        return TlsConfig.disabled()
+    tls = file.table(cluster, "tls", where)
+    where += "tls."
+    policy = file.text(tls, "tls_policy", where)
+    if policy in ("disabled", "disable"):
+        return TlsConfig.disabled()
+    if policy == "anonymous":
+        return TlsConfig.anonymous()
+    if policy not in ("verified", "verify"):
+        raise file.error(
+            f"{where}tls_policy is {shown(policy)}: it is 'disabled', 'anonymous' or 'verified'"
+        )
+    return _verified(file, tls, where)
+
+
+def _verified(file: _File, tls: dict[str, Any], where: str) -> TlsConfig:
+    source = file.text(tls, "tls_source", where)
+    if source not in ("inline", "files", "file"):
+        raise file.error(f"{where}tls_source is {shown(source)}: it is 'inline' or 'files'")
+    certs = file.table(tls, "certs", where)
+    where += "certs."
+    texts = {key: file.text(certs, key, where) for key in ("domain", "ca_cert", "cert", "key")}
+    for key in ("ca_cert", "cert", "key"):
+        if is_inline(texts[key]) != (source == "inline"):
+            kind = "PEM text" if source == "inline" else "a path"
+            raise file.error(f"{where}{key} is not {kind}, as tls_source = {source!r} says")
+    try:
+        return TlsConfig.verified(**texts)
+    except ConfigError as error:
+        raise file.error(f"{where[:-1]}: {error}") from error

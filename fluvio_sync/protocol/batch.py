@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of records: building, decoding, checking.
+
+Pure.  A `BatchBuilder` is guarded by whoever owns it; the functions may run anywhere.
+
+A batch is a header of 57 bytes and a records section: a 4-byte count and the records, all of it
+compressed as a whole if the batch has a codec.  The SPU counts a batch's records by
+`last_offset_delta` alone and believes whatever it is sent, so what is built here has to be right:
+an empty batch would disable its partition until the SPU restarts.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol.checksum import crc32c
+from fluvio_sync.protocol.compression import Codec, decompress
+from fluvio_sync.protocol.primitives import (
+    VARINT,
+    VARINT_TABLE,
+    decode_varint,
+    encode_varint,
+    varint_size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fluvio_sync.protocol.primitives import Buffer, Reader, Writer
+
+BATCH_HEADER = 57
+"""Bytes of a batch's header."""
+
+BATCH_OVERHEAD = 61
+"""Bytes of a batch without its records: the header and the count."""
+
+MAX_TIMESTAMP_DELTA = 2**31 - 1
+"""The furthest, in milliseconds, that a record can be behind its batch's first timestamp."""
+
+MAX_DECOMPRESSED = 256 * 1024 * 1024
+"""The largest records section, in bytes, that is decompressed unless said otherwise."""
+
+_HEADER = struct.Struct(">qiibIhiqqqhi")
+_UP_TO_CRC = struct.Struct(">qiibI")
+_AFTER_CRC = struct.Struct(">hiqqqhi")
+_COUNT = struct.Struct(">i")
+
+_CRC_START = 21  # of what the checksum covers
+_LENGTH_END = 12  # of what `batch_len` does not count
+_MAGIC = 2
+_CODEC_MASK = 0x07
+_SCHEMA_BIT = 0x10
+_SCHEMA_SIZE = 4
+_MIN_RECORD = 7
+
+_ONE_BYTE = 64  # below it, a varint takes one byte
+_ATTRIBUTES = b"\0"
+_NO_KEY = b"\0"
+_KEY = b"\1"
+_HEADERS = b"\0"
+_APART = 16 * 1024  # from this size on, in bytes, a value is not copied into the section
+
+
+class Record(NamedTuple):
+    """A record as a consumer sees it.
+
+    `key`: None is no key, `b""` an empty one.  `timestamp`: milliseconds since the epoch, -1 if the
+    batch has none.  `offset`: the batch's base offset plus the record's position in it.
+    """
+
+    key: bytes | None
+    value: bytes
+    timestamp: int
+    offset: int
+
+
+class BatchHeader(NamedTuple):
+    """The 57 bytes before a batch's records section."""
+
+    base_offset: int
+    batch_len: int
+    partition_leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    last_offset_delta: int
+    first_timestamp: int
+    max_time_stamp: int
+    producer_id: int
+    producer_epoch: int
+    first_sequence: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole batch."""
+        return _LENGTH_END + self.batch_len
+
+    @property
+    def codec(self) -> int:
+        """The number of the codec, see `compression.Codec`; 5 to 7 are none."""
+        return self.attributes & _CODEC_MASK
+
+    @property
+    def has_schema(self) -> bool:
+        """Whether a schema id (4 bytes) stands before the records section."""
+        return bool(self.attributes & _SCHEMA_BIT)
+
+    @property
+    def record_count(self) -> int:
+        """The number of records as the SPU counts them."""
+        return max(0, self.last_offset_delta + 1)
+
+    def write(self, w: Writer) -> None:
+        """Append it."""
+        w.pack(_HEADER, *self)
+
+    @classmethod
+    def read(cls, r: Reader) -> BatchHeader:
+        """Read one; ProtocolError if `batch_len` leaves no room for the header itself."""
+        return _checked_header(r.unpack(_HEADER))
+
+
+class DecodedBatch(NamedTuple):
+    """A batch and its records.  `schema_id` is None unless the batch carries one."""
+
+    header: BatchHeader
+    records: list[Record]
+    schema_id: int | None = None
+
+
+# --- building ------------------------------------------------------------------------------------
+
+
+def record_size(key: bytes | None, value: bytes, timestamp_delta: int, offset_delta: int) -> int:
+    """Return how many bytes a record takes in a batch, its own length included, uncompressed."""
+    size = len(value)
+    body = 3 + size + (1 if size < _ONE_BYTE else varint_size(size))
+    body += 1 if 0 <= timestamp_delta < _ONE_BYTE else varint_size(timestamp_delta)
+    body += 1 if offset_delta < _ONE_BYTE else varint_size(offset_delta)
+    if key is not None:
+        size = len(key)
+        body += size + (1 if size < _ONE_BYTE else varint_size(size))
+    return body + (1 if body < _ONE_BYTE else varint_size(body))
+
+
+class BatchBuilder:
+    """Collects records and makes a batch of them.
+
+    `first_timestamp`: milliseconds since the epoch; no record may be earlier, nor later by more
+    than `MAX_TIMESTAMP_DELTA`.  `count`: the number of records; `size`: bytes of the batch,
+    uncompressed; `timestamps`: the records' milliseconds after `first_timestamp`;
+    `max_timestamp`: the latest.
+
+    Keys and values are kept by reference until the batch is built.
+    """
+
+    __slots__ = (
+        "_apart",
+        "_pieces",
+        "count",
+        "first_timestamp",
+        "max_timestamp",
+        "size",
+        "timestamps",
+    )
+
+    def __init__(self, first_timestamp: int) -> None:
+        self.first_timestamp = first_timestamp
+        self.max_timestamp = first_timestamp
+        self.count = 0
+        self.size = BATCH_OVERHEAD
+        self.timestamps: list[int] = []
+        # First the count, once it is known; then nine pieces a record, most of them shared.
+        self._pieces: list[bytes] = [b""]
+        self._apart: list[int] = []  # which pieces are large values
+
+    def append(self, key: bytes | None, value: bytes, timestamp: int) -> None:
+        """Add a record; ValueError if its timestamp does not fit this batch.
+
+        Whether the batch gets too large is the caller's concern: see `record_size`.
+        """
+        # Every call in here costs a tenth of the whole, so the table is looked up in place.
+        delta = timestamp - self.first_timestamp
+        count = self.count
+        size = len(value)
+        time = VARINT[delta] if 0 <= delta < VARINT_TABLE else _large_delta(delta)
+        offset = VARINT[count] if count < VARINT_TABLE else encode_varint(count)
+        value_length = VARINT[size] if size < VARINT_TABLE else self._long_value(size)
+        body = 3 + len(time) + len(offset) + len(value_length) + size
+        if key is None:
+            key = b""
+            key_head = _NO_KEY
+        else:
+            size = len(key)
+            key_head = _KEY + (VARINT[size] if size < VARINT_TABLE else encode_varint(size))
+            body += len(key_head) - 1 + size
+        length = VARINT[body] if body < VARINT_TABLE else encode_varint(body)
+        self._pieces += (
+            length,
+            _ATTRIBUTES,
+            time,
+            offset,
+            key_head,
+            key,
+            value_length,
+            value,
+            _HEADERS,
+        )
+        self.count = count + 1
+        self.size += len(length) + body
+        self.timestamps.append(delta)
+        if timestamp > self.max_timestamp:  # noqa: PLR1730 - a call of max() takes longer
+            self.max_timestamp = timestamp
+
+    def _long_value(self, size: int) -> bytes:
+        if size >= _APART:
+            self._apart.append(len(self._pieces) + 7)
+        return encode_varint(size)
+
+    def records(self) -> list[tuple[bytes | None, bytes, int]]:
+        """Return key, value and timestamp of every record, as they were appended."""
+        pieces, first = self._pieces, self.first_timestamp
+        return [
+            (None if head is _NO_KEY else key, value, first + delta)
+            for head, key, value, delta in zip(
+                pieces[5::9], pieces[6::9], pieces[8::9], self.timestamps, strict=True
+            )
+        ]
+
+    def sections(self) -> list[bytes]:
+        """Return the records section, uncompressed, as buffers; large values are not copied."""
+        pieces = self._pieces
+        pieces[0] = _COUNT.pack(self.count)
+        buffers = []
+        start = 0
+        for index in self._apart:
+            buffers.append(b"".join(pieces[start:index]))
+            buffers.append(pieces[index])
+            start = index + 1
+        buffers.append(b"".join(pieces[start:] if start else pieces))
+        return buffers
+
+    def build(
+        self,
+        codec: int = Codec.NONE,
+        compress: Callable[[bytes], bytes] | None = None,
+        checksum: Callable[[bytes, int], int] | None = crc32c,
+    ) -> list[bytes]:
+        """Return the batch as buffers: the header, then the records section.
+
+        `codec`, `compress`: both or neither (see `compression.compressor`).  `checksum`: continues
+        a CRC-32C over a buffer; None leaves the field 0, which no SPU minds.  ValueError without
+        any record.
+        """
+        if not self.count:
+            raise ValueError("a batch without records must not be sent: it disables its partition")
+        if (codec == Codec.NONE) != (compress is None):
+            raise ValueError(f"codec {codec} and a compress function do not go together")
+        sections = self.sections()
+        if compress is not None:
+            sections = [compress(b"".join(sections))]
+        return [self._header(codec, sections, checksum), *sections]
+
+    def _header(
+        self,
+        codec: int,
+        sections: list[bytes],
+        checksum: Callable[[bytes, int], int] | None,
+    ) -> bytes:
+        after_crc = _AFTER_CRC.pack(
+            codec, self.count - 1, self.first_timestamp, self.max_timestamp, -1, -1, -1
+        )
+        length = BATCH_HEADER - _LENGTH_END
+        crc = checksum(after_crc, 0) if checksum else 0
+        for section in sections:
+            length += len(section)
+            if checksum:
+                crc = checksum(section, crc)
+        return _UP_TO_CRC.pack(0, length, -1, _MAGIC, crc) + after_crc
+
+
+def _large_delta(delta: int) -> bytes:
+    if not 0 <= delta <= MAX_TIMESTAMP_DELTA:
+        raise ValueError(f"a record {delta} ms after its batch's first timestamp does not fit it")
+    return encode_varint(delta)
+
+
+# --- decoding ------------------------------------------------------------------------------------
+
+
+def _checked_header(fields: tuple[int, ...]) -> BatchHeader:
+    header = BatchHeader._make(fields)
+    least = BATCH_HEADER - _LENGTH_END + (_SCHEMA_SIZE if header.has_schema else 0)
+    if header.batch_len < least:
+        raise ProtocolError(f"a batch claims {header.batch_len} bytes, less than its header takes")
+    return header
+
+
+def _header_at(data: Buffer, offset: int) -> BatchHeader:
+    left = len(data) - offset
+    if left < BATCH_HEADER:
+        raise ProtocolError(f"{left} bytes at the end are no batch")
+    header = _checked_header(_HEADER.unpack_from(data, offset))
+    if header.size > left:
+        raise ProtocolError(f"a batch of {header.size} bytes is cut short: {left} are there")
+    return header
+
+
+def iter_batches(data: Buffer) -> Iterator[tuple[BatchHeader, memoryview]]:
+    """Yield header and bytes (header included, uncopied) of every batch of a record set.
+
+    ProtocolError where a batch is cut short; the records are not looked at.
+    """
+    view = memoryview(data)
+    offset = 0
+    while offset < len(view):
+        header = _header_at(view, offset)
+        end = offset + header.size
+        yield header, view[offset:end]
+        offset = end
+
+
+def decode_batch(
+    data: Buffer, offset: int = 0, *, max_size: int = MAX_DECOMPRESSED
+) -> DecodedBatch:
+    """Return the batch that begins at byte `offset` of `data`; what follows it is ignored.
+
+    `max_size`: the largest records section, decompressed, in bytes.  ProtocolError if anything
+    about it is wrong but the checksum and the magic number, which nobody checks.
+    """
+    header = _header_at(data, offset)
+    return _decode(header, memoryview(data)[offset : offset + header.size], max_size)
+
+
+def decode_record_set(data: Buffer, *, max_size: int = MAX_DECOMPRESSED) -> list[DecodedBatch]:
+    """Return all batches of a record set; ProtocolError as `decode_batch`, and for a cut tail."""
+    return [_decode(header, batch, max_size) for header, batch in iter_batches(data)]
+
+
+def _decode(header: BatchHeader, batch: memoryview, max_size: int) -> DecodedBatch:
+    schema_id = None
+    start = BATCH_HEADER
+    if header.has_schema:
+        start += _SCHEMA_SIZE
+        schema_id = int.from_bytes(batch[BATCH_HEADER:start], "big")
+    section = decompress(header.codec, batch[start:], max_size)
+    return DecodedBatch(header, _decode_records(header, section), schema_id)
+
+
+def _record_count(section: bytes) -> int:
+    if len(section) < _COUNT.size:
+        raise ProtocolError("a records section without a count")
+    (count,) = _COUNT.unpack_from(section)
+    if not 0 <= count <= (len(section) - _COUNT.size) // _MIN_RECORD:
+        raise ProtocolError(f"{count} records do not fit in {len(section)} bytes")
+    return int(count)
+
+
+def _decode_records(header: BatchHeader, section: bytes, *, strict: bool = False) -> list[Record]:
+    try:
+        return _records(header, section, strict=strict)
+    except IndexError:
+        raise ProtocolError("a record is cut short") from None
+
+
+def _records(header: BatchHeader, section: bytes, *, strict: bool) -> list[Record]:
+    records: list[Record] = []
+    add, make = records.append, tuple.__new__
+    base_offset, first_timestamp = header.base_offset, header.first_timestamp
+    position, limit = _COUNT.size, len(section)
+    for index in range(_record_count(section)):
+        size, position = decode_varint(section, position)
+        end = position + size
+        if size < _MIN_RECORD - 1 or end > limit:
+            raise ProtocolError(f"record {index} claims {size} of {limit - position} bytes")
+        attributes = section[position]
+        time, position = decode_varint(section, position + 1)
+        offset, position = decode_varint(section, position)
+        has_key, position = section[position], position + 1
+        key, key_size = None, 0
+        if has_key:
+            key_size, position = decode_varint(section, position)
+            key = section[position : position + key_size]
+            position += key_size
+        size, position = decode_varint(section, position)
+        value = section[position : position + size]
+        headers, position = decode_varint(section, position + size)
+        # A slice past the end is no error, but then neither is the record's end where it should be.
+        if position != end or size < 0 or key_size < 0 or has_key > 1:
+            raise ProtocolError(f"record {index} does not have the length that it claims")
+        if strict and (attributes or headers or offset != index or time < 0):
+            raise ProtocolError(
+                f"record {index} has attributes {attributes}, timestamp delta {time}, "
+                f"offset delta {offset}, headers {headers}"
+            )
+        timestamp = first_timestamp + time if first_timestamp > 0 else -1
+        add(make(Record, (key, value, timestamp, base_offset + index)))
+    if position != limit:
+        raise ProtocolError(f"{limit - position} bytes follow the last record")
+    return records
+
+
+def verify_batch(data: Buffer, *, max_size: int = MAX_DECOMPRESSED) -> None:
+    """Check one whole batch more strictly than any SPU does; ProtocolError says what is wrong.
+
+    Its length, magic number, attributes (a known codec, no schema id, nothing else), checksum, that
+    it has records, as many as `last_offset_delta` says, numbered from 0, none before the first
+    timestamp, without record attributes and headers.  The base offset is not looked at: the
+    official client fills in n - 1, and the SPU overwrites it.
+    """
+    header = _header_at(data, 0)
+    if header.size != len(data):
+        raise ProtocolError(f"a batch of {header.size} bytes stands in {len(data)}")
+    if header.magic != _MAGIC:
+        raise ProtocolError(f"a batch's magic number is {_MAGIC}, not {header.magic}")
+    if not 0 <= header.attributes <= Codec.ZSTD:
+        raise ProtocolError(f"a batch has the attributes {header.attributes:#06x}")
+    view = memoryview(data)
+    crc = crc32c(view[_CRC_START:])
+    if crc != header.crc:
+        raise ProtocolError(f"a batch's checksum is {crc:#010x}, not {header.crc:#010x}")
+    section = decompress(header.codec, view[BATCH_HEADER:], max_size)
+    count = len(_decode_records(header, section, strict=True))
+    if not count or count != header.last_offset_delta + 1:
+        raise ProtocolError(f"a batch of {count} records claims {header.last_offset_delta + 1}")

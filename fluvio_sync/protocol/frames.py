@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames: a 4-byte length, a header, a body; requests one way, responses the other.
+
+Pure.  A `FrameReader` belongs to the one thread that reads its connection.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol.primitives import MAX_STRING, Reader
+
+if TYPE_CHECKING:
+    from fluvio_sync.protocol.primitives import Buffer
+
+MAX_FRAME = 128 * 1024 * 1024
+"""The longest frame accepted, in bytes.  The protocol has no limit of its own."""
+
+_LENGTH = struct.Struct(">i")
+_REQUEST = struct.Struct(">iHhiH")
+_RESPONSE = struct.Struct(">ii")
+_REQUEST_FIXED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeader:
+    """What precedes a request's body.
+
+    `api_version` is the version in force for the body and for its response; `correlation_id` comes
+    back in every response to it.
+    """
+
+    api_key: int
+    api_version: int
+    correlation_id: int
+    client_id: str
+
+
+def request_prefix(header: RequestHeader, body_length: int) -> bytes:
+    """Return a request frame's length and header, for a body of `body_length` bytes to follow.
+
+    ValueError for a number that its field cannot hold and for a client id over 32767 bytes.
+    """
+    client_id = header.client_id.encode()
+    if len(client_id) > MAX_STRING:
+        raise ValueError(f"a client id takes at most {MAX_STRING} bytes, not {len(client_id)}")
+    length = _REQUEST_FIXED + len(client_id) + body_length
+    try:
+        return (
+            _REQUEST.pack(
+                length, header.api_key, header.api_version, header.correlation_id, len(client_id)
+            )
+            + client_id
+        )
+    except struct.error as error:
+        raise ValueError(f"{header} with {body_length} bytes is no frame: {error}") from None
+
+
+def encode_request(header: RequestHeader, body: bytes) -> bytes:
+    """Return the whole request frame, its length included."""
+    return request_prefix(header, len(body)) + body
+
+
+def encode_response(correlation_id: int, body: bytes) -> bytes:
+    """Return the whole response frame, its length included."""
+    try:
+        return _RESPONSE.pack(4 + len(body), correlation_id) + body
+    except struct.error as error:
+        raise ValueError(f"correlation id {correlation_id} is no i32: {error}") from None
+
+
+def split_request(payload: Buffer) -> tuple[RequestHeader, Reader]:
+    """Return the header of a request frame (without its length) and a reader at its body."""
+    reader = Reader(payload)
+    header = RequestHeader(reader.u16(), reader.i16(), reader.i32(), reader.string())
+    return header, reader
+
+
+def split_response(payload: Buffer) -> tuple[int, Reader]:
+    """Return the correlation id of a response frame (without its length), a reader at its body."""
+    reader = Reader(payload)
+    return reader.i32(), reader
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames, however it arrives.
+
+    `max_frame`: the longest frame, in bytes, without its length.  It holds what was received of an
+    incomplete frame and no more, whatever length that frame claims.
+    """
+
+    __slots__ = ("_broken", "_held", "_max_frame", "_needed")
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._max_frame = max_frame
+        self._held = bytearray()
+        self._needed = _LENGTH.size
+        self._broken = ""
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes of an incomplete frame are held."""
+        return len(self._held)
+
+    def feed(self, data: Buffer) -> list[bytes]:
+        """Take what was received; return the frames that it completed, without their lengths.
+
+        ProtocolError if a length is negative or above the limit, at once and at every call after:
+        there is no way back into such a stream.
+        """
+        if self._broken:
+            raise ProtocolError(self._broken)
+        held = self._held
+        if not held:
+            frames, used = self._cut(data)
+            held += memoryview(data)[used:]
+            return frames
+        held += data
+        if len(held) < self._needed:
+            return []
+        frames, used = self._cut(held)
+        del held[:used]
+        return frames
+
+    def _cut(self, data: Buffer) -> tuple[list[bytes], int]:
+        frames: list[bytes] = []
+        start, size = 0, len(data)
+        with memoryview(data) as view:
+            while True:
+                self._needed = _LENGTH.size
+                if size - start < _LENGTH.size:
+                    return frames, start
+                (length,) = _LENGTH.unpack_from(view, start)
+                if not 0 <= length <= self._max_frame:
+                    self._broken = f"a frame claims {length} bytes; the limit is {self._max_frame}"
+                    raise ProtocolError(self._broken)
+                end = start + _LENGTH.size + length
+                if end > size:
+                    self._needed = end - start
+                    return frames, start
+                frames.append(bytes(view[start + _LENGTH.size : end]))
+                start = end

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The primitive codec: fixed-width integers, strings, options, vectors, maps and varints.
+
+Pure.  A `Reader` or `Writer` belongs to one thread at a time.
+
+All integers are big endian.  Counts have two widths: a string's length is 2 bytes (and read as
+signed, so 32767 bytes is the longest that can be read back), a map's count is 2 bytes, a vector's
+is 4.  Varints (zig-zag, then seven bits a byte, least significant group first) stand only inside
+records and inside one error payload.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from fluvio_sync.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    Buffer = bytes | bytearray | memoryview
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+E = TypeVar("E", bound=enum.IntEnum)
+
+MAX_STRING = 32767
+"""The longest string, in bytes of UTF-8: Fluvio's decoder takes a longer one for an empty one."""
+
+VARINT_MIN = -(2**31)
+VARINT_MAX = 2**31 - 1
+"""Fluvio's own varint encoder is right only within 32 bits and writes garbage outside."""
+
+_SHIFTS = range(7, 70, 7)  # of the second to the tenth byte of a varint
+
+_I8 = struct.Struct(">b")
+_U8 = struct.Struct(">B")
+_I16 = struct.Struct(">h")
+_U16 = struct.Struct(">H")
+_I32 = struct.Struct(">i")
+_U32 = struct.Struct(">I")
+_I64 = struct.Struct(">q")
+_U64 = struct.Struct(">Q")
+_F32 = struct.Struct(">f")
+_F64 = struct.Struct(">d")
+
+
+class Duration(NamedTuple):
+    """A length of time: whole seconds (u64) and nanoseconds (u32)."""
+
+    seconds: int
+    nanoseconds: int = 0
+
+
+def _two_byte_varints() -> list[bytes]:
+    low = [bytes((2 * n,)) for n in range(64)]
+    return low + [bytes((b | 0x80, a)) for a in range(1, 128) for b in range(0, 128, 2)]
+
+
+VARINT = _two_byte_varints()
+"""The varints of 0 to 8191, one or two bytes each, by value: what nearly every record needs."""
+
+VARINT_TABLE = len(VARINT)
+
+_UNZIGZAG = [(z >> 1) ^ -(z & 1) for z in range(128)]
+
+
+def encode_varint(n: int) -> bytes:
+    """Return `n` as a varint of 1 to 5 bytes; ValueError outside the signed 32-bit range."""
+    if 0 <= n < VARINT_TABLE:
+        return VARINT[n]
+    if not VARINT_MIN <= n <= VARINT_MAX:
+        raise ValueError(f"a varint holds -2^31 to 2^31 - 1, not {n}")
+    z = (n << 1) ^ (n >> 31)
+    out = bytearray()
+    while z > 0x7F:
+        out.append(z & 0x7F | 0x80)
+        z >>= 7
+    out.append(z)
+    return bytes(out)
+
+
+def varint_size(n: int) -> int:
+    """Return how many bytes `encode_varint(n)` has, without checking the range."""
+    if 0 <= n < VARINT_TABLE:
+        return len(VARINT[n])
+    z = 2 * n if n >= 0 else -2 * n - 1
+    return (z.bit_length() + 6) // 7
+
+
+def decode_varint(buffer: Buffer, position: int) -> tuple[int, int]:
+    """Return the varint at `position` and the position behind it.
+
+    The decoded range is 64 bits.  ProtocolError if it is cut short, longer than ten bytes, or does
+    not fit.
+    """
+    try:
+        byte = buffer[position]
+        if byte < 0x80:
+            return _UNZIGZAG[byte], position + 1
+        z = byte & 0x7F
+        for shift in _SHIFTS:
+            position += 1
+            byte = buffer[position]
+            z |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+    except IndexError:
+        raise ProtocolError("a varint is cut short") from None
+    if byte > 0x7F or z >> 64:
+        raise ProtocolError(f"a varint that ends at byte {position} does not fit in 64 bits")
+    return (z >> 1) ^ -(z & 1), position + 1
+
+
+class Reader:
+    """Reads primitives off a buffer, front to back.
+
+    `position`: bytes read so far.  Every method raises ProtocolError when the bytes run out or do
+    not mean anything, and none allocates more than a small multiple of the bytes that remain.
+    """
+
+    __slots__ = ("_end", "_view", "position")
+
+    position: int
+
+    def __init__(self, data: Buffer) -> None:
+        self._view = memoryview(data)
+        self._end = len(self._view)
+        self.position = 0
+
+    @property
+    def remaining(self) -> int:
+        """How many bytes are left."""
+        return self._end - self.position
+
+    def _take(self, size: int) -> int:
+        start = self.position
+        if size > self._end - start:
+            raise ProtocolError(
+                f"{size} bytes expected at byte {start}, only {self._end - start} are left"
+            )
+        self.position = start + size
+        return start
+
+    def i8(self) -> int:
+        """Return a signed 8-bit number."""
+        return int(_I8.unpack_from(self._view, self._take(1))[0])
+
+    def u8(self) -> int:
+        """Return an unsigned 8-bit number."""
+        return self._view[self._take(1)]
+
+    def i16(self) -> int:
+        """Return a signed 16-bit number."""
+        return int(_I16.unpack_from(self._view, self._take(2))[0])
+
+    def u16(self) -> int:
+        """Return an unsigned 16-bit number."""
+        return int(_U16.unpack_from(self._view, self._take(2))[0])
+
+    def i32(self) -> int:
+        """Return a signed 32-bit number."""
+        return int(_I32.unpack_from(self._view, self._take(4))[0])
+
+    def u32(self) -> int:
+        """Return an unsigned 32-bit number."""
+        return int(_U32.unpack_from(self._view, self._take(4))[0])
+
+    def i64(self) -> int:
+        """Return a signed 64-bit number."""
+        return int(_I64.unpack_from(self._view, self._take(8))[0])
+
+    def u64(self) -> int:
+        """Return an unsigned 64-bit number."""
+        return int(_U64.unpack_from(self._view, self._take(8))[0])
+
+    def f32(self) -> float:
+        """Return a 32-bit float."""
+        return float(_F32.unpack_from(self._view, self._take(4))[0])
+
+    def f64(self) -> float:
+        """Return a 64-bit float."""
+        return float(_F64.unpack_from(self._view, self._take(8))[0])
+
+    def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
+        """Return the fields of `layout`, whose codes are all integers."""
+        return layout.unpack_from(self._view, self._take(layout.size))
+
+    def boolean(self) -> bool:
+        """Return a boolean: one byte, 0 or 1."""
+        value = self.u8()
+        if value > 1:
+            raise ProtocolError(f"a boolean is 0 or 1, not {value}")
+        return value == 1
+
+    def enumeration(self, kind: type[E]) -> E:
+        """Return a member of `kind`, by the one byte that numbers it."""
+        value = self.u8()
+        try:
+            return kind(value)
+        except ValueError:
+            raise ProtocolError(f"{value} is no {kind.__name__}") from None
+
+    def string(self) -> str:
+        """Return a string; a negative length counts as empty, as in Fluvio's decoder."""
+        size = self.i16()
+        if size <= 0:
+            return ""
+        start = self._take(size)
+        try:
+            return str(self._view[start : start + size], "utf-8")
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"a string at byte {start} is not UTF-8") from error
+
+    def byte_string(self) -> bytes:
+        """Return bytes that a u32 counts (`Vec<u8>`, `ByteBuf`)."""
+        return bytes(self.raw(self.u32()))
+
+    def varint(self) -> int:
+        """Return a varint."""
+        value, self.position = decode_varint(self._view, self.position)
+        return value
+
+    def varbytes(self) -> bytes:
+        """Return bytes that a varint counts."""
+        size = self.varint()
+        if size < 0:
+            raise ProtocolError(f"a length is negative: {size}")
+        return bytes(self.raw(size))
+
+    def raw(self, size: int) -> memoryview:
+        """Return the next `size` bytes, uncopied."""
+        if size < 0:
+            raise ProtocolError(f"a length is negative: {size}")
+        start = self._take(size)
+        return self._view[start : start + size]
+
+    def rest(self) -> memoryview:
+        """Return all bytes that are left, uncopied."""
+        return self.raw(self.remaining)
+
+    def option(self, read: Callable[[], T]) -> T | None:
+        """Return a value, or None where there is none."""
+        return read() if self.boolean() else None
+
+    def vec(self, read: Callable[[], T], min_size: int = 1) -> tuple[T, ...]:
+        """Return a vector; a count below one is an empty one, as in Fluvio's decoder.
+
+        `min_size`: the fewest bytes that one element takes; a count that could not fit in what
+        remains is refused before anything is read.
+        """
+        count = self.i32()
+        self._check_count(count, min_size)
+        return tuple([read() for _ in range(count)])
+
+    def mapping_of(
+        self, read_key: Callable[[], K], read_value: Callable[[], V], min_size: int = 2
+    ) -> dict[K, V]:
+        """Return a map; `min_size`: the fewest bytes that one pair takes."""
+        count = self.u16()
+        self._check_count(count, min_size)
+        return {read_key(): read_value() for _ in range(count)}
+
+    def mapping(self) -> dict[str, str]:
+        """Return a map of strings to strings."""
+        return self.mapping_of(self.string, self.string, 4)
+
+    def duration(self) -> Duration:
+        """Return a duration: u64 seconds, u32 nanoseconds."""
+        return Duration(self.u64(), self.u32())
+
+    def _check_count(self, count: int, min_size: int) -> None:
+        if count * min_size > self.remaining:
+            raise ProtocolError(
+                f"{count} elements of at least {min_size} bytes do not fit in the {self.remaining} "
+                f"bytes that are left at byte {self.position}"
+            )
+
+
+class Writer:
+    """Appends primitives to a buffer; the counterpart of `Reader`, method by method.
+
+    ValueError for a number out of its type's range and for a string over 32767 bytes.
+    """
+
+    __slots__ = ("_out",)
+
+    def __init__(self) -> None:
+        self._out = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._out)
+
+    def getvalue(self) -> bytes:
+        """Return everything written so far."""
+        return bytes(self._out)
+
+    def pack(self, layout: struct.Struct, *values: float) -> None:
+        """Append `values` in `layout`; ValueError if one does not fit."""
+        try:
+            self._out += layout.pack(*values)
+        except struct.error as error:
+            raise ValueError(f"{values} do not fit {layout.format!r}: {error}") from None
+        except OverflowError:
+            raise ValueError(f"{values} do not fit {layout.format!r}") from None
+
+    def i8(self, value: int) -> None:
+        """Append a signed 8-bit number."""
+        self.pack(_I8, value)
+
+    def u8(self, value: int) -> None:
+        """Append an unsigned 8-bit number."""
+        self.pack(_U8, value)
+
+    def i16(self, value: int) -> None:
+        """Append a signed 16-bit number."""
+        self.pack(_I16, value)
+
+    def u16(self, value: int) -> None:
+        """Append an unsigned 16-bit number."""
+        self.pack(_U16, value)
+
+    def i32(self, value: int) -> None:
+        """Append a signed 32-bit number."""
+        self.pack(_I32, value)
+
+    def u32(self, value: int) -> None:
+        """Append an unsigned 32-bit number."""
+        self.pack(_U32, value)
+
+    def i64(self, value: int) -> None:
+        """Append a signed 64-bit number."""
+        self.pack(_I64, value)
+
+    def u64(self, value: int) -> None:
+        """Append an unsigned 64-bit number."""
+        self.pack(_U64, value)
+
+    def f32(self, value: float) -> None:
+        """Append a 32-bit float."""
+        self.pack(_F32, value)
+
+    def f64(self, value: float) -> None:
+        """Append a 64-bit float."""
+        self.pack(_F64, value)
+
+    def boolean(self, value: bool) -> None:  # noqa: FBT001
+        """Append a boolean: one byte, 0 or 1."""
+        self._out.append(1 if value else 0)
+
+    def string(self, value: str) -> None:
+        """Append a string: a u16 length and UTF-8."""
+        data = value.encode()
+        if len(data) > MAX_STRING:
+            raise ValueError(f"a string takes at most {MAX_STRING} bytes, not {len(data)}")
+        self._out += _U16.pack(len(data))
+        self._out += data
+
+    def byte_string(self, value: Buffer) -> None:
+        """Append bytes behind a u32 length."""
+        self.u32(len(value))
+        self._out += value
+
+    def varint(self, value: int) -> None:
+        """Append a varint."""
+        self._out += encode_varint(value)
+
+    def varbytes(self, value: Buffer) -> None:
+        """Append bytes behind a varint length."""
+        self._out += encode_varint(len(value))
+        self._out += value
+
+    def raw(self, value: Buffer) -> None:
+        """Append `value` as it is."""
+        self._out += value
+
+    def option(self, value: T | None, write: Callable[[T], None]) -> None:
+        """Append whether there is a value (a boolean), then the value."""
+        self.boolean(value is not None)
+        if value is not None:
+            write(value)
+
+    def vec(self, items: Collection[T], write: Callable[[T], None]) -> None:
+        """Append a vector: a u32 count and the elements."""
+        self.i32(len(items))
+        for item in items:
+            write(item)
+
+    def mapping_of(
+        self,
+        items: Mapping[K, V],
+        write_key: Callable[[K], None],
+        write_value: Callable[[V], None],
+    ) -> None:
+        """Append a map, in ascending order of its keys."""
+        self.u16(len(items))
+        for key in sorted(items):  # type: ignore[type-var]
+            write_key(key)
+            write_value(items[key])
+
+    def mapping(self, items: Mapping[str, str]) -> None:
+        """Append a map of strings to strings."""
+        # Code points sort as their UTF-8 does, which is the order of Fluvio's BTreeMap.
+        self.mapping_of(items, self.string, self.string)
+
+    def duration(self, value: Duration) -> None:
+        """Append a duration: u64 seconds, u32 nanoseconds."""
+        self.u64(value.seconds)
+        self.u32(value.nanoseconds)
