@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A synchronous, threaded producer for Fluvio in pure Python.
 
-    from fluvio_sync import Fluvio
+from fluvio_sync import Fluvio
 
-    with Fluvio.connect("127.0.0.1:9003") as fluvio:
-        producer = fluvio.topic_producer("orders")
-        future = producer.send(b"value", key=b"user-42")
-        print(future.result(timeout=5))
+with Fluvio.connect("127.0.0.1:9003") as fluvio:
+    producer = fluvio.topic_producer("orders")
+    future = producer.send(b"value", key=b"user-42")
+    print(future.result(timeout=5))
 """
 
 from fluvio_sync._version import __version__
@@ -22,8 +22,8 @@ from fluvio_sync.errors import (
     ConnectTimeoutError,
     DeliveryError,
     DeliveryTimeoutError,
-    FluvioError,
     FlushTimeoutError,
+    FluvioError,
     ForkedError,
     MetadataTimeoutError,
     PartitionNotFoundError,
@@ -40,7 +40,7 @@ from fluvio_sync.futures import DeliveryFuture, RecordMetadata
 from fluvio_sync.partitioner import Partitioner, SiphashRoundRobinPartitioner, SpecificPartitioner
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
-from fluvio_sync.stats import FlushResult, ProducerStats
+from fluvio_sync.stats import FlushResult, Health, ProducerStats
 
 __all__ = [
     "AtLeastOnce",
@@ -55,11 +55,12 @@ __all__ = [
     "DeliveryError",
     "DeliveryFuture",
     "DeliveryTimeoutError",
-    "FluvioError",
     "FlushResult",
     "FlushTimeoutError",
     "Fluvio",
+    "FluvioError",
     "ForkedError",
+    "Health",
     "Isolation",
     "MetadataTimeoutError",
     "PartitionNotFoundError",

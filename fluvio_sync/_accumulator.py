@@ -12,7 +12,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fluvio_sync._dispatch import Acknowledge, Drop, Fail, HandOver
+from fluvio_sync._actions import Acknowledge, Drop, HandOver
 from fluvio_sync._lane import Batch, FlushBarrier, Lane, LaneState
 from fluvio_sync.errors import BufferFullError, ClosedError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture
@@ -24,19 +24,18 @@ from fluvio_sync.protocol.batch import (
     BatchBuilder,
     record_size,
 )
-from fluvio_sync.stats import Counters, ProducerStats
+from fluvio_sync.stats import Counters, ProducerStats, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from fluvio_sync._actions import Finished
     from fluvio_sync._callbacks import CallbackThread
     from fluvio_sync._clock import Clock
     from fluvio_sync._metadata import Metadata, News
     from fluvio_sync.config import Compression, ProducerConfig
     from fluvio_sync.partitioner import Partitioner
     from fluvio_sync.stats import Tally
-
-    Finished = Acknowledge | HandOver | Fail | Drop
 
 # What a record counts beside its key and value: its future (121 bytes), its share of the batch and of lists.
 RECORD_CHARGE = 128
@@ -49,12 +48,10 @@ class Channel:
         self,
         topic: str,
         config: ProducerConfig,
-        partitioner: Partitioner,
         compression: Compression,
     ) -> None:
         self.topic = topic
         self.config = config
-        self.partitioner = partitioner
         self.compression = compression
         self.lanes: dict[int, Lane] = {}
         self.counters = Counters()
@@ -72,13 +69,13 @@ class Channel:
             self.segment_size = None if storage is None else storage.segment_size
         self.available = metadata.available(self.topic)
 
-    def choose(self, key: bytes | None, value: bytes, quota: int) -> int:
+    def choose(self, partitioner: Partitioner, key: bytes | None, value: bytes, quota: int) -> int:
         """Return the partition that the partitioner chooses; keyless records avoid failing partitions over `quota`."""
         available = self.available
         if key is None and self.failing:
             preferred = tuple(p for p in available if not self._is_over(p, quota))
             available = preferred or available
-        partition = self.partitioner.partition(key, value, self.partition_count, available)
+        partition = partitioner.partition(key, value, self.partition_count, available)
         self.check_partition(partition)
         return partition
 
@@ -92,7 +89,7 @@ class Channel:
             raise TypeError(f"a partition is an int, not {type(partition).__name__}")
         if not 0 <= partition < self.partition_count:
             raise PartitionNotFoundError(
-                f"topic {self.topic!r} has no partition {partition}: its partitions are 0 to {self.partition_count - 1}",
+                f"topic {self.topic!r} has partitions 0 to {self.partition_count - 1}, not {partition}",
                 topic=self.topic,
                 partition=partition,
             )
@@ -119,6 +116,7 @@ class Accumulator:
         self.closed = False
         self.channels: dict[tuple[str, ProducerConfig], Channel] = {}
         self.noted: list[Lane] = []
+        self.finishing: list[Batch] = []  # decided, but their futures or accounts are not completed yet
         self.sender_sleeps = False
         self._request_timeout = request_timeout
         self._clock = clock
@@ -135,12 +133,16 @@ class Accumulator:
         with self.lock:
             channel = self.channels.get((topic, config))
             if channel is None:
-                # The round-robin counter belongs to client and topic, whatever the settings.
-                default = self._round_robins.setdefault(topic, SiphashRoundRobinPartitioner())
-                channel = Channel(topic, config, config.partitioner or default, compression)
-                self.channels[topic, config] = channel
+                channel = self.channels[topic, config] = Channel(topic, config, compression)
             channel.refresh(metadata)
             return channel
+
+    def default_partitioner(self, topic: str) -> Partitioner:
+        """Return the client's round over the partitions of a topic: one, whatever the settings of its producers."""
+        with self.lock:
+            if topic not in self._round_robins:
+                self._round_robins[topic] = SiphashRoundRobinPartitioner()
+            return self._round_robins[topic]
 
     def lane(self, channel: Channel, partition: int) -> Lane:
         """Return the lane of one partition; the caller holds the lock."""
@@ -207,7 +209,7 @@ class Accumulator:
                 if self.closed:
                     raise ClosedError(f"the client is closed; this record for topic {lane.topic!r} was not taken")
                 if not self._has_space(lane, charge):
-                    self._wait_for_space(lane, charge, wait_until)
+                    self._wait_for_space(lane, charge, wait_until, tally)
                 batch, moment = self._batch_for(lane, key, value, timestamp)
                 builder = batch.builder
                 future = DeliveryFuture(batch.outcome, builder.count)
@@ -248,8 +250,8 @@ class Accumulator:
 
     def _account(self, batch: Batch, future: DeliveryFuture, charge: int, payload: int, tally: Tally) -> None:
         runs = batch.outcome.runs
-        if not runs or runs[-1][1] is not tally:
-            runs.append((future._index, tally))
+        if not runs or runs[-1].tally is not tally:
+            runs.append(Run(future._index, tally))
         batch.charge += charge
         batch.payload += payload
         batch.lane.charge += charge
@@ -278,12 +280,15 @@ class Accumulator:
     def _has_space(self, lane: Lane, charge: int) -> bool:
         if self.used + charge > self.limit:
             return False
-        return not lane.failing or lane.charge + charge <= self.quota
+        # One record is always let in: however large, it is how a partition shows that it works again.
+        return not lane.failing or not lane.charge or lane.charge + charge <= self.quota
 
-    def _wait_for_space(self, lane: Lane, charge: int, wait_until: float | None) -> None:
+    def _wait_for_space(self, lane: Lane, charge: int, wait_until: float | None, tally: Tally) -> None:
         config = lane.channel.config
         if config.on_full == "raise" or self._callbacks.is_current_thread():
-            raise self._buffer_full(lane, "on_full is 'raise'" if config.on_full == "raise" else "a callback may not wait")
+            raise self._buffer_full(
+                lane, "on_full is 'raise'" if config.on_full == "raise" else "a callback may not wait"
+            )
         started = self._clock.monotonic()
         if wait_until is None:
             wait_until = started + config.max_block
@@ -301,23 +306,25 @@ class Accumulator:
             finally:
                 self._busy = True
                 self._waiting -= 1
-            if self.closed:
-                raise ClosedError(f"the client was closed while send() waited; this record for {lane.topic!r} was not taken")
+            if self.closed or tally.closed:
+                what = "client" if self.closed else "producer"
+                raise ClosedError(
+                    f"the {what} was closed while send() waited; this record for topic {lane.topic!r} was not taken"
+                )
 
     def _hurry(self) -> bool:
         """Close all lingering batches: memory is short.  Returns whether the sender has to be woken."""
         now = self._clock.monotonic()
         wake = False
-        for channel in self.channels.values():
-            for lane in channel.lanes.values():
-                if lane.open is not None and lane.state in (LaneState.IDLE, LaneState.LINGERING):
-                    lane.seal_open(now)
-                    wake = self.note(lane) or wake
+        for lane in self.lanes():
+            if lane.open is not None:
+                lane.seal_open(now)
+                wake = self.note(lane) or wake
         return wake
 
     def _buffer_full(self, lane: Lane, why: str) -> BufferFullError:
         if self.used + RECORD_CHARGE <= self.limit and lane.failing:
-            held = f"partition {lane.partition} of topic {lane.topic!r}, which fails, holds its share of {self.quota} bytes"
+            held = f"partition {lane.partition} of topic {lane.topic!r} fails and holds its share of {self.quota} bytes"
         else:
             held = f"buffer_memory ({self.limit} bytes) is taken up by records that are not acknowledged yet"
         return BufferFullError(f"{held}, and {why}; this record for topic {lane.topic!r} was not taken")
@@ -328,6 +335,7 @@ class Accumulator:
         Called once a batch, after its futures were completed.
         """
         reached = False
+        self.finishing = []
         for action in finished:
             batch = action.batch
             _count(action, now)
@@ -349,6 +357,7 @@ class Accumulator:
 
         `tally`: only batches with records of this handle; None: all.
         """
+        channels = list(channels)
         barrier = FlushBarrier()
         wake = False
         with self.lock:
@@ -358,11 +367,10 @@ class Accumulator:
                     if lane.open is not None:
                         lane.seal_open(now)
                         wake = self.note(lane) or wake
-                    for batch in lane.batches():
-                        if tally is None or any(owner is tally for _, owner in batch.outcome.runs):
-                            batch.flushes.append(barrier)
-                            barrier.batches += 1
-                            barrier.records += batch.builder.count
+                    waited = (batch for batch in lane.batches() if not batch.done)
+                    barrier.add(batch for batch in waited if batch.belongs_to(tally))
+            wanted = set(channels)
+            barrier.add(batch for batch in self.finishing if batch.lane.channel in wanted and batch.belongs_to(tally))
         if wake:
             self._wake()
         return barrier
@@ -381,6 +389,15 @@ class Accumulator:
 
     # Looking.
 
+    def lanes(self) -> list[Lane]:
+        """Return all lanes; the caller holds the lock."""
+        return [lane for channel in self.channels.values() for lane in channel.lanes.values()]
+
+    def is_empty(self) -> bool:
+        """Whether no record is unresolved."""
+        with self.lock:
+            return not self.finishing and not any(True for lane in self.lanes() for _ in lane.batches())
+
     def stats(self, channel: Channel, reconnects: int) -> ProducerStats:
         """Return a snapshot of a channel's counters."""
         counters = channel.counters
@@ -389,9 +406,7 @@ class Accumulator:
             in_flight: list[Batch] = []
             for lane in channel.lanes.values():
                 in_flight += (batch for batch in lane.in_flight if not batch.done)
-                waiting += lane.queue
-                if lane.open is not None:
-                    waiting.append(lane.open)
+                waiting += lane.waiting()
             return ProducerStats(
                 records_queued=sum(batch.builder.count for batch in waiting),
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
@@ -435,16 +450,18 @@ def _count(action: Finished, now: float) -> None:
         counters.bytes_failed += batch.payload
         counters.batches_failed += 1
     runs = batch.outcome.runs
-    ends = [start for start, _ in runs[1:]] + [count]
-    for (start, tally), end in zip(runs, ends, strict=True):
+    ends = [run.start for run in runs[1:]] + [count]
+    for run, end in zip(runs, ends, strict=False):  # no run at all if send() was interrupted at its first record
+        records = end - run.start
         if isinstance(action, Acknowledge):
-            tally.add_acked(end - start)
+            run.tally.add_acked(records)
         elif isinstance(action, HandOver):
-            tally.add_unacknowledged(end - start)
+            run.tally.add_unacknowledged(records)
         elif isinstance(action, Drop):
-            tally.add_dropped(end - start)
+            run.tally.add_dropped(records)
         else:
-            tally.add_failed(end - start, partial(action.failure, start))
+            run.failure = partial(action.failure, run.start)
+            run.tally.add_failed(run, records)
 
 
 def _wants_sender(lane: Lane) -> bool:

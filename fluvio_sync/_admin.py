@@ -51,9 +51,7 @@ class Admin:
         for setting, value in (("partitions", partitions), ("replication", replication)):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 0x7FFFFFFF:
                 raise ConfigError(f"{setting} is a number of at least 1, not {value!r}")
-        spec = TopicSpec(
-            replicas=ComputedReplicas(partitions, replication, ignore_rack=False), compression=compression
-        )
+        spec = TopicSpec(replicas=ComputedReplicas(partitions, replication, ignore_rack=False), compression=compression)
         request = CreateTopicRequest(name=name, dry_run=False, timeout=None, spec=spec)
         status = self._change(ScApi.CREATE, request)
         if status.error_code.code == Code.TOPIC_ALREADY_EXISTS and exist_ok:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from fluvio_sync._clock import Clock
     from fluvio_sync.protocol.primitives import Reader
 
+# Seconds of one poll; pollers refuse very long ones.
+_LONGEST_POLL = 3600.0
+
 
 def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
     """Connect within `timeout` seconds; raises `ConnectError`, `ConnectTimeoutError`, `ProtocolError`."""
@@ -28,11 +31,14 @@ def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
     return connection
 
 
-def connect_timed_out(connection: Connection, timeout: float) -> ConnectTimeoutError:
-    """Return the error for a peer that did not complete a connection in time."""
+def connect_timed_out(connection: Connection, timeout: float, then: str = "") -> ConnectTimeoutError:
+    """Return the error for a peer that did not complete a connection in time, or what was to follow: `then`."""
+    missing = connection.stage.value if connection.stage is not Stage.READY else then
     return ConnectTimeoutError(
-        f"cannot connect to the {connection.peer}: it did not complete the connection within {timeout} s "
-        f"(connect_timeout); it was {connection.stage.value}",
+        f"cannot connect to the {connection.peer}: it accepts connections, but did not get beyond {missing} "
+        f"within {timeout} s (connect_timeout)"
+        if connection.stage not in (Stage.RESOLVING, Stage.CONNECTING)
+        else f"cannot connect to the {connection.peer}: still {missing} after {timeout} s (connect_timeout)",
         address=str(connection.peer.endpoint),
     )
 
@@ -71,7 +77,7 @@ def drive(connection: Connection, until: Callable[[], bool], deadline: float, cl
             if now >= deadline:
                 return False
             timer = connection.next_timer()
-            wait = max(0.0, (deadline if timer is None else min(deadline, timer)) - now)
+            wait = min(max(0.0, (deadline if timer is None else min(deadline, timer)) - now), _LONGEST_POLL)
             wanted = (connection.fileno(), connection.events())
             if wanted[0] < 0:
                 connection.wait_resolved(wait)

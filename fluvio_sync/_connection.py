@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fluvio_sync._endpoint import Endpoint
-    from fluvio_sync.protocol.primitives import Reader
+    from fluvio_sync.protocol.primitives import Buffer, Reader
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -42,7 +42,7 @@ WRITE = selectors.EVENT_WRITE
 _RECEIVE = 256 * 1024
 _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
 _TLS_CHUNK = 256 * 1024
-# An SC closes the connection of a client whose version is not semantic; this is the crate version whose protocol we speak.
+# An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
 _CLIENT_VERSION = "0.50.2"
 
 
@@ -52,7 +52,7 @@ class Stage(enum.Enum):
     RESOLVING = "looking its name up"
     CONNECTING = "connecting"
     HANDSHAKE = "in the TLS handshake"
-    VERSIONS = "asking for its API versions"
+    VERSIONS = "answering for its API versions"
     READY = "ready"
     CLOSED = "closed"
 
@@ -89,7 +89,11 @@ class Resolution:
             self.addresses = _addresses(endpoint, socket.AI_NUMERICHOST)
             self.done.set()
         except OSError:
-            threading.Thread(target=self._look_up, name="fluvio-sync-resolver", daemon=True).start()
+            thread = threading.Thread(target=self._look_up, name="fluvio-sync-resolver", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is shutting down and starts no thread any more
+                self._look_up()
 
     def _look_up(self) -> None:
         try:
@@ -222,7 +226,7 @@ class Connection:
         message.write(writer, version)
         return self._send_request(api.value, version, writer.getvalue())
 
-    def send(self, buffers: Sequence[bytes | memoryview], tag: object) -> None:
+    def send(self, buffers: Sequence[Buffer], tag: object) -> None:
         """Queue a frame's bytes and write what the socket takes."""
         size = 0
         for buffer in buffers:

@@ -16,13 +16,24 @@ waits for something has an entry in the timers.
 from __future__ import annotations
 
 import enum
-import heapq
-import itertools
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from fluvio_sync._actions import (
+    Acknowledge,
+    Action,
+    Ask,
+    Connect,
+    Disconnect,
+    Drop,
+    Fail,
+    HandOver,
+    Report,
+    Write,
+)
 from fluvio_sync._failures import (
     Treatment,
+    closed,
     commit_timed_out,
     delivery_timed_out,
     gone,
@@ -31,22 +42,26 @@ from fluvio_sync._failures import (
     retries_exhausted,
     treatment_of,
 )
+from fluvio_sync._halving import halve
 from fluvio_sync._lane import Batch, Lane, LaneState
+from fluvio_sync._link import Link, LinkState, Request, Settlement
+from fluvio_sync._timers import Timers
 from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import (
+    ConnectError,
     ConnectTimeoutError,
     FluvioError,
     ProtocolError,
     RequestTimeoutError,
+    ServerError,
 )
-from fluvio_sync.futures import BatchOutcome
-from fluvio_sync.protocol.batch import BatchBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fluvio_sync._metadata import Metadata, News
     from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse
+    from fluvio_sync.stats import Tally
 
 # Requests under way on one link.  They carry different partitions, so order does not suffer; with one alone, a busy
 # producer of many partitions would wait a round trip for each.
@@ -89,143 +104,6 @@ TRANSITIONS: dict[LaneState, dict[Event, LaneState]] = {
 }
 
 
-class LinkState(enum.Enum):
-    """What a link is doing."""
-
-    DOWN = "no connection"
-    CONNECTING = "being made"
-    UP = "ready for requests"
-
-
-class Link:
-    """One connection to an SPU, for one isolation level; survives the connection."""
-
-    __slots__ = (
-        "deadline",
-        "generation",
-        "in_flight",
-        "isolation",
-        "last_error",
-        "queue",
-        "spu",
-        "state",
-        "timer",
-        "was_up",
-    )
-
-    def __init__(self, spu: int, isolation: Isolation) -> None:
-        self.spu = spu
-        self.isolation = isolation
-        self.state = LinkState.DOWN
-        self.generation = 0  # counts its connections, so that late news of an old one is known as such
-        self.queue: deque[Lane] = deque()  # may hold lanes that moved on; `_is_queued` tells
-        self.in_flight: deque[Request] = deque()
-        self.deadline = 0.0  # of connecting
-        self.timer: float | None = None
-        self.was_up = False
-        self.last_error: FluvioError | None = None
-
-
-class Request:
-    """A produce request: which batches of which lanes, in the order in which they stand in it."""
-
-    __slots__ = ("acked", "entries", "in_line_at", "link", "lost", "written", "wrote_any")
-
-    def __init__(self, link: Link, entries: list[tuple[Lane, list[Batch]]], now: float) -> None:
-        self.link = link
-        self.entries = entries
-        self.acked = entries[0][0].acked
-        self.in_line_at = now  # since when the SPU could be working on it
-        self.wrote_any = False
-        self.written = False
-        self.lost = False  # its connection broke; what is still reported of it does not count
-
-    @property
-    def batches(self) -> Iterable[Batch]:
-        return itertools.chain.from_iterable(batches for _, batches in self.entries)
-
-
-class Settlement:
-    """A read-committed entry that the leader stored from `base_offset` on, and that may not be replicated yet."""
-
-    __slots__ = ("asked", "base_offset", "batches", "lane", "link", "next_ask")
-
-    def __init__(self, lane: Lane, link: Link, batches: list[Batch], base_offset: int) -> None:
-        self.lane = lane
-        self.link = link
-        self.batches = batches
-        self.base_offset = base_offset
-        self.asked = False
-        self.next_ask = 0.0
-
-
-# Actions.
-
-
-class Connect(NamedTuple):
-    """Make the link's connection; answered by `connected` or `disconnected` with this generation."""
-
-    link: Link
-    generation: int
-
-
-class Disconnect(NamedTuple):
-    """Close the link's connection; nothing is reported back for it."""
-
-    link: Link
-    error: FluvioError
-
-
-class Write(NamedTuple):
-    """Encode and write a request; answered by `written` and `replied`, or by `disconnected`."""
-
-    request: Request
-
-
-class Ask(NamedTuple):
-    """Ask the SPU for the partition's high watermark; answered by `offsets_replied`."""
-
-    settlement: Settlement
-
-
-class Acknowledge(NamedTuple):
-    """Resolve a batch: its first record is at `base_offset` (None: stored, but nobody knows where)."""
-
-    batch: Batch
-    base_offset: int | None
-
-
-class HandOver(NamedTuple):
-    """An at-most-once batch was written."""
-
-    batch: Batch
-
-
-class Fail(NamedTuple):
-    """Fail a batch; `failure(index)` makes the error of one of its records."""
-
-    batch: Batch
-    failure: Callable[[int], FluvioError]
-
-
-class Drop(NamedTuple):
-    """An at-most-once batch was lost."""
-
-    batch: Batch
-    error: FluvioError
-
-
-class Report(NamedTuple):
-    """A change of state worth a line in the log."""
-
-    level: str
-    event: str
-    fields: dict[str, object]
-
-
-Action = Connect | Disconnect | Write | Ask | Acknowledge | HandOver | Fail | Drop | Report
-
-
 class Dispatcher:
     """Decides about all lanes and links of a client."""
 
@@ -244,8 +122,7 @@ class Dispatcher:
         self.links: dict[tuple[int, Isolation], Link] = {}
         self._lanes: dict[tuple[str, int], list[Lane]] = {}
         self._actions: list[Action] = []
-        self._timers: list[tuple[float, int, Lane | Link]] = []
-        self._serial = itertools.count()
+        self._timers: Timers[Lane | Link] = Timers()
         self._on_failing = on_failing
 
     def take_actions(self) -> list[Action]:
@@ -322,7 +199,7 @@ class Dispatcher:
             self._request_failed(request, error, now)
         for lane in [*self._settling_on(link)]:
             settlement = lane.settlement
-            assert isinstance(settlement, Settlement)
+            assert settlement is not None
             self._unsettle(settlement, error, now)
         if any(self._is_queued(lane, link) for lane in link.queue):
             self._connect(link, now)
@@ -390,12 +267,7 @@ class Dispatcher:
 
     def tick(self, now: float) -> None:
         """Time passed."""
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            when, _, item = heapq.heappop(timers)
-            if item.timer != when:
-                continue  # armed anew since
-            item.timer = None
+        for item in self._timers.due(now):
             if isinstance(item, Link):
                 self._link_time(item, now)
             else:
@@ -403,20 +275,23 @@ class Dispatcher:
 
     def next_timer(self) -> float | None:
         """When `tick` has something to do, at the earliest."""
-        timers = self._timers
-        while timers and timers[0][2].timer != timers[0][0]:
-            heapq.heappop(timers)
-        return timers[0][0] if timers else None
+        return self._timers.next()
 
-    def fail_all(self, failure: Callable[[Batch], Callable[[int], FluvioError]], now: float) -> None:
-        """The client closes: finish every batch that is left."""
-        for lanes in self._lanes.values():
-            for lane in lanes:
-                lane.seal_open(now)
-                for batch in [*lane.in_flight, *lane.queue]:
-                    self._fail(batch, failure(batch))
-                lane.in_flight = []
-                lane.queue.clear()
+    def abandon(self, lanes: Iterable[Lane], now: float, tally: Tally | None = None) -> list[Batch]:
+        """The client closes, or the producer handle whose `tally` this is: fail the batches that are left.
+
+        A batch that another handle has records in stays: closing one handle does not close another.
+        """
+        failed = []
+        for lane in lanes:
+            lane.seal_open(now)
+            for batch in lane.batches():
+                if not batch.done and (tally is None or all(run.tally is tally for run in batch.outcome.runs)):
+                    self._note_written(lane)
+                    self._fail(batch, closed(batch))
+                    failed.append(batch)
+            lane.queue = deque(batch for batch in lane.queue if not batch.done)
+        return failed
 
     # Lanes.
 
@@ -461,11 +336,13 @@ class Dispatcher:
         route = self.metadata.route(lane.topic, lane.partition)
         if lane.state is LaneState.SETTLING:
             settlement = lane.settlement
-            assert isinstance(settlement, Settlement)
+            assert settlement is not None
             if route.spu != settlement.link.spu:
-                self._unsettle(settlement, FluvioError(f"the leader changed: {route.reason or f'SPU {route.spu}'}"), now)
+                self._unsettle(
+                    settlement, ConnectError(f"the leader changed: {route.reason or f'SPU {route.spu}'}"), now
+                )
         elif lane.state is LaneState.QUEUED:
-            assert isinstance(lane.link, Link)
+            assert lane.link is not None
             if route.spu != lane.link.spu:
                 self._attend(lane, now)
         elif lane.state in (LaneState.WAITING, LaneState.BACKING_OFF):
@@ -500,12 +377,10 @@ class Dispatcher:
             when = min(when, lane.retry_at)
         elif lane.state is LaneState.SETTLING:
             settlement = lane.settlement
-            assert isinstance(settlement, Settlement)
+            assert settlement is not None
             if not settlement.asked:
                 when = min(when, settlement.next_ask)
-        if lane.timer is None or when < lane.timer:
-            lane.timer = when
-            heapq.heappush(self._timers, (when, next(self._serial), lane))
+        self._timers.arm(lane, when)
 
     def _expire(self, lane: Lane, now: float) -> None:
         """Fail the batches whose deadline passed; those in flight stay in their request until its answer."""
@@ -516,19 +391,22 @@ class Dispatcher:
             self._time_out(lane.queue.pop(), now)
         for batch in lane.in_flight:
             if batch.deadline <= now and not batch.done:
-                batch.maybe_written = batch.maybe_written or lane.state is not LaneState.IN_FLIGHT or self._wrote(lane)
+                self._note_written(lane)
                 self._time_out(batch, now)
 
-    def _wrote(self, lane: Lane) -> bool:
-        link = lane.link
-        assert isinstance(link, Link)
-        return any(r.wrote_any for r in link.in_flight if any(entry[0] is lane for entry in r.entries))
+    def _note_written(self, lane: Lane) -> None:
+        """Before batches in flight fail: they may be stored if a byte of their request went out."""
+        for request in lane.link.in_flight if lane.link is not None else ():
+            if request.wrote_any:
+                for batch in request.batches:
+                    if batch.lane is lane:
+                        batch.maybe_written = True
 
     def _time_out(self, batch: Batch, now: float) -> None:
         lane = batch.lane
         why = batch.last_error
         if why is None and lane.state is LaneState.WAITING:
-            why = FluvioError(self.metadata.route(lane.topic, lane.partition).reason)
+            why = ConnectError(self.metadata.route(lane.topic, lane.partition).reason)
         self._fail(batch, delivery_timed_out(batch, why, now))
 
     def _give_up(self, lane: Lane, reason: str, now: float) -> None:
@@ -629,9 +507,8 @@ class Dispatcher:
             when = link.deadline
         elif link.in_flight:
             when = max(self._reply_deadline(link.in_flight[0]), now)
-        if when is not None and (link.timer is None or when < link.timer):
-            link.timer = when
-            heapq.heappush(self._timers, (when, next(self._serial), link))
+        if when is not None:
+            self._timers.arm(link, when)
 
     def _reply_deadline(self, request: Request) -> float:
         """When the answer to the request that is first in line is late."""
@@ -644,26 +521,27 @@ class Dispatcher:
         return min(deadline, latest)
 
     def _link_time(self, link: Link, now: float) -> None:
+        error: FluvioError | None = None
         if link.state is LinkState.CONNECTING and now >= link.deadline:
             error = ConnectTimeoutError(
-                f"SPU {link.spu} did not complete the connection within {self.connect_timeout} s"
+                f"{link.peer} did not complete the connection within {self.connect_timeout} s (connect_timeout)"
             )
-            self._actions.append(Disconnect(link, error))
-            self._lose(link, error, now)
         elif link.state is LinkState.UP and link.in_flight and now >= self._reply_deadline(link.in_flight[0]):
             waited = now - link.in_flight[0].in_line_at
-            error = RequestTimeoutError(f"SPU {link.spu} did not answer a produce request within {waited:.1f} s")
-            self._actions.append(Disconnect(link, error))
-            self._lose(link, error, now)
+            error = RequestTimeoutError(f"{link.peer} did not answer a produce request within {waited:.1f} s")
+        if error is not None:
+            self._drop_connection(link, error, now)
         self._arm_link(link, now)
 
     def _leave(self, spu: int, now: float) -> None:
         """The SC says that an SPU is offline: do not wait for answers from it."""
         for link in self.links.values():
             if link.spu == spu and link.state is not LinkState.DOWN:
-                error = FluvioError(f"the SC reported SPU {spu} offline")
-                self._actions.append(Disconnect(link, error))
-                self._lose(link, error, now)
+                self._drop_connection(link, ConnectError(f"the SC reported SPU {spu} offline"), now)
+
+    def _drop_connection(self, link: Link, error: FluvioError, now: float) -> None:
+        self._actions.append(Disconnect(link, error))
+        self._lose(link, error, now)
 
     def _spus_of(self, lane: Lane) -> set[int]:
         route = self.metadata.route(lane.topic, lane.partition)
@@ -671,7 +549,7 @@ class Dispatcher:
         item = self.metadata.partitions.get((lane.topic, lane.partition))
         if item is not None:
             spus.add(item.spec.leader)
-        if isinstance(lane.link, Link):
+        if lane.link is not None:
             spus.add(lane.link.spu)
         return spus
 
@@ -703,7 +581,7 @@ class Dispatcher:
             for batch in batches:
                 batch.maybe_written = True
         if treatment is Treatment.HALVE:
-            self._refuse_size(lane, batches, error, code.code, now)
+            self._refuse_size(lane, batches, error, now)
         elif treatment is Treatment.REJECT:
             for batch in batches:
                 self._fail(batch, rejected(batch, error, now))
@@ -732,10 +610,9 @@ class Dispatcher:
     ) -> None:
         link = request.link
         got = [(name, result.partition) for name, result in results]
-        error = ProtocolError(f"SPU {link.spu} answered for {got[:5]} where {expected[:5]} was asked")
+        error = ProtocolError(f"{link.peer} answered for {got[:5]} where {expected[:5]} was asked")
         link.in_flight.appendleft(request)
-        self._actions.append(Disconnect(link, error))
-        self._lose(link, error, now)
+        self._drop_connection(link, error, now)
 
     def _request_failed(self, request: Request, error: FluvioError, now: float) -> None:
         for lane, batches in request.entries:
@@ -748,6 +625,7 @@ class Dispatcher:
     ) -> None:
         """Spend one retry of each of these batches, which are the first of the lane's queue."""
         self._began_to_fail(lane, error)
+        moved = self._leader_moved(lane)  # which is what a delay would wait for
         delay: float | None = None
         survivors = []
         for batch in batches:
@@ -759,21 +637,26 @@ class Dispatcher:
             if wait is None:
                 self._fail(batch, retries_exhausted(batch, error, now))
                 continue
-            wait = max(wait, floor)
+            wait = 0.0 if moved else max(wait, floor)
             if now + wait >= batch.deadline:
                 self._fail(batch, delivery_timed_out(batch, error, now))
                 continue
             survivors.append(batch)
             delay = wait if delay is None else delay
         lane.queue.extendleft(reversed(survivors))
-        if delay is None:
-            self._attend(lane, now)
-        else:
+        if delay:
             lane.retry_at = now + delay
             self._move(lane, Event.BACK_OFF)
             self._arm_lane(lane, now)
+        else:
+            self._attend(lane, now)
 
-    def _refuse_size(self, lane: Lane, batches: list[Batch], error: FluvioError, code: int, now: float) -> None:
+    def _leader_moved(self, lane: Lane) -> bool:
+        """Whether the metadata names another leader than the one that the failed attempt went to."""
+        route = self.metadata.route(lane.topic, lane.partition)
+        return route.spu is not None and lane.link is not None and route.spu != lane.link.spu
+
+    def _refuse_size(self, lane: Lane, batches: list[Batch], error: ServerError, now: float) -> None:
         """Code 10: send the halves of each batch of several records; a lone record is refused for good."""
         pieces: list[Batch] = []
         for batch in batches:
@@ -829,7 +712,7 @@ class Dispatcher:
 
     def _settle_time(self, lane: Lane, now: float) -> None:
         settlement = lane.settlement
-        assert isinstance(settlement, Settlement)
+        assert settlement is not None
         offset = settlement.base_offset
         for batch in settlement.batches:
             if batch.deadline <= now:
@@ -854,49 +737,12 @@ class Dispatcher:
     def _settling_on(self, link: Link) -> Iterable[Lane]:
         for lanes in self._lanes.values():
             for lane in lanes:
-                if isinstance(lane.settlement, Settlement) and lane.settlement.link is link:
+                if lane.settlement is not None and lane.settlement.link is link:
                     yield lane
 
     def report(self, level: str, event: str, **fields: object) -> None:
         """Have a change of state logged."""
         self._actions.append(Report(level, event, fields))
-
-
-def halve(batch: Batch) -> tuple[Batch, Batch]:
-    """Split a batch of several records into two that take over its futures, deadline and flushes."""
-    records = batch.builder.records()
-    middle = len(records) // 2
-    left, right = _piece(batch, records[:middle]), _piece(batch, records[middle:])
-    share = batch.charge // 2
-    left.charge, right.charge = share, batch.charge - share
-    for start, tally in batch.outcome.runs:
-        if start < middle:
-            left.outcome.runs.append((start, tally))
-            right.outcome.runs[:] = [(0, tally)]
-        else:
-            right.outcome.runs.append((start - middle, tally))
-    batch.outcome.halve(left.outcome, right.outcome, middle)
-    for barrier in batch.flushes:
-        barrier.batches += 1
-    return left, right
-
-
-def _piece(batch: Batch, records: list[tuple[bytes | None, bytes, int]]) -> Batch:
-    first = records[0][2]
-    builder = BatchBuilder(first)
-    for key, value, timestamp in records:
-        builder.append(key, value, timestamp)
-    old = batch.outcome
-    outcome = BatchOutcome(old.topic, old.partition, first, builder.timestamps, old.callbacks)
-    piece = Batch(batch.lane, builder, outcome, batch.opened)
-    piece.ready_at, piece.deadline = batch.ready_at, batch.deadline
-    piece.payload = sum(len(key or b"") + len(value) for key, value, _ in records)
-    piece.attempts = batch.attempts
-    if batch.delays is not None:
-        batch.delays, piece.delays = itertools.tee(batch.delays)
-    piece.maybe_written, piece.last_error = batch.maybe_written, batch.last_error
-    piece.flushes = list(batch.flushes)
-    return piece
 
 
 def _may_share(lane: Lane, first: Lane) -> bool:

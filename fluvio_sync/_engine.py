@@ -7,8 +7,7 @@ A `Fluvio` object makes one when it connects, and another in the child of a fork
 from __future__ import annotations
 
 import os
-import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fluvio_sync import _blocking
@@ -17,9 +16,9 @@ from fluvio_sync._admin import Admin
 from fluvio_sync._callbacks import CallbackThread
 from fluvio_sync._clock import SystemClock
 from fluvio_sync._connection import Peer
-from fluvio_sync._dispatch import Dispatcher, Link
+from fluvio_sync._dispatch import Dispatcher
 from fluvio_sync._endpoint import Endpoint, parse_endpoint
-from fluvio_sync._failures import closed
+from fluvio_sync._lane import FlushBarrier
 from fluvio_sync._log import get_logger
 from fluvio_sync._metadata import Metadata
 from fluvio_sync._sender import Sender
@@ -29,23 +28,24 @@ from fluvio_sync.errors import (
     ClosedError,
     ConfigError,
     ConnectError,
-    FluvioError,
     FlushTimeoutError,
+    FluvioError,
     MetadataTimeoutError,
     TopicNotFoundError,
 )
 from fluvio_sync.protocol.metadata import TopicCompression
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
+from fluvio_sync.stats import Health, Tally
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Mapping
 
     from fluvio_sync._clock import Clock
-    from fluvio_sync._lane import FlushBarrier
+    from fluvio_sync._link import Link
     from fluvio_sync.config import ProducerConfig
-    from fluvio_sync.stats import Tally
 
-# Seconds that closing waits for the sender to carry out what it was told last.
+# Seconds that closing waits for the sender's last step, which may read last replies for 2 s.
 _LAST_STEP = 5.0
 
 
@@ -77,7 +77,7 @@ class Engine:
         self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
         self.metadata = Metadata(use_local_address=config.use_spu_local_address)
         self.accumulator = Accumulator(
-            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, lambda: self.sender.wake()
+            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
         )
         self.dispatcher = Dispatcher(
             self.metadata,
@@ -93,11 +93,9 @@ class Engine:
             ranges=SC_CLIENT_RANGES,
             client_id=config.client_id,
             tls=self._context,
-            server_name=self._server_name(None),
+            server_name=self._server_name(None, config.endpoint),
         )
-        self.watch = MetadataWatch(
-            self._sc, self.metadata, timeout=config.connect_timeout, notify=lambda: self.sender.wake()
-        )
+        self.watch = MetadataWatch(self._sc, self.metadata, timeout=config.connect_timeout, notify=self._wake)
         self.sender = Sender(
             self.accumulator,
             self.dispatcher,
@@ -113,7 +111,11 @@ class Engine:
             request_timeout=config.request_timeout,
             clock=self.clock,
         )
+        self.tally = Tally()  # of all handles
         self._absent: dict[str, int] = {}  # topics found absent, with the state of the metadata that said so
+
+    def _wake(self) -> None:
+        self.sender.wake()
 
     # Opening.
 
@@ -129,7 +131,7 @@ class Engine:
             connection = watch.connection
             assert connection is not None
             if not _blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise _blocking.connect_timed_out(connection, timeout)
+                raise _blocking.connect_timed_out(connection, timeout, "pushing its metadata")
         except BaseException:
             self.sender.abandon()
             raise
@@ -139,12 +141,10 @@ class Engine:
         self.watch.take_over(self.watch.advance())
         return self.watch.established
 
-    def _server_name(self, spu_name: str | None) -> str | None:
+    def _server_name(self, spu_name: str | None, endpoint: Endpoint) -> str | None:
+        """Return what a server's certificate has to be for: Fluvio's rule, or with a caller's own context the host."""
         tls = self.config.tls
-        if isinstance(tls, TlsConfig):
-            return tls.server_name(spu_name)
-        # A caller's own context checks the host that is dialled, as it would anywhere.
-        return self.config.endpoint.host if tls.check_hostname else None
+        return tls.server_name(spu_name) if isinstance(tls, TlsConfig) else endpoint.host
 
     def _peer_of(self, link: Link) -> Peer:
         """Whom a link connects to."""
@@ -152,7 +152,8 @@ class Engine:
         endpoint, origin = self._override(link.spu, advertised)
         if endpoint is None:
             raise ConnectError(
-                f"the SC gives no address for SPU {link.spu}; name one with spu_address_override={{{link.spu}: 'host:port'}}"
+                f"the SC gives no address for SPU {link.spu}; "
+                f"name one with spu_address_override={{{link.spu}: 'host:port'}}"
             )
         return Peer(
             name=f"SPU {link.spu}",
@@ -160,7 +161,7 @@ class Engine:
             ranges=SPU_CLIENT_RANGES,
             client_id=self.config.client_id,
             tls=self._context,
-            server_name=self._server_name(self.metadata.spu_name(link.spu)),
+            server_name=self._server_name(self.metadata.spu_name(link.spu), endpoint),
             origin=origin,
         )
 
@@ -189,7 +190,9 @@ class Engine:
                 raise self._no_topic(topic)
             setting = self.metadata.topics[topic].spec.compression
         compression = _agreed_compression(topic, setting, config)
-        return accumulator.channel(topic, config, compression, self.metadata)
+        # What only the handle uses must not tell channels apart: a serializer may be a new function at every call.
+        shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
+        return accumulator.channel(topic, shared, compression, self.metadata)
 
     def _no_topic(self, topic: str) -> FluvioError:
         timeout = self.config.metadata_timeout
@@ -222,6 +225,20 @@ class Engine:
                 outstanding=0,
             )
 
+    def close_handle(self, channel: Channel, tally: Tally, timeout: float | None) -> None:
+        """Wait for a handle's records; what is left after the time-out fails."""
+        tally.closed = True
+        with self.accumulator.lock:
+            self.accumulator.space.notify_all()
+        try:
+            self.flush([channel], tally, timeout)
+        except FlushTimeoutError:
+            failed = FlushBarrier()
+            with self.accumulator.lock:
+                failed.add(self.dispatcher.abandon(channel.lanes.values(), self.clock.monotonic(), tally))
+            self.sender.wake()
+            self.accumulator.wait_flushed(failed, _LAST_STEP)
+
     def close(self, timeout: float | None) -> int:
         """Drain, then close; returns how many records were lost to the time-out."""
         self.refuse_in_callback("close()")
@@ -233,31 +250,30 @@ class Engine:
         except FlushTimeoutError as error:
             lost = error.outstanding
         finally:
-            self._fail_rest()
             self.sender.stop(_LAST_STEP)
         return lost
 
-    def _fail_rest(self) -> None:
+    def health(self) -> Health:
+        """Return a snapshot of how the client is."""
         with self.accumulator.lock:
-            barrier = self.accumulator.begin_flush(list(self.accumulator.channels.values()), None)
-            self.dispatcher.fail_all(closed, self.clock.monotonic())
-        self.sender.wake()
-        self.accumulator.wait_flushed(barrier, _LAST_STEP)
+            lanes = self.accumulator.lanes()
+            in_flight = [batch for lane in lanes for batch in lane.in_flight if not batch.done]
+            queued = [batch for lane in lanes for batch in lane.waiting()]
+            error = self.sender.last_error
+            return Health(
+                connected=self.metadata.live,
+                leaders={(ln.topic, ln.partition): self.metadata.route(ln.topic, ln.partition).spu for ln in lanes},
+                records_queued=sum(batch.builder.count for batch in queued),
+                bytes_queued=sum(batch.payload for batch in queued),
+                records_in_flight=sum(batch.builder.count for batch in in_flight),
+                last_error=None if error is None else error[0],
+                last_error_at=None if error is None else error[1],
+            )
 
     def refuse_in_callback(self, what: str) -> None:
         """Raise `RuntimeError` on the callback thread: it would wait for itself."""
         if self.callbacks.is_current_thread():
             raise RuntimeError(f"{what} was called from a callback of a future, where waiting would never end")
-
-    def outstanding(self) -> int:
-        """Return the number of unresolved records."""
-        with self.accumulator.lock:
-            return sum(
-                batch.builder.count
-                for channel in self.accumulator.channels.values()
-                for lane in channel.lanes.values()
-                for batch in lane.batches()
-            )
 
     def abandon(self) -> None:
         """Forget an engine that belongs to the parent process: close this process's copies of its sockets."""
@@ -285,10 +301,10 @@ def _agreed_compression(topic: str, setting: TopicCompression, config: ProducerC
     fixed = _TOPIC_CODECS.get(setting)  # None: any
     if fixed is None:
         return config.compression or Compression.NONE
-    if config.compression not in (None, fixed):
+    if config.compression is not None and config.compression is not fixed:
         raise ConfigError(
             f"topic {topic!r} takes compression {fixed.value!r} only, and the producer is set to "
-            f"{config.compression.value!r}: leave the setting out to use the topic's"  # type: ignore[union-attr]
+            f"{config.compression.value!r}: leave the setting out to use the topic's"
         )
     from fluvio_sync.protocol.compression import compressor  # noqa: PLC0415
 

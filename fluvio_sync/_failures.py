@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from fluvio_sync._lane import Batch
     from fluvio_sync.protocol.error_code import ErrorCode
 
-Failure = "Callable[[int], FluvioError]"
-
 
 class Treatment(enum.Enum):
     """What to do about a server's error code: (what, whether the batch may be stored all the same)."""
@@ -47,10 +45,10 @@ class Treatment(enum.Enum):
     @property
     def may_be_stored(self) -> bool:
         """Whether the batch may be in the log in spite of the error."""
-        return self.value[1]
+        return bool(self.value[1])
 
 
-_TREATMENTS = {
+_TREATMENTS: dict[int, Treatment] = {
     Code.NOT_LEADER_FOR_PARTITION: Treatment.REFRESH,
     Code.SPU_OFFLINE: Treatment.REFRESH,
     Code.SPU_NOT_FOUND: Treatment.REFRESH,
@@ -73,7 +71,7 @@ def treatment_of(code: int) -> Treatment:
     return _TREATMENTS.get(code, Treatment.REJECT)
 
 
-_ADVICE = {
+_ADVICE: dict[int, str] = {
     Code.COMPRESSION_ERROR: "the topic's compression setting does not allow this codec",
     Code.MESSAGE_TOO_LARGE: "the record is larger than the topic's segment size or than an SPU accepts; send less",
     Code.PARTITION_FULL: "the SPU's disk is full; free space or shorten the topic's retention",
@@ -110,7 +108,9 @@ def _facts(batch: Batch, now: float) -> dict[str, Any]:
     }
 
 
-def _make(kind: type[DeliveryError], message: str, cause: FluvioError | None, facts: dict[str, Any], _index: int) -> FluvioError:
+def _make(
+    kind: type[DeliveryError], message: str, cause: FluvioError | None, facts: dict[str, Any], _index: int
+) -> FluvioError:
     error = kind(message, **facts)
     error.__cause__ = cause
     return error
@@ -134,13 +134,15 @@ def delivery_timed_out(batch: Batch, cause: FluvioError | None, now: float) -> C
 
 def retries_exhausted(batch: Batch, cause: FluvioError, now: float) -> Callable[[int], FluvioError]:
     """Return what fails a batch whose last attempt failed."""
-    message = f"{_record(batch)}: not acknowledged {_effort(batch, now)}, the last of the policy's: {cause}{_stored(batch)}"
+    message = (
+        f"{_record(batch)}: not acknowledged {_effort(batch, now)}, the last of the policy's: {cause}{_stored(batch)}"
+    )
     return partial(_make, RetriesExhaustedError, message, cause, _facts(batch, now) | {"retriable": True})
 
 
 def rejected(batch: Batch, cause: ServerError, now: float) -> Callable[[int], FluvioError]:
     """Return what fails a batch that the server refused for good."""
-    advice = _ADVICE.get(cause.code)  # type: ignore[call-overload]
+    advice = _ADVICE.get(cause.code)
     message = f"{_record(batch)}: {cause}" + (f"; {advice}" if advice else "")
     facts = _facts(batch, now) | {"retriable": False, "code": cause.code, "name": cause.name}
     return partial(_make, RejectedError, message, cause, facts)

@@ -12,14 +12,16 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync.delivery import AtLeastOnce
-from fluvio_sync.protocol.batch import BatchBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from fluvio_sync._accumulator import Channel
+    from fluvio_sync._link import Link, Settlement
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import BatchOutcome
+    from fluvio_sync.protocol.batch import BatchBuilder
+    from fluvio_sync.stats import Tally
 
 
 class LaneState(enum.Enum):
@@ -87,15 +89,26 @@ class Batch:
             self.delays = self.lane.delays()
         return next(self.delays, None)
 
+    def belongs_to(self, tally: Tally | None) -> bool:
+        """Whether the handle with this tally has records in it; None: any handle."""
+        return tally is None or any(run.tally is tally for run in self.outcome.runs)
+
 
 class FlushBarrier:
-    """Counts the batches a `flush()` waits for."""
+    """Counts the batches, and their records, that somebody waits for."""
 
     __slots__ = ("batches", "records")
 
     def __init__(self) -> None:
         self.batches = 0
         self.records = 0
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """Wait for these too, which are not settled yet."""
+        for batch in batches:
+            batch.flushes.append(self)
+            self.batches += 1
+            self.records += batch.builder.count
 
 
 class Lane:
@@ -116,7 +129,6 @@ class Lane:
         "partition",
         "queue",
         "retry_at",
-        "seen_news",
         "settlement",
         "state",
         "timeout",
@@ -144,9 +156,8 @@ class Lane:
         self.noted = False  # in the accumulator's list of lanes the dispatcher should look at
         self.retry_at = 0.0
         self.timer: float | None = None
-        self.link: object | None = None
-        self.settlement: object | None = None
-        self.seen_news: object | None = None
+        self.link: Link | None = None  # where it is queued, or where its last request went
+        self.settlement: Settlement | None = None
 
     def delays(self) -> Iterator[float]:
         """Return the policy's delays, afresh."""
@@ -161,12 +172,16 @@ class Lane:
             batch.seal(now)
             self.queue.append(batch)
 
-    def batches(self) -> Iterator[Batch]:
-        """All unresolved batches, oldest first."""
-        yield from self.in_flight
+    def waiting(self) -> Iterator[Batch]:
+        """Yield the batches that no request carries, oldest first."""
         yield from self.queue
         if self.open is not None:
             yield self.open
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all batches, oldest first; those in flight may be done already, by their deadline."""
+        yield from self.in_flight
+        yield from self.waiting()
 
     @property
     def ready_at(self) -> float | None:

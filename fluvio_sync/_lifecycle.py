@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fork and exit: what happens to clients when their process multiplies or ends.
+"""Fork and exit: what happens to clients when their process multiplies or ends, and when nobody holds them any more.
 
 Fork: the child's copies of the parent's sockets are closed and each client forgets its engine; it makes another when
-it is used.  The hook takes no lock, since the thread that holds one may not exist in the child.  Exit: each client
-drains for at most its `exit_timeout`, and one line on stderr says how many records were lost, whatever logging is
-configured.  `atexit` does not run in the children of `multiprocessing`; its own finalizers do.
+it is used.  The hook takes no lock, since the thread that holds one may not exist in the child.
+
+Exit: each engine drains for at most its client's `exit_timeout`, and one line on stderr says how many records were
+lost, whatever logging is configured.  `atexit` does not run in the children of `multiprocessing`; its own finalizers
+do.  A client that is garbage-collected leaves its engine behind, which ends once it has delivered what it was given.
 """
 
 from __future__ import annotations
@@ -18,33 +20,49 @@ from typing import TYPE_CHECKING
 from fluvio_sync.futures import forget_parent
 
 if TYPE_CHECKING:
+    from fluvio_sync._engine import Engine
     from fluvio_sync.client import Fluvio
 
 _clients: weakref.WeakSet[Fluvio] = weakref.WeakSet()
+_engines: set[Engine] = set()  # of this process, until they are closed
 
 
-def register(client: Fluvio) -> None:
-    """Have a client take part."""
+def add_client(client: Fluvio) -> None:
+    """Have a client start clean in the child of a fork."""
     _clients.add(client)
+
+
+def add_engine(client: Fluvio, engine: Engine) -> None:
+    """Have an engine drained at exit, and ended when its client is gone."""
+    _engines.difference_update([known for known in _engines if known.sender.has_ended()])
+    _engines.add(engine)
+    weakref.finalize(client, engine.sender.retire).atexit = False
     if "multiprocessing.util" in sys.modules:
         from multiprocessing import util  # noqa: PLC0415 - only where the application uses it
 
         util.Finalize(None, _drain, exitpriority=10)
 
 
+def remove_engine(engine: Engine) -> None:
+    """An engine was closed."""
+    _engines.discard(engine)
+
+
 def _after_fork_in_child() -> None:
     forget_parent()
+    _engines.clear()
     for client in list(_clients):
         client._forget_engine()  # noqa: SLF001 - the two are one mechanism
 
 
 def _drain() -> None:
-    for client in list(_clients):
-        lost = client._drain_at_exit()  # noqa: SLF001
+    for engine in list(_engines):
+        _engines.discard(engine)
+        lost = engine.close(engine.config.exit_timeout)
         if lost:
             print(  # noqa: T201 - the last chance to say it
-                f"fluvio_sync: {lost} records were not acknowledged within exit_timeout and are lost; "
-                "call flush() or close() before the program ends, or raise exit_timeout",
+                f"fluvio_sync: {lost} records were not acknowledged within {engine.config.exit_timeout} s "
+                "(exit_timeout) and are lost; call flush() or close() before the program ends, or raise exit_timeout",
                 file=sys.stderr,
             )
 

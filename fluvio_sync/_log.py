@@ -71,9 +71,7 @@ class Logger:
         self._emit("error", event, fields)
 
     def _emit(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        with contextlib.suppress(
-            Exception
-        ):  # a broken pipeline of the application must not stop the sender
+        with contextlib.suppress(Exception):  # a broken pipeline of the application must not stop the sender
             if self._is_structlog_configured():
                 self._to_structlog(level, event, self._fields | fields)
             elif self._logging.isEnabledFor(_LEVELS[level]):
@@ -92,8 +90,9 @@ class Logger:
     def _to_structlog(self, level: str, event: str, fields: dict[str, Any]) -> None:
         import structlog  # noqa: PLC0415 - imported already, by the application
 
-        logger = structlog.get_logger(self._name, logger=self._name)
-        getattr(logger, level)(event, **fields)
+        # The name as a field, too: only structlog's pipelines over `logging` would add it.
+        emit = getattr(structlog.get_logger(self._name), level)
+        emit(event, **{"logger": self._name, **fields})
 
     def _to_logging(self, level: str, event: str, fields: dict[str, Any]) -> None:
         exc_info = fields.pop("exc_info", None)
@@ -104,9 +103,7 @@ class Logger:
         # break does not forge a second line.
         text = " ".join([event, *(f"{name}=%({name})r" for name in extra)])
         arguments = (extra,) if extra else ()
-        self._logging.log(
-            _LEVELS[level], text, *arguments, exc_info=exc_info, extra=extra, stacklevel=_FRAMES
-        )
+        self._logging.log(_LEVELS[level], text, *arguments, exc_info=exc_info, extra=extra, stacklevel=_FRAMES)
 
 
 def get_logger(name: str) -> Logger:

@@ -21,7 +21,7 @@ from fluvio_sync.protocol.metadata import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     from fluvio_sync.protocol.metadata import WatchUpdate
 
@@ -137,11 +137,7 @@ class Metadata:
                 news.partitions.add(key)
             return
         self.partitions[key] = item
-        if (
-            known is None
-            or known.spec.leader != item.spec.leader
-            or known.status.resolution != item.status.resolution
-        ):
+        if known is None or known.spec.leader != item.spec.leader or known.status.resolution != item.status.resolution:
             news.partitions.add(key)
 
     def _change_spu(self, item: SpuObject, news: News, *, delete: bool) -> None:
@@ -171,34 +167,39 @@ class Metadata:
         )
 
     def spu_online(self, spu: int) -> bool:
-        """Whether the SPU is known and, as far as the SC says, online."""
+        """Whether the SPU is known and not said to be offline; an SC that just started has not heard of it yet."""
         item = self.spus.get(spu)
-        return item is not None and item.status.resolution is SpuResolution.ONLINE
+        return item is not None and item.status.resolution is not SpuResolution.OFFLINE
 
     def route(self, topic: str, partition: int) -> Route:
         """Find the partition's leader.
 
         While the SC is away its last word on what is offline is not trusted: the leader is tried.
         """
-        if topic not in self.topics:
-            if self.complete:
-                return Route(None, f"the cluster has no topic {topic!r}", gone=True)
-            return Route(None, f"the SC has not told about topic {topic!r} yet")
         item = self.partitions.get((topic, partition))
-        if item is None:
-            if self.complete and partition >= self.partition_count(topic):
-                return Route(None, f"topic {topic!r} has no partition {partition}", gone=True)
-            return Route(None, f"partition {partition} of topic {topic!r} does not exist yet")
+        if topic not in self.topics or item is None:
+            return self._no_partition(topic, partition)
         leader = item.spec.leader
         resolution = item.status.resolution
         waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
         if self.live and waits:
-            return Route(None, f"partition {partition} of topic {topic!r} is {_words(resolution)} (leader: SPU {leader})")
+            return Route(
+                None, f"partition {partition} of topic {topic!r} is {_words(resolution)} (leader: SPU {leader})"
+            )
         if leader not in self.spus:
             return Route(None, f"the SC has not told the address of SPU {leader}, the partition's leader")
         if self.live and not self.spu_online(leader):
             return Route(None, f"SPU {leader}, the leader of partition {partition} of topic {topic!r}, is offline")
         return Route(leader)
+
+    def _no_partition(self, topic: str, partition: int) -> Route:
+        if topic not in self.topics:
+            if self.complete:
+                return Route(None, f"the cluster has no topic {topic!r}", gone=True)
+            return Route(None, f"the SC has not told about topic {topic!r} yet")
+        if self.complete and partition >= self.partition_count(topic):
+            return Route(None, f"topic {topic!r} has no partition {partition}", gone=True)
+        return Route(None, f"partition {partition} of topic {topic!r} does not exist yet")
 
     def spu_name(self, spu: int) -> str:
         """Return the SPU object's name, the prefix of its TLS server name."""

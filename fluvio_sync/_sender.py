@@ -15,24 +15,23 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fluvio_sync._blocking import connect_timed_out
-from fluvio_sync._connection import READ, Connection, Stage
-from fluvio_sync._dispatch import (
+from fluvio_sync._actions import (
     Acknowledge,
     Ask,
     Connect,
     Disconnect,
     Drop,
     Fail,
+    Finished,
     HandOver,
-    LinkState,
     Report,
-    Request,
-    Settlement,
     Write,
 )
-from fluvio_sync._spu_requests import encode_produce, ask_offsets, read_high_watermark
-from fluvio_sync.errors import FluvioError, UnsupportedVersionError
+from fluvio_sync._blocking import connect_timed_out
+from fluvio_sync._connection import READ, Connection, Stage
+from fluvio_sync._link import LinkState, Request, Settlement
+from fluvio_sync._spu_requests import ask_offsets, encode_produce, read_high_watermark
+from fluvio_sync.errors import ConnectError, FluvioError, UnsupportedVersionError
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SpuApi
 
@@ -40,9 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._accumulator import Accumulator
+    from fluvio_sync._actions import Action
     from fluvio_sync._clock import Clock
     from fluvio_sync._connection import Peer
-    from fluvio_sync._dispatch import Action, Dispatcher, Link
+    from fluvio_sync._dispatch import Dispatcher
+    from fluvio_sync._link import Link
     from fluvio_sync._log import Logger
     from fluvio_sync._watch import MetadataWatch
     from fluvio_sync.protocol.metadata import WatchUpdate
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 # Seconds that closing waits for replies to what was written: a close with unread replies resets the connection, and
 # the reset may overtake what the server has not read yet.
 _LINGER = 2.0
+# Seconds of one poll; pollers refuse very long ones, and a policy may have a timeout of weeks.
+_LONGEST_POLL = 3600.0
 # A failure of the sender itself is a bug; after this many in a row it gives up instead of spinning.
 _MAX_CRASHES = 10
 
@@ -86,6 +89,7 @@ class Sender:
         """`peer_of`: whom a link connects to; raises `FluvioError` if the metadata has no address."""
         self.step_lock = threading.Lock()
         self.reconnects = 0
+        self.last_error: tuple[str, int] | None = None  # text, and when in milliseconds since the epoch
         self._accumulator = accumulator
         self._dispatcher = dispatcher
         self._watch = watch
@@ -94,7 +98,7 @@ class Sender:
         self._log = log
         self._lines: dict[Link, Line] = {}
         self._happenings: list[Happening] = []
-        self._finished: list[Action] = []
+        self._finished: list[Finished] = []
         self._selector = selectors.DefaultSelector()
         self._registered: dict[int, tuple[int, Connection]] = {}
         self._wake_in, self._wake_out = socket.socketpair()
@@ -102,6 +106,7 @@ class Sender:
         self._wake_out.setblocking(False)
         self._selector.register(self._wake_in, READ)
         self._stopping = False
+        self._retiring = False
         self._crashes = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -117,24 +122,33 @@ class Sender:
             self._wake_out.send(b"\0")
 
     def stop(self, timeout: float) -> None:
-        """End the thread: replies to what was written are read for a while, then all sockets are closed."""
+        """End the thread: what is unresolved fails, replies to what was written are read, the sockets are closed."""
         self._stopping = True
         self.wake()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        else:
-            self._close()
+        self._thread.join(timeout)
+
+    def retire(self) -> None:
+        """Have the thread end by itself once nothing is unresolved; lock-free, for finalizers."""
+        self._retiring = True
+        self.wake()
+
+    def has_ended(self) -> bool:
+        """Whether the thread ran and came to its end."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def abandon(self) -> None:
-        """Close the sockets of a thread that does not exist here: the child of a fork."""
-        self._close()
-
-    def sockets_closed(self) -> bool:
-        """Whether `stop` came to its end."""
-        return not self._thread.is_alive()
+        """Close the sockets of a sender whose thread does not run here: never started, or the parent's of a fork."""
+        for connection in self._connections():
+            connection.close()
+        self._lines.clear()
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
 
     def _run(self) -> None:
-        while not self._stopping:
+        import backoff  # noqa: F401, PLC0415 - takes 50 ms: now, rather than with the lock held at the first retry
+
+        while not self._stopping and not (self._retiring and self._accumulator.is_empty()):
             try:
                 with self.step_lock:
                     self.step(None)
@@ -142,19 +156,26 @@ class Sender:
             except Exception:  # noqa: BLE001 - a bug must cost its requests, not all that is ever sent
                 self._crash()
         try:
+            self._fail_rest()
             self._read_last_replies()
         finally:
-            self._close()
+            self.abandon()
+
+    def _fail_rest(self) -> None:
+        """Leave no future pending that nobody will resolve any more."""
+        self._accumulator.refuse_more()
+        with self._accumulator.lock:
+            self._dispatcher.abandon(self._accumulator.lanes(), self._clock.monotonic())
+        while self._decide():
+            pass
 
     def _crash(self) -> None:
         self._log.error("sender.crashed", exc_info=True)
         self._crashes += 1
-        error = FluvioError("an internal error of the sender, see the log")
+        error = ConnectError("an internal error of the sender, see the log")
         for line in list(self._lines.values()):
             self._lose(line, error)
-        if self._crashes >= _MAX_CRASHES:
-            self._stopping = True
-            self._accumulator.refuse_more()
+        self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
 
     # The step.
 
@@ -179,16 +200,20 @@ class Sender:
                 dispatcher.records(lane, now)
             dispatcher.tick(now)
             actions = dispatcher.take_actions()
+            accumulator.finishing += [action.batch for action in actions if isinstance(action, Finished)]
             accumulator.sender_sleeps = not actions and not self._happenings
         for action in actions:
             self._perform(action)
+        self._log_losses(finished)
         return bool(actions or self._happenings)
 
     def _poll(self, wait: float | None) -> None:
         now = self._clock.monotonic()
         self._register()
         due = self._due()
-        timeout = wait if due is None else max(0.0, due - now) if wait is None else max(0.0, min(wait, due - now))
+        timeout = _LONGEST_POLL if wait is None else wait
+        if due is not None:
+            timeout = max(0.0, min(timeout, due - now))
         ready = self._selector.select(timeout)
         now = self._clock.monotonic()
         for key, events in ready:
@@ -307,7 +332,7 @@ class Sender:
             self._lose_watch(error)
             return
         if not watch.established and now >= watch.connection.deadline:
-            self._lose_watch(connect_timed_out(watch.connection, watch.timeout))
+            self._lose_watch(connect_timed_out(watch.connection, watch.timeout, "pushing its metadata"))
         if watch.unreadable is not None:
             self._log.warning("metadata.unreadable", error=str(watch.unreadable))
             watch.unreadable = None
@@ -330,6 +355,7 @@ class Sender:
         with self._accumulator.lock:
             watch.lose(error, self._clock.monotonic())
             self._accumulator.changed.notify_all()
+        self._note_error(str(error))
         if first:
             self._log.warning("metadata.lost", error=str(error))
 
@@ -360,13 +386,32 @@ class Sender:
             # Their accounts are settled at the next decision, which has to come now.
             self._happenings.append(_nothing)
 
+    def _log_losses(self, finished: list[Finished]) -> None:
+        """One line for the records of a partition that failed together."""
+        lost: dict[tuple[str, int], list[Fail]] = {}
+        for action in finished:
+            if isinstance(action, Fail):
+                lane = action.batch.lane
+                lost.setdefault((lane.topic, lane.partition), []).append(action)
+        for (topic, partition), fails in lost.items():
+            records = sum(action.batch.builder.count for action in fails)
+            error = str(fails[0].failure(0))
+            self._log.error("records.failed", topic=topic, partition=partition, records=records, error=error)
+            self._note_error(error)
+
+    def _note_error(self, text: str) -> None:
+        self.last_error = (text, self._clock.time_ms())
+
     def _report(self, report: Report) -> None:
+        if "error" in report.fields:
+            self._note_error(str(report.fields["error"]))
         getattr(self._log, report.level)(report.event, **report.fields)
 
     def _connect(self, link: Link, generation: int) -> None:
         now = self._clock.monotonic()
         try:
             peer = self._peer_of(link)
+            link.peer = str(peer)
             connection = Connection(peer, timeout=self._dispatcher.connect_timeout, now=now, notify=self.wake)
         except FluvioError as error:
             self._happenings.append(partial(self._dispatcher.disconnected, link, generation, error))
@@ -420,15 +465,6 @@ class Sender:
                         key.data.connection.on_io(events, self._clock.monotonic())
                     except FluvioError:  # its end, which is what is waited for
                         selector.unregister(key.fd)
-
-    def _close(self) -> None:
-        for line in list(self._lines.values()):
-            line.connection.close()
-        self._lines.clear()
-        self._watch.close()
-        self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()
 
 
 def _nothing(_now: float) -> None:

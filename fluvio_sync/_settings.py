@@ -8,6 +8,8 @@ what is allowed.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     _E = TypeVar("_E", bound=enum.Enum)
+    _T = TypeVar("_T")
 
 LONGEST = 1_000_000_000.0
 """The longest duration that is taken, in seconds (31 years): waits far beyond overflow."""
@@ -99,9 +102,7 @@ def number(name: str, value: object, *, minimum: float) -> float:
     """Return a finite `float` or `int` of at least `minimum` as a float; ConfigError otherwise."""
     found = math.nan if isinstance(value, timedelta) else _as_float(value)
     if not math.isfinite(found) or found < minimum:
-        raise ConfigError(
-            f"{name} cannot be {shown(value)}: it is a finite number of at least {minimum:g}"
-        )
+        raise ConfigError(f"{name} cannot be {shown(value)}: it is a finite number of at least {minimum:g}")
     return found
 
 
@@ -125,9 +126,7 @@ def size(name: str, value: object, minimum: int = 1, maximum: int | None = None)
         or (maximum is not None and value > maximum)
     ):
         highest = "" if maximum is None else f" and at most {maximum}"
-        raise ConfigError(
-            f"{name} cannot be {shown(value)}: it is an int of at least {minimum}{highest}"
-        )
+        raise ConfigError(f"{name} cannot be {shown(value)}: it is an int of at least {minimum}{highest}")
     return int(value)
 
 
@@ -136,9 +135,7 @@ def spelling(text: str) -> str:
     return text.replace("-", "").replace("_", "").lower()
 
 
-def choice(
-    enum_type: type[_E], name: str, value: object, aliases: Mapping[str, _E] | None = None
-) -> _E:
+def choice(enum_type: type[_E], name: str, value: object, aliases: Mapping[str, _E] | None = None) -> _E:
     """Return the member of `enum_type` that `value` is or spells.
 
     The members' values are strings; capitals, "-" and "_" make no difference, so CamelCase and
@@ -152,9 +149,7 @@ def choice(
         if found is not None:
             return found
     allowed = ", ".join(repr(member.value) for member in enum_type)
-    raise ConfigError(
-        f"{name} cannot be {shown(value)}: it is one of {allowed} or of {enum_type.__name__}"
-    )
+    raise ConfigError(f"{name} cannot be {shown(value)}: it is one of {allowed} or of {enum_type.__name__}")
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> ConfigError:
@@ -165,3 +160,19 @@ def unknown_setting(name: str, known: Iterable[str]) -> ConfigError:
     nearest = get_close_matches(name.lower(), names, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"the settings are {', '.join(names)}"
     return ConfigError(f"unknown setting {shown(name)}: {hint}")
+
+
+def refuse_unknown(cls: type[_T]) -> type[_T]:
+    """Have a dataclass of keyword settings raise ConfigError, with the nearest name, for one that it does not have."""
+    plain = cls.__init__
+    known = [setting.name for setting in dataclasses.fields(cls)]  # type: ignore[arg-type]
+
+    @functools.wraps(plain)
+    def init(self: _T, **settings: object) -> None:
+        for name in settings:
+            if name not in known:
+                raise unknown_setting(name, known)
+        plain(self, **settings)
+
+    cls.__init__ = init  # type: ignore[assignment]
+    return cls

@@ -14,12 +14,12 @@ from fluvio_sync.protocol.versions import SpuApi
 
 if TYPE_CHECKING:
     from fluvio_sync._connection import Connection
-    from fluvio_sync._dispatch import Request, Settlement
     from fluvio_sync._lane import Batch, Lane
-    from fluvio_sync.protocol.primitives import Reader
+    from fluvio_sync._link import Request, Settlement
+    from fluvio_sync.protocol.primitives import Buffer, Reader
 
 
-def encode_produce(request: Request, connection: Connection, correlation: int) -> list[bytes | memoryview]:
+def encode_produce(request: Request, connection: Connection, correlation: int) -> list[Buffer]:
     """Return the frame of a produce request as buffers; each batch is encoded once, however often it is sent."""
     config = request.entries[0][0].channel.config
     topics = [

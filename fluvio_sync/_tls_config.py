@@ -73,9 +73,7 @@ class TlsConfig:
         ConfigError if one is missing or of the wrong type; files are read by `ssl_context()`.
         """
         if not isinstance(domain, str) or not domain:
-            raise ConfigError(
-                f"domain cannot be {shown(domain)}: it is the name in the SC's certificate"
-            )
+            raise ConfigError(f"domain cannot be {shown(domain)}: it is the name in the SC's certificate")
         if cert is None and key is not None:
             raise ConfigError("key without cert: the client's certificate is missing")
         return cls(
@@ -130,12 +128,8 @@ class TlsConfig:
         return f"TlsConfig.verified({', '.join([f'domain={self.domain!r}', *named])})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if any(
-            "PRIVATE KEY-----" in (source or "") for source in (self.ca_cert, self.cert, self.key)
-        ):
-            raise TypeError(
-                "cannot pickle a TlsConfig that holds a private key: give its path instead"
-            )
+        if any("PRIVATE KEY-----" in (source or "") for source in (self.ca_cert, self.cert, self.key)):
+            raise TypeError("cannot pickle a TlsConfig that holds a private key: give its path instead")
         return type(self), (self.policy, self.domain, self.ca_cert, self.cert, self.key)
 
 
@@ -151,9 +145,7 @@ def _named(source: str) -> str:
 def _source(name: str, value: str | os.PathLike[str]) -> str:
     # The value is not shown: it may be a key.
     if not isinstance(value, (str, os.PathLike)):
-        raise ConfigError(
-            f"{name} cannot be a {type(value).__name__}: it is a path or PEM text, as a string"
-        )
+        raise ConfigError(f"{name} cannot be a {type(value).__name__}: it is a path or PEM text, as a string")
     source = os.fspath(value)
     if not isinstance(source, str) or not source.strip():
         raise ConfigError(f"{name} is empty: it is a path or PEM text, as a string")
@@ -169,7 +161,7 @@ def _trust(context: ssl.SSLContext, ca_cert: str) -> None:
         else:
             _check_readable("ca_cert", ca_cert)
             context.load_verify_locations(cafile=ca_cert)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, TypeError) as error:  # TypeError: a text with other letters than ASCII
         raise ConfigError(f"ca_cert {_named(ca_cert)} cannot be used: {_reason(error)}") from error
 
 
@@ -177,9 +169,7 @@ def _present(context: ssl.SSLContext, cert: str, key: str | None) -> None:
     import ssl  # noqa: PLC0415 - imported already
 
     def refuse_to_ask() -> str:  # without it, OpenSSL would ask on the terminal
-        raise ConfigError(
-            f"the private key in {_named(key or cert)} is encrypted: give it without a passphrase"
-        )
+        raise ConfigError(f"the private key in {_named(key or cert)} is encrypted: give it without a passphrase")
 
     with contextlib.ExitStack() as files:
         cert_path = files.enter_context(_as_file("cert", cert))

@@ -98,9 +98,3 @@ class MetadataWatch:
         self.metadata.lose()
         self.retry_at = now + self._pause
         self._pause = min(self._pause * 2, _LAST_PAUSE)
-
-    def close(self) -> None:
-        """Close the connection for good."""
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None

@@ -7,22 +7,25 @@ per SPU and isolation level, and one memory bound.  After a fork the child's cop
 
 from __future__ import annotations
 
+import inspect
 import os
 import ssl
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluvio_sync import _lifecycle
+from fluvio_sync._accumulator import RECORD_CHARGE
 from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync._engine import ClientConfig, Engine
-from fluvio_sync._settings import choice, seconds, size
+from fluvio_sync._settings import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync.config import LARGEST_BATCH, Compression, ProducerConfig, TlsConfig
+from fluvio_sync.config import Compression, ProducerConfig, TlsConfig
 from fluvio_sync.errors import ClosedError, ConfigError
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.metadata import TopicCompression
+from fluvio_sync.stats import FlushResult, Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +44,7 @@ class Fluvio:
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._closed = False
-        _lifecycle.register(self)
+        _lifecycle.add_client(self)
 
     @classmethod
     def connect(
@@ -59,6 +62,7 @@ class Fluvio:
         metadata_timeout: float | timedelta = 10.0,
         exit_timeout: float | timedelta = 5.0,
         buffer_memory: int = 32 * 1024 * 1024,
+        **unknown: NoReturn,
     ) -> Fluvio:
         """Connect to a cluster's SC and return the client.
 
@@ -80,6 +84,9 @@ class Fluvio:
         Raises `ConfigError`, `ConnectError` (`ConnectTimeoutError` after `connect_timeout`), `ProtocolError` if the
         peer does not speak Fluvio's protocol, `UnsupportedVersionError`.
         """
+        for name in unknown:
+            known = inspect.signature(cls.connect).parameters
+            raise unknown_setting(name, [setting for setting in known if setting != "unknown"])
         where, secured, local = _find_cluster(endpoint, profile, profile_path)
         if tls is not None and not isinstance(tls, TlsConfig | ssl.SSLContext):
             raise ConfigError(f"tls is a TlsConfig or an ssl.SSLContext, not {type(tls).__name__}")
@@ -94,7 +101,9 @@ class Fluvio:
                 endpoint=parse_endpoint(where),
                 tls=tls or secured,
                 client_id=client_id,
-                use_spu_local_address=local if use_spu_local_address is None else bool(use_spu_local_address),
+                use_spu_local_address=(
+                    local if use_spu_local_address is None else flag("use_spu_local_address", use_spu_local_address)
+                ),
                 spu_address_override=spu_address_override,
                 connect_timeout=seconds("connect_timeout", connect_timeout, positive=True),
                 request_timeout=seconds("request_timeout", request_timeout, positive=True),
@@ -124,10 +133,11 @@ class Fluvio:
         """
         check_topic_name(topic)
         producer_config = ProducerConfig.from_settings(config, settings)
-        if producer_config.max_request_size > self._config.buffer_memory:
+        if producer_config.max_request_size + RECORD_CHARGE > self._config.buffer_memory:
             raise ConfigError(
-                f"max_request_size ({producer_config.max_request_size} bytes) is larger than the client's buffer_memory "
-                f"({self._config.buffer_memory} bytes): a large record would never find space"
+                f"max_request_size ({producer_config.max_request_size} bytes) with its {RECORD_CHARGE} bytes of accounts is "
+                f"more than the client's buffer_memory ({self._config.buffer_memory} bytes): "
+                "the largest record would never find space"
             )
         producer = TopicProducer(self, topic, producer_config).attach()
         producer.warn_of_settings()
@@ -167,12 +177,20 @@ class Fluvio:
 
     # Life.
 
-    def close(self, timeout: float | timedelta | None = None) -> int:
-        """Drain, then close all connections; returns how many records were lost.
+    def health(self) -> Health:
+        """Return a snapshot for a readiness probe; no I/O for a connected client."""
+        return self._running_engine().health()
+
+    def close(self, timeout: float | timedelta | None = None) -> FlushResult:
+        """Drain, then close all connections; returns what became of all producers' records.
 
         `timeout`: seconds; None: as long as the records' own deadlines allow.  What is unresolved then fails with
         `ClosedError`, a blocked `send()` too.  May be repeated.  Raises `RuntimeError` from a callback.
         """
+        return self._close(timeout)[0]
+
+    def _close(self, timeout: float | timedelta | None) -> tuple[FlushResult, Exception | None]:
+        """Close; returns also the error of a record at whose future nobody looked."""
         limit = seconds("timeout", timeout, optional=True)
         engine = self._engine
         if engine is not None and engine.pid == os.getpid():
@@ -181,11 +199,12 @@ class Fluvio:
             self._closed = True
             engine, self._engine = self._engine, None
         if engine is None or engine.pid != os.getpid():
-            return 0
+            return FlushResult(0, 0, 0, None), None
         lost = engine.close(limit)
+        _lifecycle.remove_engine(engine)
         if lost:
             engine.log.error("records.lost", records=lost, reason="the client was closed before they were resolved")
-        return lost
+        return engine.tally.take(), engine.tally.take_unseen_failure()
 
     def __enter__(self) -> Fluvio:
         return self
@@ -193,7 +212,10 @@ class Fluvio:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        """Close; raise the first failure if records failed whose futures nobody looked at."""
+        _, unseen = self._close(None)
+        if unseen is not None and error is None:
+            raise unseen
 
     def __repr__(self) -> str:
         return f"<Fluvio client of {self.endpoint}>"
@@ -215,6 +237,7 @@ class Fluvio:
                 engine = Engine(self._config)
                 engine.open()
                 self._engine = engine
+                _lifecycle.add_engine(self, engine)
             return engine
 
     def _forget_engine(self) -> None:
@@ -223,10 +246,6 @@ class Fluvio:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.abandon()
-
-    def _drain_at_exit(self) -> int:
-        """Close within `exit_timeout`; returns how many records were lost."""
-        return self.close(self._config.exit_timeout)
 
 
 def _find_cluster(

@@ -70,9 +70,7 @@ class SmartModule:
 
     def __init__(self, name: str, params: Mapping[str, str] | None = None) -> None:
         if not isinstance(name, str) or not name:
-            raise ConfigError(
-                f"a SmartModule's name cannot be {_settings.shown(name)}: it is a string"
-            )
+            raise ConfigError(f"a SmartModule's name cannot be {_settings.shown(name)}: it is a string")
         if not isinstance(params, (Mapping, type(None))) or not all(
             isinstance(text, str) for pair in (params or {}).items() for text in pair
         ):
@@ -111,6 +109,7 @@ class ProducerSettings(TypedDict, total=False):
     smartmodules: Iterable[SmartModule]
 
 
+@_settings.refuse_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerConfig:
     """The settings of a producer.  Immutable, hashable; what it refuses raises ConfigError.
@@ -163,9 +162,7 @@ class ProducerConfig:
         def __init__(self, **settings: Unpack[ProducerSettings]) -> None: ...
 
     @classmethod
-    def from_settings(
-        cls, config: ProducerConfig | None, settings: Mapping[str, Any]
-    ) -> ProducerConfig:
+    def from_settings(cls, config: ProducerConfig | None, settings: Mapping[str, Any]) -> ProducerConfig:
         """Return `config` (by default one of all defaults) with these settings changed.
 
         ConfigError for a setting that does not exist (it names the nearest one) and for what the
@@ -191,9 +188,7 @@ class ProducerConfig:
         yield "linger", _settings.seconds("linger", self.linger)
         yield "batch_size", _settings.size("batch_size", self.batch_size)
         smallest = BATCH_OVERHEAD + 1
-        request_size = _settings.size(
-            "max_request_size", self.max_request_size, smallest, LARGEST_BATCH
-        )
+        request_size = _settings.size("max_request_size", self.max_request_size, smallest, LARGEST_BATCH)
         yield "max_request_size", request_size
         yield "on_full", _on_full(self.on_full)
         yield "max_block", _settings.seconds("max_block", self.max_block)
@@ -223,9 +218,7 @@ class ProducerConfig:
         if self.compression is not None:
             compressor(self.compression.codec, self.compression_level)  # raises what is wrong
         elif self.compression_level is not None:
-            raise ConfigError(
-                "compression_level without compression: set compression to the codec it is for"
-            )
+            raise ConfigError("compression_level without compression: set compression to the codec it is for")
 
 
 def _on_full(value: object) -> str:
@@ -237,7 +230,8 @@ def _on_full(value: object) -> str:
 def _check_partitioner(value: object) -> None:
     if value is None:
         return
-    if isinstance(value, type) or not callable(getattr(value, "partition", None)):
+    is_text = isinstance(value, (str, bytes, bytearray))  # texts have a method of that name
+    if is_text or isinstance(value, type) or not callable(getattr(value, "partition", None)):
         raise ConfigError(
             f"partitioner cannot be {_settings.shown(value)}: it is an object with a method "
             "partition(key, value, partition_count, available), not a class, or None"
@@ -246,15 +240,11 @@ def _check_partitioner(value: object) -> None:
 
 def _check_serializer(name: str, value: object) -> None:
     if value is not None and not callable(value):
-        raise ConfigError(
-            f"{name} cannot be {_settings.shown(value)}: it is a function of one argument, or None"
-        )
+        raise ConfigError(f"{name} cannot be {_settings.shown(value)}: it is a function of one argument, or None")
 
 
 def _smartmodules(value: object) -> tuple[SmartModule, ...]:
     modules = tuple(value) if isinstance(value, Iterable) else (None,)
     if not all(isinstance(module, SmartModule) for module in modules):
-        raise ConfigError(
-            f"smartmodules cannot be {_settings.shown(value)}: it is a sequence of SmartModule"
-        )
+        raise ConfigError(f"smartmodules cannot be {_settings.shown(value)}: it is a sequence of SmartModule")
     return modules

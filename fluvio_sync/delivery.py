@@ -36,9 +36,7 @@ class AtLeastOnce:
 
     def __post_init__(self) -> None:
         if not isinstance(self.retry_policy, RetryPolicy):
-            raise ConfigError(
-                f"retry_policy cannot be {_settings.shown(self.retry_policy)}: it is a RetryPolicy"
-            )
+            raise ConfigError(f"retry_policy cannot be {_settings.shown(self.retry_policy)}: it is a RetryPolicy")
 
 
 DeliverySemantic: TypeAlias = AtMostOnce | AtLeastOnce

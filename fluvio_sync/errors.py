@@ -9,16 +9,17 @@ pickle (their state is their constructor's arguments).  Those that mean "out of 
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 from typing import Any
 
-if concurrent.futures.TimeoutError is TimeoutError:  # Python 3.11 and later
+if sys.version_info >= (3, 11):  # where the two are one class
 
-    class _OutOfTime(TimeoutError):
+    class _OutOfTimeError(TimeoutError):
         pass
 
 else:
 
-    class _OutOfTime(concurrent.futures.TimeoutError, TimeoutError):  # type: ignore[misc]
+    class _OutOfTimeError(concurrent.futures.TimeoutError, TimeoutError):
         pass
 
 
@@ -62,11 +63,11 @@ class ConnectError(FluvioError, ConnectionError):
         super().__init__(message, address=address)
 
 
-class ConnectTimeoutError(ConnectError, _OutOfTime):
+class ConnectTimeoutError(ConnectError, _OutOfTimeError):
     """The peer did not complete the connection within `connect_timeout`."""
 
 
-class RequestTimeoutError(FluvioError, _OutOfTime):
+class RequestTimeoutError(FluvioError, _OutOfTimeError):
     """A connected peer did not answer a request in time."""
 
 
@@ -123,7 +124,7 @@ class PartitionNotFoundError(FluvioError, LookupError):
         super().__init__(message, topic=topic, partition=partition)
 
 
-class MetadataTimeoutError(FluvioError, _OutOfTime):
+class MetadataTimeoutError(FluvioError, _OutOfTimeError):
     """The SC could not be asked about a topic within `metadata_timeout`."""
 
 
@@ -140,11 +141,11 @@ class RecordTooLargeError(FluvioError, ValueError):
         super().__init__(message, size=size, limit=limit)
 
 
-class BufferFullError(FluvioError, _OutOfTime):
+class BufferFullError(FluvioError, _OutOfTimeError):
     """`buffer_memory` is taken up by unresolved records, and `max_block` passed (or `on_full="raise"`)."""
 
 
-class FlushTimeoutError(FluvioError, _OutOfTime):
+class FlushTimeoutError(FluvioError, _OutOfTimeError):
     """`flush()` or `close()` ran out of time.  `outstanding`: records still unresolved."""
 
     outstanding: int
@@ -209,7 +210,7 @@ class DeliveryError(FluvioError):
         )
 
 
-class DeliveryTimeoutError(DeliveryError, _OutOfTime):
+class DeliveryTimeoutError(DeliveryError, _OutOfTimeError):
     """The policy's `timeout` passed (or the next delay would have passed it)."""
 
 
@@ -227,7 +228,7 @@ class RejectedError(DeliveryError):
         super().__init__(message, code=code, name=name, **fields)
 
 
-class CommitTimeoutError(DeliveryError, _OutOfTime):
+class CommitTimeoutError(DeliveryError, _OutOfTimeError):
     """Read-committed: the leader stored the record, but its replication was not confirmed by the deadline.
 
     `offset`: where the record is in the leader's log.

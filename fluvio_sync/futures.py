@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from fluvio_sync._callbacks import CallbackThread
-    from fluvio_sync.errors import FluvioError
-    from fluvio_sync.stats import Tally
+    from fluvio_sync.stats import Run
 
 # Exceptions of callbacks are logged where the standard library logs them.
 _LOGGER = logging.getLogger("concurrent.futures")
@@ -112,13 +111,12 @@ class BatchOutcome:
         self.acknowledged = False
         self.base_offset: int | None = None
         # Makes the error of the record at an index; one object for many futures would grow its traceback.
-        self.failure: Callable[[int], FluvioError] | None = None
+        self.failure: Callable[[int], Exception] | None = None
         self.watched: list[DeliveryFuture] = []  # those with a Condition
         self.called: list[DeliveryFuture] = []  # those with callbacks
         self.halves: tuple[BatchOutcome, BatchOutcome] | None = None
         self.left_count = 0
-        # (first index, whose records from there on): which producer handles the records belong to.
-        self.runs: list[tuple[int, Tally]] = []
+        self.runs: list[Run] = []  # which producer handles the records belong to
 
     def acknowledge(self, base_offset: int | None) -> None:
         """Resolve all records: stored from `base_offset` on, or somewhere unknown (None)."""
@@ -130,7 +128,7 @@ class BatchOutcome:
         """Resolve all records as sent without waiting for an answer (at-most-once)."""
         self._finish()
 
-    def fail(self, failure: Callable[[int], FluvioError]) -> None:
+    def fail(self, failure: Callable[[int], Exception]) -> None:
         """Fail all records, each with its own `failure(index)`, made when somebody looks."""
         self.failure = failure
         self._finish()
@@ -159,6 +157,7 @@ class BatchOutcome:
             self.halves = (left, right)
 
     def metadata(self, index: int) -> RecordMetadata:
+        """Return where the record at an index is; only if it did not fail."""
         base = self.base_offset
         return RecordMetadata(
             self.topic,
@@ -168,14 +167,9 @@ class BatchOutcome:
             self.acknowledged,
         )
 
-    def owner(self, index: int) -> Tally | None:
-        """Whose record the one at `index` is."""
-        found = None
-        for start, tally in self.runs:
-            if start > index:
-                break
-            found = tally
-        return found
+    def run_of(self, index: int) -> Run | None:
+        """Return the run that the record at `index` belongs to."""
+        return next((run for run in reversed(self.runs) if run.start <= index), None)
 
 
 class DeliveryFuture(Future[RecordMetadata]):
@@ -189,7 +183,7 @@ class DeliveryFuture(Future[RecordMetadata]):
     # Class-level defaults: making a future stores two attributes.
     _cond: Condition | None = None
     _own: str = PENDING
-    _error: FluvioError | None = None
+    _error: Exception | None = None
     _waiters: Any = ()
     _done_callbacks: Any = ()
 
@@ -201,22 +195,13 @@ class DeliveryFuture(Future[RecordMetadata]):
     def _locate(self) -> tuple[BatchOutcome, int]:
         outcome, index = self._outcome, self._index
         while (halves := outcome.halves) is not None:
-            if index < outcome.left_count:
-                outcome = halves[0]
-            else:
-                index -= outcome.left_count
-                outcome = halves[1]
+            outcome, index = _descend(outcome, halves, index)
         return outcome, index
 
     def _index_in(self, ancestor: BatchOutcome) -> int:
         outcome, index = self._outcome, self._index
-        while outcome is not ancestor:
-            assert outcome.halves is not None
-            if index < outcome.left_count:
-                outcome = outcome.halves[0]
-            else:
-                index -= outcome.left_count
-                outcome = outcome.halves[1]
+        while outcome is not ancestor and outcome.halves is not None:
+            outcome, index = _descend(outcome, outcome.halves, index)
         return index
 
     def _is_of_parent(self) -> bool:
@@ -228,8 +213,7 @@ class DeliveryFuture(Future[RecordMetadata]):
     def _condition(self) -> Condition:  # type: ignore[override]
         cond = self._cond
         if self._is_of_parent():
-            # The inherited condition may be held by a thread that does not exist here.
-            return Condition()
+            return self._condition_in_child()
         if cond is not None:
             return cond
         # Made outside the leaf lock: allocation may run the collector, whose finalizers may look at other futures.
@@ -248,6 +232,13 @@ class DeliveryFuture(Future[RecordMetadata]):
                         outcome.watched.append(self)
                     self._cond = cond = fresh  # published last
                 return cond
+
+    def _condition_in_child(self) -> Condition:
+        """Return a condition of this process: the inherited one may be held by a thread that does not exist here."""
+        if not isinstance(self._waiters, list):
+            self._waiters = []
+        cond: Condition = self.__dict__.setdefault("_adopted", Condition())  # atomic, whoever else looks
+        return cond
 
     @property
     def _state(self) -> str:  # type: ignore[override]
@@ -268,9 +259,9 @@ class DeliveryFuture(Future[RecordMetadata]):
                 first = self._error is None
                 if first:
                     self._error = error
-            owner = outcome.owner(index)
-            if first and owner is not None:
-                owner.looked_at()
+            run = outcome.run_of(index)
+            if first and run is not None:
+                run.tally.looked_at(run)
         return self._error
 
     @property
@@ -376,7 +367,10 @@ class DeliveryFuture(Future[RecordMetadata]):
         with self._locate()[0].lock:
             callbacks, self._done_callbacks = self._done_callbacks, ()
         for fn in callbacks:
-            self._call(fn)
+            try:
+                self._call(fn)
+            except BaseException:  # SystemExit, say: it must not end the thread that runs everybody's callbacks
+                _LOGGER.exception("exception calling callback for %r", self)
 
     def _call(self, fn: Callable[[Future[RecordMetadata]], object]) -> None:
         try:
@@ -399,6 +393,12 @@ class DeliveryFuture(Future[RecordMetadata]):
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         """Raise: a thread's future cannot be awaited as it is."""
         raise TypeError("a DeliveryFuture belongs to threads; in a coroutine, await asyncio.wrap_future(future)")
+
+
+def _descend(outcome: BatchOutcome, halves: tuple[BatchOutcome, BatchOutcome], index: int) -> tuple[BatchOutcome, int]:
+    if index < outcome.left_count:
+        return halves[0], index
+    return halves[1], index - outcome.left_count
 
 
 def _forked(outcome: BatchOutcome) -> ForkedError:

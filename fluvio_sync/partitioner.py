@@ -31,9 +31,7 @@ class Partitioner(Protocol):
     It is called in the thread of `send()`, without a lock, possibly by several threads at once.
     """
 
-    def partition(
-        self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int], /
-    ) -> int:
+    def partition(self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int], /) -> int:
         """Return the number of the partition for a record, from 0 to `partition_count - 1`.
 
         `key`: None for a null key; `partition_count`: of the topic, online or not, at least 1;
@@ -65,11 +63,10 @@ class SiphashRoundRobinPartitioner:
         else:
             first = start = _settings.size("start", start, 0, _U32)
         self._start = start
-        self._turns = itertools.count(first)  # its next() is atomic
+        # One step of the interpreter, so no lock; without a GIL, a turn taken twice would do no harm.
+        self._turns = itertools.count(first)
 
-    def partition(
-        self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int]
-    ) -> int:
+    def partition(self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int]) -> int:
         """Return the partition of the key's hash, or the next in turn; `value` does not matter."""
         del value
         if key is not None:
@@ -101,9 +98,7 @@ class SpecificPartitioner:
     def __init__(self, partition: int) -> None:
         object.__setattr__(self, "number", _settings.size("partition", partition, 0, _U32))
 
-    def partition(
-        self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int]
-    ) -> int:
+    def partition(self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int]) -> int:
         """Return the one partition."""
         del key, value, partition_count, available
         return self.number

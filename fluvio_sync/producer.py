@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._settings import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
-from fluvio_sync.errors import ClosedError, FluvioError
+from fluvio_sync.errors import ClosedError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture
-from fluvio_sync.stats import FlushResult, ProducerStats, Tally
+from fluvio_sync.stats import FlushResult, ProducerStats, Run, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,21 +41,23 @@ class TopicProducer:
         self.config = config
         self._fluvio = fluvio
         self._tally = Tally()
-        self._closed = False
         self._pid = 0  # of no process: attached at first use
 
     def attach(self) -> TopicProducer:
         """Find the topic in the client of this process; called by `Fluvio.topic_producer`."""
         engine = self._fluvio._running_engine()
         self._channel: Channel = engine.channel(self.topic, self.config)
+        self._partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
         self._engine: Engine = engine
+        closed = self._tally.closed
+        self._tally = Tally(engine.tally)
+        self._tally.closed = closed
         self._pid = engine.pid
         return self
 
     def _here(self) -> Engine:
         """Return this process's engine: after a fork it is another one."""
         if self._pid != os.getpid():
-            self._tally = Tally()
             self.attach()
         return self._engine
 
@@ -95,7 +97,7 @@ class TopicProducer:
             key, value = record if type(record) is tuple and len(record) == 2 else (None, record)
             try:
                 futures.append(self._send(value, key, None, None, until))
-            except (FluvioError, TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - a serializer or a partitioner may raise anything
                 futures.append(self._failed(error))
         return futures
 
@@ -103,7 +105,7 @@ class TopicProducer:
         self, value: Any, key: Any, partition: int | None, timestamp: int | datetime | None, until: float | None
     ) -> DeliveryFuture:
         engine = self._here()
-        if self._closed:
+        if self._tally.closed:
             raise ClosedError(f"this producer for topic {self.topic!r} is closed; the record was not taken")
         config = self.config
         if type(value) is not bytes or config.value_serializer is not None:
@@ -115,7 +117,7 @@ class TopicProducer:
         accumulator = engine.accumulator
         channel = self._channel
         if partition is None:
-            partition = channel.choose(key, value, accumulator.quota)
+            partition = channel.choose(self._partitioner, key, value, accumulator.quota)
         else:
             channel.check_partition(partition)
         return accumulator.append(channel, partition, key, value, timestamp, self._tally, until)
@@ -124,8 +126,10 @@ class TopicProducer:
         """Return a future that raises why its record was not queued."""
         outcome = BatchOutcome(self.topic, -1, 0, [0], self._engine.callbacks)
         tally = self._tally
-        outcome.runs.append((0, tally))
-        tally.add_failed(1, lambda: error)
+        run = Run(0, tally)
+        run.failure = lambda: error
+        outcome.runs.append(run)
+        tally.add_failed(run, 1)
         outcome.fail(lambda _index: error)
         return DeliveryFuture(outcome, 0)
 
@@ -149,10 +153,15 @@ class TopicProducer:
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Take no more records through this handle, and wait for its records as `flush` does.
 
-        The client and other handles go on.  May be repeated.
+        What is left after `timeout` seconds (None: as long as the records' own deadlines allow) fails with
+        `ClosedError`, a `send()` of this handle that waits for space too; only batches that other handles share stay
+        on their way.  The client and other handles go on.  May be repeated.  Raises `RuntimeError` from a callback.
         """
-        self._closed = True
-        return self.flush(timeout)
+        limit = seconds("timeout", timeout, optional=True)
+        engine = self._here()
+        engine.refuse_in_callback("close()")
+        engine.close_handle(self._channel, self._tally, limit)
+        return self._tally.take()
 
     def __enter__(self) -> TopicProducer:
         return self
@@ -161,9 +170,8 @@ class TopicProducer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close; raise the first failure if records failed whose futures nobody looked at."""
-        self._closed = True
-        self.flush()
-        unseen = self._tally.unseen_failure()
+        self.close()
+        unseen = self._tally.take_unseen_failure()
         if unseen is not None:
             if error is None:
                 raise unseen

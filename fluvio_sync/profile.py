@@ -103,17 +103,12 @@ class _File:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise self.error(
-                "there is no such file; create it with Fluvio's command line, "
-                "or name the cluster's endpoint"
+                "there is no such file; create it with Fluvio's command line, or name the cluster's endpoint"
             ) from error
         except UnicodeDecodeError as error:
-            raise self.error(
-                f"it is not text in UTF-8: {error.reason} at byte {error.start}"
-            ) from error
+            raise self.error(f"it is not text in UTF-8: {error.reason} at byte {error.start}") from error
         except (OSError, ValueError) as error:
-            raise self.error(
-                f"it cannot be read: {getattr(error, 'strerror', None) or error}"
-            ) from error
+            raise self.error(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from error
         try:
             content: dict[str, Any] = toml.loads(text)
         except (toml.TOMLDecodeError, RecursionError) as error:
@@ -188,9 +183,7 @@ def _tls(file: _File, cluster: dict[str, Any], where: str) -> TlsConfig:
     if policy == "anonymous":
         return TlsConfig.anonymous()
     if policy not in ("verified", "verify"):
-        raise file.error(
-            f"{where}tls_policy is {shown(policy)}: it is 'disabled', 'anonymous' or 'verified'"
-        )
+        raise file.error(f"{where}tls_policy is {shown(policy)}: it is 'disabled', 'anonymous' or 'verified'")
     return _verified(file, tls, where)
 
 

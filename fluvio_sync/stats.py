@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync.errors import FluvioError
-
 
 class FlushResult(NamedTuple):
     """The outcome of a handle's records since its previous `flush()`.
@@ -27,7 +25,7 @@ class FlushResult(NamedTuple):
     acked: int
     unacknowledged: int
     failed: int
-    first_error: FluvioError | None
+    first_error: Exception | None
 
 
 @dataclass(frozen=True)
@@ -61,72 +59,128 @@ class ProducerStats:
     checksum: str
 
 
+@dataclass(frozen=True)
+class Health:
+    """What a readiness probe asks a client.
+
+    `connected`: the SC's metadata arrives; `leaders`: for each partition (topic, number) that records were sent to,
+    the id of the SPU that leads it, or None while there is none; `records_queued`, `bytes_queued`: waiting in this
+    process; `records_in_flight`: with a server; `last_error`: the latest failure's text, or None, and `last_error_at`:
+    when it was, in milliseconds since the epoch.
+    """
+
+    connected: bool
+    leaders: dict[tuple[str, int], int | None]
+    records_queued: int
+    bytes_queued: int
+    records_in_flight: int
+    last_error: str | None
+    last_error_at: int | None
+
+
+class Run:
+    """Consecutive records of a batch that one handle sent: from `start` up to the next run, or the batch's end."""
+
+    __slots__ = ("failure", "start", "tally", "unseen")
+
+    def __init__(self, start: int, tally: Tally) -> None:
+        self.start = start
+        self.tally = tally
+        self.unseen = 0  # failed records at whose future nobody looked
+        self.failure: Callable[[], Exception] | None = None
+
+
 class Tally:
-    """The outcomes of one handle's records, for `flush()`, `close()` and the end of a `with` block."""
+    """The outcomes of one handle's records, for `flush()`, `close()` and the end of a `with` block.
 
-    __slots__ = (
-        "_first_failure",
-        "_lock",
-        "_unseen",
-        "_unseen_failure",
-        "acked",
-        "failed",
-        "unacknowledged",
-    )
+    `whole`: the client's, which counts the same records.  `closed`: the handle takes no more records.
+    """
 
-    def __init__(self) -> None:
+    # How many failures that nobody looked at are remembered: it takes one to raise.
+    _REMEMBERED = 100
+
+    def __init__(self, whole: Tally | None = None) -> None:
+        self.closed = False
+        self._whole = whole
         self._lock = Lock()
-        self._unseen = 0
-        self._unseen_failure: Callable[[], FluvioError] | None = None
+        self._unseen: dict[Run, None] = {}
         self._clear()
 
     def _clear(self) -> None:
-        self.acked = 0
-        self.unacknowledged = 0
-        self.failed = 0
-        self._first_failure: Callable[[], FluvioError] | None = None
+        self._acked = 0
+        self._unacknowledged = 0
+        self._failed = 0
+        self._first_failure: Callable[[], Exception] | None = None
 
     def add_acked(self, records: int) -> None:
+        """Count records that were acknowledged."""
         with self._lock:
-            self.acked += records
+            self._acked += records
+        if self._whole is not None:
+            self._whole.add_acked(records)
 
     def add_unacknowledged(self, records: int) -> None:
+        """Count records that at-most-once handed to the socket."""
         with self._lock:
-            self.unacknowledged += records
-
-    def add_failed(self, records: int, failure: Callable[[], FluvioError]) -> None:
-        """Count records that failed; `failure` makes the first one's error if somebody asks."""
-        with self._lock:
-            self.failed += records
-            if self._unseen <= 0:
-                self._unseen_failure = failure
-            self._unseen += records
-            if self._first_failure is None:
-                self._first_failure = failure
+            self._unacknowledged += records
+        if self._whole is not None:
+            self._whole.add_unacknowledged(records)
 
     def add_dropped(self, records: int) -> None:
         """Count records that at-most-once lost; nobody raises anything for these."""
         with self._lock:
-            self.failed += records
+            self._failed += records
+        if self._whole is not None:
+            self._whole.add_dropped(records)
 
-    def looked_at(self) -> None:
+    def add_failed(self, run: Run, records: int) -> None:
+        """Count the records of a run that failed; `run.failure` makes the first one's error if somebody asks."""
+        with self._lock:
+            run.unseen += records  # less those that were looked at in the moment since they failed
+            unseen = run.unseen > 0
+        self._note_failed(run, records, unseen=unseen)
+        if self._whole is not None:
+            self._whole._note_failed(run, records, unseen=unseen)
+
+    def _note_failed(self, run: Run, records: int, *, unseen: bool) -> None:
+        with self._lock:
+            self._failed += records
+            if self._first_failure is None:
+                self._first_failure = run.failure
+            if unseen and len(self._unseen) < self._REMEMBERED:
+                self._unseen[run] = None
+
+    def looked_at(self, run: Run) -> None:
         """Somebody saw the error of one failed record."""
         with self._lock:
-            self._unseen -= 1
+            run.unseen -= 1
+            seen = run.unseen <= 0
+        if seen:
+            self._forget(run)
 
-    def unseen_failure(self) -> FluvioError | None:
-        """Return the error of a failed record if nobody looked at some failed record's future."""
+    def _forget(self, run: Run) -> None:
         with self._lock:
-            failure = self._unseen_failure if self._unseen > 0 else None
+            self._unseen.pop(run, None)
+        if self._whole is not None:
+            self._whole._forget(run)
+
+    def take_unseen_failure(self) -> Exception | None:
+        """Return the error of a failed record at whose future nobody looked, and count all as seen."""
+        with self._lock:
+            runs, self._unseen = self._unseen, {}
+        if self._whole is not None:
+            for run in runs:
+                self._whole._forget(run)
+        failure = next((run.failure for run in runs), None)
         return None if failure is None else failure()
 
     def take(self) -> FlushResult:
-        """What happened since the last call."""
+        """Return what happened since the last call."""
         with self._lock:
             failure = self._first_failure
-            result = (self.acked, self.unacknowledged, self.failed)
+            counts = (self._acked, self._unacknowledged, self._failed)
             self._clear()
-        return FlushResult(*result, None if failure is None else failure())
+        return FlushResult(*counts, None if failure is None else failure())
 
 
 class Counters:

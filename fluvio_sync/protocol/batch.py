@@ -224,9 +224,7 @@ class BatchBuilder:
         pieces, first = self._pieces, self.first_timestamp
         return [
             (None if head is _NO_KEY else key, value, first + delta)
-            for head, key, value, delta in zip(
-                pieces[5::9], pieces[6::9], pieces[8::9], self.timestamps, strict=True
-            )
+            for head, key, value, delta in zip(pieces[5::9], pieces[6::9], pieces[8::9], self.timestamps, strict=True)
         ]
 
     def sections(self) -> list[bytes]:
@@ -269,9 +267,7 @@ class BatchBuilder:
         sections: list[bytes],
         checksum: Callable[[bytes, int], int] | None,
     ) -> bytes:
-        after_crc = _AFTER_CRC.pack(
-            codec, self.count - 1, self.first_timestamp, self.max_timestamp, -1, -1, -1
-        )
+        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, self.max_timestamp, -1, -1, -1)
         length = BATCH_HEADER - _LENGTH_END
         crc = checksum(after_crc, 0) if checksum else 0
         for section in sections:
@@ -322,9 +318,7 @@ def iter_batches(data: Buffer) -> Iterator[tuple[BatchHeader, memoryview]]:
         offset = end
 
 
-def decode_batch(
-    data: Buffer, offset: int = 0, *, max_size: int = MAX_DECOMPRESSED
-) -> DecodedBatch:
+def decode_batch(data: Buffer, offset: int = 0, *, max_size: int = MAX_DECOMPRESSED) -> DecodedBatch:
     """Return the batch that begins at byte `offset` of `data`; what follows it is ignored.
 
     `max_size`: the largest records section, decompressed, in bytes.  ProtocolError if anything

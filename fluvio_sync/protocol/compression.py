@@ -48,8 +48,7 @@ def _library(codec: Codec) -> Any:
         import cramjam  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(
-            f"{codec.name.lower()} needs the package cramjam: "
-            "pip install 'fluvio-sync[compression]'"
+            f"{codec.name.lower()} needs the package cramjam: pip install 'fluvio-sync[compression]'"
         ) from error
     return getattr(cramjam, codec.name.lower())
 
@@ -80,8 +79,7 @@ def _checked_level(codec: Codec, level: int | None) -> int:
         raise ConfigError(f"the codec {codec.name.lower()} has no compression level")
     if not lowest <= level <= highest:
         raise ConfigError(
-            f"the compression level of {codec.name.lower()} goes from {lowest} to {highest}, "
-            f"it cannot be {level}"
+            f"the compression level of {codec.name.lower()} goes from {lowest} to {highest}, it cannot be {level}"
         )
     return level
 

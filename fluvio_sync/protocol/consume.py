@@ -8,7 +8,7 @@ reading back what was written.  Isolation is a u8 here: 0 read-uncommitted, 1 re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fluvio_sync.errors import ProtocolError
@@ -222,7 +222,7 @@ class FetchedPartition:
     next_filter_offset: int = 0
     log_start_offset: int = 0
     aborted: tuple[AbortedTransaction, ...] | None = None
-    records: bytes = b""
+    records: bytes = field(default=b"", repr=False)
 
     def write(self, w: Writer, version: int) -> None:
         """Append it."""
@@ -264,7 +264,7 @@ class StreamFetchResponse:
     next_filter_offset: int = 0
     log_start_offset: int = 0
     aborted: tuple[AbortedTransaction, ...] | None = None
-    records: bytes = b""
+    records: bytes = field(default=b"", repr=False)
 
     def write(self, w: Writer, version: int) -> None:
         """Append it."""

@@ -9,7 +9,7 @@ its payload is unknown too.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from fluvio_sync.errors import ProtocolError
@@ -89,7 +89,7 @@ class Code(enum.IntEnum):
     SYSTEM_SPEC_UPDATING_ATTEMPT = 12002
 
 
-class _Field(enum.Enum):
+class _Part(enum.Enum):
     """The types of which payloads are made."""
 
     STRING = enum.auto()
@@ -102,53 +102,53 @@ class _Field(enum.Enum):
     OPTIONAL_DATA = enum.auto()
 
 
-_READ: Mapping[_Field, Callable[[Reader], object]] = {
-    _Field.STRING: lambda r: r.string(),
-    _Field.OPTIONAL_STRING: lambda r: r.option(r.string),
-    _Field.U8: lambda r: r.u8(),
-    _Field.U32: lambda r: r.u32(),
-    _Field.U64: lambda r: r.u64(),
-    _Field.I64: lambda r: r.i64(),
-    _Field.DATA: lambda r: r.varbytes(),
-    _Field.OPTIONAL_DATA: lambda r: r.option(r.varbytes),
+_READ: Mapping[_Part, Callable[[Reader], object]] = {
+    _Part.STRING: lambda r: r.string(),
+    _Part.OPTIONAL_STRING: lambda r: r.option(r.string),
+    _Part.U8: lambda r: r.u8(),
+    _Part.U32: lambda r: r.u32(),
+    _Part.U64: lambda r: r.u64(),
+    _Part.I64: lambda r: r.i64(),
+    _Part.DATA: lambda r: r.varbytes(),
+    _Part.OPTIONAL_DATA: lambda r: r.option(r.varbytes),
 }
 
-_WRITE: Mapping[_Field, Callable[[Writer, object], None]] = {
-    _Field.STRING: lambda w, x: w.string(x),  # type: ignore[arg-type]
-    _Field.OPTIONAL_STRING: lambda w, x: w.option(x, w.string),  # type: ignore[arg-type]
-    _Field.U8: lambda w, x: w.u8(x),  # type: ignore[arg-type]
-    _Field.U32: lambda w, x: w.u32(x),  # type: ignore[arg-type]
-    _Field.U64: lambda w, x: w.u64(x),  # type: ignore[arg-type]
-    _Field.I64: lambda w, x: w.i64(x),  # type: ignore[arg-type]
-    _Field.DATA: lambda w, x: w.varbytes(x),  # type: ignore[arg-type]
-    _Field.OPTIONAL_DATA: lambda w, x: w.option(x, w.varbytes),  # type: ignore[arg-type]
+_WRITE: Mapping[_Part, Callable[[Writer, object], None]] = {
+    _Part.STRING: lambda w, x: w.string(x),  # type: ignore[arg-type]
+    _Part.OPTIONAL_STRING: lambda w, x: w.option(x, w.string),  # type: ignore[arg-type]
+    _Part.U8: lambda w, x: w.u8(x),  # type: ignore[arg-type]
+    _Part.U32: lambda w, x: w.u32(x),  # type: ignore[arg-type]
+    _Part.U64: lambda w, x: w.u64(x),  # type: ignore[arg-type]
+    _Part.I64: lambda w, x: w.i64(x),  # type: ignore[arg-type]
+    _Part.DATA: lambda w, x: w.varbytes(x),  # type: ignore[arg-type]
+    _Part.OPTIONAL_DATA: lambda w, x: w.option(x, w.varbytes),  # type: ignore[arg-type]
 }
 
-_PAYLOADS: Mapping[int, tuple[_Field, ...]] = {
-    Code.OTHER: (_Field.STRING,),
-    Code.REQUEST_TIMED_OUT: (_Field.U64, _Field.U8),
-    Code.OFFSET_EVICTED: (_Field.I64, _Field.I64),
-    Code.PARTITION_FULL: (_Field.STRING, _Field.U32),
-    Code.OFFSET_FLUSH_REQUEST_ERROR: (_Field.STRING,),
-    Code.SMART_MODULE_NOT_FOUND: (_Field.STRING,),
-    Code.SMART_MODULE_INVALID: (_Field.STRING, _Field.OPTIONAL_STRING),
-    Code.SMART_MODULE_INVALID_EXPORTS: (_Field.STRING, _Field.STRING),
+_PAYLOADS: Mapping[int, tuple[_Part, ...]] = {
+    Code.OTHER: (_Part.STRING,),
+    Code.REQUEST_TIMED_OUT: (_Part.U64, _Part.U8),
+    Code.OFFSET_EVICTED: (_Part.I64, _Part.I64),
+    Code.PARTITION_FULL: (_Part.STRING, _Part.U32),
+    Code.OFFSET_FLUSH_REQUEST_ERROR: (_Part.STRING,),
+    Code.SMART_MODULE_NOT_FOUND: (_Part.STRING,),
+    Code.SMART_MODULE_INVALID: (_Part.STRING, _Part.OPTIONAL_STRING),
+    Code.SMART_MODULE_INVALID_EXPORTS: (_Part.STRING, _Part.STRING),
     Code.SMART_MODULE_RUNTIME_ERROR: (
-        _Field.STRING,
-        _Field.I64,
-        _Field.U8,
-        _Field.OPTIONAL_DATA,
-        _Field.DATA,
+        _Part.STRING,
+        _Part.I64,
+        _Part.U8,
+        _Part.OPTIONAL_DATA,
+        _Part.DATA,
     ),
-    Code.SMART_MODULE_CHAIN_INIT_ERROR: (_Field.STRING,),
-    Code.SMART_MODULE_INIT_ERROR: (_Field.STRING,),
-    Code.SMART_MODULE_LOOK_BACK_ERROR: (_Field.STRING,),
-    Code.SMART_MODULE_MEMORY_LIMIT_EXCEEDED: (_Field.U64, _Field.U64),
-    Code.DERIVED_STREAM_NOT_FOUND: (_Field.STRING,),
-    Code.DERIVED_STREAM_INVALID: (_Field.STRING,),
-    Code.DEDUPLICATION_SMART_MODULE_NAME_INVALID: (_Field.STRING,),
-    Code.SYSTEM_SPEC_DELETION_ATTEMPT: (_Field.STRING, _Field.STRING),
-    Code.SYSTEM_SPEC_UPDATING_ATTEMPT: (_Field.STRING, _Field.STRING),
+    Code.SMART_MODULE_CHAIN_INIT_ERROR: (_Part.STRING,),
+    Code.SMART_MODULE_INIT_ERROR: (_Part.STRING,),
+    Code.SMART_MODULE_LOOK_BACK_ERROR: (_Part.STRING,),
+    Code.SMART_MODULE_MEMORY_LIMIT_EXCEEDED: (_Part.U64, _Part.U64),
+    Code.DERIVED_STREAM_NOT_FOUND: (_Part.STRING,),
+    Code.DERIVED_STREAM_INVALID: (_Part.STRING,),
+    Code.DEDUPLICATION_SMART_MODULE_NAME_INVALID: (_Part.STRING,),
+    Code.SYSTEM_SPEC_DELETION_ATTEMPT: (_Part.STRING, _Part.STRING),
+    Code.SYSTEM_SPEC_UPDATING_ATTEMPT: (_Part.STRING, _Part.STRING),
 }
 
 _TEXTS: Mapping[int, str] = {
@@ -156,12 +156,8 @@ _TEXTS: Mapping[int, str] = {
     Code.NONE: "no error",
     Code.OFFSET_OUT_OF_RANGE: "the offset is out of range",
     Code.OTHER: "{0}",
-    Code.NOT_LEADER_FOR_PARTITION: (
-        "the SPU does not lead the partition, or knows no such topic or partition"
-    ),
-    Code.REQUEST_TIMED_OUT: (
-        "the records were written, but not replicated within {0} ms (request kind {1})"
-    ),
+    Code.NOT_LEADER_FOR_PARTITION: ("the SPU does not lead the partition, or knows no such topic or partition"),
+    Code.REQUEST_TIMED_OUT: ("the records were written, but not replicated within {0} ms (request kind {1})"),
     Code.MESSAGE_TOO_LARGE: "the batch is larger than the topic's segment or the SPU's limit",
     Code.PERMISSION_DENIED: "permission denied",
     Code.STORAGE_ERROR: "the SPU failed to write to its storage",
@@ -170,8 +166,7 @@ _TEXTS: Mapping[int, str] = {
     Code.OFFSET_EVICTED: "offset {0} is no longer kept; the next that is: {1}",
     Code.PARTITION_FULL: "partition {1} of topic {0!r} is full",
     Code.PARTITION_SHORT_CIRCUITED: (
-        "the partition refuses writes after a failed one, "
-        "until its SPU restarts or its leader moves"
+        "the partition refuses writes after a failed one, until its SPU restarts or its leader moves"
     ),
     Code.SPU_ERROR: "the SPU failed",
     Code.SPU_REGISTERATION_FAILED: "the SPU could not be registered",
@@ -205,9 +200,7 @@ _TEXTS: Mapping[int, str] = {
     Code.SMART_MODULE_CHAIN_INIT_ERROR: "the chain of SmartModules could not be made: {0}",
     Code.SMART_MODULE_INIT_ERROR: "the SmartModule could not be initialized: {0}",
     Code.SMART_MODULE_LOOK_BACK_ERROR: "the SmartModule's look-back failed: {0}",
-    Code.SMART_MODULE_MEMORY_LIMIT_EXCEEDED: (
-        "the SmartModule asked for {0} bytes of memory; the limit is {1}"
-    ),
+    Code.SMART_MODULE_MEMORY_LIMIT_EXCEEDED: ("the SmartModule asked for {0} bytes of memory; the limit is {1}"),
     Code.TABLE_FORMAT_ERROR: "the table format failed",
     Code.TABLE_FORMAT_NOT_FOUND: "the table format was not found",
     Code.TABLE_FORMAT_ALREADY_EXISTS: "the table format exists already",
@@ -217,24 +210,18 @@ _TEXTS: Mapping[int, str] = {
     Code.DERIVED_STREAM_INVALID: "the derived stream {0!r} is invalid",
     Code.COMPRESSION_ERROR: "the batch's compression is unknown or not the one the topic requires",
     Code.DEDUPLICATION_SMART_MODULE_NOT_LOADED: "the deduplication SmartModule is not loaded",
-    Code.DEDUPLICATION_SMART_MODULE_NAME_INVALID: (
-        "the name of the deduplication SmartModule is invalid: {0}"
-    ),
+    Code.DEDUPLICATION_SMART_MODULE_NAME_INVALID: ("the name of the deduplication SmartModule is invalid: {0}"),
     Code.MIRROR_NOT_FOUND: "the mirror was not found",
     Code.MIRROR_ALREADY_EXISTS: "the mirror exists already",
     Code.MIRROR_PRODUCE_FROM_HOME: "the home of a mirror topic cannot be produced to",
     Code.MIRROR_DELETE_FROM_REMOTE: "a mirror topic cannot be deleted from its remote side",
     Code.MIRROR_INVALID_TYPE: "the mirror's type is invalid",
-    Code.MIRROR_PRODUCE_FROM_REMOTE_NOT_ALLOWED: (
-        "the remote side of this mirror topic cannot be produced to"
-    ),
+    Code.MIRROR_PRODUCE_FROM_REMOTE_NOT_ALLOWED: ("the remote side of this mirror topic cannot be produced to"),
     Code.SYSTEM_SPEC_DELETION_ATTEMPT: "the system {0} {1!r} can only be deleted by force",
     Code.SYSTEM_SPEC_UPDATING_ATTEMPT: "the system {0} {1!r} can only be updated by force",
 }
 
-_NAMES: Mapping[int, str] = {
-    int(code): "".join(word.capitalize() for word in code.name.split("_")) for code in Code
-}
+_NAMES: Mapping[int, str] = {int(code): "".join(word.capitalize() for word in code.name.split("_")) for code in Code}
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +246,7 @@ class ErrorCode:
     """
 
     code: int
-    payload: tuple[object, ...] = ()
+    payload: tuple[object, ...] = field(default=(), repr=False)  # it may hold a record
 
     NONE: ClassVar[ErrorCode]
 
@@ -268,9 +255,7 @@ class ErrorCode:
             raise ValueError(f"Fluvio has no error code {self.code}")
         expected = len(_PAYLOADS.get(self.code, ()))
         if len(self.payload) != expected:
-            raise ValueError(
-                f"the payload of {self.name} has {expected} parts, not {len(self.payload)}"
-            )
+            raise ValueError(f"the payload of {self.name} has {expected} parts, not {len(self.payload)}")
 
     @property
     def name(self) -> str:
@@ -285,8 +270,8 @@ class ErrorCode:
     def write(self, w: Writer, version: int) -> None:
         """Append it; it has no version gates."""
         w.i16(self.code)
-        for field, value in zip(_PAYLOADS.get(self.code, ()), self.payload, strict=True):
-            _WRITE[field](w, value)
+        for part, value in zip(_PAYLOADS.get(self.code, ()), self.payload, strict=True):
+            _WRITE[part](w, value)
 
     @classmethod
     def read(cls, r: Reader, version: int) -> ErrorCode:
@@ -299,15 +284,13 @@ class ErrorCode:
         plain = PLAIN_CODES.get(tag)
         if plain is not None:
             return plain
-        fields = _PAYLOADS.get(tag)
-        if fields is None:
+        parts = _PAYLOADS.get(tag)
+        if parts is None:
             raise ProtocolError(f"unknown error code {tag}: its payload cannot be read")
-        return cls(tag, tuple([_READ[field](r) for field in fields]))
+        return cls(tag, tuple([_READ[part](r) for part in parts]))
 
 
-PLAIN_CODES: Mapping[int, ErrorCode] = {
-    int(code): ErrorCode(int(code)) for code in Code if code not in _PAYLOADS
-}
+PLAIN_CODES: Mapping[int, ErrorCode] = {int(code): ErrorCode(int(code)) for code in Code if code not in _PAYLOADS}
 """One instance of every code without a payload, by its tag."""
 
 ErrorCode.NONE = PLAIN_CODES[Code.NONE]

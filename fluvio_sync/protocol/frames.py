@@ -50,10 +50,7 @@ def request_prefix(header: RequestHeader, body_length: int) -> bytes:
     length = _REQUEST_FIXED + len(client_id) + body_length
     try:
         return (
-            _REQUEST.pack(
-                length, header.api_key, header.api_version, header.correlation_id, len(client_id)
-            )
-            + client_id
+            _REQUEST.pack(length, header.api_key, header.api_version, header.correlation_id, len(client_id)) + client_id
         )
     except struct.error as error:
         raise ValueError(f"{header} with {body_length} bytes is no frame: {error}") from None

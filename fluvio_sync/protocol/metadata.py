@@ -146,9 +146,7 @@ class RemotePartition:
     @classmethod
     def read(cls, r: Reader, version: int) -> RemotePartition:
         """Read one."""
-        return cls(
-            r.string(), r.string(), r.i32(), r.string(), r.boolean() if version >= 18 else False
-        )
+        return cls(r.string(), r.string(), r.i32(), r.string(), r.boolean() if version >= 18 else False)
 
 
 @dataclass(frozen=True, slots=True)

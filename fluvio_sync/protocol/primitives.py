@@ -139,9 +139,7 @@ class Reader:
     def _take(self, size: int) -> int:
         start = self.position
         if size > self._end - start:
-            raise ProtocolError(
-                f"{size} bytes expected at byte {start}, only {self._end - start} are left"
-            )
+            raise ProtocolError(f"{size} bytes expected at byte {start}, only {self._end - start} are left")
         self.position = start + size
         return start
 
@@ -256,9 +254,7 @@ class Reader:
         self._check_count(count, min_size)
         return tuple([read() for _ in range(count)])
 
-    def mapping_of(
-        self, read_key: Callable[[], K], read_value: Callable[[], V], min_size: int = 2
-    ) -> dict[K, V]:
+    def mapping_of(self, read_key: Callable[[], K], read_value: Callable[[], V], min_size: int = 2) -> dict[K, V]:
         """Return a map; `min_size`: the fewest bytes that one pair takes."""
         count = self.u16()
         self._check_count(count, min_size)

@@ -191,7 +191,7 @@ class PartitionData:
     """What goes to one partition: a record set (batches back to back), without its length."""
 
     partition: int
-    records: bytes
+    records: bytes = field(repr=False)
 
     def write(self, w: Writer, version: int) -> None:
         """Append it."""

@@ -62,7 +62,8 @@ def _choose() -> tuple[str, Callable[[bytes, bytes], int]]:
     hasher = package.siphash24
 
     def with_package(key16: bytes, message: bytes) -> int:
-        return int(hasher(message, key=key16).intdigest())
+        # The package's number is signed, Fluvio's is not; their remainders differ.
+        return int(hasher(message, key=key16).intdigest()) & _MASK
 
     return "siphash24", with_package
 

@@ -155,16 +155,12 @@ class ApiVersionsResponse:
         return None
 
 
-def negotiate(
-    api_name: str, api_key: int, ours: tuple[int, int], server: ApiVersionsResponse
-) -> int:
+def negotiate(api_name: str, api_key: int, ours: tuple[int, int], server: ApiVersionsResponse) -> int:
     """Return the version to use of a request: the lower of the two highest, if the ranges overlap.
 
     UnsupportedVersionError if they do not, or if the server does not list the request.
     """
     theirs = server.offered(api_key)
     if theirs is None or theirs[1] < ours[0] or theirs[0] > ours[1]:
-        raise UnsupportedVersionError(
-            api=api_name, ours=ours, theirs=theirs, platform=server.platform_version
-        )
+        raise UnsupportedVersionError(api=api_name, ours=ours, theirs=theirs, platform=server.platform_version)
     return min(ours[1], theirs[1])

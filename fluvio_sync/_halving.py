@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Halving a batch that the server found too large.  Pure; the caller holds the client's lock."""
+
+from __future__ import annotations
+
+import itertools
+
+from fluvio_sync._lane import Batch
+from fluvio_sync.futures import BatchOutcome
+from fluvio_sync.protocol.batch import BatchBuilder
+from fluvio_sync.stats import Run
+
+
+def halve(batch: Batch) -> tuple[Batch, Batch]:
+    """Split a batch of several records into two that take over its futures, deadline and flushes."""
+    records = batch.builder.records()
+    middle = len(records) // 2
+    left, right = _piece(batch, records[:middle]), _piece(batch, records[middle:])
+    share = batch.charge // 2
+    left.charge, right.charge = share, batch.charge - share
+    for run in batch.outcome.runs:
+        if run.start < middle:
+            left.outcome.runs.append(Run(run.start, run.tally))
+            right.outcome.runs[:] = [Run(0, run.tally)]
+        else:
+            right.outcome.runs.append(Run(run.start - middle, run.tally))
+    batch.outcome.halve(left.outcome, right.outcome, middle)
+    for barrier in batch.flushes:
+        barrier.batches += 1
+    return left, right
+
+
+def _piece(batch: Batch, records: list[tuple[bytes | None, bytes, int]]) -> Batch:
+    first = records[0][2]
+    builder = BatchBuilder(first)
+    for key, value, timestamp in records:
+        builder.append(key, value, timestamp)
+    old = batch.outcome
+    outcome = BatchOutcome(old.topic, old.partition, first, builder.timestamps, old.callbacks)
+    piece = Batch(batch.lane, builder, outcome, batch.opened)
+    piece.ready_at, piece.deadline = batch.ready_at, batch.deadline
+    piece.payload = sum(len(key or b"") + len(value) for key, value, _ in records)
+    piece.attempts = batch.attempts
+    if batch.delays is not None:
+        batch.delays, piece.delays = itertools.tee(batch.delays)
+    piece.maybe_written, piece.last_error = batch.maybe_written, batch.last_error
+    piece.flushes = list(batch.flushes)
+    return piece

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When lanes and links want to be looked at.  Pure; guarded by the client's lock."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Timed(Protocol):
+    """Something with one timer: monotonic seconds, None when it is not set."""
+
+    timer: float | None
+
+
+T = TypeVar("T", bound=Timed)
+
+
+class Timers(Generic[T]):
+    """A heap with one valid entry an item.
+
+    An item may be looked at too early, never too late: arming it for a later time than it is set for leaves it as it
+    is.  So a lane whose batches come and go, each with its own deadline, has one entry and not one a batch.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._serial = itertools.count()  # decides between equal times
+
+    def arm(self, item: T, when: float) -> None:
+        """Have the item be due at `when`, or earlier if it is already."""
+        if item.timer is None or when < item.timer:
+            item.timer = when
+            heapq.heappush(self._heap, (when, next(self._serial), item))
+
+    def due(self, now: float) -> Iterator[T]:
+        """Yield the items whose time has come; each is unset first and may be armed again."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            when, _, item = heapq.heappop(heap)
+            if item.timer == when:  # otherwise it was armed for another time since
+                item.timer = None
+                yield item
+
+    def next(self) -> float | None:
+        """When the next item is due."""
+        heap = self._heap
+        while heap and heap[0][2].timer != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None

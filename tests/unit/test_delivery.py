@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Delivery semantics and isolation."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from fluvio_sync._settings import choice
+from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation, delivery_semantic
+from fluvio_sync.errors import ConfigError
+from fluvio_sync.retry import RetryPolicy
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["at_most_once", "at-most-once", "AtMostOnce", "atMostOnce", "atmostonce", AtMostOnce],
+)
+def test_at_most_once_in_every_spelling(value: Any) -> None:
+    assert delivery_semantic(value) == AtMostOnce()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["at_least_once", "at-least-once", "AtLeastOnce", "atLeastOnce", "atleastonce", AtLeastOnce],
+)
+def test_at_least_once_in_every_spelling(value: Any) -> None:
+    assert delivery_semantic(value) == AtLeastOnce(RetryPolicy())
+
+
+def test_an_instance_is_kept() -> None:
+    semantic = AtLeastOnce(RetryPolicy(max_retries=9))
+    assert delivery_semantic(semantic) is semantic
+
+
+@pytest.mark.parametrize("value", ["exactly-once", "", None, 1, RetryPolicy(), RetryPolicy, object])
+def test_anything_else_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^delivery_semantic cannot be .*'at-least-once'$"):
+        delivery_semantic(value)
+
+
+@pytest.mark.parametrize("value", [None, 5, {"max_retries": 5}, RetryPolicy])
+def test_the_policy_is_a_policy(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^retry_policy cannot be .* it is a RetryPolicy$"):
+        AtLeastOnce(value)
+
+
+def test_they_compare_hash_and_pickle_by_value() -> None:
+    semantics = {AtMostOnce(), AtMostOnce(), AtLeastOnce(), AtLeastOnce(RetryPolicy())}
+    assert semantics == {AtMostOnce(), AtLeastOnce()}
+    patient = AtLeastOnce(RetryPolicy(timeout=900))
+    assert patient != AtLeastOnce()
+    assert pickle.loads(pickle.dumps(patient)) == patient
+    assert pickle.loads(pickle.dumps(AtMostOnce())) == AtMostOnce()
+
+
+@pytest.mark.parametrize("level", ["committed", "uncommitted"])
+def test_isolation_in_every_spelling(level: str) -> None:
+    expected = Isolation[f"READ_{level.upper()}"]
+    for spelling in (
+        f"read_{level}",
+        f"read-{level}",
+        f"Read{level.capitalize()}",
+        f"read{level.capitalize()}",
+        f"read{level}",
+    ):
+        assert choice(Isolation, "isolation", spelling) is expected

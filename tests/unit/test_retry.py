@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RetryPolicy: its validation, and the delays it yields."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import pickle
+import random
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fluvio_sync.errors import ConfigError
+from fluvio_sync.retry import RetryPolicy, RetryStrategy
+
+FIXED = RetryStrategy.FIXED_DELAY
+FIBONACCI = RetryStrategy.FIBONACCI_BACKOFF
+EXPONENTIAL = RetryStrategy.EXPONENTIAL_BACKOFF
+
+milliseconds = st.integers(min_value=0, max_value=10_000)
+policies = st.builds(
+    RetryPolicy,
+    max_retries=st.integers(min_value=0, max_value=60),
+    initial_delay=st.floats(min_value=0, max_value=1e9),
+    max_delay=st.floats(min_value=0, max_value=1e9),
+    strategy=st.sampled_from(RetryStrategy),
+    multiplier=st.floats(min_value=1, max_value=1e6),
+    jitter=st.booleans(),
+)
+
+
+def test_the_defaults() -> None:
+    policy = RetryPolicy()
+    assert dataclasses.asdict(policy) == {
+        "max_retries": 4,
+        "initial_delay": 0.020,
+        "max_delay": 200.0,
+        "timeout": 300.0,
+        "strategy": EXPONENTIAL,
+        "multiplier": 10.0,
+        "jitter": False,
+    }
+    assert list(policy.delays()) == [0.02, 0.2, 2.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        (FIXED, [0.010, 0.010, 0.010, 0.010, 0.010]),
+        (FIBONACCI, [0.010, 0.010, 0.020, 0.030, 0.050]),
+        (EXPONENTIAL, [0.010, 0.100, 1.0, 2.0, 2.0]),
+    ],
+)
+def test_the_documented_sequences_are_exact(strategy: RetryStrategy, expected: list[float]) -> None:
+    policy = RetryPolicy(max_retries=5, initial_delay=0.010, max_delay=2.0, strategy=strategy)
+    assert list(policy.delays()) == expected
+
+
+def test_fibonacci_up_to_the_bound() -> None:
+    policy = RetryPolicy(max_retries=14, initial_delay=0.010, max_delay=2.0, strategy="fibonacci-backoff")
+    assert list(policy.delays()) == [
+        *(0.01, 0.01, 0.02, 0.03, 0.05, 0.08, 0.13, 0.21, 0.34, 0.55, 0.89, 1.44, 2.0, 2.0)
+    ]
+
+
+def test_multiples_that_floats_miss() -> None:
+    assert 0.07 * 10 * 10 != 7.0  # which is what this test is about
+    policy = RetryPolicy(max_retries=4, initial_delay=0.07)
+    assert list(policy.delays()) == [0.07, 0.7, 7.0, 70.0]
+
+
+def test_a_multiplier_of_two() -> None:
+    policy = RetryPolicy(max_retries=5, initial_delay=0.1, multiplier=2, max_delay=1)
+    assert list(policy.delays()) == [0.1, 0.2, 0.4, 0.8, 1.0]
+
+
+@given(milliseconds, milliseconds, st.integers(min_value=1, max_value=20))
+def test_exponential_law(initial: int, limit: int, multiplier: int) -> None:
+    policy = RetryPolicy(
+        max_retries=8,
+        initial_delay=initial / 1000,
+        max_delay=limit / 1000,
+        multiplier=multiplier,
+    )
+    expected = [min(initial * multiplier**n, limit) / 1000 for n in range(8)]
+    assert list(policy.delays()) == expected
+
+
+@given(milliseconds, milliseconds)
+def test_fibonacci_law(initial: int, limit: int) -> None:
+    policy = RetryPolicy(
+        max_retries=12,
+        initial_delay=initial / 1000,
+        max_delay=limit / 1000,
+        strategy=FIBONACCI,
+    )
+    found = [round(delay * 1000) for delay in policy.delays()]
+    assert found[:2] == [min(initial, limit)] * 2
+    for older, old, new in zip(found, found[1:], found[2:], strict=False):
+        assert new == min(older + old, limit)
+
+
+@given(policies)
+def test_as_many_delays_as_retries_and_none_above_the_bound(policy: RetryPolicy) -> None:
+    found = list(policy.delays())
+    assert len(found) == policy.max_retries
+    assert all(type(delay) is float and 0 <= delay <= policy.max_delay for delay in found)
+
+
+@given(policies)
+def test_without_jitter_delays_never_shrink_and_repeat_exactly(policy: RetryPolicy) -> None:
+    steady = dataclasses.replace(policy, jitter=False)
+    found = list(steady.delays())
+    assert found == sorted(found)
+    assert found == list(steady.delays())
+    assert found[:1] == [min(policy.initial_delay, policy.max_delay)][: policy.max_retries]
+
+
+@pytest.mark.parametrize("strategy", RetryStrategy)
+def test_an_initial_delay_of_zero_gives_zeros(strategy: RetryStrategy) -> None:
+    policy = RetryPolicy(max_retries=2000, initial_delay=0, strategy=strategy)
+    assert list(policy.delays()) == [0.0] * 2000
+
+
+@pytest.mark.parametrize("strategy", RetryStrategy)
+@pytest.mark.parametrize("multiplier", [1, 10, 1e300])
+def test_any_number_of_retries(strategy: RetryStrategy, multiplier: float) -> None:
+    policy = RetryPolicy(max_retries=10**30, initial_delay=1e-9, strategy=strategy, multiplier=multiplier)
+    found = list(itertools.islice(policy.delays(), 3000))
+    grows = strategy is FIBONACCI or (strategy is EXPONENTIAL and multiplier > 1)
+    assert found[-1] == (200.0 if grows else 1e-9)
+
+
+def test_no_retries_no_delays() -> None:
+    assert list(RetryPolicy(max_retries=0).delays()) == []
+
+
+def test_iterators_do_not_disturb_each_other() -> None:
+    policy = RetryPolicy()
+    one, other = policy.delays(), policy.delays()
+    assert [next(one), next(one), next(other), next(one)] == [0.02, 0.2, 0.02, 2.0]
+
+
+def test_jitter_is_full_and_comes_from_the_given_source() -> None:
+    policy = RetryPolicy(max_retries=500, strategy=FIXED, initial_delay=1, jitter=True)
+    found = list(policy.delays(random.Random(7)))
+    assert found == list(policy.delays(random.Random(7)))
+    assert found != list(policy.delays(random.Random(8)))
+    assert all(0 <= delay <= 1 for delay in found)
+    assert min(found) < 0.05
+    assert max(found) > 0.95
+    assert 0.4 < sum(found) / 500 < 0.6
+
+
+def test_jitter_from_the_default_source_differs_each_time() -> None:
+    policy = RetryPolicy(max_retries=50, jitter=True, strategy=FIXED, initial_delay=1)
+    found = list(policy.delays())
+    assert len(set(found)) > 40
+    assert all(0 <= delay <= 1 for delay in found)
+
+
+def test_a_frozen_or_moved_clock_changes_nothing() -> None:
+    policy = RetryPolicy(max_retries=6, strategy=FIBONACCI)
+    expected = list(policy.delays())
+    with freeze_time("2026-01-01") as frozen:
+        assert list(policy.delays()) == expected
+        delays = policy.delays()
+        found = [next(delays)]
+        frozen.tick(timedelta(days=365))
+        assert found + list(delays) == expected
+    with freeze_time("1999-12-31", auto_tick_seconds=3600):
+        assert list(policy.delays()) == expected
+
+
+@pytest.mark.parametrize(
+    ("spelling", "strategy"),
+    [
+        ("fixed", FIXED),
+        ("constant", FIXED),
+        ("FixedDelay", FIXED),
+        ("fixed_delay", FIXED),
+        ("fibonacci", FIBONACCI),
+        ("fibonacci-backoff", FIBONACCI),
+        ("exponential", EXPONENTIAL),
+        ("ExponentialBackoff", EXPONENTIAL),
+        ("EXPONENTIAL_BACKOFF", EXPONENTIAL),
+    ],
+)
+def test_strategies_by_name(spelling: str, strategy: RetryStrategy) -> None:
+    assert RetryPolicy(strategy=spelling).strategy is strategy
+
+
+def test_durations_may_be_timedeltas_and_are_kept_as_floats() -> None:
+    policy = RetryPolicy(initial_delay=timedelta(milliseconds=10), max_delay=timedelta(seconds=2), timeout=10)
+    assert (policy.initial_delay, policy.max_delay, policy.timeout) == (0.01, 2.0, 10.0)
+    assert type(policy.timeout) is float
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("max_retries", -1),
+        ("max_retries", 1.0),
+        ("max_retries", True),
+        ("initial_delay", -0.1),
+        ("initial_delay", True),
+        ("max_delay", float("nan")),
+        ("timeout", 0),
+        ("timeout", float("inf")),
+        ("timeout", None),
+        ("strategy", "linear"),
+        ("multiplier", 0.99),
+        ("multiplier", float("inf")),
+        ("jitter", "full"),
+    ],
+)
+def test_what_is_refused_is_named(setting: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{setting} cannot be "):
+        RetryPolicy(**{setting: value})
+
+
+def test_a_policy_is_immutable_hashable_and_compares_by_value() -> None:
+    policy = RetryPolicy(timeout=10, strategy="fixed")
+    same = RetryPolicy(timeout=timedelta(seconds=10), strategy=FIXED)
+    assert policy == same
+    assert hash(policy) == hash(same)
+    assert policy != RetryPolicy(timeout=11, strategy="fixed")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        policy.timeout = 5.0  # type: ignore[misc]
+
+
+def test_a_policy_is_copied_and_pickled() -> None:
+    policy = RetryPolicy(max_retries=7, strategy=FIBONACCI, jitter=True)
+    assert pickle.loads(pickle.dumps(policy)) == policy
+    assert copy.deepcopy(policy) == policy
+
+
+def test_backoff_is_imported_only_when_a_delay_is_asked_for() -> None:
+    code = (
+        "import sys, fluvio_sync.retry as r\n"
+        "delays = r.RetryPolicy().delays()\n"
+        "assert 'backoff' not in sys.modules\n"
+        "next(delays)\n"
+        "assert 'backoff' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
