@@ -303,6 +303,7 @@ class Dispatcher:
         self._expire(lane, now)
         ready_at = lane.ready_at
         if ready_at is None:
+            lane.singly = False
             self._move(lane, Event.EMPTY)
             return
         if ready_at > now:
@@ -496,6 +497,8 @@ class Dispatcher:
             batch = lane.queue.popleft()
             room -= batch.builder.size
             taken.append(batch)
+            if lane.singly:
+                break
         return taken
 
     def _is_queued(self, lane: Lane, link: Link) -> bool:
@@ -657,20 +660,20 @@ class Dispatcher:
         return route.spu is not None and lane.link is not None and route.spu != lane.link.spu
 
     def _refuse_size(self, lane: Lane, batches: list[Batch], error: ServerError, now: float) -> None:
-        """Code 10: send the halves of each batch of several records; a lone record is refused for good."""
-        pieces: list[Batch] = []
-        for batch in batches:
-            if batch.done:
-                continue
-            if batch.builder.count == 1:
-                if len(batches) == 1:
-                    self._fail(batch, rejected(batch, error, now))
-                else:
-                    pieces.append(batch)  # which batch of the entry was too large is not told
+        """Code 10: send batches one by one, then those that are refused in halves; a lone record is refused for good.
+
+        Which of an entry's batches was too large is not told.  None of this spends a retry: it ends by itself.
+        """
+        lane.singly = True
+        pieces = [batch for batch in batches if not batch.done]
+        if len(batches) == 1 and pieces:
+            if batches[0].builder.count == 1:
+                self._fail(batches[0], rejected(batches[0], error, now))
+                pieces = []
             else:
-                pieces.extend(halve(batch))
+                pieces = [*halve(batches[0])]
+                lane.batch_size = min(lane.batch_size, max(piece.builder.size for piece in pieces))
         lane.queue.extendleft(reversed(pieces))
-        lane.batch_size = min(lane.batch_size, max((batch.builder.size for batch in pieces), default=lane.batch_size))
         self._attend(lane, now)
 
     def _fail(self, batch: Batch, failure: Callable[[int], FluvioError]) -> None:

@@ -130,6 +130,7 @@ class Lane:
         "queue",
         "retry_at",
         "settlement",
+        "singly",
         "state",
         "timeout",
         "timer",
@@ -153,6 +154,7 @@ class Lane:
         self.in_flight: list[Batch] = []
         self.charge = 0
         self.failing = False  # its last attempt failed
+        self.singly = False  # one batch a request, until it is empty: a server found a request's batches too large
         self.noted = False  # in the accumulator's list of lanes the dispatcher should look at
         self.retry_at = 0.0
         self.timer: float | None = None

@@ -1,0 +1,724 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
+
+from fluvio_sync._actions import HandOver
+from fluvio_sync._dispatch import MAX_IN_FLIGHT, SETTLE_INTERVAL, TRANSITIONS, Event
+from fluvio_sync._lane import LaneState
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.errors import (
+    CommitTimeoutError,
+    ConnectError,
+    DeliveryError,
+    DeliveryTimeoutError,
+    ProtocolError,
+    RejectedError,
+    RetriesExhaustedError,
+    TopicNotFoundError,
+)
+from fluvio_sync.protocol.metadata import PartitionResolution, SpuResolution
+from fluvio_sync.protocol.produce import ProduceResponse
+from fluvio_sync.retry import RetryPolicy, RetryStrategy
+
+if TYPE_CHECKING:
+    from fluvio_sync._link import Request, Settlement
+    from fluvio_sync.futures import DeliveryFuture
+
+BROKEN = ConnectError("the connection was lost")
+
+
+def policy(**settings: Any) -> AtLeastOnce:
+    return AtLeastOnce(RetryPolicy(**({"initial_delay": 0.010, "max_delay": 2.0, "timeout": 10.0} | settings)))
+
+
+# The table.
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    reached = {target for moves in TRANSITIONS.values() for target in moves.values()}
+    assert reached == set(LaneState) == set(TRANSITIONS)
+    assert all(any(target is not state for target in moves.values()) for state, moves in TRANSITIONS.items())
+
+
+@pytest.mark.parametrize("state", [s for s in LaneState if s is not LaneState.QUEUED])
+def test_only_a_queued_lane_is_sent(state: LaneState) -> None:
+    assert Event.SEND not in TRANSITIONS[state]
+
+
+def test_only_a_lane_in_flight_is_settled() -> None:
+    assert [state for state, moves in TRANSITIONS.items() if Event.SETTLE in moves] == [LaneState.IN_FLIGHT]
+
+
+# The straight way.
+
+
+def test_a_record_is_connected_written_and_acknowledged() -> None:
+    rig = Rig()
+    future = rig.send(b"one")
+    assert [link.spu for link in connects(rig.step())] == [5001]
+    link = rig.dispatcher.links[5001, rig.channel.config.isolation]
+    rig.dispatcher.connected(link, link.generation, rig.clock.now)
+    (request,) = writes(rig.step())
+    assert values(request) == [b"one"]
+    assert not future.done()
+    rig.answer(request, base=41)
+    assert future.result(0).offset == 41
+    assert rig.accumulator.used == 0
+    assert rig.channel.lanes[0].state is LaneState.IDLE
+
+
+def test_records_collect_while_a_request_is_in_flight() -> None:
+    rig = Rig()
+    rig.send(b"1")
+    (first,) = writes(rig.connect())
+    futures = [rig.send(b"2"), rig.send(b"3")]
+    assert writes(rig.step()) == []
+    (second,) = writes(rig.answer(first))
+    assert values(second) == [b"2", b"3"]
+    rig.answer(second, base=7)
+    assert [f.result(0).offset for f in futures] == [7, 8]
+
+
+def test_several_batches_of_a_partition_travel_as_one_entry_and_number_on() -> None:
+    rig = Rig(batch_size=200)
+    first = rig.send(b"x")
+    (request,) = writes(rig.connect())
+    futures = [rig.send(b"y" * 100) for _ in range(5)]
+    (second,) = writes(rig.answer(request))
+    ((_, batches),) = second.entries
+    assert len(batches) == 5
+    rig.answer(second, base=10)
+    assert [f.result(0).offset for f in futures] == [10, 11, 12, 13, 14]
+    assert first.result(0).offset == 0
+
+
+def test_a_request_is_bounded_by_max_request_size() -> None:
+    rig = Rig(batch_size=1000, max_request_size=2500)
+    rig.send(b"x")
+    (request,) = writes(rig.connect())
+    for _ in range(6):
+        rig.send(b"y" * 900)
+    (second,) = writes(rig.answer(request))
+    assert sum(batch.builder.size for batch in second.batches) <= 2500
+    assert len(list(second.batches)) == 2
+    (third,) = writes(rig.answer(second))
+    assert len(list(third.batches)) == 2
+
+
+def test_a_batch_lingers_until_its_time() -> None:
+    rig = Rig(linger=0.005)
+    rig.send(b"1")
+    assert rig.step() == []
+    assert rig.channel.lanes[0].state is LaneState.LINGERING
+    rig.send(b"2")
+    assert rig.step(0.004) == []
+    assert connects(rig.step(0.001))
+    (request,) = writes(rig.connect())
+    assert values(request) == [b"1", b"2"]
+
+
+def test_a_full_batch_does_not_linger() -> None:
+    rig = Rig(linger=60.0, batch_size=200)
+    rig.send(b"x" * 90)
+    assert rig.step() == []
+    rig.send(b"x" * 90)
+    assert connects(rig.step())
+
+
+def test_a_flush_ends_the_linger() -> None:
+    rig = Rig(linger=60.0)
+    rig.send(b"x")
+    rig.step()
+    barrier = rig.accumulator.begin_flush([rig.channel], None)
+    (request,) = writes(rig.connect())
+    assert barrier.batches == 1
+    rig.answer(request)
+    assert barrier.batches == 0
+
+
+def test_partitions_share_a_request_and_are_answered_one_by_one() -> None:
+    rig = Rig(3)
+    futures = [rig.send(b"x", to=index) for index in range(3)]
+    (request,) = writes(rig.connect())
+    assert [lane.partition for lane, _ in request.entries] == [0, 1, 2]
+    rig.answer(request, 0, 9000, 0)
+    assert futures[0].result(0).offset == 0
+    assert futures[2].result(0).offset == 200
+    with pytest.raises(RejectedError) as caught:
+        futures[1].result(0)
+    assert caught.value.code == 9000
+    assert not caught.value.may_be_stored
+
+
+def test_requests_of_different_partitions_are_pipelined_up_to_a_limit() -> None:
+    rig = Rig(MAX_IN_FLIGHT + 3)
+    rig.send(to=0)
+    requests = writes(rig.connect())
+    for index in range(1, MAX_IN_FLIGHT + 3):
+        rig.send(to=index)
+        requests += writes(rig.step())
+    assert len(requests) == MAX_IN_FLIGHT
+    (more,) = writes(rig.answer(requests[0]))
+    assert [lane.partition for lane, _ in more.entries] == [MAX_IN_FLIGHT, MAX_IN_FLIGHT + 1, MAX_IN_FLIGHT + 2]
+
+
+def test_a_partition_is_in_one_request_at_a_time() -> None:
+    rig = Rig(2)
+    rig.send(to=0)
+    (first,) = writes(rig.connect())
+    rig.send(to=0)
+    rig.send(to=1)
+    (second,) = writes(rig.step())
+    assert [lane.partition for lane, _ in second.entries] == [1]
+    assert [lane.partition for lane, _ in first.entries] == [0]
+
+
+def test_leaders_on_different_spus_get_links_of_their_own() -> None:
+    rig = Rig(2)
+    rig.push("Partition", [partition("t-1", 5002)])
+    rig.send(to=0)
+    rig.send(to=1)
+    assert sorted(link.spu for link in connects(rig.step())) == [5001, 5002]
+
+
+def test_read_committed_has_a_link_of_its_own() -> None:
+    rig = Rig()
+    committed = rig.make_channel(isolation="read-committed")
+    rig.send()
+    rig.send(channel=committed)
+    assert len(connects(rig.step())) == 2
+
+
+# Failures of the connection.
+
+
+@pytest.mark.parametrize(
+    ("strategy", "delays"),
+    [
+        (RetryStrategy.EXPONENTIAL_BACKOFF, [0.010, 0.100, 1.0, 2.0, 2.0]),
+        (RetryStrategy.FIBONACCI_BACKOFF, [0.010, 0.010, 0.020, 0.030, 0.050]),
+        (RetryStrategy.FIXED_DELAY, [0.010] * 5),
+    ],
+)
+def test_a_refused_connection_is_retried_with_the_policys_delays(strategy: RetryStrategy, delays: list[float]) -> None:
+    semantic = AtLeastOnce(
+        RetryPolicy(max_retries=5, initial_delay=0.010, max_delay=2.0, timeout=100.0, strategy=strategy)
+    )
+    rig = Rig(delivery_semantic=semantic)
+    future = rig.send()
+    (link,) = connects(rig.step())
+    for delay in delays:
+        assert connects(rig.lose(link, BROKEN)) == []
+        assert connects(rig.step(delay * 0.99)) == []
+        assert connects(rig.step(delay * 0.011)) == [link]
+    rig.lose(link, BROKEN)
+    with pytest.raises(RetriesExhaustedError) as caught:
+        future.result(0)
+    assert caught.value.attempts == 6
+    assert caught.value.__cause__ is BROKEN
+    assert not caught.value.may_be_stored
+    assert caught.value.retriable
+
+
+def test_no_retries_means_one_attempt() -> None:
+    rig = Rig(delivery_semantic=policy(max_retries=0))
+    future = rig.send()
+    (link,) = connects(rig.step())
+    rig.lose(link, BROKEN)
+    with pytest.raises(RetriesExhaustedError) as caught:
+        future.result(0)
+    assert caught.value.attempts == 1
+
+
+def test_what_was_in_flight_on_a_lost_connection_is_sent_again_first() -> None:
+    rig = Rig()
+    first = rig.send(b"1")
+    (request,) = writes(rig.connect())
+    request.wrote_any = True
+    rest = [rig.send(b"2"), rig.send(b"3")]
+    rig.lose(request.link, BROKEN)
+    rig.step(0.020)
+    (again,) = writes(rig.connect())
+    assert values(again) == [b"1", b"2", b"3"]
+    rig.answer(again, base=5)
+    assert [f.result(0).offset for f in (first, *rest)] == [5, 6, 7]
+
+
+def test_news_of_an_old_connection_does_not_count() -> None:
+    rig = Rig()
+    rig.send()
+    (link,) = connects(rig.step())
+    old = link.generation
+    rig.lose(link, BROKEN)
+    assert connects(rig.step(0.020)) == [link]
+    rig.dispatcher.connected(link, old, rig.clock.now)
+    rig.dispatcher.disconnected(link, old, BROKEN, rig.clock.now)
+    assert rig.step() == []
+    rig.dispatcher.connected(link, link.generation, rig.clock.now)
+    assert len(writes(rig.step())) == 1
+
+
+def test_a_late_answer_of_a_lost_request_does_not_count() -> None:
+    rig = Rig()
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.lose(request.link, BROKEN)
+    rig.answer(request, base=3)
+    assert not future.done()
+
+
+def test_lost_with_bytes_written_may_be_stored() -> None:
+    rig = Rig(delivery_semantic=policy(max_retries=0))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    request.wrote_any = True
+    rig.lose(request.link, BROKEN)
+    with pytest.raises(RetriesExhaustedError, match="may be stored") as caught:
+        future.result(0)
+    assert caught.value.may_be_stored
+
+
+def test_a_connection_that_takes_too_long_is_a_failed_attempt() -> None:
+    rig = Rig(connect_timeout=2.0, delivery_semantic=policy(max_retries=0))
+    future = rig.send()
+    rig.step()
+    assert disconnects(rig.run(1.9)) == []
+    assert len(disconnects(rig.run(0.2))) == 1
+    with pytest.raises(RetriesExhaustedError, match="did not complete the connection within 2.0 s"):
+        future.result(0)
+
+
+def test_a_reply_that_does_not_come_ends_the_connection() -> None:
+    rig = Rig(request_timeout=3.0, delivery_semantic=policy(max_retries=0))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    assert disconnects(rig.run(2.9)) == []
+    assert disconnects(rig.run(0.2)) == [request.link]
+    with pytest.raises(RetriesExhaustedError, match="did not answer a produce request") as caught:
+        future.result(0)
+    assert caught.value.may_be_stored
+
+
+def test_the_reply_time_counts_from_being_first_in_line() -> None:
+    rig = Rig(2, request_timeout=3.0)
+    rig.send(to=0)
+    (first,) = writes(rig.connect())
+    rig.send(to=1)
+    (second,) = writes(rig.step())
+    rig.run(2.0)
+    rig.answer(first)
+    assert disconnects(rig.run(2.9)) == []
+    assert disconnects(rig.run(0.2)) == [second.link]
+
+
+# Deadlines.
+
+
+def test_the_deadline_covers_waiting_for_a_leader_and_spends_no_attempt() -> None:
+    rig = Rig(delivery_semantic=policy(timeout=5.0))
+    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    future = rig.send()
+    rig.run(4.99)
+    assert not future.done()
+    rig.run(0.02)
+    with pytest.raises(DeliveryTimeoutError, match="offline") as caught:
+        future.result(0)
+    assert caught.value.attempts == 0
+    assert caught.value.elapsed == pytest.approx(5.0, abs=0.05)
+
+
+def test_a_batch_whose_deadline_passes_in_flight_fails_alone_and_may_be_stored() -> None:
+    rig = Rig(2, request_timeout=30.0, delivery_semantic=policy(timeout=5.0))
+    patient = rig.make_channel(delivery_semantic=policy(timeout=50.0))
+    futures = rig.send(to=0), rig.send(to=1, channel=patient)
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    assert disconnects(rig.run(5.01)) == []
+    with pytest.raises(DeliveryTimeoutError, match="may be stored") as caught:
+        futures[0].result(0)
+    assert caught.value.may_be_stored
+    assert not futures[1].done()
+    rig.answer(request)
+    assert futures[1].result(0).offset == 100
+    assert rig.channel.lanes[0].state is LaneState.IDLE
+
+
+def test_if_the_next_delay_would_pass_the_deadline_the_batch_fails_now() -> None:
+    rig = Rig(delivery_semantic=policy(timeout=0.5, max_retries=9))
+    future = rig.send()
+    (link,) = connects(rig.step())
+    rig.lose(link, BROKEN)
+    rig.step(0.010)
+    rig.lose(link, BROKEN)
+    rig.step(0.100)
+    assert not future.done()
+    rig.lose(link, BROKEN)  # the next delay would be 1 s
+    with pytest.raises(DeliveryTimeoutError) as caught:
+        future.result(0)
+    assert caught.value.elapsed == pytest.approx(0.110)
+
+
+def test_a_lingering_batch_of_a_partition_without_leader_fails_at_linger_plus_timeout() -> None:
+    rig = Rig(linger=1.0, delivery_semantic=policy(timeout=5.0))
+    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    future = rig.send()
+    rig.run(5.9)
+    assert not future.done()
+    rig.run(0.2)
+    assert isinstance(future.exception(0), DeliveryTimeoutError)
+
+
+# Error codes.
+
+
+@pytest.mark.parametrize("code", [6, 1002, 1003, 3001, 2001, 2003, 3000, 1000, -1, 56])
+def test_retriable_codes_are_retried(code: int) -> None:
+    rig = Rig()
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    assert writes(rig.answer(request, code)) == []
+    (again,) = writes(rig.step(0.020))
+    rig.answer(again, base=9)
+    assert future.result(0).offset == 9
+    assert rig.channel.counters.records_retried == 1
+
+
+@pytest.mark.parametrize("code", [72, 73])
+def test_storage_trouble_waits_at_least_a_second(code: int) -> None:
+    rig = Rig()
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, code)
+    assert writes(rig.run(0.99)) == []
+    assert len(writes(rig.run(0.02))) == 1
+
+
+@pytest.mark.parametrize("code", [2, 13, 9000, 6000, 11003, 11006, 2000, 2004])
+def test_other_codes_are_final_and_name_themselves(code: int) -> None:
+    rig = Rig()
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, code)
+    with pytest.raises(RejectedError) as caught:
+        future.result(0)
+    assert caught.value.code == code
+    assert not caught.value.retriable
+    assert not caught.value.may_be_stored
+    assert f"({code})" in str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "doubt"), [(6, False), (2003, False), (56, True), (1000, True), (72, True)])
+def test_only_some_refusals_leave_no_doubt(code: int, doubt: bool) -> None:  # noqa: FBT001
+    rig = Rig(delivery_semantic=policy(max_retries=0))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, code)
+    error = future.exception(0)
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.may_be_stored is doubt
+
+
+def test_a_failed_batch_does_not_stop_the_ones_behind_it() -> None:
+    rig = Rig(delivery_semantic=policy(max_retries=0))
+    first = rig.send(b"1")
+    (request,) = writes(rig.connect())
+    second = rig.send(b"2")
+    (next_request,) = writes(rig.answer(request, 6))
+    assert isinstance(first.exception(0), RetriesExhaustedError)
+    assert values(next_request) == [b"2"]
+    rig.answer(next_request)
+    assert second.result(0).offset == 0
+
+
+def answer_by_size(rig: Rig, requests: list[Request], limit: int) -> list[list[bytes]]:
+    """Answer as an SPU that takes batches up to `limit` bytes; returns what it stored, batch by batch."""
+    stored: list[list[bytes]] = []
+    for _ in range(100):
+        if not requests:
+            return stored
+        (request,) = requests
+        if any(batch.builder.size > limit for batch in request.batches):
+            requests = writes(rig.answer(request, 10))
+        else:
+            base = sum(map(len, stored))
+            stored.append(values(request))
+            requests = writes(rig.answer(request, base=base))
+    raise AssertionError("it goes on for ever")
+
+
+def test_too_large_a_batch_is_halved_in_order_until_it_fits() -> None:
+    rig = Rig()
+    futures = [rig.send(b"%d" % n) for n in range(5)]
+    stored = answer_by_size(rig, writes(rig.connect()), 80)
+    assert stored == [[b"0", b"1"], [b"2"], [b"3", b"4"]]
+    assert [f.result(0).offset for f in futures] == [0, 1, 2, 3, 4]
+    assert rig.accumulator.used == 0
+    assert rig.tally.take() == (5, 0, 0, None)
+
+
+def test_batches_refused_together_are_sent_one_by_one_before_they_are_halved() -> None:
+    rig = Rig(batch_size=150)
+    rig.send(b"-")
+    (first,) = writes(rig.connect())
+    for value in (b"a", b"b" * 200, b"c"):
+        rig.send(value)
+    stored = answer_by_size(rig, writes(rig.answer(first)), 160)
+    assert stored == [[b"a"], [b"c"]]
+
+
+@pytest.mark.parametrize("large", [0, 1, 2])
+def test_a_lone_record_that_is_too_large_fails_and_the_others_go(large: int) -> None:
+    rig = Rig()
+    futures = [rig.send(b"x" * (500 if n == large else 1)) for n in range(3)]
+    answer_by_size(rig, writes(rig.connect()), 300)
+    error = futures.pop(large).exception(0)
+    assert isinstance(error, RejectedError)
+    assert error.code == 10
+    assert [f.result(0).offset for f in futures] == [0, 1]
+    assert rig.accumulator.used == 0
+
+
+def test_futures_watched_and_called_before_the_halving_are_resolved_after_it() -> None:
+    rig = Rig()
+    futures = [rig.send(b"%d" % n) for n in range(4)]
+    seen: list[int | None] = []
+    futures[3].add_done_callback(lambda future: seen.append(future.result().offset))
+    waiter = threading.Thread(target=lambda: seen.append(futures[1].result(10).offset))
+    waiter.start()
+    while futures[1]._cond is None:
+        threading.Event().wait(0.001)
+    answer_by_size(rig, writes(rig.connect()), 80)
+    waiter.join(10)
+    assert rig.accumulator._callbacks.wait_for_due(10)
+    assert sorted(map(str, seen)) == ["1", "3"]
+
+
+def test_a_segment_size_caps_batches_from_the_start() -> None:
+    rig = Rig(segment_size=100)
+    for _ in range(3):
+        rig.send(b"x" * 30)
+    (request,) = writes(rig.connect())
+    assert all(batch.builder.size <= 100 for batch in request.batches)
+
+
+def test_an_answer_for_other_partitions_ends_the_connection() -> None:
+    rig = Rig()
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    request.wrote_any = True
+    rig.dispatcher.replied(request, ProduceResponse((), 0), rig.clock.now)
+    assert disconnects(rig.step()) == [request.link]
+    assert not future.done()
+    assert isinstance(rig.channel.lanes[0].queue[0].last_error, ProtocolError)
+
+
+# The leader.
+
+
+def test_a_new_leader_cuts_the_delay_short() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, max_delay=5.0, timeout=100.0))
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    assert rig.channel.lanes[0].state is LaneState.BACKING_OFF
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert [link.spu for link in connects(rig.step())] == [5002]
+
+
+def test_a_leader_that_moved_before_the_failure_leaves_no_delay() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, max_delay=5.0, timeout=100.0))
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert [link.spu for link in connects(rig.answer(request, 6))] == [5002]
+
+
+def test_a_status_push_without_change_is_no_news() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, max_delay=5.0, timeout=100.0))
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    rig.push("Partition", [partition("t-0", 5001)])
+    assert rig.step() == []
+
+
+def test_an_spu_that_the_sc_reports_offline_is_left_at_once() -> None:
+    rig = Rig(request_timeout=30.0)
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    assert disconnects(rig.step()) == [request.link]
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert [link.spu for link in connects(rig.step())] == [5002]
+    assert not future.done()
+
+
+def test_waiting_lanes_go_on_when_their_partition_comes_online() -> None:
+    rig = Rig()
+    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    rig.send()
+    assert rig.step() == []
+    assert rig.channel.lanes[0].state is LaneState.WAITING
+    rig.push("Partition", [partition("t-0", 5001)])
+    assert len(connects(rig.step())) == 1
+
+
+def test_a_deleted_topic_fails_its_records() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, timeout=100.0, max_delay=5.0))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    rig.push("Topic", [topic("t", 1)], delete=True)
+    rig.step()
+    error = future.exception(0)
+    assert isinstance(error, DeliveryError)
+    assert isinstance(error.__cause__, TopicNotFoundError)
+    assert not error.retriable
+
+
+def test_one_failing_partition_does_not_disturb_another() -> None:
+    rig = Rig(2)
+    rig.push("Partition", [partition("t-1", 5002)])
+    bad, good = rig.send(to=1), rig.send(to=0)
+    links = {link.spu: link for link in connects(rig.step())}
+    rig.lose(links[5002], BROKEN)
+    rig.dispatcher.connected(links[5001], links[5001].generation, rig.clock.now)
+    (request,) = writes(rig.step())
+    rig.answer(request)
+    assert good.result(0).offset == 0
+    assert not bad.done()
+
+
+# Read-committed.
+
+
+def settling(**settings: Any) -> tuple[Rig, DeliveryFuture, Settlement]:
+    rig = Rig(isolation="read-committed", **settings)
+    future = rig.send(b"1")
+    (request,) = writes(rig.connect())
+    (settlement,) = asks(rig.answer(request, 7, base=40))
+    return rig, future, settlement
+
+
+def test_a_batch_that_timed_out_on_the_server_is_asked_for_and_not_written_again() -> None:
+    rig, future, settlement = settling()
+    assert rig.watermark(settlement, 40) == []
+    assert asks(rig.run(SETTLE_INTERVAL)) == [settlement]
+    actions = rig.watermark(settlement, 41)
+    assert writes(actions) == []
+    assert future.result(0).offset == 40
+
+
+def test_the_deadline_of_a_settlement_gives_the_offset() -> None:
+    rig, future, _ = settling(delivery_semantic=policy(timeout=5.0))
+    assert writes(rig.run(5.1)) == []
+    with pytest.raises(CommitTimeoutError) as caught:
+        future.result(0)
+    assert caught.value.offset == 40
+    assert caught.value.may_be_stored
+
+
+def test_a_settlement_whose_leader_changed_is_an_ordinary_retry() -> None:
+    rig, _, _ = settling()
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert [link.spu for link in connects(rig.run(0.1))] == [5002]
+
+
+def test_a_settlement_whose_connection_broke_is_an_ordinary_retry() -> None:
+    rig, _, settlement = settling()
+    link = settlement.link
+    rig.lose(link, BROKEN)
+    assert connects(rig.run(0.1)) == [link]
+    rig.watermark(settlement, 100)
+    assert rig.channel.counters.records_acked == 0
+
+
+def test_nothing_of_the_partition_is_written_while_it_settles() -> None:
+    rig, _, settlement = settling()
+    later = rig.send(b"2")
+    assert writes(rig.run(1.0)) == []
+    (request,) = writes(rig.watermark(settlement, 41))
+    rig.answer(request, base=41)
+    assert later.result(0).offset == 41
+
+
+# At-most-once.
+
+
+def test_at_most_once_is_done_at_once_and_off_the_books_when_written() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    future = rig.send()
+    assert future.done()
+    assert future.result(0) == ("t", 0, None, rig.clock.wall, False)
+    assert rig.accumulator.used > 0
+    (request,) = writes(rig.connect())
+    assert any(isinstance(action, HandOver) for action in rig.written(request))
+    assert rig.accumulator.used == 0
+    assert rig.channel.counters.records_unacknowledged == 1
+
+
+def test_at_most_once_does_not_wait_for_answers() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    rig.send(b"1")
+    (request,) = writes(rig.connect())
+    rig.send(b"2")
+    (second,) = writes(rig.written(request))
+    assert values(second) == [b"2"]
+
+
+def test_at_most_once_is_never_written_twice() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    rig.send(b"1")
+    (request,) = writes(rig.connect())
+    request.wrote_any = True
+    actions = rig.lose(request.link, BROKEN) + rig.run(60.0)
+    assert writes(actions) == []
+    assert rig.channel.counters.records_dropped == 1
+    assert rig.accumulator.used == 0
+
+
+def test_at_most_once_reports_its_losses_once_a_streak() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    seen: list[str] = []
+    for _ in range(3):
+        rig.send()
+        (link,) = connects(rig.step())
+        seen += reports(rig.lose(link, BROKEN))
+    assert seen.count("at_most_once.dropping") == 1
+    rig.send()
+    (request,) = writes(rig.connect())
+    assert "delivery.recovered" in reports(rig.written(request))
+    assert rig.channel.counters.records_dropped == 3
+
+
+def test_at_most_once_is_dropped_after_request_timeout_without_leader() -> None:
+    rig = Rig(delivery_semantic="at-most-once", request_timeout=3.0)
+    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    rig.send()
+    rig.run(2.9)
+    assert rig.channel.counters.records_dropped == 0
+    rig.run(0.2)
+    assert rig.channel.counters.records_dropped == 1
+
+
+# Closing.
+
+
+def test_abandoning_fails_what_is_left_of_one_handle_only() -> None:
+    rig = Rig(2)
+    mine = rig.send(to=0)
+    other = type(rig.tally)()
+    theirs = rig.accumulator.append(rig.channel, 1, None, b"x", None, other)
+    rig.step()
+    failed = rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+    rig.step()
+    assert [batch.lane.partition for batch in failed] == [0]
+    assert mine.done()
+    assert not theirs.done()

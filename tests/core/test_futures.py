@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The future against the contract of `concurrent.futures`: raced, and where a race is too rare, forced."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import logging
+import threading
+import tracemalloc
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, as_completed, wait
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fluvio_sync import futures as futures_module
+from fluvio_sync._callbacks import CallbackThread
+from fluvio_sync._halving import halve
+from fluvio_sync._lane import Batch, Lane
+from fluvio_sync.errors import DeliveryError, ForkedError
+from fluvio_sync.futures import BatchOutcome, DeliveryFuture, RecordMetadata, forget_parent
+
+from rig import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LONG = 20.0  # seconds that nothing here takes
+
+
+class Maker:
+    """An outcome with `count` futures."""
+
+    def __init__(self, count: int) -> None:
+        self.callbacks = CallbackThread("callbacks")
+        self.outcome = BatchOutcome("t", 3, 1000, list(range(count)), self.callbacks)
+        self.futures = [DeliveryFuture(self.outcome, index) for index in range(count)]
+
+    def fail(self) -> None:
+        self.outcome.fail(lambda index: DeliveryError(f"record {index}", topic="t", partition=3))
+
+
+def in_threads(*functions: Callable[[], object]) -> list[object]:
+    """Run functions at once and return their results; an exception in one is raised."""
+    with concurrent.futures.ThreadPoolExecutor(len(functions)) as pool:
+        return [running.result(LONG) for running in [pool.submit(function) for function in functions]]
+
+
+def test_it_is_a_future_and_resolves_to_its_place() -> None:
+    made = Maker(3)
+    assert all(isinstance(future, Future) and not future.done() and future.running() for future in made.futures)
+    made.outcome.acknowledge(40)
+    assert [future.result(0) for future in made.futures] == [
+        RecordMetadata("t", 3, 40, 1000, True),
+        RecordMetadata("t", 3, 41, 1001, True),
+        RecordMetadata("t", 3, 42, 1002, True),
+    ]
+    assert all(future.done() and not future.running() for future in made.futures)
+    assert made.futures[0].exception() is None
+    assert "finished" in repr(made.futures[0])
+
+
+def test_unknown_offsets_and_unacknowledged_records() -> None:
+    known_nowhere, unacknowledged = Maker(1), Maker(1)
+    known_nowhere.outcome.acknowledge(None)
+    unacknowledged.outcome.hand_over()
+    assert known_nowhere.futures[0].result() == ("t", 3, None, 1000, True)
+    assert unacknowledged.futures[0].result() == ("t", 3, None, 1000, False)
+
+
+@pytest.mark.parametrize("timeout", [0.01, timedelta(milliseconds=10)])
+def test_result_and_exception_time_out_and_the_future_stays_valid(timeout: float | timedelta) -> None:
+    made = Maker(1)
+    future = made.futures[0]
+    with pytest.raises(TimeoutError, match=r"topic 't', partition 3 is not resolved after 0\.01 s"):
+        future.result(timeout)
+    with pytest.raises(concurrent.futures.TimeoutError):
+        future.exception(timeout)
+    made.outcome.acknowledge(1)
+    assert future.wait(0).offset == 1
+
+
+def test_each_future_raises_an_error_of_its_own_again_and_again() -> None:
+    made = Maker(2)
+    made.fail()
+    one, two = made.futures
+    assert one.exception() is one.exception()
+    assert one.exception() is not two.exception()
+    depths = set()
+    for _ in range(3):
+        with pytest.raises(DeliveryError, match="record 1") as caught:
+            two.result()
+        depths.add(len(caught.traceback))
+    assert "DeliveryError" in repr(one)
+
+
+def test_completing_twice_changes_nothing() -> None:
+    made = Maker(1)
+    made.outcome.acknowledge(5)
+    made.fail()
+    made.outcome.acknowledge(6)
+    future = made.futures[0]
+    assert future.done()
+    assert future._state == concurrent.futures._base.FINISHED
+
+
+def test_a_record_is_not_taken_back() -> None:
+    made = Maker(1)
+    future = made.futures[0]
+    assert future.cancel() is False
+    assert future.cancelled() is False
+    for refuse in (
+        future.set_running_or_notify_cancel,
+        lambda: future.set_result(RecordMetadata("t", 0, 0, 0, True)),
+        lambda: future.set_exception(ValueError()),
+    ):
+        with pytest.raises(RuntimeError, match="only the client resolves"):
+            refuse()
+    assert not future.done()
+
+
+def test_awaiting_it_says_what_to_do() -> None:
+    async def main() -> None:
+        await Maker(1).futures[0]
+
+    with pytest.raises(TypeError, match=r"asyncio\.wrap_future"):
+        asyncio.run(main())
+
+
+def test_asyncio_wraps_it() -> None:
+    made, failing = Maker(2), Maker(1)
+
+    async def main() -> list[object]:
+        wrapped = [asyncio.wrap_future(future) for future in (*made.futures, *failing.futures)]
+        threading.Thread(target=lambda: (made.outcome.acknowledge(7), failing.fail())).start()
+        return await asyncio.wait_for(asyncio.gather(*wrapped, return_exceptions=True), LONG)
+
+    first, second, third = asyncio.run(main())
+    assert (first, second) == (("t", 3, 7, 1000, True), ("t", 3, 8, 1001, True))
+    assert isinstance(third, DeliveryError)
+
+
+# Callbacks.
+
+
+def test_callbacks_run_on_the_callback_thread_once_and_in_order() -> None:
+    made = Maker(2)
+    seen: list[tuple[int, str]] = []
+
+    def note(number: int) -> Callable[[Future[RecordMetadata]], None]:
+        return lambda future: seen.append((number, threading.current_thread().name))
+
+    made.futures[1].add_done_callback(note(1))
+    made.futures[1].add_done_callback(note(2))
+    made.futures[0].add_done_callback(note(3))
+    made.outcome.acknowledge(0)
+    assert made.callbacks.wait_for_due(LONG)
+    assert seen == [(1, "callbacks"), (2, "callbacks"), (3, "callbacks")]
+    made.futures[0].add_done_callback(note(4))
+    assert seen[3] == (4, threading.current_thread().name)
+
+
+def test_a_callback_that_raises_is_logged_and_the_others_run(caplog: pytest.LogCaptureFixture) -> None:
+    made = Maker(3)
+    seen: list[object] = []
+
+    def bad(_: object) -> None:
+        raise ZeroDivisionError
+
+    def leave(_: object) -> None:
+        raise SystemExit
+
+    made.futures[0].add_done_callback(bad)
+    made.futures[1].add_done_callback(leave)
+    made.futures[2].add_done_callback(seen.append)
+    with caplog.at_level(logging.ERROR, logger="concurrent.futures"):
+        made.outcome.acknowledge(0)
+        assert made.callbacks.wait_for_due(LONG)
+    assert seen == [made.futures[2]]
+    assert caplog.text.count("exception calling callback") == 2
+
+
+def test_a_callback_must_not_wait_for_a_pending_future() -> None:
+    made, pending = Maker(1), Maker(1)
+    pending.outcome.callbacks = made.callbacks
+    raised: list[BaseException | None] = []
+
+    def callback(_: object) -> None:
+        try:
+            pending.futures[0].result(LONG)
+        except RuntimeError as error:
+            raised.append(error)
+
+    made.futures[0].add_done_callback(callback)
+    made.outcome.acknowledge(0)
+    assert made.callbacks.wait_for_due(LONG)
+    assert "callback must not wait" in str(raised[0])
+
+
+# wait() and as_completed().
+
+
+def test_wait_knows_first_exception_and_first_completed() -> None:
+    good, bad, pending = Maker(2), Maker(1), Maker(1)
+    good.outcome.acknowledge(0)
+    everything = [*good.futures, *bad.futures, *pending.futures]
+    done, _ = wait(everything, timeout=LONG, return_when=FIRST_COMPLETED)
+    assert done == set(good.futures)
+    bad.fail()
+    done, rest = wait(everything, timeout=LONG, return_when=FIRST_EXCEPTION)
+    assert (len(done), rest) == (3, set(pending.futures))
+
+
+def test_waiting_in_every_way_races_the_resolution() -> None:
+    for round_ in range(150):
+        makers = [Maker(5) for _ in range(4)]
+        everything = [future for made in makers for future in made.futures]
+
+        def wait_all(futures: list[DeliveryFuture] = everything) -> bool:
+            done, rest = wait(futures, timeout=LONG)
+            return len(done) == len(futures) and not rest and all(future.done() for future in futures)
+
+        def wait_backwards(futures: list[DeliveryFuture] = everything) -> bool:
+            return not wait(list(reversed(futures))[:11], timeout=LONG)[1]
+
+        def wait_first(futures: list[DeliveryFuture] = everything) -> bool:
+            done, _ = wait(futures, timeout=LONG, return_when=FIRST_COMPLETED)
+            return len(done) >= 1 and all(future.done() for future in done)
+
+        def iterate(futures: list[DeliveryFuture] = everything) -> bool:
+            return len(list(as_completed(futures, timeout=LONG))) == len(futures)
+
+        def results(futures: list[DeliveryFuture] = everything) -> bool:
+            return [future.result(LONG).offset for future in futures] == list(range(5)) * 4
+
+        finish = [lambda made=made: made.outcome.acknowledge(0) for made in makers]
+        answers = in_threads(wait_all, wait_backwards, wait_first, iterate, results, *finish)
+        assert answers[:5] == [True] * 5, round_
+
+
+def test_two_waiters_over_the_futures_of_two_batches_do_not_dead_lock() -> None:
+    # wait() takes conditions in the order of id(future): with one condition a batch, two callers would cross.
+    for _ in range(20):
+        one, two = Maker(60), Maker(60)
+        pool = sorted(one.futures + two.futures, key=id)
+
+        def spin(futures: list[DeliveryFuture]) -> None:
+            for _ in range(10):
+                wait(futures, timeout=0)
+
+        in_threads(lambda: spin(pool[::2]), lambda: spin(pool[1::2]), lambda: spin(pool))
+
+
+def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
+    """Force the race between the look at a pending future and its completion: on both sides of the leaf lock."""
+    for moment in ("before", "after"):
+        made = Maker(1)
+        future = made.futures[0]
+        lock = made.outcome.lock
+        finish = made.outcome.acknowledge
+
+        class Trap:
+            """Stands in for the outcome's lock and completes it around the first acquisition."""
+
+            def __init__(self, lock: threading.Lock, when: str) -> None:
+                self.lock, self.when, self.sprung = lock, when, False
+
+            def spring(self) -> None:
+                if not self.sprung:
+                    self.sprung = True
+                    made.outcome.lock = lock  # noqa: B023
+                    finish(9)  # noqa: B023
+
+            def __enter__(self) -> None:
+                if self.when == "before":
+                    self.spring()
+                self.lock.acquire()
+
+            def __exit__(self, *_: object) -> None:
+                self.lock.release()
+                if self.when == "after":
+                    self.spring()
+
+        made.outcome.lock = Trap(lock, moment)  # type: ignore[assignment]
+        assert future.result(LONG).offset == 9
+        done, rest = wait([future], timeout=0)
+        assert (done, rest) == ({future}, set())
+
+
+# Halving.
+
+
+def halved(count: int) -> tuple[Rig, Batch, list[DeliveryFuture]]:
+    rig = Rig()
+    futures = [rig.send(b"%d" % n) for n in range(count)]
+    rig.step()
+    lane: Lane = rig.channel.lanes[0]
+    lane.seal_open(rig.clock.now)
+    return rig, lane.queue[0], futures
+
+
+def test_the_futures_of_a_halved_batch_follow_their_half_however_often() -> None:
+    _, batch, futures = halved(7)
+    left, right = halve(batch)
+    right_left, right_right = halve(right)
+    assert [b.builder.count for b in (left, right_left, right_right)] == [3, 2, 2]
+    left.outcome.acknowledge(10)
+    right_right.outcome.acknowledge(30)
+    assert [future.done() for future in futures] == [True] * 3 + [False] * 2 + [True] * 2
+    right_left.outcome.fail(lambda index: DeliveryError(f"no {index}", topic="t", partition=0))
+    assert [future.result().offset for future in futures[:3] + futures[5:]] == [10, 11, 12, 30, 31]
+    assert str(futures[4].exception()) == "no 1"
+    assert batch.charge == left.charge + right.charge
+
+
+def test_halving_races_with_waiting() -> None:
+    for _ in range(100):
+        _, batch, futures = halved(6)
+
+        def split(batch: Batch = batch) -> None:
+            left, right = halve(batch)
+            left.outcome.acknowledge(0)
+            right.outcome.acknowledge(100)
+
+        def results(futures: list[DeliveryFuture] = futures) -> list[int | None]:
+            return [future.result(LONG).offset for future in futures]
+
+        def iterate(futures: list[DeliveryFuture] = futures) -> int:
+            return len(list(as_completed(futures, timeout=LONG)))
+
+        first, second, _ = in_threads(results, iterate, split)
+        assert (first, second) == ([0, 1, 2, 100, 101, 102], 6)
+
+
+def test_owners_of_a_halved_batch_keep_their_records() -> None:
+    rig = Rig()
+    other = type(rig.tally)()
+    rig.send(b"1")
+    for value in (b"2", b"3", b"4"):
+        rig.accumulator.append(rig.channel, 0, None, value, None, other)
+    rig.send(b"5")
+    lane = rig.channel.lanes[0]
+    lane.seal_open(rig.clock.now)
+    left, right = halve(lane.queue[0])
+    assert [(run.start, run.tally is other) for run in left.outcome.runs] == [(0, False), (1, True)]
+    assert [(run.start, run.tally is other) for run in right.outcome.runs] == [(0, True), (2, False)]
+
+
+# Fork.
+
+
+@pytest.fixture
+def child() -> Iterator[None]:
+    """What the hook does in the child of a fork, undone afterwards."""
+    current = futures_module._Process.current
+    yield
+    futures_module._Process.current = current
+
+
+@pytest.mark.usefixtures("child")
+def test_in_a_child_the_parents_pending_futures_are_forked_errors_whatever_lock_was_held() -> None:
+    made, looked_at, done = Maker(1), Maker(1), Maker(1)
+    done.outcome.acknowledge(4)
+    held = looked_at.futures[0]._condition
+    made.outcome.lock.acquire()
+    held.acquire()
+    forget_parent()
+    for future in (*made.futures, *looked_at.futures):
+        assert future.done()
+        with pytest.raises(ForkedError, match="parent process delivers it"):
+            future.result()
+        seen: list[object] = []
+        future.add_done_callback(seen.append)
+        assert seen == [future]
+    everything = [*made.futures, *looked_at.futures, *done.futures]
+    assert in_threads(lambda: wait(everything, timeout=LONG))[0] == (set(everything), set())
+    assert set(as_completed(everything, timeout=LONG)) == set(everything)
+    assert done.futures[0].result().offset == 4
+
+
+# Cost.
+
+
+def test_a_pending_future_costs_little_memory() -> None:
+    made = Maker(1)
+    gc.collect()
+    tracemalloc.start()
+    kept = [DeliveryFuture(made.outcome, index) for index in range(10_000)]
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size / len(kept) < 250  # a stock future takes 1600
