@@ -194,6 +194,11 @@ class Engine:
         shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
         return accumulator.channel(topic, shared, compression, self.metadata)
 
+    def expect_topic(self, topic: str) -> None:
+        """Wait for a topic again that was found absent: it has just been created, and the push is on its way."""
+        with self.accumulator.lock:
+            self._absent.pop(topic, None)
+
     def _no_topic(self, topic: str) -> FluvioError:
         timeout = self.config.metadata_timeout
         if not self.metadata.complete:

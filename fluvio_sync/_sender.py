@@ -201,7 +201,6 @@ class Sender:
             dispatcher.tick(now)
             actions = dispatcher.take_actions()
             accumulator.finishing += [action.batch for action in actions if isinstance(action, Finished)]
-            accumulator.sender_sleeps = not actions and not self._happenings
         for action in actions:
             self._perform(action)
         self._log_losses(finished)
@@ -228,9 +227,11 @@ class Sender:
         self._mind_watch(now)
 
     def _due(self) -> float | None:
-        """When there is something to do though nothing arrives."""
-        with self._accumulator.lock:
-            times = [self._dispatcher.next_timer()]
+        """When there is something to do though nothing arrives; from here on `send()` has to wake the poll."""
+        accumulator = self._accumulator
+        with accumulator.lock:
+            accumulator.sender_sleeps = True
+            times = [self._clock.monotonic() if accumulator.noted else self._dispatcher.next_timer()]
         times += [connection.next_timer() for connection in self._connections()]
         watched = self._watch.connection
         if watched is None:

@@ -135,8 +135,8 @@ class Fluvio:
         producer_config = ProducerConfig.from_settings(config, settings)
         if producer_config.max_request_size + RECORD_CHARGE > self._config.buffer_memory:
             raise ConfigError(
-                f"max_request_size ({producer_config.max_request_size} bytes) with its {RECORD_CHARGE} bytes of accounts is "
-                f"more than the client's buffer_memory ({self._config.buffer_memory} bytes): "
+                f"max_request_size ({producer_config.max_request_size} bytes) with its {RECORD_CHARGE} bytes of "
+                f"accounts is more than the client's buffer_memory ({self._config.buffer_memory} bytes): "
                 "the largest record would never find space"
             )
         producer = TopicProducer(self, topic, producer_config).attach()
@@ -163,9 +163,11 @@ class Fluvio:
         codec = TopicCompression.ANY
         if compression is not None:
             codec = TopicCompression[choice(Compression, "compression", compression).name]
-        self._running_engine().admin.create_topic(
+        engine = self._running_engine()
+        engine.admin.create_topic(
             name, partitions=partitions, replication=replication, compression=codec, exist_ok=exist_ok
         )
+        engine.expect_topic(name)
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and its records; raises `TopicNotFoundError`, or as `create_topic`."""

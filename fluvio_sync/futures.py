@@ -209,8 +209,7 @@ class DeliveryFuture(Future[RecordMetadata]):
 
     # What the standard library's functions look at.
 
-    @property
-    def _condition(self) -> Condition:  # type: ignore[override]
+    def _get_condition(self) -> Condition:
         cond = self._cond
         if self._is_of_parent():
             return self._condition_in_child()
@@ -240,14 +239,12 @@ class DeliveryFuture(Future[RecordMetadata]):
         cond: Condition = self.__dict__.setdefault("_adopted", Condition())  # atomic, whoever else looks
         return cond
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]
+    def _get_state(self) -> str:
         if self._is_of_parent():
             return FINISHED
         return self._locate()[0].state if self._cond is None else self._own
 
-    @property
-    def _exception(self) -> BaseException | None:  # type: ignore[override]
+    def _get_exception(self) -> BaseException | None:
         if self._is_of_parent():
             return _forked(self._outcome)
         outcome, index = self._locate()
@@ -264,10 +261,15 @@ class DeliveryFuture(Future[RecordMetadata]):
                 run.tally.looked_at(run)
         return self._error
 
-    @property
-    def _result(self) -> RecordMetadata:  # type: ignore[override]
+    def _get_result(self) -> RecordMetadata:
         outcome, index = self._locate()
         return outcome.metadata(index)
+
+    if not TYPE_CHECKING:  # where the base class declares them as attributes, and functions ask for such
+        _condition = property(_get_condition)
+        _state = property(_get_state)
+        _exception = property(_get_exception)
+        _result = property(_get_result)
 
     def _publish(self) -> None:
         """Tell those who wait; the outcome is finished already."""
@@ -318,7 +320,7 @@ class DeliveryFuture(Future[RecordMetadata]):
             finally:
                 error = None  # a traceback that holds its own exception is a reference cycle
                 del self
-        return self._result
+        return self._get_result()
 
     wait = result
 

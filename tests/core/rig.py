@@ -71,9 +71,7 @@ def topic(name: str, partitions: int, segment_size: int | None = None) -> TopicO
     return TopicObject(name, spec, TopicStatus(TopicResolution.PROVISIONED))
 
 
-def partition(
-    name: str, leader: int, resolution: PartitionResolution = PartitionResolution.ONLINE
-) -> PartitionObject:
+def partition(name: str, leader: int, resolution: PartitionResolution = PartitionResolution.ONLINE) -> PartitionObject:
     return PartitionObject(name, PartitionSpec(leader, (leader,)), PartitionStatus(resolution))
 
 
@@ -192,9 +190,7 @@ class Rig:
         topics: list[TopicResult] = []
         for index, (lane, _) in enumerate(request.entries):
             code = all_codes[index % len(all_codes)]
-            result = PartitionResult(
-                lane.partition, ErrorCode(code, payload.get(code, ())), base + 100 * index, 0, 0
-            )
+            result = PartitionResult(lane.partition, ErrorCode(code, payload.get(code, ())), base + 100 * index, 0, 0)
             topics.append(TopicResult(lane.topic, (result,)))
         self.dispatcher.replied(request, ProduceResponse(tuple(topics), 0), self.clock.now)
         return self.step()

@@ -289,7 +289,7 @@ def test_a_connection_that_takes_too_long_is_a_failed_attempt() -> None:
     rig.step()
     assert disconnects(rig.run(1.9)) == []
     assert len(disconnects(rig.run(0.2))) == 1
-    with pytest.raises(RetriesExhaustedError, match="did not complete the connection within 2.0 s"):
+    with pytest.raises(RetriesExhaustedError, match=r"did not complete the connection within 2\.0 s"):
         future.result(0)
 
 

@@ -11,21 +11,22 @@ import threading
 import tracemalloc
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, as_completed, wait
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from rig import Rig
 
 from fluvio_sync import futures as futures_module
 from fluvio_sync._callbacks import CallbackThread
 from fluvio_sync._halving import halve
-from fluvio_sync._lane import Batch, Lane
 from fluvio_sync.errors import DeliveryError, ForkedError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture, RecordMetadata, forget_parent
 
-from rig import Rig
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from fluvio_sync._lane import Batch, Lane
 
 LONG = 20.0  # seconds that nothing here takes
 
@@ -134,7 +135,8 @@ def test_asyncio_wraps_it() -> None:
 
     async def main() -> list[object]:
         wrapped = [asyncio.wrap_future(future) for future in (*made.futures, *failing.futures)]
-        threading.Thread(target=lambda: (made.outcome.acknowledge(7), failing.fail())).start()
+        threading.Thread(target=made.outcome.acknowledge, args=(7,)).start()
+        threading.Thread(target=failing.fail).start()
         return await asyncio.wait_for(asyncio.gather(*wrapped, return_exceptions=True), LONG)
 
     first, second, third = asyncio.run(main())
@@ -246,11 +248,12 @@ def test_two_waiters_over_the_futures_of_two_batches_do_not_dead_lock() -> None:
         one, two = Maker(60), Maker(60)
         pool = sorted(one.futures + two.futures, key=id)
 
-        def spin(futures: list[DeliveryFuture]) -> None:
-            for _ in range(10):
-                wait(futures, timeout=0)
+        in_threads(*[partial(wait_often, futures) for futures in (pool[::2], pool[1::2], pool)])
 
-        in_threads(lambda: spin(pool[::2]), lambda: spin(pool[1::2]), lambda: spin(pool))
+
+def wait_often(futures: list[DeliveryFuture]) -> None:
+    for _ in range(10):
+        wait(futures, timeout=0)
 
 
 def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`LocalCluster`: a Fluvio cluster on loopback for tests, with faults to order.
+
+It speaks the real protocol, to this package's client and to the official ones.  It is for
+development and tests: nothing is replicated, authenticated or ever cleaned up.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fluvio_sync.errors import ServerError
+from fluvio_sync.testing._cluster_process import ClusterProcess
+from fluvio_sync.testing._cluster_server import ClusterServer
+from fluvio_sync.testing._cluster_thread import ClusterThread
+from fluvio_sync.testing._reader import StoredRecord, read_partition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from fluvio_sync.testing._cluster_faults import Cut
+
+
+class LocalCluster:
+    """An SC and `spus` SPUs; it runs from `start()` (or `with`) to `close()`.
+
+    `data_dir`: a folder where topics and records are kept, to be found again by the next cluster
+    with that folder; default: in memory.  `port`: the SC's; the SPUs take the ones that follow;
+    default: free ones.  `in_process`: run in a thread of this process instead of a process of its
+    own, which a debugger can follow but which shares the interpreter's lock with the tests.
+
+    `strict`: refuse, by closing the connection, batches that a real SPU would take but that no
+    correct producer sends (a wrong checksum or count, no records); `violations()` tells why.
+    `platform`: the platform version that the SC reports.  `spu_version`: the highest version of
+    produce and the other requests that the SPUs offer.
+
+    SPU ids count from 5001.  Every method may be called from any thread.  A cluster can be started
+    again after `close()` or `kill()`; it gets the same ports then.
+    """
+
+    def __init__(
+        self,
+        spus: int = 1,
+        data_dir: str | os.PathLike[str] | None = None,
+        port: int = 0,
+        *,
+        in_process: bool = False,
+        host: str = "127.0.0.1",
+        strict: bool = True,
+        platform: str = "0.18.1",
+        spu_version: int = 25,
+    ) -> None:
+        self._spus = spus
+        self._data_dir = None if data_dir is None else Path(data_dir)
+        self._ports = [port + index if port else 0 for index in range(spus + 1)]
+        self._in_process = in_process
+        self._host = host
+        self._strict = strict
+        self._platform = platform
+        self._spu_version = spu_version
+        self._running: ClusterProcess | ClusterThread | None = None
+        self._owner = 0
+
+    # --- its life --------------------------------------------------------------------------------
+
+    def start(self) -> LocalCluster:
+        """Start it and wait until it serves; RuntimeError if it does not, e.g. for a taken port."""
+        if self._running is not None:
+            raise RuntimeError("the cluster is running already")
+        self._running = self._start_thread() if self._in_process else self._start_process()
+        self._owner = os.getpid()
+        endpoints = [self.endpoint, *self.spu_endpoints.values()]
+        self._ports = [int(endpoint.rpartition(":")[2]) for endpoint in endpoints]
+        return self
+
+    def _start_process(self) -> ClusterProcess:
+        arguments = ["--host", self._host, "--spus", str(self._spus)]
+        arguments += ["--ports", ",".join(map(str, self._ports))]
+        arguments += ["--platform", self._platform, "--spu-version", str(self._spu_version)]
+        if self._data_dir is not None:
+            arguments += ["--data-dir", str(self._data_dir)]
+        if self._strict:
+            arguments.append("--strict")
+        return ClusterProcess(arguments)
+
+    def _start_thread(self) -> ClusterThread:
+        try:
+            server = ClusterServer(
+                host=self._host,
+                ports=self._ports,
+                data_dir=self._data_dir,
+                strict=self._strict,
+                platform=self._platform,
+                spu_version=self._spu_version,
+            )
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f"the development cluster did not start: {error}") from error
+        return ClusterThread(server)
+
+    def close(self) -> None:
+        """End it in good order; nothing happens if it does not run."""
+        running, self._running = self._running, None
+        if running is not None and self._owner == os.getpid():
+            running.stop()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        running, self._running = self._running, None
+        if running is not None and self._owner == os.getpid():
+            running.kill()
+
+    def __enter__(self) -> LocalCluster:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- addresses -------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """The SC's `"host:port"`, for `connect()`."""
+        return self._backend().endpoint
+
+    @property
+    def spu_endpoints(self) -> dict[int, str]:
+        """The SPUs' `"host:port"`, by their ids."""
+        return dict(self._backend().spu_endpoints)
+
+    def _backend(self) -> ClusterProcess | ClusterThread:
+        if self._running is None:
+            raise RuntimeError("the cluster does not run: use it in a `with`, or call start()")
+        return self._running
+
+    def _order(self, order: str, /, **arguments: Any) -> Any:
+        return self._backend().order(order, arguments)
+
+    def _administer(self, order: str, /, **arguments: Any) -> None:
+        outcome = self._order(order, **arguments)
+        if outcome["code"]:
+            raise ServerError(outcome["text"], code=outcome["code"], name=outcome["name"])
+
+    # --- topics and records ----------------------------------------------------------------------
+
+    def create_topic(
+        self,
+        name: str,
+        partitions: int = 1,
+        replication: int = 1,
+        compression: str | None = None,
+        *,
+        segment_size: int | None = None,
+    ) -> None:
+        """Create a topic; ServerError if the SC refuses.
+
+        `compression`: the only codec that it takes (`"none"`, `"gzip"`, ...); default: any.
+        `segment_size`: bytes; no batch may be larger.
+        """
+        self._administer(
+            "create_topic",
+            name=name,
+            partitions=partitions,
+            replication=replication,
+            compression=compression,
+            segment_size=segment_size,
+        )
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and its records; ServerError if there is none."""
+        self._administer("delete_topic", name=name)
+
+    def add_partitions(self, name: str, count: int) -> None:
+        """Add `count` partitions to a topic; ServerError if there is none."""
+        self._administer("add_partitions", name=name, count=count)
+
+    def leader(self, topic: str, partition: int = 0) -> int:
+        """Return the id of the SPU that leads a partition; ValueError if there is no such."""
+        return int(self._order("leader", topic=topic, partition=partition))
+
+    def records(self, topic: str, partition: int = 0) -> list[StoredRecord]:
+        """Return all records of a partition, read from its leader over the wire."""
+        return read_partition(self.endpoint, topic, partition)
+
+    def violations(self) -> list[str]:
+        """Return what peers did wrong so far: undecodable requests, and batches (if strict)."""
+        return list(self._order("violations"))
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def kill_spu(self, spu: int) -> None:
+        """Take an SPU down: connections break, new ones are refused, other replicas take over."""
+        self._order("kill_spu", spu=spu)
+
+    def restart_spu(self, spu: int) -> None:
+        """Bring a killed SPU back on its port; its replicas catch up."""
+        self._order("restart_spu", spu=spu)
+
+    def kill_sc(self) -> None:
+        """Take the SC down; the SPUs go on."""
+        self._order("kill_sc")
+
+    def restart_sc(self) -> None:
+        """Bring a killed SC back on its port."""
+        self._order("restart_sc")
+
+    def move_leader(self, topic: str, partition: int, spu: int) -> None:
+        """Let another SPU lead a partition, with all its records."""
+        self._order("move_leader", topic=topic, partition=partition, spu=spu)
+
+    def fail_next_produce(
+        self,
+        code: int,
+        count: int = 1,
+        topic: str | None = None,
+        payload: Sequence[object] = (),
+    ) -> None:
+        """Answer the next `count` partition entries (of `topic`) with an error; nothing is written.
+
+        `payload`: the parts that some codes demand, see `protocol.error_code.ErrorCode`.
+        """
+        arguments = {"code": int(code), "count": count, "topic": topic, "payload": list(payload)}
+        self._order("fail_next_produce", **arguments)
+
+    def hold_replies(self, spu: int, *, on: bool = True) -> None:
+        """Let an SPU (0: the SC) stall: it carries out one request a connection, and is mute."""
+        self._order("hold_replies", node=spu, on=on)
+
+    def cut_next_produce(self, spu: int, when: Cut = "after", count: int = 1) -> None:
+        """Break the connections of the next `count` produce requests to an SPU.
+
+        `"before"`: nothing is written; `"after"`: all of it is, and the reply is lost.
+        """
+        self._order("cut_next_produce", spu=spu, when=when, count=count)

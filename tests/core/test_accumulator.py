@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rig import Rig, connects, partition, writes
+
+from fluvio_sync._accumulator import RECORD_CHARGE
+from fluvio_sync._clock import SystemClock
+from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
+from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
+from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA
+from fluvio_sync.stats import Tally
+
+if TYPE_CHECKING:
+    from fluvio_sync.futures import DeliveryFuture
+
+MINUTE = 60.0
+
+
+class RealTimeRig(Rig):
+    """A rig whose accumulator waits in real time."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.accumulator._clock = SystemClock()
+        self.clock.now = SystemClock().monotonic()
+        self.clock.advance(0.5)  # what is sent within half a second is ready
+
+
+def batches(rig: Rig) -> list[list[bytes]]:
+    return [[value for _, value, _ in batch.builder.records()] for batch in rig.channel.lanes[0].batches()]
+
+
+# Batches.
+
+
+def test_a_batch_is_closed_before_it_would_grow_over_batch_size() -> None:
+    rig = Rig(batch_size=200, linger=1)
+    for value in (b"a" * 50, b"b" * 50, b"c" * 50):
+        rig.send(value)
+    assert [len(batch) for batch in batches(rig)] == [2, 1]
+    assert all(batch.builder.size <= 200 for batch in rig.channel.lanes[0].batches())
+
+
+def test_a_record_larger_than_batch_size_travels_alone() -> None:
+    rig = Rig(batch_size=200, linger=1)
+    for value in (b"a", b"b" * 5000, b"c"):
+        rig.send(value)
+    assert [len(batch) for batch in batches(rig)] == [1, 1, 1]
+
+
+def test_the_largest_record_is_the_one_whose_batch_is_max_request_size() -> None:
+    rig = Rig(max_request_size=1000, batch_size=1000)
+    size = next(n for n in range(1000, 0, -1) if fits(rig, n))
+    assert rig.channel.lanes[0].queue[-1].builder.size == 1000
+    with pytest.raises(
+        RecordTooLargeError, match=rf"{size + 1} bytes .* 1001 bytes.*max_request_size \(1000"
+    ) as caught:
+        rig.send(b"x" * (size + 1))
+    assert (caught.value.size, caught.value.limit) == (1001, 1000)
+
+
+def fits(rig: Rig, size: int) -> bool:
+    try:
+        rig.send(b"x" * size)
+    except RecordTooLargeError:
+        return False
+    return True
+
+
+def test_implicit_times_never_go_back_within_a_batch() -> None:
+    rig = Rig(linger=1)
+    rig.send()
+    rig.clock.wall -= 5000
+    rig.send()
+    (batch,) = rig.channel.lanes[0].batches()
+    assert batch.builder.timestamps == [0, 0]
+
+
+def test_an_explicit_time_before_the_batchs_first_opens_a_new_batch() -> None:
+    rig = Rig(linger=1)
+    rig.send(timestamp=2000)
+    rig.send(timestamp=3000)
+    rig.send(timestamp=1999)
+    assert [b.builder.first_timestamp for b in rig.channel.lanes[0].batches()] == [2000, 1999]
+    assert rig.channel.lanes[0].queue[0].builder.max_timestamp == 3000
+
+
+def test_a_time_too_far_after_the_batchs_first_opens_a_new_batch() -> None:
+    rig = Rig(linger=1)
+    rig.send(timestamp=1)
+    rig.send(timestamp=1 + MAX_TIMESTAMP_DELTA)
+    rig.send(timestamp=2 + MAX_TIMESTAMP_DELTA)
+    assert [b.builder.count for b in rig.channel.lanes[0].batches()] == [2, 1]
+
+
+# Memory.
+
+
+def test_a_record_counts_key_value_and_a_fixed_charge_until_it_is_resolved() -> None:
+    rig = Rig()
+    rig.send(b"12345", key=b"123")
+    assert rig.accumulator.used == 8 + RECORD_CHARGE
+    (request,) = writes(rig.connect())
+    assert rig.accumulator.used == 8 + RECORD_CHARGE
+    rig.answer(request)
+    assert rig.accumulator.used == 0
+
+
+def test_a_full_buffer_raises_at_once_if_so_set() -> None:
+    rig = Rig(limit=1000, on_full="raise", max_request_size=500, batch_size=500)
+    rig.send(b"x" * 400)
+    rig.send(b"x" * 300)
+    with pytest.raises(
+        BufferFullError, match=r"buffer_memory \(1000 bytes\).*on_full is 'raise'.*topic 't' was not taken"
+    ):
+        rig.send(b"x" * 100)
+    assert rig.accumulator.used == 700 + 2 * RECORD_CHARGE
+
+
+def test_a_blocked_send_goes_on_when_memory_is_given_back() -> None:
+    rig = RealTimeRig(limit=1000, max_block=MINUTE)
+    rig.send(b"x" * 800)
+    (request,) = writes(rig.connect())
+    sent: list[DeliveryFuture] = []
+    thread = threading.Thread(target=lambda: sent.append(rig.send(b"y" * 500)))
+    thread.start()
+    wait_until(lambda: rig.accumulator._waiting == 1)
+    rig.answer(request)
+    thread.join(MINUTE)
+    assert len(sent) == 1
+    assert rig.accumulator.used == 500 + RECORD_CHARGE
+    assert rig.accumulator._waiting == 0
+
+
+def test_a_blocked_send_gives_up_after_max_block() -> None:
+    rig = RealTimeRig(limit=1000, max_block=0.05)
+    rig.send(b"x" * 800)
+    with pytest.raises(BufferFullError, match=r"none was given back within 0\.\d s \(max_block\)"):
+        rig.send(b"y" * 500)
+    assert rig.accumulator.used == 800 + RECORD_CHARGE
+    assert rig.accumulator._waiting == 0
+
+
+@pytest.mark.parametrize("who", ["client", "producer"])
+def test_a_blocked_send_is_ended_by_closing(who: str) -> None:
+    rig = RealTimeRig(limit=1000, max_block=MINUTE)
+    rig.send(b"x" * 800)
+    raised: list[BaseException] = []
+
+    def blocked() -> None:
+        try:
+            rig.send(b"y" * 500)
+        except ClosedError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=blocked)
+    thread.start()
+    wait_until(lambda: rig.accumulator._waiting == 1)
+    if who == "client":
+        rig.accumulator.refuse_more()
+    else:
+        rig.tally.closed = True
+        with rig.accumulator.lock:
+            rig.accumulator.space.notify_all()
+    thread.join(MINUTE)
+    assert f"the {who} was closed while send() waited" in str(raised[0])
+
+
+def test_waiting_for_memory_ends_the_linger_of_what_holds_it() -> None:
+    rig = RealTimeRig(limit=1000, max_block=MINUTE, linger=MINUTE)
+    rig.send(b"x" * 800)
+    thread = threading.Thread(target=lambda: rig.send(b"y" * 500))
+    thread.start()
+    wait_until(lambda: rig.accumulator._waiting == 1)
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    thread.join(MINUTE)
+    assert not thread.is_alive()
+
+
+def test_a_failing_partition_holds_a_quarter_at_most_and_others_go_on() -> None:
+    rig = Rig(2, limit=8000, on_full="raise")
+    rig.push("Partition", [partition("t-1", 5002)])
+    rig.send(b"x" * 100)
+    (link,) = connects(rig.step())
+    rig.lose(link, ConnectError("refused"))
+    for _ in range(2000 // (100 + RECORD_CHARGE) - 1):
+        rig.send(b"x" * 100)
+    with pytest.raises(BufferFullError, match="partition 0 of topic 't' fails and holds its share of 2000 bytes"):
+        rig.send(b"x" * 100)
+    assert rig.channel.lanes[0].charge <= 2000
+    rig.send(b"x" * 4000, to=1)
+
+
+def test_a_failing_partition_without_records_takes_one_however_large() -> None:
+    rig = Rig(limit=8000, on_full="raise")
+    rig.accumulator.failing_changed(rig.accumulator.lane(rig.channel, 0), True)
+    rig.send(b"x" * 6000)
+    with pytest.raises(BufferFullError):
+        rig.send(b"x")
+
+
+def test_keyless_records_avoid_a_partition_that_fails_and_is_over_its_share() -> None:
+    rig = Rig(3, limit=8000)
+    lane = rig.accumulator.lane(rig.channel, 1)
+    rig.accumulator.failing_changed(lane, True)
+    lane.charge = 3000
+    rounds = SiphashRoundRobinPartitioner(0)
+    assert {rig.channel.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 2}
+    assert rig.channel.choose(SpecificPartitioner(1), None, b"", 2000) == 1
+    lane.charge = 100
+    assert {rig.channel.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 1, 2}
+
+
+# Refusals.
+
+
+def test_a_partition_that_the_topic_does_not_have_is_refused() -> None:
+    rig = Rig(3)
+    with pytest.raises(PartitionNotFoundError, match="topic 't' has partitions 0 to 2, not 3") as caught:
+        rig.channel.check_partition(3)
+    assert (caught.value.topic, caught.value.partition) == ("t", 3)
+    for wrong in (True, 1.0, "1", None):
+        with pytest.raises(TypeError, match="a partition is an int"):
+            rig.channel.check_partition(wrong)  # type: ignore[arg-type]
+
+
+def test_send_within_send_is_refused_and_does_not_dead_lock() -> None:
+    rig = Rig()
+
+    class Value(bytes):
+        """A value during whose handling a signal handler, say, sends another."""
+
+        def __len__(self) -> int:
+            if rig.accumulator._busy:
+                rig.send(b"inner")
+            return 1
+
+    with pytest.raises(RuntimeError, match="from within itself"):
+        rig.send(Value(b"x"))
+    assert not rig.accumulator._busy
+    rig.send(b"after")
+    assert rig.accumulator.used == 5 + RECORD_CHARGE
+
+
+def test_a_closed_client_takes_nothing() -> None:
+    rig = Rig()
+    rig.accumulator.refuse_more()
+    with pytest.raises(ClosedError, match="topic 't' was not taken"):
+        rig.send()
+    assert rig.accumulator.used == 0
+
+
+# Waking, flushing, counting.
+
+
+def test_the_sender_is_woken_on_edges_only() -> None:
+    rig = Rig(linger=1, batch_size=300)
+    woken: list[int] = []
+    rig.accumulator._wake = lambda: woken.append(1)
+    rig.accumulator.sender_sleeps = True
+    rig.send(b"x" * 100)
+    assert len(woken) == 1  # the first record: its linger begins
+    rig.step()
+    rig.accumulator.sender_sleeps = True
+    rig.send(b"x")
+    assert len(woken) == 1
+    rig.send(b"x" * 200)
+    assert len(woken) == 2  # a full batch
+    rig.send(b"x" * 200)
+    assert len(woken) == 2  # it is awake
+
+
+def test_a_flush_of_one_handle_waits_for_its_own_batches_only() -> None:
+    rig = Rig(2)
+    other = Tally()
+    rig.send(to=0)
+    rig.accumulator.append(rig.channel, 1, None, b"x", None, other)
+    barrier = rig.accumulator.begin_flush([rig.channel], rig.tally)
+    assert (barrier.batches, barrier.records) == (1, 1)
+    assert not rig.accumulator.wait_flushed(barrier, 0)
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    assert rig.accumulator.wait_flushed(barrier, 0)
+
+
+def test_a_flush_waits_for_what_is_decided_but_not_completed() -> None:
+    rig = Rig()
+    rig.send()
+    (request,) = writes(rig.connect())
+    batch = next(request.batches.__iter__())
+    rig.channel.lanes[0].in_flight = []
+    rig.accumulator.finishing = [batch]
+    barrier = rig.accumulator.begin_flush([rig.channel], rig.tally)
+    assert barrier.batches == 1
+
+
+def test_outcomes_are_counted_for_the_handle_that_sent_them() -> None:
+    rig = Rig()
+    other = Tally()
+    rig.send()
+    rig.accumulator.append(rig.channel, 0, None, b"x", None, other)
+    rig.accumulator.append(rig.channel, 0, None, b"x", None, other)
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    assert rig.tally.take() == (1, 0, 0, None)
+    assert other.take() == (2, 0, 0, None)
+    assert other.take() == (0, 0, 0, None)
+
+
+def wait_until(condition: Any) -> None:
+    """Wait for another thread to get somewhere."""
+    pause = threading.Event()
+    for _ in range(10_000):
+        if condition():
+            return
+        pause.wait(0.001)
+    raise AssertionError("it did not happen")

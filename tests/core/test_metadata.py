@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from rig import partition, spu, topic
+
+from fluvio_sync._metadata import Metadata
+from fluvio_sync.protocol.metadata import (
+    Change,
+    IngressAddr,
+    IngressPort,
+    PartitionObject,
+    PartitionResolution,
+    PartitionStatus,
+    ReplicaStatus,
+    SpuObject,
+    SpuResolution,
+    SpuSpec,
+    SpuStatus,
+    SpuType,
+    WatchUpdate,
+)
+from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
+
+if TYPE_CHECKING:
+    from fluvio_sync._endpoint import Endpoint
+
+
+def known(**settings: bool) -> Metadata:
+    metadata = Metadata(**settings)
+    metadata.begin()
+    metadata.apply(WatchUpdate("SPU", 0, all=(spu(5001), spu(5002))))
+    metadata.apply(WatchUpdate("Partition", 0, all=(partition("a-b-0", 5001), partition("a-b-1", 5002))))
+    metadata.apply(WatchUpdate("Topic", 0, all=(topic("a-b", 2),)))
+    return metadata
+
+
+def test_a_full_list_replaces_what_is_known() -> None:
+    metadata = known()
+    news = metadata.apply(WatchUpdate("Topic", 1, all=(topic("c", 1),)))
+    assert news.topics == {"a-b", "c"}
+    assert list(metadata.topics) == ["c"]
+
+
+def test_changes_insert_replace_and_remove() -> None:
+    metadata = known()
+    metadata.apply(WatchUpdate("Topic", 1, changes=(Change(False, topic("c", 1)), Change(True, topic("a-b", 2)))))
+    news = metadata.apply(WatchUpdate("Topic", 1))
+    assert (list(metadata.topics), bool(news)) == (["c"], False)
+
+
+def test_what_a_write_changes_is_no_news() -> None:
+    metadata = known()
+    old = metadata.partitions["a-b", 0]
+    moved_on = PartitionObject(
+        old.name, old.spec, PartitionStatus(PartitionResolution.ONLINE, ReplicaStatus(5001, 7, 7), size=100)
+    )
+    assert not metadata.apply(WatchUpdate("Partition", 1, changes=(Change(False, moved_on),)))
+    assert metadata.partitions["a-b", 0].status.leader.leo == 7
+
+
+@pytest.mark.parametrize(
+    "change",
+    [partition("a-b-0", 5002), partition("a-b-0", 5001, PartitionResolution.OFFLINE)],
+)
+def test_a_new_leader_or_resolution_is_news(change: PartitionObject) -> None:
+    news = known().apply(WatchUpdate("Partition", 1, changes=(Change(False, change),)))
+    assert news.partitions == {("a-b", 0)}
+
+
+@pytest.mark.parametrize("change", [spu(5001, SpuResolution.OFFLINE), spu(5001, port=9999)])
+def test_a_new_status_or_address_is_news(change: SpuObject) -> None:
+    assert known().apply(WatchUpdate("SPU", 1, changes=(Change(False, change),))).spus == {5001}
+
+
+def test_an_sc_that_just_started_and_knows_nothing_makes_nothing_forgotten() -> None:
+    metadata = known()
+    metadata.lose()
+    metadata.begin()
+    assert not metadata.apply(WatchUpdate("Topic", 0))
+    assert "a-b" in metadata.topics
+    assert not metadata.complete
+
+
+def test_an_empty_cluster_is_known_to_be_empty() -> None:
+    metadata = Metadata()
+    metadata.begin()
+    known = [metadata.complete]
+    for label in ("SPU", "Partition", "Topic"):
+        metadata.apply(WatchUpdate(label, 0))
+        known.append(metadata.complete)
+    assert known == [False, False, False, True]
+    assert metadata.route("x", 0) == (None, "the cluster has no topic 'x'", True)
+
+
+def test_the_first_update_of_a_new_watch_replaces_even_as_changes() -> None:
+    metadata = known()
+    metadata.lose()
+    metadata.begin()
+    metadata.apply(WatchUpdate("Topic", 0, changes=(Change(False, topic("new", 1)),)))
+    assert list(metadata.topics) == ["new"]
+
+
+def test_routes() -> None:
+    metadata = known()
+    assert metadata.route("a-b", 1) == (5002, "", False)
+    assert metadata.route("a-b", 2).gone
+    metadata.apply(WatchUpdate("Topic", 1, changes=(Change(False, topic("a-b", 3)),)))
+    grown = metadata.route("a-b", 2)
+    assert (grown.spu, grown.gone) == (None, False)
+    assert "does not exist yet" in grown.reason
+    metadata.apply(WatchUpdate("SPU", 1, changes=(Change(False, spu(5002, SpuResolution.OFFLINE)),)))
+    assert "SPU 5002" in metadata.route("a-b", 1).reason
+    metadata.apply(
+        WatchUpdate(
+            "Partition", 1, changes=(Change(False, partition("a-b-0", 5001, PartitionResolution.LEADER_OFFLINE)),)
+        )
+    )
+    assert "is leader offline" in metadata.route("a-b", 0).reason
+
+
+def test_while_the_sc_is_away_the_last_known_leader_is_tried() -> None:
+    metadata = known()
+    metadata.apply(WatchUpdate("SPU", 1, changes=(Change(False, spu(5002, SpuResolution.OFFLINE)),)))
+    metadata.lose()
+    assert metadata.route("a-b", 1).spu == 5002
+    assert not metadata.route("unknown", 0).gone
+
+
+def test_an_spu_that_the_sc_has_not_heard_of_yet_is_tried() -> None:
+    metadata = known()
+    metadata.apply(WatchUpdate("SPU", 1, changes=(Change(False, spu(5001, SpuResolution.INIT)),)))
+    assert metadata.route("a-b", 0).spu == 5001
+
+
+def test_available_partitions_are_those_online() -> None:
+    metadata = known()
+    assert metadata.available("a-b") == (0, 1)
+    metadata.apply(
+        WatchUpdate("Partition", 1, changes=(Change(False, partition("a-b-0", 5001, PartitionResolution.OFFLINE)),))
+    )
+    assert metadata.available("a-b") == (1,)
+    assert metadata.available("unknown") == ()
+    assert metadata.partition_count("unknown") == 0
+
+
+def with_addresses(public: tuple[IngressAddr, ...], local: WireEndpoint | None, **settings: bool) -> Endpoint | None:
+    metadata = Metadata(**settings)
+    spec = SpuSpec(1, SpuType.CUSTOM, IngressPort(9010, public), WireEndpoint(9011, "private"), None, local)
+    metadata.apply(WatchUpdate("SPU", 0, all=(SpuObject("main-0", spec, SpuStatus(SpuResolution.ONLINE)),)))
+    assert metadata.spu_name(1) == "main-0"
+    return metadata.advertised(1)
+
+
+def test_the_address_of_an_spu() -> None:
+    named, numbered = IngressAddr("host", "10.0.0.1"), IngressAddr(None, "10.0.0.1")
+    local = WireEndpoint(9110, "inside")
+    assert with_addresses((named,), local) == ("host", 9010)
+    assert with_addresses((numbered, named), None) == ("10.0.0.1", 9010)
+    assert with_addresses((named,), local, use_local_address=True) == ("inside", 9110)
+    assert with_addresses((named,), None, use_local_address=True) == ("host", 9010)
+    assert with_addresses((), local) == ("inside", 9110)
+    assert with_addresses((), None) is None
+    assert with_addresses((IngressAddr(None, None),), None) is None

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluvio_sync.protocol.consume import (
+    FetchOffsetsRequest,
+    FetchOffsetsResponse,
+    FetchOffsetsTopic,
+)
+from fluvio_sync.protocol.frames import split_response
+from fluvio_sync.protocol.metadata import (
+    ComputedReplicas,
+    TopicCompression,
+    TopicSpec,
+    TopicStorage,
+)
+from fluvio_sync.protocol.produce import (
+    ProduceRequest,
+    ProduceResponse,
+    SmartModuleInvocation,
+)
+from fluvio_sync.protocol.versions import ApiVersionsRequest, SpuApi
+from fluvio_sync.testing._cluster_core import ClusterCore
+from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._partition_log import MemoryLog, MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluvio_sync.protocol.primitives import Reader
+    from fluvio_sync.testing._cluster_session import Session
+
+    Tell = Callable[..., list[Reader]]
+    Make = Callable[..., Any]
+
+
+@pytest.fixture
+def topics(core: ClusterCore) -> ClusterCore:
+    """Topics `t` (partitions 0 and 1, led by 5001 and 5002) and `two` (5001, follower 5002)."""
+    core.create_topic("t", TopicSpec(ComputedReplicas(2)))
+    core.create_topic("two", TopicSpec(ComputedReplicas(1, 2)))
+    return core
+
+
+@pytest.fixture
+def outcome(tell: Tell, codes: Callable[..., Any]) -> Callable[..., list[tuple[int, int]]]:
+    """Send a produce request; returns (error code, base offset) of every entry."""
+
+    def send(session: Session, request: ProduceRequest, *, now: float = 0.0) -> list[tuple[int, int]]:
+        (body,) = tell(session, SpuApi.PRODUCE, request, now=now)
+        found: list[tuple[int, int]] = codes(ProduceResponse.read(body, 25).topics)
+        return found
+
+    return send
+
+
+def test_entries_are_answered_in_order_and_written_one_after_the_other(
+    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
+) -> None:
+    session = topics.spu_session(5001)
+    request = produce("t", (0, batch(b"a", b"b")), (1, batch(b"x")), (7, b""), (0, batch(b"c")))
+    assert outcome(session, request) == [(0, 0), (6, 0), (6, 0), (0, 2)]
+    assert outcome(session, produce("nope", (0, batch(b"a")))) == [(6, 0)]
+
+
+def test_several_batches_of_an_entry_get_one_base_offset(
+    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
+) -> None:
+    session = topics.spu_session(5001)
+    records = batch(b"a", b"b") + batch(b"c") + batch(b"d", codec=1)
+    for base in (0, 4, 8):
+        assert outcome(session, produce("t", (0, records))) == [(0, base)]
+
+
+def test_an_entry_without_records_succeeds_at_offset_zero(
+    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
+) -> None:
+    session = topics.spu_session(5001)
+    outcome(session, produce("t", (0, batch(b"a"))))
+    assert outcome(session, produce("t", (0, b""))) == [(0, 0)]
+    assert outcome(session, produce("t")) == []
+
+
+def test_a_topic_may_demand_a_codec(core: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
+    core.create_topic("z", TopicSpec(compression=TopicCompression.ZSTD))
+    core.create_topic("plain", TopicSpec(compression=TopicCompression.NONE))
+    session = core.spu_session(5001)
+    assert outcome(session, produce("z", (0, batch(b"a")))) == [(9000, 0)]
+    assert outcome(session, produce("z", (0, batch(b"a", codec=4)))) == [(0, 0)]
+    mixed = batch(b"a", codec=4) + batch(b"a", codec=1)
+    assert outcome(session, produce("z", (0, mixed))) == [(9000, 0)]
+    assert outcome(session, produce("plain", (0, batch(b"a", codec=1)))) == [(9000, 0)]
+
+
+def test_a_batch_may_not_exceed_the_segment(core: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
+    records = batch(b"x" * 2000)
+    spec = TopicSpec(storage=TopicStorage(len(records)))
+    core.create_topic("fits", spec)
+    core.create_topic("small", TopicSpec(storage=TopicStorage(len(records) - 1)))
+    session = core.spu_session(5001)
+    assert outcome(session, produce("fits", (0, records + records))) == [(0, 0)]
+    assert outcome(session, produce("small", (0, records))) == [(10, 0)]
+
+
+def test_a_batch_may_not_exceed_32_mib(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
+    session = topics.spu_session(5001)
+    overhead = len(batch(b"x" * 33_000_000)) - 33_000_000
+    largest = batch(b"x" * (33_554_432 - overhead))
+    assert outcome(session, produce("t", (0, largest))) == [(0, 0)]
+    too_large = batch(b"x" * (33_554_433 - overhead))
+    assert outcome(session, produce("t", (0, too_large))) == [(10, 0)]
+
+
+def test_modules_are_unknown_by_name_and_passed_over_otherwise(
+    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
+) -> None:
+    session = topics.spu_session(5001)
+    named = (SmartModuleInvocation(name="missing"),)
+    (body,) = tell(session, SpuApi.PRODUCE, produce("t", (0, batch(b"a")), smartmodules=named))
+    (result,) = ProduceResponse.read(body, 25).topics[0].partitions
+    assert (result.error_code.code, result.error_code.payload) == (6001, ("missing",))
+    adhoc = (SmartModuleInvocation(adhoc=b"wasm"),)
+    assert outcome(session, produce("t", (0, batch(b"a")), smartmodules=adhoc)) == [(0, 0)]
+
+
+# --- what no correct producer sends --------------------------------------------------------------
+
+
+def spoil(good: bytes, at: int, layout: str, value: int) -> bytes:
+    size = struct.calcsize(layout)
+    return good[:at] + struct.pack(layout, value) + good[at + size :]
+
+
+FAULTY: dict[str, Callable[[bytes], bytes]] = {
+    "cut short": lambda good: good[:-1],
+    "magic": lambda good: spoil(good, 16, ">b", 1),
+    "checksum": lambda good: spoil(good, 17, ">I", 1),
+    "count": lambda good: spoil(good, 23, ">i", 5),
+    "schema": lambda good: spoil(good, 21, ">h", 0x10),
+    "negative length": lambda good: spoil(good, 8, ">i", -1),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_strict_cluster_closes_the_connection_and_says_why(
+    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make, fault: str
+) -> None:
+    session = topics.spu_session(5001)
+    request = produce("t", (0, FAULTY[fault](batch(b"a", b"b"))))
+    assert tell(session, SpuApi.PRODUCE, request) == []
+    assert session.closed
+    assert len(topics.violations) == 1
+    assert "5001" in topics.violations[0]
+    assert outcome(topics.spu_session(5001), produce("t", (0, batch(b"a")))) == [(0, 0)]
+
+
+@pytest.mark.parametrize("fault", ["magic", "checksum", "count"])
+def test_a_lenient_cluster_takes_what_a_real_one_does(batch: Make, produce: Make, outcome: Make, fault: str) -> None:
+    core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9010)], strict=False)
+    core.create_topic("t", TopicSpec())
+    request = produce("t", (0, FAULTY[fault](batch(b"a", b"b"))))
+    assert outcome(core.spu_session(5001), request) == [(0, 0)]
+
+
+def empty_batch() -> bytes:
+    return struct.pack(">qiibIhiqqqhi", 0, 49, -1, 2, 0, 0, -1, 0, 0, -1, -1, -1) + bytes(4)
+
+
+def test_an_empty_batch_breaks_the_partition_until_its_spu_restarts(batch: Make, produce: Make, outcome: Make) -> None:
+    core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9010)], strict=False)
+    core.create_topic("t", TopicSpec())
+    session = core.spu_session(5001)
+    assert outcome(session, produce("t", (0, empty_batch()))) == [(0, 0)]
+    assert outcome(session, produce("t", (0, batch(b"a") + empty_batch()))) == [(56, 0)]
+    assert outcome(session, produce("t", (0, batch(b"a")))) == [(73, 0)]
+    core.kill_spu(5001)
+    core.restart_spu(5001)
+    assert outcome(core.spu_session(5001), produce("t", (0, batch(b"a")))) == [(0, 0)]
+
+
+def test_a_full_disk_breaks_the_partition_until_its_leader_moves(
+    batch: Make, produce: Make, outcome: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(MemoryLog):
+        __slots__ = ()
+
+        def append(self, batches: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    storage = MemoryStorage()
+    monkeypatch.setattr(storage, "open_log", lambda topic, partition: Full())
+    spus = [SpuAddress(5001, "127.0.0.1", 9010), SpuAddress(5002, "127.0.0.1", 9020)]
+    core = ClusterCore(spus, storage)
+    core.create_topic("t", TopicSpec())
+    session = core.spu_session(5001)
+    assert outcome(session, produce("t", (0, batch(b"a")))) == [(56, 0)]
+    assert outcome(session, produce("t", (0, batch(b"a")))) == [(73, 0)]
+    core.move_leader("t", 0, 5002)
+    assert outcome(core.spu_session(5002), produce("t", (0, batch(b"a")))) == [(56, 0)]
+
+
+# --- read-committed ------------------------------------------------------------------------------
+
+
+def hw(tell: Tell, core: ClusterCore, topic: str) -> int:
+    request = FetchOffsetsRequest((FetchOffsetsTopic(topic, (0,)),))
+    (body,) = tell(core.spu_session(5001), SpuApi.FETCH_OFFSETS, request)
+    return FetchOffsetsResponse.read(body, 25).topics[0].partitions[0].last_stable_offset
+
+
+def test_read_committed_does_not_wait_while_all_replicas_live(
+    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
+) -> None:
+    request = produce("two", (0, batch(b"a")), committed=True)
+    assert outcome(topics.spu_session(5001), request) == [(0, 0)]
+
+
+def test_a_dead_follower_means_code_7_with_the_real_offset(
+    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
+) -> None:
+    session = topics.spu_session(5001)
+    outcome(session, produce("two", (0, batch(b"a"))))
+    topics.kill_spu(5002)
+    request = produce("two", (0, batch(b"b")), committed=True, timeout_ms=700)
+    assert tell(session, SpuApi.PRODUCE, request, now=5.0) == []
+    topics.on_time(5.0)
+    assert topics.wakeup_at == session.wakeup_at == pytest.approx(5.7)
+    topics.on_time(5.69)
+    assert session.outgoing() == []
+    topics.on_time(5.7)
+    (frame,) = session.outgoing()
+    response = ProduceResponse.read(split_response(frame[4:])[1], 25)
+    (result,) = response.topics[0].partitions
+    assert (result.error_code.code, result.error_code.payload) == (7, (700, 0))
+    assert result.base_offset == 1
+    assert hw(tell, topics, "two") == 1
+    topics.restart_spu(5002)
+    assert hw(tell, topics, "two") == 2
+
+
+def test_a_follower_that_returns_in_time_ends_the_wait(
+    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, codes: Make
+) -> None:
+    session = topics.spu_session(5001)
+    topics.kill_spu(5002)
+    request = produce("two", (0, batch(b"a")), committed=True)
+    assert tell(session, SpuApi.PRODUCE, request) == []
+    topics.restart_spu(5002)
+    (frame,) = session.outgoing()
+    assert codes(ProduceResponse.read(split_response(frame[4:])[1], 25).topics) == [(0, 0)]
+    assert session.wakeup_at is None
+
+
+def test_a_wait_stops_all_behind_it_on_the_connection_and_nothing_else(
+    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
+) -> None:
+    session = topics.spu_session(5001)
+    topics.kill_spu(5002)
+    tell(session, SpuApi.PRODUCE, produce("two", (0, batch(b"a")), committed=True))
+    assert tell(session, SpuApi.PRODUCE, produce("t", (0, batch(b"b")))) == []
+    assert session.backlog > 0
+    assert outcome(topics.spu_session(5001), produce("t", (0, batch(b"c")))) == [(0, 0)]
+    topics.on_time(1.0)
+    assert len(session.outgoing()) == 2
+    assert session.backlog == 0
+
+
+def test_waits_run_one_after_another_each_with_the_whole_timeout(
+    topics: ClusterCore, batch: Make, produce: Make, tell: Tell
+) -> None:
+    session = topics.spu_session(5001)
+    topics.kill_spu(5002)
+    entries = [(0, batch(b"a")), (0, batch(b"b"))]
+    tell(session, SpuApi.PRODUCE, produce("two", *entries, committed=True, timeout_ms=1000))
+    topics.on_time(1.0)
+    assert session.outgoing() == []
+    assert session.wakeup_at == pytest.approx(2.0)
+    topics.on_time(2.0)
+    assert len(session.outgoing()) == 1
+
+
+def test_a_timeout_of_zero_does_not_wait(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
+    topics.kill_spu(5002)
+    request = produce("two", (0, batch(b"a")), committed=True, timeout_ms=0)
+    assert outcome(topics.spu_session(5001), request) == [(7, 0)]
+
+
+def test_a_single_replica_never_waits(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
+    topics.kill_spu(5002)
+    request = produce("t", (0, batch(b"a")), committed=True)
+    assert outcome(topics.spu_session(5001), request) == [(0, 0)]
+
+
+# --- faults to order -----------------------------------------------------------------------------
+
+
+def test_errors_to_order_are_answered_and_nothing_is_written(
+    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
+) -> None:
+    session = topics.spu_session(5001)
+    topics.fail_next_produce(1000, count=2, topic="t")
+    topics.fail_next_produce(72, topic="two", payload=("two", 0))
+    request = produce("t", (0, batch(b"a")))
+    assert outcome(session, produce("two", (0, batch(b"a")))) == [(72, 0)]
+    assert [outcome(session, request) for _ in range(3)] == [[(1000, 0)], [(1000, 0)], [(0, 0)]]
+    assert outcome(session, produce("two", (0, batch(b"a")))) == [(0, 0)]
+    with pytest.raises(ValueError, match="12345"):
+        topics.fail_next_produce(12345)
+
+
+def test_a_held_spu_carries_out_one_request_and_is_mute_until_released(
+    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
+) -> None:
+    session = topics.spu_session(5001)
+    topics.hold_replies(5001, on=True)
+    for value in (b"a", b"b"):
+        assert tell(session, SpuApi.PRODUCE, produce("t", (0, batch(value)))) == []
+    partition = topics.partition("t", 0)
+    assert partition is not None
+    assert partition.log.end_offset == 1
+    assert outcome(topics.spu_session(5002), produce("t", (1, batch(b"x")))) == [(0, 0)]
+    topics.hold_replies(5001, on=False)
+    assert session in topics.take_ready()
+    assert len(session.outgoing()) == 2
+    assert partition.log.end_offset == 2
+
+
+@pytest.mark.parametrize(("when", "written"), [("before", 0), ("after", 1)])
+def test_a_connection_is_cut_before_or_after_the_write(
+    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make, when: Any, written: int
+) -> None:
+    session = topics.spu_session(5001)
+    topics.cut_next_produce(5001, when)
+    assert outcome(topics.spu_session(5002), produce("t", (1, batch(b"x")))) == [(0, 0)]
+    hello = ApiVersionsRequest("0.50.2", "linux", "x86_64")
+    assert len(tell(session, 18, hello, version=2)) == 1
+    assert tell(session, SpuApi.PRODUCE, produce("t", (0, batch(b"a")))) == []
+    assert session.closed
+    assert session in topics.take_ready()
+    assert topics.violations == []
+    again = outcome(topics.spu_session(5001), produce("t", (0, batch(b"a"))))
+    assert again == [(0, written)]
+
+
+def test_a_killed_spu_drops_its_sessions(topics: ClusterCore, batch: Make, produce: Make, tell: Tell) -> None:
+    session = topics.spu_session(5002)
+    other = topics.spu_session(5001)
+    topics.kill_spu(5002)
+    assert session.closed
+    assert session in topics.take_ready()
+    assert not other.closed
+    assert tell(session, SpuApi.PRODUCE, produce("t", (1, batch(b"x")))) == []
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        (lambda core: core.kill_spu(9), "no SPU 9"),
+        (lambda core: core.restart_spu(5001), "running"),
+        (lambda core: core.move_leader("t", 9, 5001), "no partition 9"),
+        (lambda core: core.move_leader("t", 0, 9), "no SPU 9"),
+        (lambda core: core.cut_next_produce(5001, "now"), "'before' or 'after'"),
+        (lambda core: core.cut_next_produce(9), "no SPU 9"),
+    ],
+)
+def test_orders_that_make_no_sense_are_refused(
+    topics: ClusterCore, order: Callable[[ClusterCore], None], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        order(topics)
+
+
+# --- what cannot be decoded ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\x00",
+        b"\x00\x00\x00\x19\x00\x00\x00\x01\x00\x00\x02",  # a boolean of 2
+        b"\x27\x0f\x00\x19\x00\x00\x00\x01\x00\x00",  # request 9999
+        b"\x00\x00\x00\x19\x00\x00\x00\x01\x00\x00\x00\x00\x01\xff\xff\xff\xff" + bytes(8),
+    ],
+    ids=["empty", "one byte", "boolean", "unknown request", "negative time-out"],
+)
+def test_what_cannot_be_decoded_closes_the_connection(topics: ClusterCore, payload: bytes) -> None:
+    for session in (topics.spu_session(5001), topics.sc_session()):
+        session.receive(payload, 0.0)
+        assert session.closed
+        assert session.outgoing() == []
+        assert session in topics.take_ready()
+    assert len(topics.violations) == 2
+
+
+def test_bytes_behind_a_request_are_ignored(
+    topics: ClusterCore, batch: Make, produce: Make, request_frame: Make
+) -> None:
+    session = topics.spu_session(5001)
+    frame = request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
+    session.receive(frame[4:] + b"more", 0.0)
+    assert len(session.outgoing()) == 1

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cluster over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluvio_sync.errors import ConnectError
+from fluvio_sync.protocol.consume import (
+    FetchOffsetsRequest,
+    FetchOffsetsResponse,
+    FetchOffsetsTopic,
+)
+from fluvio_sync.protocol.frames import FrameReader, split_response
+from fluvio_sync.protocol.metadata import ListRequest, PartitionObject, WatchRequest, WatchUpdate
+from fluvio_sync.protocol.produce import ProduceResponse
+from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
+from fluvio_sync.testing import LocalCluster, _cluster_server
+from fluvio_sync.testing._link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Make = Callable[..., Any]
+
+TIMEOUT = 10.0
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(spus=2, in_process=True) as running:
+        running.create_topic("t", partitions=2)
+        yield running
+
+
+def dial(endpoint: str) -> socket.socket:
+    host, _, port = endpoint.rpartition(":")
+    sock = socket.create_connection((host, int(port)), TIMEOUT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def receive(sock: socket.socket, count: int) -> list[bytes]:
+    """Return `count` frames, or fewer if the connection ends before."""
+    frames: list[bytes] = []
+    reader = FrameReader()
+    while len(frames) < count:
+        data = sock.recv(1 << 20)
+        if not data:
+            break
+        frames += reader.feed(data)
+    return frames
+
+
+def is_closed(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def spu(cluster: LocalCluster, number: int = 5001) -> Link:
+    return Link(cluster.spu_endpoints[number], time.monotonic() + TIMEOUT, SPU_CLIENT_RANGES)
+
+
+def sc(cluster: LocalCluster) -> Link:
+    return Link(cluster.endpoint, time.monotonic() + TIMEOUT, SC_CLIENT_RANGES)
+
+
+def outcome(link: Link, request: Any, codes: Make) -> Any:
+    link.send(SpuApi.PRODUCE, 1, request)
+    return codes(ProduceResponse.read(link.receive(1), 25).topics)
+
+
+# --- what peers may do ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack(">i", 64 * 1024 * 1024 + 1),
+        struct.pack(">i", -1),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS greeting
+        struct.pack(">iHhih", 10, 9999, 0, 1, 0),
+        struct.pack(">iHhih", 10, 0, 25, 1, 0),
+        struct.pack(">i", 0),
+    ],
+    ids=["too long", "negative", "HTTP", "TLS", "unknown request", "no body", "nothing"],
+)
+@pytest.mark.parametrize("node", ["sc", "spu"])
+def test_a_peer_that_talks_nonsense_is_cut_off_and_the_others_are_not(
+    cluster: LocalCluster, batch: Make, produce: Make, codes: Make, data: bytes, node: str
+) -> None:
+    endpoint = cluster.endpoint if node == "sc" else cluster.spu_endpoints[5001]
+    with spu(cluster) as link, dial(endpoint) as sock:
+        assert outcome(link, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
+        sock.sendall(data)
+        assert is_closed(sock)
+        assert outcome(link, produce("t", (0, batch(b"b"))), codes) == [(0, 1)]
+    assert len(cluster.violations()) == 1
+
+
+def test_a_frame_up_to_the_bound_is_taken(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
+    records = batch(b"x" * 33_000_000)
+    with spu(cluster) as link:
+        assert outcome(link, produce("t", (0, records), (0, batch(b"y"))), codes) == [
+            (0, 0),
+            (0, 1),
+        ]
+
+
+def test_requests_may_arrive_in_pieces_or_many_at_once(
+    cluster: LocalCluster, batch: Make, produce: Make, request_frame: Make, codes: Make
+) -> None:
+    frames = b"".join(
+        request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"%d" % n))), correlation_id=n) for n in range(3)
+    )
+    with dial(cluster.spu_endpoints[5001]) as sock:
+        for position in range(len(frames)):
+            sock.sendall(frames[position : position + 1])
+        sock.sendall(frames * 100)
+        answers = [split_response(frame) for frame in receive(sock, 303)]
+    assert [number for number, _ in answers] == [0, 1, 2] * 101
+    offsets = [codes(ProduceResponse.read(body, 25).topics)[0] for _, body in answers]
+    assert offsets == [(0, n) for n in range(303)]
+
+
+def test_many_connections(cluster: LocalCluster, batch: Make, produce: Make, request_frame: Make) -> None:
+    frame = request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
+    socks = [dial(cluster.spu_endpoints[5001]) for _ in range(200)]
+    for sock in socks:
+        sock.sendall(frame)
+    assert all(len(receive(sock, 1)) == 1 for sock in socks)
+    for sock in socks:
+        sock.close()
+    assert len(cluster.records("t")) == 200
+
+
+def test_a_half_closed_connection_gets_its_replies_then_ends(
+    cluster: LocalCluster, batch: Make, produce: Make, request_frame: Make
+) -> None:
+    frame = request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
+    with dial(cluster.spu_endpoints[5001]) as sock:
+        sock.sendall(frame * 50)
+        sock.shutdown(socket.SHUT_WR)
+        assert len(receive(sock, 51)) == 50
+    assert len(cluster.records("t")) == 50
+
+
+def test_a_peer_that_does_not_read_is_not_read_from(
+    cluster: LocalCluster, request_frame: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cluster_server, "MAX_UNSENT", 64 * 1024)
+    cluster.create_topic("many", partitions=500)
+    frame = request_frame(ScApi.LIST, ListRequest("Partition"))
+    # Bytes behind a request are ignored, so these fill the sockets' buffers with few requests.
+    length = 128 * 1024
+    frame = struct.pack(">i", length - 4) + frame[4:] + bytes(length - len(frame))
+    with dial(cluster.endpoint) as sock:
+        sock.settimeout(0.3)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 100_000_000:
+                sent += sock.send(frame[sent % length :])
+        assert sent < 100_000_000
+        sock.settimeout(TIMEOUT)
+        assert len(receive(sock, sent // length)) == sent // length
+
+
+# --- nodes that come and go ----------------------------------------------------------------------
+
+
+def test_a_killed_spu_is_gone_until_it_is_restarted(
+    cluster: LocalCluster, batch: Make, produce: Make, codes: Make
+) -> None:
+    with spu(cluster) as link:
+        assert outcome(link, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
+        endpoints = cluster.spu_endpoints
+        cluster.kill_spu(5001)
+        with pytest.raises(ConnectError, match="lost"):
+            outcome(link, produce("t", (0, batch(b"b"))), codes)
+    with pytest.raises(ConnectError, match="refused"):
+        spu(cluster)
+    with spu(cluster, 5002) as other:
+        assert outcome(other, produce("t", (1, batch(b"x"))), codes) == [(0, 0)]
+    with pytest.raises(ValueError, match="down"):
+        cluster.kill_spu(5001)
+    cluster.restart_spu(5001)
+    assert cluster.spu_endpoints == endpoints
+    with spu(cluster) as link:
+        assert outcome(link, produce("t", (0, batch(b"b"))), codes) == [(0, 1)]
+    with pytest.raises(ValueError, match="not down"):
+        cluster.restart_spu(5001)
+
+
+def test_the_spus_go_on_without_the_sc(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
+    with sc(cluster) as admin, spu(cluster) as link:
+        cluster.kill_sc()
+        with pytest.raises(ConnectError, match="lost"):
+            admin.receive(99)
+        with pytest.raises(ConnectError, match="refused"):
+            sc(cluster)
+        assert outcome(link, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
+    cluster.restart_sc()
+    assert len(cluster.records("t")) == 1
+
+
+def test_a_watcher_learns_of_a_moved_leader(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
+    with sc(cluster) as link, spu(cluster) as old, spu(cluster, 5002) as new:
+        link.send(ScApi.WATCH, 1, WatchRequest("Partition"))
+        first = WatchUpdate.read(link.receive(1), 19)
+        assert [item.name for item in first.all] == ["consumer-offset-0", "t-0", "t-1"]
+        assert outcome(old, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
+        cluster.move_leader("t", 0, 5002)
+        assert cluster.leader("t", 0) == 5002
+        leaders = set()
+        while 5002 not in leaders:
+            for change in WatchUpdate.read(link.receive(1), 19).changes:
+                assert isinstance(change.content, PartitionObject)
+                leaders.add(change.content.spec.leader)
+        assert outcome(old, produce("t", (0, batch(b"b"))), codes) == [(6, 0)]
+        assert outcome(new, produce("t", (0, batch(b"b"))), codes) == [(0, 1)]
+    assert [record.value for record in cluster.records("t")] == [b"a", b"b"]
+
+
+def test_what_was_written_is_pushed_to_watchers_after_a_while(
+    cluster: LocalCluster, batch: Make, produce: Make, codes: Make
+) -> None:
+    with sc(cluster) as link, spu(cluster) as producer:
+        link.send(ScApi.WATCH, 1, WatchRequest("Partition"))
+        link.receive(1)
+        outcome(producer, produce("t", (0, batch(b"a", b"b"))), codes)
+        (change,) = WatchUpdate.read(link.receive(1), 19).changes
+        assert isinstance(change.content, PartitionObject)
+        assert change.content.status.leader.hw == 2
+
+
+def test_read_committed_with_a_dead_follower(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
+    cluster.create_topic("two", replication=2)
+    cluster.kill_spu(5002)
+    request = produce("two", (0, batch(b"a")), committed=True, timeout_ms=100)
+    with spu(cluster) as link:
+        start = time.monotonic()
+        assert outcome(link, request, codes) == [(7, 0)]
+        assert time.monotonic() - start >= 0.1
+        hws = []
+        for _ in range(2):
+            topics = (FetchOffsetsTopic("two", (0,)),)
+            link.send(SpuApi.FETCH_OFFSETS, 2, FetchOffsetsRequest(topics))
+            response = FetchOffsetsResponse.read(link.receive(2), 25)
+            hws.append(response.topics[0].partitions[0].last_stable_offset)
+            if not hws[1:]:
+                cluster.restart_spu(5002)
+    assert hws == [0, 1]
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+def test_a_held_spu_answers_when_released(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
+    with spu(cluster) as link, spu(cluster, 5002) as other:
+        cluster.hold_replies(5001)
+        link.send(SpuApi.PRODUCE, 1, produce("t", (0, batch(b"a"))))
+        assert outcome(other, produce("t", (1, batch(b"x"))), codes) == [(0, 0)]
+        cluster.hold_replies(5001, on=False)
+        assert codes(ProduceResponse.read(link.receive(1), 25).topics) == [(0, 0)]
+
+
+def test_a_reply_can_be_lost(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
+    cluster.cut_next_produce(5001, "after")
+    cluster.cut_next_produce(5001, "before")
+    for _ in range(2):
+        with spu(cluster) as link, pytest.raises(ConnectError, match="lost"):
+            outcome(link, produce("t", (0, batch(b"a"))), codes)
+    assert [record.value for record in cluster.records("t")] == [b"a"]
+
+
+def test_an_error_can_be_ordered(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
+    cluster.fail_next_produce(72, topic="t", payload=("t", 0))
+    with spu(cluster) as link:
+        request = produce("t", (0, batch(b"a")))
+        assert [outcome(link, request, codes) for _ in range(2)] == [[(72, 0)], [(0, 0)]]
