@@ -120,7 +120,7 @@ class Accumulator:
         self.sender_sleeps = False
         self._request_timeout = request_timeout
         self._clock = clock
-        self._callbacks = callbacks
+        self.callbacks = callbacks
         self._wake = wake
         self._busy = False
         self._waiting = 0
@@ -242,7 +242,7 @@ class Accumulator:
                 return batch, moment
             lane.seal_open(self._clock.monotonic())
         builder = BatchBuilder(moment)
-        outcome = BatchOutcome(lane.topic, lane.partition, moment, builder.timestamps, self._callbacks)
+        outcome = BatchOutcome(lane.topic, lane.partition, moment, builder.timestamps, self.callbacks)
         if not lane.acked:
             outcome.hand_over()
         lane.open = batch = Batch(lane, builder, outcome, self._clock.monotonic())
@@ -285,7 +285,7 @@ class Accumulator:
 
     def _wait_for_space(self, lane: Lane, charge: int, wait_until: float | None, tally: Tally) -> None:
         config = lane.channel.config
-        if config.on_full == "raise" or self._callbacks.is_current_thread():
+        if config.on_full == "raise" or self.callbacks.is_current_thread():
             raise self._buffer_full(
                 lane, "on_full is 'raise'" if config.on_full == "raise" else "a callback may not wait"
             )
@@ -415,6 +415,7 @@ class Accumulator:
                 records_unacknowledged=counters.records_unacknowledged,
                 records_retried=counters.records_retried,
                 records_dropped=counters.records_dropped,
+                records_refused=counters.records_refused,
                 bytes_queued=sum(batch.payload for batch in waiting),
                 bytes_in_flight=sum(batch.payload for batch in in_flight),
                 bytes_acked=counters.bytes_acked,

@@ -14,37 +14,43 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fluvio_sync.futures import DeliveryFuture
 
+    # Finished futures whose callbacks are due; None ends the thread.
+    Due = SimpleQueue[list[DeliveryFuture] | None]
+
 
 class CallbackThread:
     """Runs callbacks in the order in which their batches were completed."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._queue: SimpleQueue[list[DeliveryFuture]] = SimpleQueue()
+        self._queue: Due = SimpleQueue()
         self._changed = threading.Condition()
         self._submitted = 0
         self._finished = 0
         self._thread: threading.Thread | None = None
+        self._idents: set[int] = set()  # of threads that run callbacks: one, but for a moment after a stop
 
     def submit(self, futures: list[DeliveryFuture]) -> None:
         """Have the callbacks of these finished futures run."""
         with self._changed:
             self._submitted += 1
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter is shutting down and starts no thread any more
-                    thread = threading.current_thread()
-                else:
-                    self._thread = thread
-        self._queue.put(futures)
-        if self._thread is None:
-            self._run_one()
+            self._queue.put(futures)
+            running = self._thread is not None or self._start()
+        if not running:
+            self._run_one(self._queue)
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._run, args=(self._queue,), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down and starts no thread any more
+            return False
+        self._thread = thread
+        return True
 
     def is_current_thread(self) -> bool:
         """Whether the caller is itself a callback."""
-        return self._thread is threading.current_thread()
+        return threading.get_ident() in self._idents
 
     def wait_for_due(self, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds until all callbacks submitted so far have run; False if they have not."""
@@ -52,13 +58,27 @@ class CallbackThread:
             due = self._submitted
             return self._changed.wait_for(lambda: self._finished >= due, timeout)
 
-    def _run(self) -> None:
-        while True:
-            self._run_one()
+    def stop(self) -> None:
+        """Have the thread end after what is due; a later callback would start another."""
+        with self._changed:
+            if self._thread is not None:
+                self._queue.put(None)
+                # A later thread gets a queue of its own: this one may still be at work on what is due.
+                self._queue, self._thread = SimpleQueue(), None
 
-    def _run_one(self) -> None:
-        for future in self._queue.get():
+    def _run(self, queue: Due) -> None:
+        self._idents.add(threading.get_ident())
+        while self._run_one(queue):
+            pass
+        self._idents.discard(threading.get_ident())
+
+    def _run_one(self, queue: Due) -> bool:
+        futures = queue.get()
+        if futures is None:
+            return False
+        for future in futures:
             future.run_callbacks()
         with self._changed:
             self._finished += 1
             self._changed.notify_all()
+        return True

@@ -41,6 +41,7 @@ from fluvio_sync._failures import (
     rejected,
     retries_exhausted,
     treatment_of,
+    unusable,
 )
 from fluvio_sync._halving import halve
 from fluvio_sync._lane import Batch, Lane, LaneState
@@ -54,6 +55,7 @@ from fluvio_sync.errors import (
     ProtocolError,
     RequestTimeoutError,
     ServerError,
+    UnsupportedVersionError,
 )
 
 if TYPE_CHECKING:
@@ -183,8 +185,14 @@ class Dispatcher:
             batches = self._take(lane, lane.max_request_size, now)
             for batch in batches:
                 batch.attempts += 1
-            lane.queue.extendleft(reversed(batches))
-            self._attempt_failed(lane, batches, error, now)
+            if isinstance(error, UnsupportedVersionError):
+                for batch in batches:
+                    self._fail(batch, unusable(batch, error, now))
+                self._began_to_fail(lane, error)
+                self._attend(lane, now)
+            else:
+                lane.queue.extendleft(reversed(batches))
+                self._attempt_failed(lane, batches, error, now)
 
     def _connection_lost(self, link: Link, error: FluvioError, now: float) -> None:
         """A failed attempt, with unknown outcome, of all that was in flight."""
@@ -211,6 +219,7 @@ class Dispatcher:
             entries, request.entries = request.entries, []
             for lane, batches in entries:
                 lane.in_flight = []
+                request.unread.append((lane, sum(batch.builder.count for batch in batches)))
                 for batch in batches:
                     if not batch.done:
                         batch.done = True
@@ -236,16 +245,8 @@ class Dispatcher:
             for (lane, batches), (_, result) in zip(request.entries, results, strict=True):
                 self._entry_answered(lane, batches, link, result, now)
         else:
-            for name, result in results:
-                if result.error_code.code:
-                    self.report(
-                        "warning",
-                        "at_most_once.refused",
-                        topic=name,
-                        partition=result.partition,
-                        code=result.error_code.code,
-                        error=result.error_code.text,
-                    )
+            for (lane, count), (_, result) in zip(request.unread, results, strict=False):
+                self._unread_answer(lane, count, result)
         self._fill(link, now)
         self._arm_link(link, now)
 
@@ -350,6 +351,7 @@ class Dispatcher:
             # A change of leader, SPU status or address: what the delay waited for may have happened.
             self._attend(lane, now)
         elif lane.state is LaneState.LINGERING and route.gone:
+            lane.seal_open(now)
             self._attend(lane, now)
 
     def _lane_time(self, lane: Lane, now: float) -> None:
@@ -594,6 +596,18 @@ class Dispatcher:
             lane.queue.extendleft(reversed(batches))
             floor = LONG_DELAY if treatment is Treatment.WAIT_LONG else 0.0
             self._attempt_failed(lane, batches, error, now, floor)
+
+    def _unread_answer(self, lane: Lane, count: int, result: PartitionResult) -> None:
+        """At-most-once: nobody waits for this, but a refusal is counted, and reported once a streak."""
+        code = result.error_code
+        if not code.code:
+            lane.refused = False
+            return
+        lane.channel.counters.records_refused += count
+        if not lane.refused:
+            lane.refused = True
+            where = {"topic": lane.topic, "partition": lane.partition}
+            self.report("warning", "at_most_once.refused", **where, code=code.code, error=code.text)
 
     def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int | None) -> None:
         lane.in_flight = []

@@ -155,6 +155,12 @@ def gone(batch: Batch, reason: str, now: float) -> Callable[[int], FluvioError]:
     return partial(_make, DeliveryError, message, cause, _facts(batch, now) | {"retriable": False})
 
 
+def unusable(batch: Batch, cause: FluvioError, now: float) -> Callable[[int], FluvioError]:
+    """Return what fails a batch whose server this client cannot talk to, now or later."""
+    message = f"{_record(batch)}: {cause}{_stored(batch)}"
+    return partial(_make, DeliveryError, message, cause, _facts(batch, now) | {"retriable": False})
+
+
 def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[int], FluvioError]:
     """Return what fails a read-committed batch that is stored, but was not seen replicated in time."""
     message = (

@@ -128,6 +128,7 @@ class Lane:
         "open",
         "partition",
         "queue",
+        "refused",
         "retry_at",
         "settlement",
         "singly",
@@ -154,6 +155,7 @@ class Lane:
         self.in_flight: list[Batch] = []
         self.charge = 0
         self.failing = False  # its last attempt failed
+        self.refused = False  # at-most-once: the server's last answer was an error
         self.singly = False  # one batch a request, until it is empty: a server found a request's batches too large
         self.noted = False  # in the accumulator's list of lanes the dispatcher should look at
         self.retry_at = 0.0

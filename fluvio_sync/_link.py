@@ -61,7 +61,7 @@ class Link:
 class Request:
     """A produce request: which batches of which lanes, in the order in which they stand in it."""
 
-    __slots__ = ("acked", "entries", "in_line_at", "link", "lost", "written", "wrote_any")
+    __slots__ = ("acked", "entries", "in_line_at", "link", "lost", "unread", "written", "wrote_any")
 
     def __init__(self, link: Link, entries: list[tuple[Lane, list[Batch]]], now: float) -> None:
         self.link = link
@@ -70,6 +70,7 @@ class Request:
         self.in_line_at = now  # since when the SPU could be working on it
         self.wrote_any = False
         self.written = False
+        self.unread: list[tuple[Lane, int]] = []  # at-most-once, once written: lanes and how many records they sent
         self.lost = False  # its connection broke; what is still reported of it does not count
 
     @property

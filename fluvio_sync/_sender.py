@@ -160,6 +160,7 @@ class Sender:
             self._read_last_replies()
         finally:
             self.abandon()
+            self._accumulator.callbacks.stop()
 
     def _fail_rest(self) -> None:
         """Leave no future pending that nobody will resolve any more."""

@@ -34,7 +34,8 @@ class ProducerStats:
 
     Of records, bytes (keys and values) and batches: `queued` now waits in this process, `in_flight` is with a server;
     the others are totals since the client was made.  `retried` counts records sent again, `dropped` those that
-    at-most-once lost, `reconnects` connections made after the first.  `latency`: seconds from a batch being ready to
+    at-most-once lost before they were written, `refused` those that a server's answer refused after that;
+    `reconnects`: connections made after the first.  `latency`: seconds from a batch being ready to
     its acknowledgement, `(mean, maximum)`, or None before the first.  `checksum`: what computes CRC-32C,
     `"google-crc32c"`, `"crc32c"` or `"pure"`.
     """
@@ -46,6 +47,7 @@ class ProducerStats:
     records_unacknowledged: int
     records_retried: int
     records_dropped: int
+    records_refused: int
     bytes_queued: int
     bytes_in_flight: int
     bytes_acked: int
@@ -196,6 +198,7 @@ class Counters:
         "records_acked",
         "records_dropped",
         "records_failed",
+        "records_refused",
         "records_retried",
         "records_unacknowledged",
     )
@@ -210,6 +213,7 @@ class Counters:
         self.records_acked = 0
         self.records_dropped = 0
         self.records_failed = 0
+        self.records_refused = 0
         self.records_retried = 0
         self.records_unacknowledged = 0
 

@@ -195,6 +195,15 @@ class Rig:
         self.dispatcher.replied(request, ProduceResponse(tuple(topics), 0), self.clock.now)
         return self.step()
 
+    def answer_unread(self, request: Request, code: int) -> list[Action]:
+        """Answer an at-most-once request that was written."""
+        results = [
+            TopicResult(lane.topic, (PartitionResult(lane.partition, ErrorCode(code), 0, 0, 0),))
+            for lane, _ in request.unread
+        ]
+        self.dispatcher.replied(request, ProduceResponse(tuple(results), 0), self.clock.now)
+        return self.step()
+
     def lose(self, link: Link, error: FluvioError) -> list[Action]:
         self.dispatcher.disconnected(link, link.generation, error, self.clock.now)
         return self.step()

@@ -20,6 +20,7 @@ from fluvio_sync.errors import (
     RejectedError,
     RetriesExhaustedError,
     TopicNotFoundError,
+    UnsupportedVersionError,
 )
 from fluvio_sync.protocol.metadata import PartitionResolution, SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
@@ -223,6 +224,19 @@ def test_a_refused_connection_is_retried_with_the_policys_delays(strategy: Retry
     assert caught.value.__cause__ is BROKEN
     assert not caught.value.may_be_stored
     assert caught.value.retriable
+
+
+def test_a_server_of_other_versions_is_not_tried_again() -> None:
+    rig = Rig()
+    future = rig.send()
+    (link,) = connects(rig.step())
+    rig.lose(link, UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0"))
+    with pytest.raises(
+        DeliveryError, match=r"speaks versions 8 to 25.*offers versions 0 to 7.*is not stored"
+    ) as caught:
+        future.result(0)
+    assert not caught.value.retriable
+    assert rig.run(60.0) == []
 
 
 def test_no_retries_means_one_attempt() -> None:
@@ -495,7 +509,7 @@ def test_futures_watched_and_called_before_the_halving_are_resolved_after_it() -
         threading.Event().wait(0.001)
     answer_by_size(rig, writes(rig.connect()), 80)
     waiter.join(10)
-    assert rig.accumulator._callbacks.wait_for_due(10)
+    assert rig.accumulator.callbacks.wait_for_due(10)
     assert sorted(map(str, seen)) == ["1", "3"]
 
 
@@ -581,6 +595,15 @@ def test_a_deleted_topic_fails_its_records() -> None:
     assert isinstance(error, DeliveryError)
     assert isinstance(error.__cause__, TopicNotFoundError)
     assert not error.retriable
+
+
+def test_a_deleted_topic_fails_records_that_linger() -> None:
+    rig = Rig(linger=60.0)
+    future = rig.send()
+    rig.step()
+    rig.push("Topic", [topic("t", 1)], delete=True)
+    rig.step()
+    assert isinstance(future.exception(0), DeliveryError)
 
 
 def test_one_failing_partition_does_not_disturb_another() -> None:
@@ -696,6 +719,21 @@ def test_at_most_once_reports_its_losses_once_a_streak() -> None:
     (request,) = writes(rig.connect())
     assert "delivery.recovered" in reports(rig.written(request))
     assert rig.channel.counters.records_dropped == 3
+
+
+def test_at_most_once_counts_late_refusals_and_reports_them_once_a_streak() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    seen = reports(rig.answer_unread(request, 9000))
+    rig.send()
+    rig.send()
+    (request,) = writes(rig.step())
+    rig.written(request)
+    seen += reports(rig.answer_unread(request, 9000))
+    assert seen == ["at_most_once.refused"]
+    assert rig.channel.counters.records_refused == 3
 
 
 def test_at_most_once_is_dropped_after_request_timeout_without_leader() -> None:

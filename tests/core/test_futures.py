@@ -184,6 +184,21 @@ def test_a_callback_that_raises_is_logged_and_the_others_run(caplog: pytest.LogC
     assert caplog.text.count("exception calling callback") == 2
 
 
+def test_a_stopped_callback_thread_ends_and_another_runs_what_comes_later() -> None:
+    first, second = Maker(1), Maker(1)
+    second.outcome.callbacks = first.callbacks
+    threads: list[threading.Thread] = []
+    for made in (first, second):
+        made.futures[0].add_done_callback(lambda _: threads.append(threading.current_thread()))
+    first.outcome.acknowledge(0)
+    first.callbacks.stop()
+    second.outcome.acknowledge(0)
+    assert first.callbacks.wait_for_due(LONG)
+    threads[0].join(LONG)
+    assert [thread.is_alive() for thread in threads] == [False, True]
+    first.callbacks.stop()
+
+
 def test_a_callback_must_not_wait_for_a_pending_future() -> None:
     made, pending = Maker(1), Maker(1)
     pending.outcome.callbacks = made.callbacks
