@@ -73,15 +73,16 @@ class Channel:
         """Return the partition that the partitioner chooses; keyless records avoid failing partitions over `quota`."""
         available = self.available
         if key is None and self.failing:
-            preferred = tuple(p for p in available if not self._is_over(p, quota))
+            charge = len(value) + RECORD_CHARGE
+            preferred = tuple(p for p in available if not self._would_be_over(p, charge, quota))
             available = preferred or available
         partition = partitioner.partition(key, value, self.partition_count, available)
         self.check_partition(partition)
         return partition
 
-    def _is_over(self, partition: int, quota: int) -> bool:
+    def _would_be_over(self, partition: int, charge: int, quota: int) -> bool:
         lane = self.lanes.get(partition)
-        return lane is not None and lane.failing and lane.charge >= quota
+        return lane is not None and lane.is_over_share(charge, quota)
 
     def check_partition(self, partition: int) -> None:
         """Refuse a partition that the topic does not have."""
@@ -280,8 +281,7 @@ class Accumulator:
     def _has_space(self, lane: Lane, charge: int) -> bool:
         if self.used + charge > self.limit:
             return False
-        # One record is always let in: however large, it is how a partition shows that it works again.
-        return not lane.failing or not lane.charge or lane.charge + charge <= self.quota
+        return not lane.is_over_share(charge, self.quota)
 
     def _wait_for_space(self, lane: Lane, charge: int, wait_until: float | None, tally: Tally) -> None:
         config = lane.channel.config
@@ -466,8 +466,13 @@ def _count(action: Finished, now: float) -> None:
 
 
 def _wants_sender(lane: Lane) -> bool:
-    """Whether a lane that got a record needs the dispatcher now; a busy lane is looked at when its reply comes."""
-    return lane.state is LaneState.IDLE or (lane.state is LaneState.LINGERING and bool(lane.queue))
+    """Whether a lane that got a record needs the dispatcher now; a busy lane is looked at when its reply comes.
+
+    A lane without a timer has one to be set: the batches that are in flight may all have expired.
+    """
+    return (
+        lane.timer is None or lane.state is LaneState.IDLE or (lane.state is LaneState.LINGERING and bool(lane.queue))
+    )
 
 
 def _too_large(payload: int, size: int, limit: int) -> RecordTooLargeError:

@@ -7,7 +7,7 @@ creating a topic can take long.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fluvio_sync import _blocking
 from fluvio_sync._topic_name import check_topic_name
@@ -27,17 +27,30 @@ from fluvio_sync.protocol.metadata import (
 from fluvio_sync.protocol.versions import ScApi
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from fluvio_sync._clock import Clock
     from fluvio_sync._connection import Peer
     from fluvio_sync.protocol.primitives import Reader
 
+    R = TypeVar("R")
+
 
 class Admin:
     """Calls to the SC; each may take `connect_timeout` + `request_timeout` seconds."""
 
-    def __init__(self, peer: Peer, *, connect_timeout: float, request_timeout: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        *,
+        connect_timeout: float,
+        request_timeout: float,
+        clock: Clock,
+        online: Callable[[str], bool],
+    ) -> None:
+        """`online`: whether all partitions of a topic are online, as far as the client's metadata says."""
+        self._online = online
         self._peer = peer
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
@@ -53,7 +66,11 @@ class Admin:
                 raise ConfigError(f"{setting} is a number of at least 1, not {value!r}")
         spec = TopicSpec(replicas=ComputedReplicas(partitions, replication, ignore_rack=False), compression=compression)
         request = CreateTopicRequest(name=name, dry_run=False, timeout=None, spec=spec)
-        status = self._change(ScApi.CREATE, request)
+        # A real SC can carry the request out and never answer (seen while another topic was being deleted).
+        settled = (lambda: False) if self._online(name) else (lambda: self._online(name))
+        status = self._call(ScApi.CREATE, request, AdminStatus.read, settled)
+        if status is None:
+            return
         if status.error_code.code == Code.TOPIC_ALREADY_EXISTS and exist_ok:
             return
         self._check(status, f"the SC did not create topic {name!r}")
@@ -61,25 +78,29 @@ class Admin:
     def delete_topic(self, name: str) -> None:
         """Delete a topic; raises `TopicNotFoundError`, or `ServerError` if the SC refuses."""
         check_topic_name(name)
-        status = self._change(ScApi.DELETE, DeleteTopicRequest(name, force=False))
+        status = self._call(ScApi.DELETE, DeleteTopicRequest(name, force=False), AdminStatus.read)
+        assert status is not None
         if status.error_code.code == Code.TOPIC_NOT_FOUND:
             raise TopicNotFoundError(f"the cluster at {self._peer.endpoint} has no topic {name!r}", topic=name)
         self._check(status, f"the SC did not delete topic {name!r}")
 
     def topics(self) -> list[str]:
         """Return the names of the topics, sorted, without Fluvio's own."""
-        reader, version = self._call(ScApi.LIST, ListRequest(TopicObject.LABEL))
-        items = ListResponse.read(reader, version).items
-        return sorted(item.name for item in items if isinstance(item, TopicObject))
+        response = self._call(ScApi.LIST, ListRequest(TopicObject.LABEL), ListResponse.read)
+        assert response is not None
+        return sorted(item.name for item in response.items if isinstance(item, TopicObject))
 
-    def _change(self, api: ScApi, request: Any) -> AdminStatus:
-        reader, version = self._call(api, request)
-        return AdminStatus.read(reader, version)
-
-    def _call(self, api: ScApi, request: Any) -> tuple[Reader, int]:
+    def _call(
+        self, api: ScApi, request: Any, read: Callable[[Reader, int], R], settled: Callable[[], bool] = lambda: False
+    ) -> R | None:
+        """Return the answer, None if `settled()` made it unnecessary."""
         connection = _blocking.connect(self._peer, self._connect_timeout, self._clock)
         try:
-            return _blocking.call(connection, api, request, self._request_timeout, self._clock)
+            answer = _blocking.call(connection, api, request, self._request_timeout, self._clock, settled)
+            if answer is None:
+                return None
+            with connection.reading():
+                return read(*answer)
         finally:
             connection.close()
 

@@ -43,8 +43,13 @@ def connect_timed_out(connection: Connection, timeout: float, then: str = "") ->
     )
 
 
-def call(connection: Connection, api: Any, message: Any, timeout: float, clock: Clock) -> tuple[Reader, int]:
-    """Send a request and return its reply and the version in force."""
+def call(
+    connection: Connection, api: Any, message: Any, timeout: float, clock: Clock, settled: Callable[[], bool]
+) -> tuple[Reader, int] | None:
+    """Send a request and return its reply and the version in force.
+
+    `settled()` is asked once a second while there is none; when it says so, None is returned.
+    """
     version = connection.version(api)
     deadline = clock.monotonic() + timeout
     correlation = connection.request(api, message)
@@ -54,11 +59,14 @@ def call(connection: Connection, api: Any, message: Any, timeout: float, clock: 
             connection.inbox.popleft()  # a reply to a request that nobody waits for
         return bool(connection.inbox)
 
-    if not drive(connection, answered, deadline, clock):
-        raise RequestTimeoutError(
-            f"the {connection.peer} did not answer the request {api.name} within {timeout} s; "
-            "it may still be carried out"
-        )
+    while not drive(connection, answered, min(deadline, clock.monotonic() + 1.0), clock):
+        if settled():
+            return None
+        if clock.monotonic() >= deadline:
+            raise RequestTimeoutError(
+                f"the {connection.peer} did not answer the request {api.name} within {timeout} s; "
+                "it may still be carried out"
+            )
     return connection.inbox.popleft()[1], version
 
 

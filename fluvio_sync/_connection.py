@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
+import math
 import os
 import selectors
 import socket
@@ -19,7 +20,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError
+from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_response
 from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.versions import (
@@ -31,7 +32,7 @@ from fluvio_sync.protocol.versions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from fluvio_sync._endpoint import Endpoint
     from fluvio_sync.protocol.primitives import Buffer, Reader
@@ -40,6 +41,7 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 _RECEIVE = 256 * 1024
+_RECEIVES = 4  # of one turn: a peer that sends without pause must not hold up the others
 _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
 _TLS_CHUNK = 256 * 1024
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
@@ -131,6 +133,7 @@ class Connection:
         self.first_bytes: deque[object] = deque()  # tags of frames of which a byte was written
         self.sent: deque[object] = deque()  # tags of frames that were written whole
         self.deadline = now + timeout
+        self.more = False  # there may be more to read without the socket becoming readable again
         self._sock: socket.socket | None = None
         self._reader = FrameReader()
         self._correlation = 0
@@ -180,6 +183,8 @@ class Connection:
 
     def tick(self, now: float) -> None:
         """Take the name look-up's result; give an address up that does not answer while there are others."""
+        if self.more:
+            self._receive()
         if self.stage is Stage.RESOLVING and self._resolution.done.is_set():
             if self._resolution.error is not None:
                 raise self._connect_error(f"its name cannot be resolved: {self._resolution.error}")
@@ -191,6 +196,8 @@ class Connection:
 
     def next_timer(self) -> float | None:
         """When `tick` has something to do."""
+        if self.more:
+            return -math.inf
         return self._address_deadline if self.stage is Stage.CONNECTING and self._addresses else None
 
     def close(self) -> None:
@@ -212,7 +219,21 @@ class Connection:
     def version(self, api: Any) -> int:
         """Return the version in force of a request; raises `UnsupportedVersionError`."""
         assert self.versions is not None
-        return negotiate(api.name, api.value, self.peer.ranges[api.value], self.versions)
+        ours = self.peer.ranges[api.value]
+        try:
+            return negotiate(api.name, api.value, ours, self.versions)
+        except UnsupportedVersionError as error:
+            raise UnsupportedVersionError(
+                f"{self.peer}: {error}", api=api.name, ours=ours, theirs=error.theirs, platform=error.platform
+            ) from None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Have a `ProtocolError` from decoding what the peer sent say who sent it."""
+        try:
+            yield
+        except ProtocolError as error:
+            raise ProtocolError(f"{self.peer} does not speak Fluvio's protocol: {error}") from error
 
     def next_correlation(self) -> int:
         """Return the correlation id for the next request."""
@@ -316,7 +337,7 @@ class Connection:
     def _take_versions(self) -> None:
         correlation, reader = self.inbox.popleft()
         if correlation != self._correlation:
-            raise ProtocolError(f"{self.peer} answered request {correlation}, which was not sent")
+            raise ProtocolError(f"it answered request {correlation}, which was not sent")
         response = ApiVersionsResponse.read(reader, API_VERSIONS_VERSION)
         if response.error_code.code:
             raise self._connect_error(f"it refused the API versions request: {response.error_code.text}")
@@ -367,7 +388,8 @@ class Connection:
 
     def _receive(self) -> None:
         assert self._sock is not None
-        while True:
+        self.more = False
+        for _ in range(_RECEIVES):
             try:
                 data = self._sock.recv(_RECEIVE)
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -376,15 +398,14 @@ class Connection:
                 raise self._lost(error) from error
             if not data:
                 raise self._lost(None)
-            try:
+            with self.reading():
                 for payload in self._reader.feed(data):
                     self.inbox.append(split_response(payload))
                 if self.stage is Stage.VERSIONS and self.inbox:
                     self._take_versions()
-            except ProtocolError as error:
-                raise ProtocolError(f"{self.peer} does not speak Fluvio's protocol: {error}") from error
             if len(data) < _RECEIVE and not isinstance(self._sock, ssl.SSLSocket):
                 return
+        self.more = True  # what TLS has decrypted already shows in no poll
 
     # Errors.
 

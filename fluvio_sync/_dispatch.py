@@ -136,7 +136,9 @@ class Dispatcher:
 
     def records(self, lane: Lane, now: float) -> None:
         """A lane got records, a full batch, or a flush."""
-        if lane.state not in (LaneState.IN_FLIGHT, LaneState.SETTLING, LaneState.BACKING_OFF, LaneState.QUEUED):
+        if lane.state in (LaneState.IN_FLIGHT, LaneState.SETTLING, LaneState.BACKING_OFF, LaneState.QUEUED):
+            self._arm_lane(lane, now)
+        else:
             self._attend(lane, now)
 
     def metadata_changed(self, news: News, now: float) -> None:
@@ -240,7 +242,11 @@ class Dispatcher:
         if request.acked:
             expected = [(lane.topic, lane.partition) for lane, _ in request.entries]
             if [(name, result.partition) for name, result in results] != expected:
-                self._garbled(request, expected, results, now)
+                got = [(name, result.partition) for name, result in results]
+                self._garbled(request, f"answered for {got[:5]} where {expected[:5]} was asked", now)
+                return
+            if any(result.base_offset < 0 for _, result in results):
+                self._garbled(request, "answered with a negative offset", now)
                 return
             for (lane, batches), (_, result) in zip(request.entries, results, strict=True):
                 self._entry_answered(lane, batches, link, result, now)
@@ -255,7 +261,7 @@ class Dispatcher:
         lane = settlement.lane
         if lane.settlement is not settlement:
             return
-        settlement.asked = False
+        settlement.asked_at = None
         settlement.next_ask = now + SETTLE_INTERVAL
         end = settlement.base_offset + sum(batch.builder.count for batch in settlement.batches)
         if high_watermark is not None and high_watermark >= end:
@@ -381,8 +387,7 @@ class Dispatcher:
         elif lane.state is LaneState.SETTLING:
             settlement = lane.settlement
             assert settlement is not None
-            if not settlement.asked:
-                when = min(when, settlement.next_ask)
+            when = min(when, self._settlement_due(settlement, now))
         self._timers.arm(lane, when)
 
     def _expire(self, lane: Lane, now: float) -> None:
@@ -522,6 +527,8 @@ class Dispatcher:
             # The SPU waits for one entry after the other, each for the whole time.
             patience += sum(lane.channel.config.server_timeout for lane, _ in request.entries)
         deadline = request.in_line_at + patience
+        if len(request.link.in_flight) > 1:
+            return deadline  # others stand behind it on this connection, and must not pay for its short deadline
         latest = max((batch.deadline for batch in request.batches), default=deadline)
         return min(deadline, latest)
 
@@ -540,7 +547,7 @@ class Dispatcher:
 
     def _leave(self, spu: int, now: float) -> None:
         """The SC says that an SPU is offline: do not wait for answers from it."""
-        for link in self.links.values():
+        for link in list(self.links.values()):
             if link.spu == spu and link.state is not LinkState.DOWN:
                 self._drop_connection(link, ConnectError(f"the SC reported SPU {spu} offline"), now)
 
@@ -618,18 +625,10 @@ class Dispatcher:
             if base_offset is not None:
                 base_offset += batch.builder.count
 
-    def _garbled(
-        self,
-        request: Request,
-        expected: list[tuple[str, int]],
-        results: list[tuple[str, PartitionResult]],
-        now: float,
-    ) -> None:
+    def _garbled(self, request: Request, what: str, now: float) -> None:
         link = request.link
-        got = [(name, result.partition) for name, result in results]
-        error = ProtocolError(f"{link.peer} answered for {got[:5]} where {expected[:5]} was asked")
         link.in_flight.appendleft(request)
-        self._drop_connection(link, error, now)
+        self._drop_connection(link, ProtocolError(f"{link.peer} {what}"), now)
 
     def _request_failed(self, request: Request, error: FluvioError, now: float) -> None:
         for lane, batches in request.entries:
@@ -739,9 +738,22 @@ class Dispatcher:
             lane.settlement = None
             lane.in_flight = []
             self._attend(lane, now)
-        elif not settlement.asked and settlement.next_ask <= now:
-            settlement.asked = True
-            self._actions.append(Ask(settlement))
+        elif settlement.asked_at is None:
+            if settlement.next_ask <= now:
+                settlement.asked_at = now
+                self._actions.append(Ask(settlement))
+        elif self._settlement_due(settlement, now) <= now:
+            peer, waited = settlement.link.peer, now - settlement.asked_at
+            error = RequestTimeoutError(f"{peer} did not answer for the partition's offsets within {waited:.1f} s")
+            self._drop_connection(settlement.link, error, now)
+
+    def _settlement_due(self, settlement: Settlement, now: float) -> float:
+        """When a settlement has to be asked for, or its answer is late."""
+        if settlement.asked_at is None:
+            return settlement.next_ask
+        if settlement.link.in_flight:
+            return now + SETTLE_INTERVAL  # it stands behind these, whose answers have their own time
+        return settlement.asked_at + self.request_timeout
 
     def _unsettle(self, settlement: Settlement, error: FluvioError, now: float) -> None:
         """What the leader said does not hold any more: an ordinary failed attempt."""

@@ -110,6 +110,7 @@ class Engine:
             connect_timeout=config.connect_timeout,
             request_timeout=config.request_timeout,
             clock=self.clock,
+            online=self._is_online,
         )
         self.tally = Tally()  # of all handles
         self._absent: dict[str, int] = {}  # topics found absent, with the state of the metadata that said so
@@ -127,9 +128,7 @@ class Engine:
         watch = self.watch
         timeout = self.config.connect_timeout
         try:
-            watch.start(self.clock.monotonic())
-            connection = watch.connection
-            assert connection is not None
+            connection = watch.start(self.clock.monotonic())
             if not _blocking.drive(connection, self._is_established, connection.deadline, self.clock):
                 raise _blocking.connect_timed_out(connection, timeout, "pushing its metadata")
         except BaseException:
@@ -169,10 +168,14 @@ class Engine:
         override = self.config.spu_address_override
         if override is None:
             return advertised, "the address that the SC advertises"
-        text = override(spu, str(advertised or "")) if callable(override) else override.get(spu)
-        if text is None:
+        try:
+            text = override(spu, str(advertised or "")) if callable(override) else override.get(spu)
+            endpoint = None if text is None else parse_endpoint(text)
+        except Exception as error:
+            raise ConnectError(f"spu_address_override gives no address for SPU {spu}: {error!r}") from error
+        if endpoint is None:
             return advertised, "the address that the SC advertises; spu_address_override has none"
-        return parse_endpoint(text), f"from spu_address_override; the SC advertises {advertised or 'none'}"
+        return endpoint, f"from spu_address_override; the SC advertises {advertised or 'none'}"
 
     # Topics.
 
@@ -193,6 +196,11 @@ class Engine:
         # What only the handle uses must not tell channels apart: a serializer may be a new function at every call.
         shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
         return accumulator.channel(topic, shared, compression, self.metadata)
+
+    def _is_online(self, topic: str) -> bool:
+        with self.accumulator.lock:
+            count = self.metadata.partition_count(topic)
+            return self.metadata.live and 0 < count == len(self.metadata.available(topic))
 
     def expect_topic(self, topic: str) -> None:
         """Wait for a topic again that was found absent: it has just been created, and the push is on its way."""

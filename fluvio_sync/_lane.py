@@ -168,6 +168,13 @@ class Lane:
         semantic = self.channel.config.delivery_semantic
         return semantic.retry_policy.delays() if isinstance(semantic, AtLeastOnce) else iter(())
 
+    def is_over_share(self, charge: int, quota: int) -> bool:
+        """Whether a failing lane would hold more than its share of memory with `charge` bytes more.
+
+        One record is always let in: however large, it is how a partition shows that it works again.
+        """
+        return self.failing and self.charge > 0 and self.charge + charge > quota
+
     def seal_open(self, now: float) -> None:
         """Move the open batch, if there is one, to the end of the queue."""
         batch = self.open

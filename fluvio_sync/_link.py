@@ -81,12 +81,12 @@ class Request:
 class Settlement:
     """A read-committed entry that the leader stored from `base_offset` on, and that may not be replicated yet."""
 
-    __slots__ = ("asked", "base_offset", "batches", "lane", "link", "next_ask")
+    __slots__ = ("asked_at", "base_offset", "batches", "lane", "link", "next_ask")
 
     def __init__(self, lane: Lane, link: Link, batches: list[Batch], base_offset: int) -> None:
         self.lane = lane
         self.link = link
         self.batches = batches
         self.base_offset = base_offset
-        self.asked = False
+        self.asked_at: float | None = None  # since when an answer is awaited
         self.next_ask = 0.0

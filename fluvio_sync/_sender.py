@@ -223,7 +223,7 @@ class Sender:
             else:
                 self._drive(key.data, events, now)
         for connection in self._connections():
-            if connection.stage in (Stage.RESOLVING, Stage.CONNECTING):
+            if connection.more or connection.stage in (Stage.RESOLVING, Stage.CONNECTING):
                 self._drive(connection, 0, now)
         self._mind_watch(now)
 
@@ -305,12 +305,13 @@ class Sender:
         while connection.inbox:
             correlation, reader = connection.inbox.popleft()
             expected = line.expected.pop(correlation, None)
-            if isinstance(expected, Request):
-                response = ProduceResponse.read(reader, connection.version(SpuApi.PRODUCE))
-                self._happenings.append(partial(dispatcher.replied, expected, response))
-            elif expected is not None:
-                mark = read_high_watermark(expected, reader, connection)
-                self._happenings.append(partial(dispatcher.offsets_replied, expected, mark))
+            with connection.reading():
+                if isinstance(expected, Request):
+                    response = ProduceResponse.read(reader, connection.version(SpuApi.PRODUCE))
+                    self._happenings.append(partial(dispatcher.replied, expected, response))
+                elif expected is not None:
+                    mark = read_high_watermark(expected, reader, connection)
+                    self._happenings.append(partial(dispatcher.offsets_replied, expected, mark))
 
     def _lose(self, line: Line, error: FluvioError) -> None:
         """A connection failed: by itself, not on the dispatcher's word."""
@@ -326,7 +327,7 @@ class Sender:
         watch = self._watch
         if watch.connection is None:
             if now >= watch.retry_at:
-                watch.start(now)
+                self._drive(watch.start(now), 0, now)
             return
         try:
             updates = watch.advance()

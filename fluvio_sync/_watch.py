@@ -45,11 +45,12 @@ class MetadataWatch:
         """Whether every stream has pushed its first update."""
         return self.received.issuperset(LABELS)
 
-    def start(self, now: float) -> None:
+    def start(self, now: float) -> Connection:
         """Begin to connect."""
         self.received = set()
         self._streams = {}
-        self.connection = Connection(self._peer, timeout=self.timeout, now=now, notify=self._notify)
+        connection = self.connection = Connection(self._peer, timeout=self.timeout, now=now, notify=self._notify)
+        return connection
 
     def advance(self) -> list[WatchUpdate]:
         """Ask for the streams once the connection is ready, and return what arrived; raises `FluvioError`."""
@@ -65,7 +66,8 @@ class MetadataWatch:
             correlation, reader = connection.inbox.popleft()
             if correlation in self._streams:
                 try:
-                    updates.append(WatchUpdate.read(reader, self._version))
+                    with connection.reading():
+                        updates.append(WatchUpdate.read(reader, self._version))
                 except ProtocolError as error:
                     # A newer SC may push what this version cannot read; the stream itself is intact.
                     if not self.established:

@@ -92,10 +92,7 @@ class Fluvio:
             raise ConfigError(f"tls is a TlsConfig or an ssl.SSLContext, not {type(tls).__name__}")
         if not isinstance(client_id, str) or len(client_id.encode()) > 255:
             raise ConfigError("client_id is a string of at most 255 bytes")
-        if spu_address_override is not None and not (
-            callable(spu_address_override) or isinstance(spu_address_override, Mapping)
-        ):
-            raise ConfigError("spu_address_override is a mapping from SPU id to 'host:port', or a function")
+        _check_override(spu_address_override)
         client = cls(
             ClientConfig(
                 endpoint=parse_endpoint(where),
@@ -248,6 +245,20 @@ class Fluvio:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.abandon()
+
+
+def _check_override(override: object) -> None:
+    if override is None or callable(override):
+        return
+    if not isinstance(override, Mapping):
+        raise ConfigError("spu_address_override is a mapping from SPU id to 'host:port', or a function")
+    for spu, address in override.items():
+        if isinstance(spu, bool) or not isinstance(spu, int):
+            raise ConfigError(f"a key of spu_address_override is the id of an SPU, a number, not {spu!r}")
+        try:
+            parse_endpoint(address)
+        except ConfigError as error:
+            raise ConfigError(f"spu_address_override for SPU {spu}: {error}") from error
 
 
 def _find_cluster(
