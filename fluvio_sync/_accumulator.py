@@ -387,6 +387,11 @@ class Accumulator:
             self.space.notify_all()
             self.changed.notify_all()
 
+    def accept_again(self) -> None:
+        """Take records again: closing was interrupted."""
+        with self.lock:
+            self.closed = False
+
     # Looking.
 
     def lanes(self) -> list[Lane]:

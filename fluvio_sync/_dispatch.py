@@ -124,11 +124,18 @@ class Dispatcher:
         self.links: dict[tuple[int, Isolation], Link] = {}
         self._lanes: dict[tuple[str, int], list[Lane]] = {}
         self._actions: list[Action] = []
+        self._to_fill: dict[Link, None] = {}  # links that may take another request
         self._timers: Timers[Lane | Link] = Timers()
         self._on_failing = on_failing
 
-    def take_actions(self) -> list[Action]:
-        """Return what is to be done, in order, and forget it."""
+    def take_actions(self, now: float) -> list[Action]:
+        """Return what is to be done, in order, and forget it.
+
+        Requests are composed here, after everything that happened was told: so lanes that became ready together share
+        one.
+        """
+        while self._to_fill:
+            self._fill(self._to_fill.popitem()[0], now)
         actions, self._actions = self._actions, []
         return actions
 
@@ -155,7 +162,7 @@ class Dispatcher:
                 ):
                     self._hear_news(lane, now)
 
-    def connected(self, link: Link, generation: int, now: float) -> None:
+    def connected(self, link: Link, generation: int, _now: float) -> None:
         """The link's connection is ready."""
         if generation != link.generation or link.state is not LinkState.CONNECTING:
             return
@@ -164,7 +171,7 @@ class Dispatcher:
         link.state = LinkState.UP
         link.was_up = True
         link.last_error = None
-        self._fill(link, now)
+        self._to_fill[link] = None
 
     def disconnected(self, link: Link, generation: int, error: FluvioError, now: float) -> None:
         """The link's connection could not be made, or broke."""
@@ -211,7 +218,8 @@ class Dispatcher:
             settlement = lane.settlement
             assert settlement is not None
             self._unsettle(settlement, error, now)
-        if any(self._is_queued(lane, link) for lane in link.queue):
+        # Failing what was aboard may have queued what was behind it, which connects.
+        if link.state is LinkState.DOWN and any(self._is_queued(lane, link) for lane in link.queue):
             self._connect(link, now)
 
     def written(self, request: Request, now: float) -> None:
@@ -228,7 +236,7 @@ class Dispatcher:
                         self._actions.append(HandOver(batch))
                 self._recovered(lane)
                 self._attend(lane, now)
-            self._fill(request.link, now)
+            self._to_fill[request.link] = None
 
     def replied(self, request: Request, response: ProduceResponse, now: float) -> None:
         """The answer to a request."""
@@ -253,7 +261,7 @@ class Dispatcher:
         else:
             for (lane, count), (_, result) in zip(request.unread, results, strict=False):
                 self._unread_answer(lane, count, result)
-        self._fill(link, now)
+        self._to_fill[link] = None
         self._arm_link(link, now)
 
     def offsets_replied(self, settlement: Settlement, high_watermark: int | None, now: float) -> None:
@@ -335,7 +343,7 @@ class Dispatcher:
         if link.state is LinkState.DOWN:
             self._connect(link, now)
         elif link.state is LinkState.UP:
-            self._fill(link, now)
+            self._to_fill[link] = None
 
     def _move(self, lane: Lane, event: Event) -> None:
         lane.state = TRANSITIONS[lane.state][event]

@@ -262,8 +262,10 @@ class Engine:
             self.flush(list(accumulator.channels.values()), None, timeout)
         except FlushTimeoutError as error:
             lost = error.outstanding
-        finally:
-            self.sender.stop(_LAST_STEP)
+        except BaseException:  # Ctrl-C, say: nothing was given up, the client is as it was
+            accumulator.accept_again()
+            raise
+        self.sender.stop(_LAST_STEP)
         return lost
 
     def health(self) -> Health:

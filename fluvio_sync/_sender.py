@@ -200,7 +200,7 @@ class Sender:
             for lane in accumulator.take_noted():
                 dispatcher.records(lane, now)
             dispatcher.tick(now)
-            actions = dispatcher.take_actions()
+            actions = dispatcher.take_actions(now)
             accumulator.finishing += [action.batch for action in actions if isinstance(action, Finished)]
         for action in actions:
             self._perform(action)

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
@@ -37,14 +34,15 @@ class Timers(Generic[T]):
             item.timer = when
             heapq.heappush(self._heap, (when, next(self._serial), item))
 
-    def due(self, now: float) -> Iterator[T]:
-        """Yield the items whose time has come; each is unset first and may be armed again."""
-        heap = self._heap
+    def due(self, now: float) -> list[T]:
+        """Return the items whose time has come; they are unset, and may be armed again."""
+        heap, items = self._heap, []
         while heap and heap[0][0] <= now:
             when, _, item = heapq.heappop(heap)
             if item.timer == when:  # otherwise it was armed for another time since
                 item.timer = None
-                yield item
+                items.append(item)
+        return items
 
     def next(self) -> float | None:
         """When the next item is due."""

@@ -191,15 +191,15 @@ class Fluvio:
     def _close(self, timeout: float | timedelta | None) -> tuple[FlushResult, Exception | None]:
         """Close; returns also the error of a record at whose future nobody looked."""
         limit = seconds("timeout", timeout, optional=True)
-        engine = self._engine
-        if engine is not None and engine.pid == os.getpid():
-            engine.refuse_in_callback("close()")
+        with self._lock:
+            engine = self._engine
+            if engine is None or engine.pid != os.getpid():
+                self._closed = True
+                return FlushResult(0, 0, 0, None), None
+        lost = engine.close(limit)
         with self._lock:
             self._closed = True
-            engine, self._engine = self._engine, None
-        if engine is None or engine.pid != os.getpid():
-            return FlushResult(0, 0, 0, None), None
-        lost = engine.close(limit)
+            self._engine = None
         _lifecycle.remove_engine(engine)
         if lost:
             engine.log.error("records.lost", records=lost, reason="the client was closed before they were resolved")
@@ -211,8 +211,12 @@ class Fluvio:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close; raise the first failure if records failed whose futures nobody looked at."""
-        _, unseen = self._close(None)
+        """Close; raise the first failure if records failed whose futures nobody looked at.
+
+        Left by Ctrl-C or the like, it waits at most `exit_timeout`.
+        """
+        leaving = error is not None and not isinstance(error, Exception)
+        _, unseen = self._close(self._config.exit_timeout if leaving else None)
         if unseen is not None and error is None:
             raise unseen
 

@@ -141,7 +141,7 @@ class Rig:
             for lane in self.accumulator.take_noted():
                 self.dispatcher.records(lane, self.clock.now)
             self.dispatcher.tick(self.clock.now)
-            more = self.dispatcher.take_actions()
+            more = self.dispatcher.take_actions(self.clock.now)
             if not more:
                 break
             actions += more

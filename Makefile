@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets itself up, in .venv; a changed setup.cfg, pyproject.toml or PYTHON sets it up again.
+
+PYTHON ?= python3
+OFFICIAL ?= fluvio==0.21.0
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+
+help: ## show this list
+	@echo "make TARGET, with PYTHON=/path/to/python3 for another interpreter than python3 (3.10 or newer):"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+quickstart: $(VENV)/.quickstart ## start a development cluster, produce a few hundred thousand records, check each
+	@$(VENV)/bin/python examples/quickstart.py
+
+test: $(VENV)/.test ## run the tests; ARGS="-k cli" for some of them
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.lint ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.test ## measure how many records a second can be sent; ARGS as for bench/send.py
+	@$(VENV)/bin/python bench/send.py $(ARGS)
+
+clean: ## remove .venv and all that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The wheels of the extras make it faster; it works without them.
+$(VENV)/.quickstart: $(VENV)/.python setup.cfg pyproject.toml
+	@echo "Installing fluvio-sync"
+	@$(PIP) install --prefer-binary --only-binary google-crc32c,siphash24,cramjam -e '.[fast,compression]' 2>$(VENV)/extras.log \
+	|| { echo "Note: the wheels that make it fast are not to be had here (see $(VENV)/extras.log); going on without"; \
+	     $(PIP) install -e . ; }
+	@touch $@
+
+# The official wheel is compared with where it can be installed; tests that need it are skipped elsewhere.
+$(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
+	@echo "Installing fluvio-sync and what its tests need"
+	@$(PIP) install -e '.[test]'
+	@$(PIP) install '$(OFFICIAL)' >$(VENV)/official.log 2>&1 \
+	|| echo "Note: the official wheel $(OFFICIAL) cannot be installed here (it may need a C compiler, see" \
+	        "$(VENV)/official.log); the tests that use it will be skipped"
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.python setup.cfg pyproject.toml
+	@echo "Installing fluvio-sync and what checks it"
+	@$(PIP) install -e '.[test,lint]'
+	@touch $@
+
+# Always looked at, changed only if there is another interpreter.
+$(VENV)/.python: FORCE
+	@command -v $(PYTHON) >/dev/null \
+	|| { echo "There is no $(PYTHON). Name a Python of 3.10 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	|| { echo "$$($(PYTHON) --version 2>&1) is too old, fluvio-sync needs 3.10 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) tools/make_venv.py $(VENV)
+
+FORCE:
+
+.PHONY: help quickstart test lint bench clean FORCE
+.DELETE_ON_ERROR:

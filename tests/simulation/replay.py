@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Repeat one seed of the simulation and print its story: python tests/simulation/replay.py SEED."""
+
+from __future__ import annotations
+
+import sys
+
+from world import World
+
+if __name__ == "__main__":
+    world = World(int(sys.argv[1]))
+    world.run()
+    print("\n".join(world.trace))  # noqa: T201
+    print(f"{len(world.sent)} records, every promise was kept")  # noqa: T201
