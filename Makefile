@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 OFFICIAL ?= fluvio==0.21.0
+SEEDS ?= 100000
+FAULTS ?= 10000
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
@@ -15,6 +17,12 @@ quickstart: $(VENV)/.quickstart ## start a development cluster, produce a few hu
 
 test: $(VENV)/.test ## run the tests; ARGS="-k cli" for some of them
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+simulate: $(VENV)/.test ## run the simulation with many seeds; SEEDS=100000
+	@FLUVIO_SYNC_SEEDS=$(SEEDS) $(VENV)/bin/python -m pytest tests/simulation $(ARGS)
+
+chaos: $(VENV)/.test ## break connections of producers at work, and count what was lost; FAULTS=10000
+	@FLUVIO_SYNC_FAULTS=$(FAULTS) $(VENV)/bin/python -m pytest -s tests/chaos/test_chaos.py $(ARGS)
 
 lint: $(VENV)/.lint ## check style and types
 	$(VENV)/bin/ruff check .
@@ -60,5 +68,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test lint bench clean FORCE
+.PHONY: help quickstart test simulate chaos lint bench clean FORCE
 .DELETE_ON_ERROR:

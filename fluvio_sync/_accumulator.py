@@ -118,12 +118,12 @@ class Accumulator:
         self.channels: dict[tuple[str, ProducerConfig], Channel] = {}
         self.noted: list[Lane] = []
         self.finishing: list[Batch] = []  # decided, but their futures or accounts are not completed yet
-        self.sender_sleeps = False
+        self.nap = 1  # which time the sender sleeps, or slept last
+        self.woken = 0  # which nap it was woken from last
         self._request_timeout = request_timeout
         self._clock = clock
         self.callbacks = callbacks
         self._wake = wake
-        self._busy = False
         self._waiting = 0
         self._round_robins: dict[str, SiphashRoundRobinPartitioner] = {}
 
@@ -179,7 +179,7 @@ class Accumulator:
 
     # Adding records.
 
-    def append(
+    def append(  # noqa: C901 - one path, and what an interruption anywhere on it has to undo
         self,
         channel: Channel,
         partition: int,
@@ -200,31 +200,47 @@ class Accumulator:
         lone = BATCH_OVERHEAD + record_size(key, value, 0, 0)
         if lone > channel.config.max_request_size:
             raise _too_large(payload, lone, channel.config.max_request_size)
-        self.lock.acquire()
-        try:
-            if self._busy:
-                raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
-            self._busy = True
+        # Asked of the lock itself: a flag could be left behind by an exception.
+        if self.lock._is_owned():  # type: ignore[attr-defined]
+            raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
+        # `with` a lock of the C library: nothing, not even a signal, comes between taking it and giving it back.
+        with self.lock:
+            lane = before = None
             try:
                 lane = channel.lanes.get(partition) or self.lane(channel, partition)
                 if self.closed:
                     raise ClosedError(f"the client is closed; this record for topic {lane.topic!r} was not taken")
                 if not self._has_space(lane, charge):
                     self._wait_for_space(lane, charge, wait_until, tally)
+                used, held = self.used, lane.charge
                 batch, moment = self._batch_for(lane, key, value, timestamp)
-                builder = batch.builder
-                future = DeliveryFuture(batch.outcome, builder.count)
+                builder, outcome = batch.builder, batch.outcome
+                index = builder.count
+                future = DeliveryFuture(outcome, index)
+                before = index, builder.size, batch.charge, batch.payload
                 builder.append(key, value, moment)
-                self._account(batch, future, charge, payload, tally)
+                if not outcome.runs or outcome.runs[-1].tally is not tally:
+                    outcome.runs.append(Run(index, tally))
+                batch.charge += charge
+                batch.payload += payload
+                lane.charge += charge
+                self.used += charge
+                before = None  # from here on the record is in, whatever comes
                 if builder.size >= lane.batch_size:
                     lane.seal_open(self._clock.monotonic())
-                wake = not lane.noted and _wants_sender(lane) and self.note(lane)
-            finally:
-                self._busy = False
-        finally:
-            self.lock.release()
-        if wake:
+                if not lane.noted and _wants_sender(lane):
+                    self.note(lane)
+                nap = self.nap if self.noted and self.nap != self.woken else 0
+            except BaseException:
+                if lane is not None:
+                    if before is not None:
+                        batch.take_back(*before)
+                        lane.charge, self.used = held, used
+                    lane.straighten()
+                raise
+        if nap:
             self._wake()
+            self.woken = nap
         return future
 
     def _batch_for(self, lane: Lane, key: bytes | None, value: bytes, timestamp: int | None) -> tuple[Batch, int]:
@@ -249,25 +265,22 @@ class Accumulator:
         lane.open = batch = Batch(lane, builder, outcome, self._clock.monotonic())
         return batch, moment
 
-    def _account(self, batch: Batch, future: DeliveryFuture, charge: int, payload: int, tally: Tally) -> None:
-        runs = batch.outcome.runs
-        if not runs or runs[-1].tally is not tally:
-            runs.append(Run(future._index, tally))
-        batch.charge += charge
-        batch.payload += payload
-        batch.lane.charge += charge
-        self.used += charge
-
-    def note(self, lane: Lane) -> bool:
-        """Have the dispatcher look at a lane; returns whether the sender has to be woken for it.
-
-        The caller holds the lock.
-        """
+    def note(self, lane: Lane) -> None:
+        """Have the dispatcher look at a lane; the caller holds the lock, and calls `wake_sender` without it."""
         if not lane.noted:
+            self.noted.append(lane)  # first: twice in the list does no harm, marked and not in it would
             lane.noted = True
-            self.noted.append(lane)
-        asleep, self.sender_sleeps = self.sender_sleeps, False
-        return asleep
+
+    def wake_sender(self) -> None:
+        """Wake the sender if it sleeps and there is something for it; the caller does not hold the lock.
+
+        Naps are numbered, and `woken` is set after the call: an exception in between (Ctrl-C) costs one call too
+        many, not one too few.
+        """
+        nap = self.nap
+        if self.noted and nap != self.woken:
+            self._wake()
+            self.woken = nap
 
     def take_noted(self) -> list[Lane]:
         """Return the lanes to look at, and forget them; the caller holds the lock."""
@@ -292,19 +305,17 @@ class Accumulator:
         started = self._clock.monotonic()
         if wait_until is None:
             wait_until = started + config.max_block
-        if self._hurry():
-            self._wake()
+        self._hurry()
+        self._wake()
         while not self._has_space(lane, charge):
             remaining = wait_until - self._clock.monotonic()
             if remaining <= 0:
                 waited = self._clock.monotonic() - started
                 raise self._buffer_full(lane, f"none was given back within {waited:.1f} s (max_block)")
             self._waiting += 1
-            self._busy = False
             try:
                 self.space.wait(remaining)
             finally:
-                self._busy = True
                 self._waiting -= 1
             if self.closed or tally.closed:
                 what = "client" if self.closed else "producer"
@@ -312,15 +323,13 @@ class Accumulator:
                     f"the {what} was closed while send() waited; this record for topic {lane.topic!r} was not taken"
                 )
 
-    def _hurry(self) -> bool:
-        """Close all lingering batches: memory is short.  Returns whether the sender has to be woken."""
+    def _hurry(self) -> None:
+        """Close all lingering batches: memory is short."""
         now = self._clock.monotonic()
-        wake = False
         for lane in self.lanes():
             if lane.open is not None:
                 lane.seal_open(now)
-                wake = self.note(lane) or wake
-        return wake
+                self.note(lane)
 
     def _buffer_full(self, lane: Lane, why: str) -> BufferFullError:
         if self.used + RECORD_CHARGE <= self.limit and lane.failing:
@@ -359,20 +368,18 @@ class Accumulator:
         """
         channels = list(channels)
         barrier = FlushBarrier()
-        wake = False
         with self.lock:
             now = self._clock.monotonic()
             for channel in channels:
                 for lane in channel.lanes.values():
                     if lane.open is not None:
                         lane.seal_open(now)
-                        wake = self.note(lane) or wake
+                        self.note(lane)
                     waited = (batch for batch in lane.batches() if not batch.done)
                     barrier.add(batch for batch in waited if batch.belongs_to(tally))
             wanted = set(channels)
             barrier.add(batch for batch in self.finishing if batch.lane.channel in wanted and batch.belongs_to(tally))
-        if wake:
-            self._wake()
+        self.wake_sender()
         return barrier
 
     def wait_flushed(self, barrier: FlushBarrier, timeout: float | None) -> bool:

@@ -24,7 +24,9 @@ class CallbackThread:
     def __init__(self, name: str) -> None:
         self._name = name
         self._queue: Due = SimpleQueue()
-        self._changed = threading.Condition()
+        # Taken by itself: `with` a Condition runs Python, where the exception of a signal could leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._submitted = 0
         self._finished = 0
         self._thread: threading.Thread | None = None
@@ -32,7 +34,7 @@ class CallbackThread:
 
     def submit(self, futures: list[DeliveryFuture]) -> None:
         """Have the callbacks of these finished futures run."""
-        with self._changed:
+        with self._lock:
             self._submitted += 1
             self._queue.put(futures)
             running = self._thread is not None or self._start()
@@ -54,13 +56,13 @@ class CallbackThread:
 
     def wait_for_due(self, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds until all callbacks submitted so far have run; False if they have not."""
-        with self._changed:
+        with self._lock:
             due = self._submitted
             return self._changed.wait_for(lambda: self._finished >= due, timeout)
 
     def stop(self) -> None:
         """Have the thread end after what is due; a later callback would start another."""
-        with self._changed:
+        with self._lock:
             if self._thread is not None:
                 self._queue.put(None)
                 # A later thread gets a queue of its own: this one may still be at work on what is due.
@@ -78,7 +80,7 @@ class CallbackThread:
             return False
         for future in futures:
             future.run_callbacks()
-        with self._changed:
+        with self._lock:
             self._finished += 1
             self._changed.notify_all()
         return True

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from fluvio_sync._link import Link
     from fluvio_sync.config import ProducerConfig
 
-# Seconds that closing waits for the sender's last step, which may read last replies for 2 s.
+# Seconds that closing a handle waits for the sender to fail what is left.
 _LAST_STEP = 5.0
 
 
@@ -254,19 +254,23 @@ class Engine:
 
     def close(self, timeout: float | None) -> int:
         """Drain, then close; returns how many records were lost to the time-out."""
+        lost = self.drain(timeout)
+        self.sender.stop()
+        return lost
+
+    def drain(self, timeout: float | None) -> int:
+        """Take no more records and wait for what there is; returns how many records are left after the time-out."""
         self.refuse_in_callback("close()")
         accumulator = self.accumulator
         accumulator.refuse_more()
-        lost = 0
         try:
             self.flush(list(accumulator.channels.values()), None, timeout)
         except FlushTimeoutError as error:
-            lost = error.outstanding
+            return error.outstanding
         except BaseException:  # Ctrl-C, say: nothing was given up, the client is as it was
             accumulator.accept_again()
             raise
-        self.sender.stop(_LAST_STEP)
-        return lost
+        return 0
 
     def health(self) -> Health:
         """Return a snapshot of how the client is."""

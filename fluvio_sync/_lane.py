@@ -83,6 +83,12 @@ class Batch:
             self.ready_at = now
             self.deadline = now + self.lane.timeout
 
+    def take_back(self, count: int, size: int, charge: int, payload: int) -> None:
+        """Undo a record that was interrupted on its way in: this is what there was before."""
+        self.builder.cut(count, size)
+        self.outcome.runs = [run for run in self.outcome.runs if run.start < count]
+        self.charge, self.payload = charge, payload
+
     def next_delay(self) -> float | None:
         """Return the delay before the next attempt in seconds, None if the policy is spent."""
         if self.delays is None:
@@ -179,9 +185,14 @@ class Lane:
         """Move the open batch, if there is one, to the end of the queue."""
         batch = self.open
         if batch is not None:
-            self.open = None
             batch.seal(now)
             self.queue.append(batch)
+            self.open = None
+
+    def straighten(self) -> None:
+        """Undo what an exception in the middle of `seal_open`, or before a batch's first record, left behind."""
+        if self.open is not None and (self.open.builder.count == 0 or (self.queue and self.queue[-1] is self.open)):
+            self.open = None
 
     def waiting(self) -> Iterator[Batch]:
         """Yield the batches that no request carries, oldest first."""

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 # Seconds that closing waits for replies to what was written: a close with unread replies resets the connection, and
 # the reset may overtake what the server has not read yet.
 _LINGER = 2.0
+# Seconds that stopping waits for the thread; reading last replies is the longest that it does.
+_LAST_STEP = _LINGER + 3.0
 # Seconds of one poll; pollers refuse very long ones, and a policy may have a timeout of weeks.
 _LONGEST_POLL = 3600.0
 # A failure of the sender itself is a bug; after this many in a row it gives up instead of spinning.
@@ -121,11 +123,15 @@ class Sender:
         with contextlib.suppress(BlockingIOError, OSError):  # full: it is awake anyway; closed: nobody is there
             self._wake_out.send(b"\0")
 
-    def stop(self, timeout: float) -> None:
-        """End the thread: what is unresolved fails, replies to what was written are read, the sockets are closed."""
+    def ask_to_stop(self) -> None:
+        """Have the thread end: what is unresolved fails, replies to what was written are read, sockets are closed."""
         self._stopping = True
         self.wake()
-        self._thread.join(timeout)
+
+    def stop(self) -> None:
+        """Have the thread end and wait for it."""
+        self.ask_to_stop()
+        self._thread.join(_LAST_STEP)
 
     def retire(self) -> None:
         """Have the thread end by itself once nothing is unresolved; lock-free, for finalizers."""
@@ -231,7 +237,7 @@ class Sender:
         """When there is something to do though nothing arrives; from here on `send()` has to wake the poll."""
         accumulator = self._accumulator
         with accumulator.lock:
-            accumulator.sender_sleeps = True
+            accumulator.nap += 1
             times = [self._clock.monotonic() if accumulator.noted else self._dispatcher.next_timer()]
         times += [connection.next_timer() for connection in self._connections()]
         watched = self._watch.connection

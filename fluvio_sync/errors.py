@@ -23,6 +23,10 @@ else:
         pass
 
 
+# What `result(timeout)` raises: the plain class, of both kinds where there are two.
+PlainTimeoutError: type[Exception] = TimeoutError if sys.version_info >= (3, 11) else _OutOfTimeError
+
+
 def _rebuild(cls: type[FluvioError], message: str, fields: dict[str, Any]) -> FluvioError:
     return cls(message, **fields)
 

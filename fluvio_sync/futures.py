@@ -19,7 +19,6 @@ client's callback thread.
 
 from __future__ import annotations
 
-import concurrent.futures
 import logging
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
@@ -27,7 +26,7 @@ from datetime import timedelta
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from fluvio_sync.errors import ForkedError
+from fluvio_sync.errors import ForkedError, PlainTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -336,12 +335,13 @@ class DeliveryFuture(Future[RecordMetadata]):
             raise RuntimeError("a callback must not wait for a pending future: it would block the one callback thread")
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         cond = self._condition
-        with cond:
+        # The lock itself, which is the C library's: `with` a Condition runs Python, where a signal's exception could
+        # leave it locked, and the sender would wait for it for ever.
+        with cond._lock:  # type: ignore[attr-defined]
             cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), seconds)
         if not self.done():
             outcome = self._outcome
-            # The class that both `except TimeoutError` and, before Python 3.11, concurrent.futures' callers know.
-            raise concurrent.futures.TimeoutError(
+            raise PlainTimeoutError(
                 f"the record for topic {outcome.topic!r}, partition {outcome.partition} is not resolved after "
                 f"{seconds} s; it is still on its way and its future is still valid"
             )

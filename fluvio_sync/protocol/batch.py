@@ -219,6 +219,14 @@ class BatchBuilder:
             self._apart.append(len(self._pieces) + 7)
         return encode_varint(size)
 
+    def cut(self, count: int, size: int) -> None:
+        """Undo what was appended, wholly or in part, after there were `count` records in `size` bytes."""
+        del self._pieces[1 + 9 * count :]
+        del self.timestamps[count:]
+        self._apart = [index for index in self._apart if index < len(self._pieces)]
+        self.count, self.size = count, size
+        self.max_timestamp = self.first_timestamp + max(self.timestamps, default=0)
+
     def records(self) -> list[tuple[bytes | None, bytes, int]]:
         """Return key, value and timestamp of every record, as they were appended."""
         pieces, first = self._pieces, self.first_timestamp

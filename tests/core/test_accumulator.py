@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
+import linecache
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rig import Rig, connects, partition, writes
+from rig import Rig, connects, partition, values, writes
 
 from fluvio_sync._accumulator import RECORD_CHARGE
 from fluvio_sync._clock import SystemClock
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
-from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA
+from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, verify_batch
 from fluvio_sync.stats import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
     from fluvio_sync.futures import DeliveryFuture
 
 MINUTE = 60.0
@@ -216,6 +222,73 @@ def test_keyless_records_avoid_a_partition_that_fails_and_is_over_its_share() ->
     assert {rig.channel.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 1, 2}
 
 
+# Interruption.
+
+
+class Interruption(BaseException):
+    """What Ctrl-C or a worker's time-out raises."""
+
+
+def _is_beyond_signals(frame: FrameType) -> bool:
+    """Whether a tracer sees a line where no signal can come through: a `with` that gives its lock back, a `try:`.
+
+    An exception raised there by a tracer leaves the lock taken.
+    """
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    return line.startswith("with ") or line == "try:"
+
+
+def interrupted(action: Callable[[], object], at: int) -> bool:
+    """Run an action and raise at its line number `at`, counted over the library's own code; False if it is shorter."""
+    lines = itertools.count()
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if "fluvio_sync" not in frame.f_code.co_filename:
+            return None
+        if event == "line" and not _is_beyond_signals(frame) and next(lines) == at:
+            sys.settrace(None)
+            raise Interruption
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except Interruption:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("kind", ["first record", "another record", "full batch", "new batch", "other handle"])
+def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> None:
+    for at in itertools.count():
+        rig = Rig(batch_size=200)
+        futures = []
+        if kind != "first record":
+            futures.append(rig.send(b"before" * (20 if kind == "new batch" else 1), key=b"k"))
+        value = b"x" * (150 if kind == "full batch" else 60 if kind == "new batch" else 1)
+        tally = Tally() if kind == "other handle" else rig.tally
+        if not interrupted(lambda: rig.accumulator.append(rig.channel, 0, None, value, None, tally), at):  # noqa: B023
+            assert at > 30
+            return
+        lane = rig.accumulator.lane(rig.channel, 0)
+        batches = list(lane.batches())
+        assert rig.accumulator.used == lane.charge == sum(batch.charge for batch in batches)
+        for batch in batches:
+            records = batch.builder.records()
+            assert len(records) == batch.builder.count > 0
+            assert batch.charge == sum(len(k or b"") + len(v) + RECORD_CHARGE for k, v, _ in records)
+            verify_batch(b"".join(batch.builder.build()))
+        futures.append(rig.send(b"after"))
+        (request,) = writes(rig.connect())
+        rig.answer(request)
+        assert [future.done() for future in futures] == [True] * len(futures)
+        assert rig.accumulator.used == lane.charge == 0
+        assert values(request)[-1] == b"after"
+
+
 # Refusals.
 
 
@@ -236,13 +309,12 @@ def test_send_within_send_is_refused_and_does_not_dead_lock() -> None:
         """A value during whose handling a signal handler, say, sends another."""
 
         def __len__(self) -> int:
-            if rig.accumulator._busy:
+            if rig.accumulator.lock._is_owned():  # type: ignore[attr-defined]
                 rig.send(b"inner")
             return 1
 
     with pytest.raises(RuntimeError, match="from within itself"):
         rig.send(Value(b"x"))
-    assert not rig.accumulator._busy
     rig.send(b"after")
     assert rig.accumulator.used == 5 + RECORD_CHARGE
 
@@ -262,11 +334,11 @@ def test_the_sender_is_woken_on_edges_only() -> None:
     rig = Rig(linger=1, batch_size=300)
     woken: list[int] = []
     rig.accumulator._wake = lambda: woken.append(1)
-    rig.accumulator.sender_sleeps = True
+    rig.accumulator.nap += 1
     rig.send(b"x" * 100)
     assert len(woken) == 1  # the first record: its linger begins
     rig.step()
-    rig.accumulator.sender_sleeps = True
+    rig.accumulator.nap += 1
     rig.send(b"x")
     assert len(woken) == 1
     rig.send(b"x" * 200)

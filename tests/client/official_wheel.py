@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the client's tests have the official wheel do, in a process of its own.
+
+The wheel's calls hold the interpreter's lock, ignore Ctrl-C and have no time-outs, so the test kills this process if
+it hangs.  One JSON object comes on standard input, and one goes to standard output; bytes are in hexadecimal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import fluvio  # type: ignore[import-untyped, unused-ignore]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _client(endpoint: str) -> Any:
+    config = fluvio.FluvioConfig.new(endpoint)
+    config.disable_tls()
+    return fluvio.Fluvio.connect_with_config(config)
+
+
+def read(endpoint: str, topic: str, counts: list[int]) -> Any:
+    """Read so many records of each partition; returns [offset, key, value, timestamp] of each."""
+    client = _client(endpoint)
+    found = []
+    for partition, count in enumerate(counts):
+        stream = client.partition_consumer(topic, partition).stream(fluvio.Offset.beginning())
+        records = [next(stream) for _ in range(count)]
+        found.append(
+            [
+                [
+                    record.offset(),
+                    bytes(record.key()).hex(),
+                    bytes(record.value()).hex(),
+                    record.timestamp(),
+                ]
+                for record in records
+            ]
+        )
+    return found
+
+
+def partitions(endpoint: str, topic: str, keys: list[str]) -> Any:
+    """Send a record with each key; returns the partition of each."""
+    producer = _client(endpoint).topic_producer(topic)
+    outputs = [producer.send(bytes.fromhex(key), b"by the wheel") for key in keys]
+    producer.flush()
+    return [output.wait().partition_id() for output in outputs]
+
+
+STEPS: dict[str, Callable[..., Any]] = {"read": read, "partitions": partitions}
+
+if __name__ == "__main__":
+    order = json.load(sys.stdin)
+    json.dump(STEPS[order.pop("step")](**order), sys.stdout)

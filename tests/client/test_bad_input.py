@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments that are refused: by the right exception, which names the thing, and without any effect."""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kit import assert_settled, attempts, used_memory, within
+
+import fluvio_sync
+from fluvio_sync import (
+    AtLeastOnce,
+    BufferFullError,
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    FlushResult,
+    Fluvio,
+    PartitionNotFoundError,
+    ProducerConfig,
+    RecordTooLargeError,
+    RetriesExhaustedError,
+    RetryPolicy,
+    SmartModule,
+    TopicNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kit import Where
+
+    from fluvio_sync import TopicProducer
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def topic(session_where: Where) -> str:
+    return session_where.topic(partitions=2)
+
+
+@pytest.fixture
+def producer(client: Fluvio, topic: str) -> TopicProducer:
+    return client.topic_producer(topic, linger=60)
+
+
+@contextmanager
+def nothing_changes(client: Fluvio, producer: TopicProducer) -> Iterator[None]:
+    """Queue a record; after the block it is all there is, and it is delivered."""
+    future = producer.send(b"good", key=b"key")
+    before = (producer.stats(), used_memory(client))
+    yield
+    assert (producer.stats(), used_memory(client)) == before
+    assert producer.flush(10) == FlushResult(1, 0, 0, None)
+    assert future.result(0).acknowledged
+    assert_settled(client)
+
+
+# --- send ----------------------------------------------------------------------------------------
+
+
+class Unserializable:
+    pass
+
+
+BAD_RECORDS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"value": None}, TypeError, "value.*NoneType.*value_serializer"),
+    ({"value": 5}, TypeError, "value.*int"),
+    ({"value": 1.5}, TypeError, "value.*float"),
+    ({"value": {"a": 1}}, TypeError, "value.*dict"),
+    ({"value": ["a"]}, TypeError, "value.*list"),
+    ({"value": Unserializable()}, TypeError, "value.*Unserializable"),
+    ({"value": b"x", "key": 5}, TypeError, "key.*int.*key_serializer"),
+    ({"value": b"x", "key": ("a", "b")}, TypeError, "key.*tuple"),
+    ({"value": "\ud800"}, UnicodeEncodeError, "surrogates"),
+    ({"value": b"x", "key": "\ud800"}, UnicodeEncodeError, "surrogates"),
+    ({"value": b"x", "partition": "0"}, TypeError, "partition.*str"),
+    ({"value": b"x", "partition": 0.0}, TypeError, "partition.*float"),
+    ({"value": b"x", "partition": True}, TypeError, "partition.*bool"),
+    ({"value": b"x", "partition": -1}, PartitionNotFoundError, "test-.*0 to 1.*-1"),
+    ({"value": b"x", "partition": 2}, PartitionNotFoundError, "test-.*0 to 1.*2"),
+    ({"value": b"x", "partition": 2**40}, PartitionNotFoundError, str(2**40)),
+    ({"value": b"x", "timestamp": 0}, ValueError, "timestamp.*0"),
+    ({"value": b"x", "timestamp": -5}, ValueError, "timestamp.*-5"),
+    ({"value": b"x", "timestamp": 2**63}, ValueError, "timestamp"),
+    ({"value": b"x", "timestamp": 1.5}, TypeError, "timestamp.*float"),
+    ({"value": b"x", "timestamp": True}, TypeError, "timestamp.*bool"),
+    ({"value": b"x", "timestamp": "2026-01-01"}, TypeError, "timestamp.*str"),
+    ({"value": b"x", "timestamp": datetime(2026, 1, 1)}, ValueError, "timestamp.*time zone"),  # noqa: DTZ001
+    ({"value": b"x", "timestamp": datetime(1969, 1, 1, tzinfo=timezone.utc)}, ValueError, "timestamp"),
+    ({"value": bytes(1_048_576)}, RecordTooLargeError, "1048576 bytes.*max_request_size"),
+    ({"value": b"x", "key": bytes(2_000_000)}, RecordTooLargeError, "2000001 bytes.*max_request_size"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "text"), BAD_RECORDS)
+def test_send_refuses(
+    client: Fluvio, producer: TopicProducer, arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with nothing_changes(client, producer):
+        value = arguments.pop("value")
+        with pytest.raises(error, match=text) as caught:
+            producer.send(value, **arguments)
+        arguments["value"] = value
+        assert type(caught.value) is error
+
+
+def test_a_record_that_is_too_large_says_by_how_much(client: Fluvio, producer: TopicProducer) -> None:
+    largest = 1_048_576 - 61 - 11  # the headers of a batch and of its record
+    with nothing_changes(client, producer):
+        with pytest.raises(RecordTooLargeError) as caught:
+            producer.send(bytes(largest + 1))
+        assert caught.value.limit == 1_048_576
+        assert caught.value.size == 1_048_577
+        assert str(caught.value.size) in str(caught.value)
+    assert producer.send(bytes(largest)).running()
+    producer.flush(10)
+
+
+def test_send_refuses_unknown_keywords(client: Fluvio, producer: TopicProducer) -> None:
+    with nothing_changes(client, producer), pytest.raises(TypeError, match="headers"):
+        producer.send(b"x", headers={})  # type: ignore[call-arg]
+
+
+def broken(_: object) -> bytes:
+    raise KeyError("no such field")
+
+
+@pytest.mark.parametrize("setting", ["value_serializer", "key_serializer"])
+def test_what_a_serializer_raises_goes_through(where: Where, client: Fluvio, setting: str) -> None:
+    settings: dict[str, Any] = {setting: broken}
+    producer = client.topic_producer(where.topic(), **settings)
+    with pytest.raises(KeyError, match="no such field"):
+        producer.send(b"x", key=b"k")
+    assert producer.stats().records_queued == 0
+    settings = {setting: lambda _: 5}
+    with pytest.raises(TypeError, match=f"{setting.partition('_')[0]}.*int"):
+        client.topic_producer(producer.topic, **settings).send(b"x", key=b"k")
+    assert used_memory(client) == 0
+    assert client.topic_producer(producer.topic).send(b"x").result(10).offset == 0
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [
+        (-1, PartitionNotFoundError),
+        (2, PartitionNotFoundError),
+        (None, TypeError),
+        ("0", TypeError),
+        (1.0, TypeError),
+        (True, TypeError),
+    ],
+)
+def test_a_partitioner_that_returns_nonsense(client: Fluvio, topic: str, result: Any, error: type[Exception]) -> None:
+    class Wrong:
+        def partition(self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int]) -> int:
+            if value == b"good":
+                return 0
+            chosen: int = result
+            return chosen
+
+    producer = client.topic_producer(topic, partitioner=Wrong(), linger=60)
+    with nothing_changes(client, producer), pytest.raises(error) as caught:
+        producer.send(b"bad")
+    assert type(caught.value) is error
+    assert "partition" in str(caught.value)
+
+
+def test_what_a_partitioner_raises_goes_through(where: Where, client: Fluvio) -> None:
+    class Broken:
+        def partition(self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int]) -> int:
+            if value == b"good":
+                return 1
+            raise ZeroDivisionError
+
+    producer = client.topic_producer(where.topic(partitions=2), partitioner=Broken(), linger=60)
+    with nothing_changes(client, producer), pytest.raises(ZeroDivisionError):
+        producer.send(b"bad")
+
+
+def test_send_all_puts_errors_in_their_places(where: Where, client: Fluvio) -> None:
+    def serialize(value: object) -> object:
+        if value == "broken":
+            raise KeyError(value)
+        return value
+
+    topic = where.topic()
+    producer = client.topic_producer(topic, value_serializer=serialize, max_request_size=20_000)
+    records: list[Any] = ["good", 5, bytes(30_000), "broken", ("key", None), ("a", "b", "c"), ("k", "good")]
+    futures = producer.send_all(records)
+    kinds = [type(future.exception(10)) for future in futures]
+    nothing = type(None)
+    assert kinds == [nothing, TypeError, RecordTooLargeError, KeyError, TypeError, TypeError, nothing]
+    assert [future.result(0).offset for future in (futures[0], futures[-1])] == [0, 1]
+    with pytest.raises(TypeError, match="int"):
+        futures[1].result(0)
+    result = producer.flush(10)
+    assert (result.acked, result.failed) == (2, 5)
+    assert isinstance(result.first_error, TypeError)
+    assert_settled(client)
+    assert producer.send("good").result(10).offset == 2
+
+
+def test_send_all_of_what_is_no_iterable(client: Fluvio, producer: TopicProducer) -> None:
+    records: Any = 5
+    with nothing_changes(client, producer), pytest.raises(TypeError, match="int"):
+        producer.send_all(records)
+
+
+def test_a_full_buffer_refuses_at_once_if_told_so(where: Where) -> None:
+    with Fluvio.connect(where.endpoint, buffer_memory=50_000) as fluvio:
+        topic = where.topic()
+        producer = fluvio.topic_producer(topic, linger=60, on_full="raise", max_request_size=40_000)
+        producer.send(bytes(30_000))
+        used = used_memory(fluvio)
+        with within(0), pytest.raises(BufferFullError, match=f"buffer_memory.*50000 bytes.*{topic}") as caught:
+            producer.send(bytes(30_000))
+        assert isinstance(caught.value, TimeoutError)
+        assert used_memory(fluvio) == used
+        futures = producer.send_all([b"small", bytes(30_000), b"small"])
+        assert isinstance(futures[1].exception(0), BufferFullError)
+        producer.flush(10)
+        assert [future.result(0).offset for future in (futures[0], futures[2])] == [1, 2]
+        assert producer.send(bytes(30_000)).result(10).offset == 3
+
+
+# --- time-outs and closing -----------------------------------------------------------------------
+
+BAD_DURATIONS = [-1, -0.001, NAN, float("inf"), "5", True, timedelta(seconds=-1), [1]]
+
+
+@pytest.mark.parametrize("duration", BAD_DURATIONS)
+def test_flush_and_close_refuse_durations(client: Fluvio, producer: TopicProducer, duration: Any) -> None:
+    with nothing_changes(client, producer):
+        for call in (producer.flush, producer.close, client.close):
+            with pytest.raises(ConfigError, match="timeout"):
+                call(duration)
+
+
+def test_a_closed_producer_refuses(where: Where, client: Fluvio) -> None:
+    producer = client.topic_producer(where.topic())
+    with producer:
+        producer.send(b"x")
+    stats = producer.stats()
+    for _ in range(2):
+        with pytest.raises(ClosedError, match=producer.topic):
+            producer.send(b"y")
+    assert producer.stats() == stats
+    assert producer.flush(1) == FlushResult(0, 0, 0, None)
+
+
+# --- settings of a producer ----------------------------------------------------------------------
+
+BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"lingr": 1}, "'lingr'.*'linger'"),
+    ({"batchsize": 1}, "'batchsize'.*'batch_size'"),
+    ({"acks": "all"}, "'acks'"),
+    ({"linger": -1}, "linger.*-1"),
+    ({"linger": NAN}, "linger.*nan"),
+    ({"linger": "5ms"}, "linger.*'5ms'"),
+    ({"max_block": timedelta(seconds=-1)}, "max_block"),
+    ({"server_timeout": 2**31}, "server_timeout"),
+    ({"batch_size": 0}, "batch_size.*0"),
+    ({"batch_size": 1.5}, r"batch_size.*1\.5"),
+    ({"batch_size": 2_000_000}, "batch_size.*max_request_size"),
+    ({"max_request_size": 2**26}, "max_request_size"),
+    ({"max_request_size": 10, "batch_size": 10}, "max_request_size"),
+    ({"on_full": "drop"}, "on_full.*'drop'.*'raise'"),
+    ({"compression": "brotli"}, "compression.*'brotli'.*'zstd'"),
+    ({"compression": "zstd", "compression_level": 99}, "99"),
+    ({"compression_level": 3}, "compression_level"),
+    ({"isolation": "serializable"}, "isolation.*'serializable'"),
+    ({"delivery_semantic": "exactly-once"}, "delivery_semantic.*'exactly-once'"),
+    ({"delivery_semantic": RetryPolicy()}, "delivery_semantic"),
+    ({"partitioner": lambda *_: 0}, "partitioner"),
+    ({"partitioner": fluvio_sync.SpecificPartitioner}, "partitioner.*class"),
+    ({"value_serializer": "json"}, "value_serializer.*'json'"),
+    ({"key_serializer": 5}, "key_serializer"),
+    ({"smartmodules": ["filter"]}, "smartmodules"),
+    ({"smartmodules": SmartModule("filter")}, "smartmodules"),
+]
+
+
+@pytest.mark.parametrize(("settings", "text"), BAD_SETTINGS)
+def test_a_producers_settings(client: Fluvio, producer: TopicProducer, settings: dict[str, Any], text: str) -> None:
+    with nothing_changes(client, producer):
+        for call in (lambda: client.topic_producer(producer.topic, **settings), lambda: ProducerConfig(**settings)):
+            with pytest.raises(ConfigError, match=text) as caught:
+                call()
+            assert type(caught.value) is ConfigError
+
+
+def test_a_config_of_another_kind(client: Fluvio, producer: TopicProducer) -> None:
+    config: Any = {"linger": 1}
+    with nothing_changes(client, producer), pytest.raises(ConfigError, match="ProducerConfig"):
+        client.topic_producer(producer.topic, config)
+
+
+def test_configs_are_immutable(producer: TopicProducer) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        producer.config.linger = 5.0  # type: ignore[misc]
+
+
+BAD_POLICIES: list[tuple[dict[str, Any], str]] = [
+    ({"max_retry": 3}, "'max_retry'.*'max_retries'"),
+    ({"max_retries": -1}, "max_retries.*-1"),
+    ({"max_retries": 1.5}, "max_retries"),
+    ({"initial_delay": -0.1}, "initial_delay"),
+    ({"max_delay": NAN}, "max_delay"),
+    ({"timeout": 0}, "timeout.*0"),
+    ({"multiplier": 0.5}, "multiplier"),
+    ({"strategy": "random"}, "strategy.*'random'.*'fibonacci-backoff'"),
+    ({"jitter": "yes"}, "jitter"),
+]
+
+
+@pytest.mark.parametrize(("settings", "text"), BAD_POLICIES)
+def test_policies(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        AtLeastOnce(RetryPolicy(**settings))
+
+
+BAD_NAMES: list[tuple[Any, str]] = [
+    ("", "empty"),
+    ("Orders", "'O'"),
+    ("my_topic", "'_'"),
+    ("a b", "' '"),
+    ("-a", "'-'"),
+    ("a-", "'-'"),
+    ("a" * 64, "64"),
+    ("a\n", r"\\n"),
+    ("é", "'é'"),
+    (None, "None"),
+    (b"orders", "b'orders'"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), BAD_NAMES)
+def test_topic_names(client: Fluvio, producer: TopicProducer, name: Any, text: str) -> None:
+    with nothing_changes(client, producer):
+        for call in (client.topic_producer, client.create_topic, client.delete_topic):
+            with within(0.1), pytest.raises(ConfigError, match=text):
+                call(name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"partitions": 0}, "partitions.*0"),
+        ({"partitions": -3}, "partitions"),
+        ({"partitions": 2.0}, "partitions"),
+        ({"partitions": 2**31}, "partitions"),
+        ({"replication": 0}, "replication.*0"),
+        ({"replication": True}, "replication"),
+        ({"compression": "brotli"}, "compression.*'brotli'"),
+    ],
+)
+def test_creating_a_topic(where: Where, client: Fluvio, settings: dict[str, Any], text: str) -> None:
+    name = where.name()
+    with pytest.raises(ConfigError, match=text):
+        client.create_topic(name, **settings)
+    assert name not in client.topics()
+
+
+# --- connecting ----------------------------------------------------------------------------------
+
+BAD_CONNECTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"endpoint": ""}, "empty"),
+    ({"endpoint": "http://127.0.0.1:9003"}, "http://127.*URL"),
+    ({"endpoint": "127.0.0.1:port"}, "'port'"),
+    ({"endpoint": "127.0.0.1:0"}, "'0'"),
+    ({"endpoint": "127.0.0.1:70000"}, "'70000'"),
+    ({"endpoint": "127.0.0.1 :9003"}, "white space"),
+    ({"endpoint": ":9003"}, "host"),
+    ({"endpoint": "[::1:9003"}, r"\[::1:9003"),
+    ({"endpoint": 9003}, "9003"),
+    ({"endpoint": "127.0.0.1:9003", "profile": "local"}, "endpoint.*profile"),
+    ({"conect_timeout": 5}, "'conect_timeout'.*'connect_timeout'"),
+    ({"connect_timeout": 0}, "connect_timeout.*0"),
+    ({"connect_timeout": -1}, "connect_timeout.*-1"),
+    ({"request_timeout": NAN}, "request_timeout.*nan"),
+    ({"metadata_timeout": "10"}, "metadata_timeout"),
+    ({"exit_timeout": None}, "exit_timeout"),
+    ({"buffer_memory": 0}, "buffer_memory"),
+    ({"buffer_memory": "32M"}, "buffer_memory.*'32M'"),
+    ({"client_id": "x" * 256}, "client_id"),
+    ({"client_id": 5}, "client_id"),
+    ({"tls": True}, "tls.*bool"),
+    ({"tls": ssl.CERT_NONE}, "tls"),
+    ({"use_spu_local_address": "no"}, "use_spu_local_address.*'no'"),
+    ({"spu_address_override": "127.0.0.1:9010"}, "spu_address_override"),
+]
+
+
+@pytest.mark.parametrize(("settings", "text"), BAD_CONNECTIONS)
+def test_connecting(settings: dict[str, Any], text: str) -> None:
+    settings = {"endpoint": "127.0.0.1:1"} | settings
+    calls: list[Callable[..., Fluvio]] = [Fluvio.connect, fluvio_sync.connect]
+    for call in calls:
+        with within(0.1), pytest.raises(ConfigError, match=text) as caught:
+            call(**settings)
+        assert type(caught.value) is ConfigError
+
+
+@pytest.mark.parametrize("override", [{5001: "nowhere:"}, {5001: 9010}, {"5001": "127.0.0.1:9010"}])
+def test_a_mapping_of_addresses(where: Where, override: Any) -> None:
+    with pytest.raises(ConfigError, match="spu_address_override"):
+        Fluvio.connect(where.endpoint, spu_address_override=override)
+
+
+@pytest.mark.parametrize("override", [lambda *_: "http://x", lambda *_: 5, lambda spu, _: {}[spu]])
+def test_a_function_of_addresses(where: Where, override: Any) -> None:
+    with Fluvio.connect(where.endpoint, spu_address_override=override) as fluvio:
+        producer = fluvio.topic_producer(where.topic(), delivery_semantic=attempts(2))
+        with within(0.1):
+            error = producer.send(b"x").exception(5)
+        assert type(error) is RetriesExhaustedError
+        assert isinstance(error.__cause__, ConnectError)
+        assert "spu_address_override" in str(error)
+        assert not error.may_be_stored
+
+
+def test_a_buffer_that_is_smaller_than_a_record(where: Where) -> None:
+    topic = where.topic()
+    with Fluvio.connect(where.endpoint, buffer_memory=1_048_576) as fluvio:
+        with pytest.raises(ConfigError, match=r"max_request_size.*buffer_memory"):
+            fluvio.topic_producer(topic)
+        producer = fluvio.topic_producer(topic, max_request_size=1_048_000)
+        assert producer.send(bytes(1_047_900)).result(10).offset == 0
+
+
+def test_a_topic_that_is_not_there_is_no_config_error(where: Where) -> None:
+    with Fluvio.connect(where.endpoint, metadata_timeout=0) as fluvio, pytest.raises(TopicNotFoundError):
+        fluvio.topic_producer("not-there")
