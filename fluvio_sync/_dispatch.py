@@ -72,6 +72,8 @@ MAX_IN_FLIGHT = 5
 MAX_UNREAD = 1000
 # Seconds between two questions whether a read-committed batch has been replicated.
 SETTLE_INTERVAL = 0.1
+# Seconds that a leader which was replaced gets to answer what it was sent: usually it is there and its answer is near.
+LEAVE_GRACE = 0.3
 # An SPU whose disk is full, or whose partition refuses writes after a storage error, needs a person or a restart.
 LONG_DELAY = 1.0
 
@@ -257,7 +259,8 @@ class Dispatcher:
                 self._garbled(request, "answered with a negative offset", now)
                 return
             for (lane, batches), (_, result) in zip(request.entries, results, strict=True):
-                self._entry_answered(lane, batches, link, result, now)
+                if lane not in request.given_up:
+                    self._entry_answered(lane, batches, link, result, now)
         else:
             for (lane, count), (_, result) in zip(request.unread, results, strict=False):
                 self._unread_answer(lane, count, result)
@@ -321,12 +324,11 @@ class Dispatcher:
             lane.singly = False
             self._move(lane, Event.EMPTY)
             return
-        if ready_at > now:
+        route = self.metadata.route(lane.topic, lane.partition)
+        if ready_at > now and not route.gone:
             self._move(lane, Event.GATHER)
             self._arm_lane(lane, now)
-            return
-        route = self.metadata.route(lane.topic, lane.partition)
-        if route.gone:
+        elif route.gone:
             self._give_up(lane, route.reason, now)
             self._move(lane, Event.EMPTY)
         elif route.spu is None:
@@ -357,6 +359,10 @@ class Dispatcher:
                 self._unsettle(
                     settlement, ConnectError(f"the leader changed: {route.reason or f'SPU {route.spu}'}"), now
                 )
+        elif lane.state is LaneState.IN_FLIGHT:
+            if lane.acked and self._leader_moved(lane) and lane.leave_at is None:
+                lane.leave_at = now + LEAVE_GRACE
+                self._arm_lane(lane, now)
         elif lane.state is LaneState.QUEUED:
             assert lane.link is not None
             if route.spu != lane.link.spu:
@@ -375,23 +381,47 @@ class Dispatcher:
             lane.state is LaneState.BACKING_OFF and now < lane.retry_at
         ):
             self._expire(lane, now)
-            if lane.state is not LaneState.IN_FLIGHT and lane.ready_at is None:
+            if lane.state is LaneState.IN_FLIGHT and lane.leave_at is not None and now >= lane.leave_at:
+                self._leave_leader(lane, now)
+            elif lane.state is not LaneState.IN_FLIGHT and lane.ready_at is None:
                 self._move(lane, Event.EMPTY)
         else:
             self._attend(lane, now)
             return
         self._arm_lane(lane, now)
 
+    def _leave_leader(self, lane: Lane, now: float) -> None:
+        """The leader was replaced and does not answer: take the lane out of its request and go to the new one.
+
+        The request stays for the others in it.
+        """
+        lane.leave_at = None
+        link = lane.link
+        if link is None or not self._leader_moved(lane):
+            return
+        for request in link.in_flight:
+            for entry_lane, batches in request.live_entries:
+                if entry_lane is lane:
+                    self._note_written(lane)
+                    request.given_up.add(lane)
+                    lane.in_flight = []
+                    lane.queue.extendleft(reversed(batches))
+                    error = ConnectError(f"{link.peer} did not answer, and does not lead the partition any more")
+                    self._attempt_failed(lane, batches, error, now)
+                    return
+
     def _arm_lane(self, lane: Lane, now: float) -> None:
         """See to it that the lane is looked at when it has to be."""
         oldest = next((batch for batch in lane.batches() if not batch.done), None)
-        if oldest is None:
+        if oldest is None and lane.leave_at is None:
             return  # in flight, all expired: the link's timer ends that
-        when = max(oldest.deadline, now)
-        if lane.state is LaneState.LINGERING:
+        when = now + self.request_timeout if oldest is None else max(oldest.deadline, now)
+        if lane.state is LaneState.LINGERING and oldest is not None:
             when = min(when, oldest.ready_at)
         elif lane.state is LaneState.BACKING_OFF:
             when = min(when, lane.retry_at)
+        elif lane.state is LaneState.IN_FLIGHT and lane.leave_at is not None:
+            when = min(when, lane.leave_at)
         elif lane.state is LaneState.SETTLING:
             settlement = lane.settlement
             assert settlement is not None
@@ -495,6 +525,7 @@ class Dispatcher:
 
     def _start(self, lane: Lane, batches: list[Batch]) -> None:
         self._move(lane, Event.SEND)
+        lane.leave_at = None
         lane.in_flight = batches
         for batch in batches:
             if batch.attempts:
@@ -639,7 +670,7 @@ class Dispatcher:
         self._drop_connection(link, ProtocolError(f"{link.peer} {what}"), now)
 
     def _request_failed(self, request: Request, error: FluvioError, now: float) -> None:
-        for lane, batches in request.entries:
+        for lane, batches in request.live_entries:
             lane.in_flight = []
             lane.queue.extendleft(reversed(batches))
             self._attempt_failed(lane, batches, error, now)

@@ -125,6 +125,10 @@ class Engine:
 
         Raises `ConnectError`, `ConnectTimeoutError`, `ProtocolError`, `UnsupportedVersionError`.
         """
+        # What the sender will need is imported here: a fork while its thread imports would leave the child with an
+        # import lock that nobody holds.  (backoff takes 50 ms, so not when the package is imported.)
+        import backoff  # noqa: F401, PLC0415
+
         watch = self.watch
         timeout = self.config.connect_timeout
         try:

@@ -127,6 +127,7 @@ class Lane:
         "charge",
         "failing",
         "in_flight",
+        "leave_at",
         "linger",
         "link",
         "max_request_size",
@@ -165,6 +166,7 @@ class Lane:
         self.singly = False  # one batch a request, until it is empty: a server found a request's batches too large
         self.noted = False  # in the accumulator's list of lanes the dispatcher should look at
         self.retry_at = 0.0
+        self.leave_at: float | None = None  # when to give up on a leader that was replaced
         self.timer: float | None = None
         self.link: Link | None = None  # where it is queued, or where its last request went
         self.settlement: Settlement | None = None

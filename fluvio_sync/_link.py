@@ -61,12 +61,13 @@ class Link:
 class Request:
     """A produce request: which batches of which lanes, in the order in which they stand in it."""
 
-    __slots__ = ("acked", "entries", "in_line_at", "link", "lost", "unread", "written", "wrote_any")
+    __slots__ = ("acked", "entries", "given_up", "in_line_at", "link", "lost", "unread", "written", "wrote_any")
 
     def __init__(self, link: Link, entries: list[tuple[Lane, list[Batch]]], now: float) -> None:
         self.link = link
         self.entries = entries
         self.acked = entries[0][0].acked
+        self.given_up: set[Lane] = set()  # went to another leader meanwhile; what is answered for these does not count
         self.in_line_at = now  # since when the SPU could be working on it
         self.wrote_any = False
         self.written = False
@@ -74,8 +75,16 @@ class Request:
         self.lost = False  # its connection broke; what is still reported of it does not count
 
     @property
+    def live_entries(self) -> list[tuple[Lane, list[Batch]]]:
+        """What somebody still waits for."""
+        if not self.given_up:
+            return self.entries
+        return [entry for entry in self.entries if entry[0] not in self.given_up]
+
+    @property
     def batches(self) -> Iterable[Batch]:
-        return itertools.chain.from_iterable(batches for _, batches in self.entries)
+        """The batches of all live entries."""
+        return itertools.chain.from_iterable(batches for _, batches in self.live_entries)
 
 
 class Settlement:

@@ -152,8 +152,6 @@ class Sender:
         self._wake_out.close()
 
     def _run(self) -> None:
-        import backoff  # noqa: F401, PLC0415 - takes 50 ms: now, rather than with the lock held at the first retry
-
         while not self._stopping and not (self._retiring and self._accumulator.is_empty()):
             try:
                 with self.step_lock:

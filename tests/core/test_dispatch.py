@@ -8,7 +8,7 @@ import pytest
 from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
 from fluvio_sync._actions import HandOver
-from fluvio_sync._dispatch import MAX_IN_FLIGHT, SETTLE_INTERVAL, TRANSITIONS, Event
+from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, SETTLE_INTERVAL, TRANSITIONS, Event
 from fluvio_sync._lane import LaneState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (
@@ -551,6 +551,59 @@ def test_a_leader_that_moved_before_the_failure_leaves_no_delay() -> None:
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
     assert [link.spu for link in connects(rig.answer(request, 6))] == [5002]
+
+
+def test_a_leader_that_is_replaced_while_it_does_not_answer_is_left_after_a_grace() -> None:
+    rig = Rig(2, request_timeout=30.0)
+    future, other = rig.send(b"1", to=0), rig.send(b"o", to=1)
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    later = rig.send(b"2", to=0)
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert connects(rig.run(LEAVE_GRACE - 0.01)) == []
+    actions = rig.run(0.02)
+    assert [link.spu for link in connects(actions)] == [5002]
+    assert disconnects(actions) == []
+    (again,) = writes(rig.connect())
+    assert values(again) == [b"1", b"2"]
+    rig.answer(request, base=7)  # late; counts for the partition that did not move
+    assert not future.done()
+    assert other.result(0).offset == 107
+    rig.answer(again, base=40)
+    assert (future.result(0).offset, later.result(0).offset) == (40, 41)
+    assert rig.accumulator.used == 0
+
+
+def test_a_leader_that_answers_within_the_grace_is_believed() -> None:
+    rig = Rig()
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(LEAVE_GRACE / 2)
+    rig.answer(request, base=3)
+    assert future.result(0).offset == 3
+    assert writes(rig.run(60.0)) == []
+
+
+def test_a_lost_connection_does_not_fail_what_was_taken_out_of_its_request() -> None:
+    rig = Rig(request_timeout=30.0)
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(LEAVE_GRACE + 0.01)
+    rig.lose(request.link, BROKEN)
+    (again,) = writes(rig.connect())
+    rig.answer(again, base=1)
+    assert future.result(0).offset == 1
+    assert rig.channel.counters.records_retried == 1
+
+
+def test_a_record_sent_to_a_topic_that_is_gone_does_not_linger() -> None:
+    rig = Rig(linger=60.0)
+    rig.push("Topic", [topic("t", 1)], delete=True)
+    future = rig.send()
+    rig.step()
+    assert isinstance(future.exception(0), DeliveryError)
 
 
 def test_a_status_push_without_change_is_no_news() -> None:

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An application as gunicorn runs it: the client is made, and used, when the module is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from fluvio_sync import Fluvio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+fluvio = Fluvio.connect()  # FLUVIO_SYNC_ENDPOINT
+producer = fluvio.topic_producer(os.environ["TOPIC"], linger=0.001)
+# With --preload this happens before the fork: still on its way while workers are made.
+producer.send(f"imported by {os.getpid()}")
+
+
+def application(
+    environ: dict[str, str], start_response: Callable[[str, list[tuple[str, str]]], object]
+) -> Iterable[bytes]:
+    """Produce the path that was asked for and answer where it is."""
+    metadata = producer.send(environ["PATH_INFO"]).result(timeout=10)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps([os.getpid(), metadata.partition, metadata.offset]).encode()]
