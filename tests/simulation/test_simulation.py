@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fluvio_sync._link import Link, Request, Settlement
     from fluvio_sync.errors import FluvioError
 
-SEEDS = int(os.environ.get("FLUVIO_SYNC_SEEDS", "400"))
-BLOCK = 50
+SEEDS = int(os.environ.get("FLUVIO_SYNC_SEEDS", "2000"))
+BLOCK = 100
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
