@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promises under faults of real sockets, processes and threads; and that a broken promise is found.
+
+`FLUVIO_SYNC_FAULTS` sets the number of connection faults, `FLUVIO_SYNC_CHAOS_SEED` what is drawn; `make chaos
+FAULTS=10000` does, and shows the figures.  With `FLUVIO_SYNC_TEST_ENDPOINT` it runs against that cluster, through
+proxies, without the faults of the cluster itself.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from chaos import Broken, Chaos
+
+from fluvio_sync._dispatch import Dispatcher
+
+if TYPE_CHECKING:
+    from fluvio_sync._lane import Batch, Lane
+    from fluvio_sync._link import Request
+    from fluvio_sync.errors import FluvioError
+
+FAULTS = int(os.environ.get("FLUVIO_SYNC_FAULTS", "500"))
+
+
+def seed() -> int:
+    given = os.environ.get("FLUVIO_SYNC_CHAOS_SEED")
+    return int(given) if given else random.SystemRandom().randrange(1_000_000)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(120 + FAULTS // 5)
+def test_the_promises_hold_under_faults() -> None:
+    chaos = Chaos(seed(), FAULTS, os.environ.get("FLUVIO_SYNC_TEST_ENDPOINT"))
+    chaos.run()
+    print(f"\n{chaos.report()}")  # noqa: T201 - the figures are what it is for
+    assert chaos.connection_faults() >= FAULTS
+    assert chaos.records["acknowledged"] > FAULTS
+
+
+# Known faults, planted one at a time.
+
+
+def run_some() -> None:
+    for _ in range(5):
+        Chaos(seed(), 100).run()
+
+
+def test_a_swapped_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Dispatcher._attempt_failed
+
+    def swapped(
+        self: Dispatcher, lane: Lane, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+    ) -> None:
+        plain(self, lane, batches, error, now, floor)
+        lane.queue.rotate(1)
+
+    monkeypatch.setattr(Dispatcher, "_attempt_failed", swapped)
+    with pytest.raises(Broken, match="first appears before"):
+        run_some()
+
+
+def test_a_lost_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed once is taken for acknowledged."""
+    plain = Dispatcher._attempt_failed
+
+    def lost(
+        self: Dispatcher, lane: Lane, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+    ) -> None:
+        self._acknowledge(lane, batches, 0)
+        plain(self, lane, batches, error, now, floor)
+
+    monkeypatch.setattr(Dispatcher, "_attempt_failed", lost)
+    with pytest.raises(Broken, match="is not at offset"):
+        run_some()
+
+
+def test_a_record_that_is_sent_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Dispatcher.written
+
+    def again(self: Dispatcher, request: Request, now: float) -> None:
+        if request.acked or request.lost or all(batch.attempts > 1 for batch in request.batches):
+            plain(self, request, now)
+            return
+        request.written = True
+        entries, request.entries = request.entries, []
+        for lane, batches in entries:
+            lane.in_flight = []
+            lane.queue.extendleft(reversed(batches))
+            self._attend(lane, now)
+
+    monkeypatch.setattr(Dispatcher, "written", again)
+    with pytest.raises(Broken, match=r"is stored \d times"):
+        run_some()

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leaders that die, stall and move, an SC that is away, topics that grow, go and come back.
+
+How fast the client is, is measured from when the SC said it: a `Watcher` of its own hears the same pushes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from kit import assert_settled, place, read_back, wait_until
+
+from fluvio_sync import DeliveryError, Fluvio, TopicNotFoundError
+from fluvio_sync.protocol.metadata import PartitionObject, WatchRequest, WatchUpdate, split_partition_key
+from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, ScApi
+from fluvio_sync.testing import FaultProxy
+from fluvio_sync.testing._link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fluvio_sync import DeliveryFuture, TopicProducer
+    from fluvio_sync.testing import LocalCluster
+
+TIMEOUT = 10.0
+AT_ONCE = 1.0
+"""Seconds from the metadata that names a new leader to the next acknowledgement, at most."""
+
+
+class Watcher:
+    """Notes when the SC pushes which leader of a partition; a thread of its own, for one test's time."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.named: list[tuple[float, str, int, int]] = []  # when, topic, partition, leader
+        self._cluster = cluster
+        self._ending = False
+        self._watching = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        with Link(self._cluster.endpoint, time.monotonic() + 60, SC_CLIENT_RANGES) as sc:
+            sc.send(ScApi.WATCH, 1, WatchRequest(PartitionObject.LABEL))
+            while not self._ending:
+                update = WatchUpdate.read(sc.receive(1), sc.version(ScApi.WATCH))
+                now = time.monotonic()
+                for item in (*update.all, *(change.content for change in update.changes)):
+                    assert isinstance(item, PartitionObject)
+                    self.named.append((now, *split_partition_key(item.name), item.spec.leader))
+                self._watching.set()
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        assert self._watching.wait(TIMEOUT)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending = True
+        self._cluster.create_topic("the-end")  # something to hear of
+        self._thread.join(TIMEOUT)
+        assert not self._thread.is_alive()
+
+    def heard_at(self, topic: str, partition: int, leader: int) -> float:
+        """Wait until this leader was named, and return when that was."""
+
+        def times() -> list[float]:
+            return [when for when, *named in self.named if named == [topic, partition, leader]]
+
+        wait_until(times, f"SPU {leader} leads partition {partition} of {topic}")
+        return times()[0]
+
+
+@pytest.fixture
+def cluster(pair: LocalCluster) -> LocalCluster:
+    """Two SPUs, and a topic t with a replica on each, led by 5001."""
+    pair.create_topic("t", replication=2)
+    return pair
+
+
+@pytest.fixture
+def watcher(cluster: LocalCluster) -> Iterator[Watcher]:
+    with Watcher(cluster) as watcher:
+        yield watcher
+
+
+@pytest.fixture
+def client(cluster: LocalCluster) -> Iterator[Fluvio]:
+    """A client with its default time-outs: none of them may be what ends a wait."""
+    with Fluvio.connect(cluster.endpoint) as fluvio:
+        yield fluvio
+
+
+def send(producer: TopicProducer, numbers: range) -> list[DeliveryFuture]:
+    return [producer.send(b"%d" % number) for number in numbers]
+
+
+def is_known(client: Fluvio, topic: str) -> bool:
+    try:
+        client.topic_producer(topic)
+    except TopicNotFoundError:
+        return False
+    return True
+
+
+def assert_in_order(cluster: LocalCluster, futures: list[DeliveryFuture]) -> None:
+    """Record number n is where its future says, and the first appearances are in order."""
+    log = [record.value for record in read_back(cluster.endpoint, "t", 0, len(futures))]
+    for number, future in enumerate(futures):
+        assert log[place(future.result(0))[1]] == b"%d" % number
+    firsts = [log.index(b"%d" % number) for number in range(len(futures))]
+    assert firsts == sorted(firsts)
+
+
+@pytest.mark.parametrize("linger", [0.0, 0.005])
+def test_a_killed_leader(cluster: LocalCluster, watcher: Watcher, client: Fluvio, linger: float) -> None:
+    producer = client.topic_producer("t", linger=linger)
+    futures = send(producer, range(50))
+    futures[-1].result(TIMEOUT)
+    cluster.kill_spu(5001)
+    futures += send(producer, range(50, 100))
+    futures[-1].result(TIMEOUT)
+    acknowledged = time.monotonic()
+    assert acknowledged - watcher.heard_at("t", 0, 5002) < AT_ONCE
+    assert_in_order(cluster, futures)
+
+
+def test_a_leader_killed_with_requests_under_way(cluster: LocalCluster, watcher: Watcher, client: Fluvio) -> None:
+    producer = client.topic_producer("t")
+    producer.send(b"0").result(TIMEOUT)
+    cluster.hold_replies(5001)
+    futures = send(producer, range(1, 50))
+    wait_until(lambda: producer.stats().records_in_flight, "a request is on its way")
+    cluster.kill_spu(5001)
+    futures[-1].result(TIMEOUT)
+    assert time.monotonic() - watcher.heard_at("t", 0, 5002) < AT_ONCE
+    log = [int(record.value) for record in cluster.records("t")]
+    assert list(dict.fromkeys(log)) == list(range(50))
+
+
+def test_a_read_committed_leader_killed(cluster: LocalCluster, watcher: Watcher, client: Fluvio) -> None:
+    """Nothing is committed without the second replica; then everything is."""
+    producer = client.topic_producer("t", isolation="read-committed", server_timeout=0.2)
+    futures = send(producer, range(20))
+    futures[-1].result(TIMEOUT)
+    cluster.kill_spu(5001)
+    futures += send(producer, range(20, 40))
+    watcher.heard_at("t", 0, 5002)
+    wait_until(lambda: len(cluster.records("t")) >= 40, "the new leader has them")
+    assert not futures[-1].done()
+    cluster.restart_spu(5001)
+    restarted = time.monotonic()
+    futures[-1].result(TIMEOUT)
+    assert time.monotonic() - restarted < AT_ONCE
+    assert_in_order(cluster, futures)
+
+
+def test_a_stalled_leader_that_is_moved(cluster: LocalCluster, watcher: Watcher, client: Fluvio) -> None:
+    """As if it were stopped by a signal: it takes everything and says nothing."""
+    producer = client.topic_producer("t")
+    futures = send(producer, range(10))
+    futures[-1].result(TIMEOUT)
+    cluster.hold_replies(5001)
+    futures += send(producer, range(10, 20))
+    wait_until(lambda: producer.stats().records_in_flight, "a request is on its way")
+    cluster.move_leader("t", 0, 5002)
+    futures[-1].result(TIMEOUT)
+    assert time.monotonic() - watcher.heard_at("t", 0, 5002) < AT_ONCE
+    assert_in_order(cluster, futures)
+
+
+def test_a_leader_behind_a_dead_network_that_is_moved(cluster: LocalCluster, watcher: Watcher) -> None:
+    with (
+        FaultProxy(cluster.spu_endpoints[5001]) as network,
+        Fluvio.connect(cluster.endpoint, spu_address_override={5001: network.endpoint}) as client,
+    ):
+        producer = client.topic_producer("t")
+        futures = send(producer, range(10))
+        futures[-1].result(TIMEOUT)
+        network.hold()
+        futures += send(producer, range(10, 20))
+        wait_until(lambda: producer.stats().records_in_flight, "a request is on its way")
+        cluster.move_leader("t", 0, 5002)
+        futures[-1].result(TIMEOUT)
+        assert time.monotonic() - watcher.heard_at("t", 0, 5002) < AT_ONCE
+        assert_in_order(cluster, futures)
+
+
+def test_a_leader_that_is_back_at_once(cluster: LocalCluster, client: Fluvio) -> None:
+    """One replica alone: its records wait, and go on when it is back."""
+    cluster.create_topic("alone")
+    producer = client.topic_producer("alone")
+    spu = cluster.leader("alone")
+    producer.send(b"0").result(TIMEOUT)
+    cluster.kill_spu(spu)
+    futures = send(producer, range(1, 10))
+    assert not futures[-1].done()
+    cluster.restart_spu(spu)
+    restarted = time.monotonic()
+    futures[-1].result(TIMEOUT)
+    assert time.monotonic() - restarted < AT_ONCE
+    assert [int(record.value) for record in cluster.records("alone")] == list(range(10))
+
+
+def test_an_sc_that_is_away(cluster: LocalCluster, client: Fluvio) -> None:
+    """Known topics go on; what changed meanwhile is found afterwards."""
+    producer = client.topic_producer("t")
+    producer.send(b"before").result(TIMEOUT)
+    cluster.kill_sc()
+    wait_until(lambda: not client.health().connected, "the client has noticed")
+    assert producer.send(b"meanwhile").result(TIMEOUT).offset == 1
+    cluster.create_topic("new")
+    cluster.move_leader("t", 0, 5002)
+    moved = producer.send(b"moved")  # the old leader refuses it, and who leads now cannot be asked
+    cluster.restart_sc()
+    assert moved.result(TIMEOUT).offset == 2
+    assert client.topic_producer("new").send(b"new").result(TIMEOUT).offset == 0
+    assert client.health().connected
+    assert [record.value for record in cluster.records("t")] == [b"before", b"meanwhile", b"moved"]
+
+
+def test_an_sc_that_restarts_again_and_again(cluster: LocalCluster, client: Fluvio) -> None:
+    producer = client.topic_producer("t")
+    for number in range(5):
+        cluster.kill_sc()
+        wait_until(lambda: not client.health().connected, "the client has noticed")
+        assert producer.send(b"x").result(TIMEOUT).offset == number
+        cluster.restart_sc()
+        wait_until(lambda: client.health().connected, "the client is back")
+
+
+def test_partitions_that_are_added(cluster: LocalCluster, client: Fluvio) -> None:
+    cluster.create_topic("grows")
+    producer = client.topic_producer("grows")
+    producer.send(b"x").result(TIMEOUT)
+    cluster.add_partitions("grows", 3)
+    used: set[int] = set()
+
+    def all_used() -> bool:
+        used.update(future.result(TIMEOUT).partition for future in producer.send_all([b"x"] * 8))
+        return used == {0, 1, 2, 3}
+
+    wait_until(all_used, "the new partitions are used")
+    assert producer.send(b"y", partition=3).result(TIMEOUT).partition == 3
+
+
+def test_a_partition_that_is_not_online_yet(cluster: LocalCluster, client: Fluvio) -> None:
+    """Records for it wait for it to come online; keyless records go elsewhere."""
+    cluster.create_topic("grows", replication=2)
+    producer = client.topic_producer("grows")
+    producer.send(b"x").result(TIMEOUT)
+    cluster.kill_spu(5002)
+    cluster.add_partitions("grows", 1)  # for two replicas, two SPUs are needed
+    engine = client._engine
+    assert engine is not None
+    wait_until(lambda: engine.metadata.partition_count("grows") == 2, "the client knows of it")
+    waiting = producer.send(b"waits", partition=1)
+    assert {future.result(TIMEOUT).partition for future in producer.send_all([b"x"] * 8)} == {0}
+    assert not waiting.done()
+    cluster.restart_spu(5002)
+    assert waiting.result(TIMEOUT).partition == 1
+
+
+def test_a_topic_that_is_deleted_and_created_again(cluster: LocalCluster) -> None:
+    cluster.create_topic("u")
+    with Fluvio.connect(cluster.endpoint, metadata_timeout=0.2) as client:
+        producer = client.topic_producer("u", linger=60)
+        lingering = producer.send(b"old")
+        cluster.delete_topic("u")
+        with pytest.raises(DeliveryError, match="'u'"):
+            lingering.result(TIMEOUT)
+        late = producer.send(b"nowhere")
+        producer.flush(TIMEOUT)
+        with pytest.raises(DeliveryError, match="'u'"):
+            late.result(0)
+        with pytest.raises(TopicNotFoundError):
+            client.topic_producer("u")
+        cluster.create_topic("u", partitions=2)
+        wait_until(lambda: is_known(client, "u"), "the client has heard of it")
+        producer.send(b"new", partition=1)
+        producer.flush(TIMEOUT)
+        assert [record.value for record in cluster.records("u", 1)] == [b"new"]
+        assert_settled(client)

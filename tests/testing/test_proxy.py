@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fault of `FaultProxy`, seen from a plain socket."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hostile import Server, Talk, acknowledgement, free_port, reply_to
+from kit import wait_until
+
+from fluvio_sync import ConfigError, Fluvio
+from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_request, split_response
+from fluvio_sync.protocol.primitives import Writer
+from fluvio_sync.protocol.produce import PartitionData, ProduceRequest, TopicData
+from fluvio_sync.protocol.versions import SpuApi
+from fluvio_sync.testing import FaultProxy, LocalCluster, ProduceFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TIMEOUT = 5.0
+
+
+def produce_request(correlation: int) -> bytes:
+    writer = Writer()
+    request = ProduceRequest(1, 1000, (TopicData("t", (PartitionData(0, b"x" * 100),)),))
+    request.write(writer, 25)
+    return encode_request(RequestHeader(SpuApi.PRODUCE, 25, correlation, "test"), writer.getvalue())
+
+
+class Spu:
+    """Answers produce requests; everything that it received is in `got`, and how often a connection ended in `ends`."""
+
+    def __init__(self) -> None:
+        self.got = b""
+        self.ends = 0
+        self.server = Server(self._behave)
+
+    def _behave(self, talk: Talk) -> None:
+        frames = FrameReader()
+        try:
+            while True:
+                data = talk.receive()
+                self.got += data
+                for frame in frames.feed(data):
+                    header, _ = split_request(frame)
+                    talk.send(reply_to(header, acknowledgement(ProduceRequest(1, 1000, ()))))
+        finally:
+            self.ends += 1
+
+
+@pytest.fixture
+def spu() -> Iterator[Spu]:
+    spu = Spu()
+    with spu.server:
+        yield spu
+
+
+@pytest.fixture
+def proxy(spu: Spu) -> Iterator[FaultProxy]:
+    with FaultProxy(spu.server.endpoint) as proxy:
+        yield proxy
+
+
+def open_to(proxy: FaultProxy) -> socket.socket:
+    host, _, port = proxy.endpoint.rpartition(":")
+    return socket.create_connection((host, int(port)), TIMEOUT)
+
+
+def replies(sock: socket.socket, count: int) -> list[int]:
+    """Return the correlation ids of the next replies."""
+    frames = FrameReader()
+    found: list[int] = []
+    while len(found) < count:
+        data = sock.recv(65536)
+        assert data, "the connection ended"
+        found += [split_response(frame)[0] for frame in frames.feed(data)]
+    return found
+
+
+def is_silent(sock: socket.socket, seconds: float = 0.1) -> bool:
+    """Whether nothing comes for a while."""
+    sock.settimeout(seconds)
+    try:
+        sock.recv(1)
+    except TimeoutError:
+        return True
+    finally:
+        sock.settimeout(TIMEOUT)
+    return False
+
+
+def assert_works(proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(77))
+        assert replies(sock, 1) == [77]
+
+
+def test_it_passes_on_both_ways(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock, open_to(proxy) as other:
+        whole = b"".join(produce_request(number) for number in range(1000))
+        for start in range(0, len(whole), 1009):  # pieces that do not end where frames do
+            sock.sendall(whole[start : start + 1009])
+        assert replies(sock, 1000) == list(range(1000))
+        other.sendall(produce_request(5))
+        assert replies(other, 1) == [5]
+        assert proxy.connections == 2
+        assert proxy.requests == 1001
+        assert spu.got == whole + produce_request(5)
+    wait_until(lambda: spu.ends == 2 and proxy.connections == 0, "both ends are passed on")
+
+
+def test_it_passes_on_what_is_no_protocol() -> None:
+    def echo(talk: Talk) -> None:
+        while True:
+            talk.send(talk.receive())
+
+    with Server(echo) as server, FaultProxy(server.endpoint) as proxy, open_to(proxy) as sock:
+        for text in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00 a TLS handshake", b"\xff" * 1_000_000):
+            threading.Thread(target=sock.sendall, args=(text,), daemon=True).start()
+            got = b""
+            while len(got) < len(text):
+                got += sock.recv(65536)
+            assert got == text
+
+
+def test_a_begun_head_is_passed_on_at_the_end(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(b"\0\0\0")
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    wait_until(lambda: spu.got == b"\0\0\0", "what was sent arrives")
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_cut_now(proxy: FaultProxy, *, reset: bool) -> None:
+    with open_to(proxy) as sock, open_to(proxy) as other:
+        for each in (sock, other):
+            each.sendall(produce_request(1))
+            assert replies(each, 1) == [1]
+        proxy.cut(reset=reset)
+        for each in (sock, other):
+            if reset:
+                with pytest.raises(ConnectionResetError):
+                    each.recv(1)
+            else:
+                assert each.recv(1) == b""
+    assert proxy.faults["now"] == 2
+    assert_works(proxy)
+
+
+def assert_cut(sock: socket.socket) -> None:
+    with contextlib.suppress(ConnectionResetError):
+        assert sock.recv(1) == b""
+
+
+def test_cut_before_a_request(spu: Spu, proxy: FaultProxy) -> None:
+    proxy.cut("before")
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    wait_until(lambda: spu.ends == 1, "the server sees the end")
+    assert spu.got == b""
+    assert_works(proxy)
+    assert proxy.faults == {"before": 1}
+
+
+@pytest.mark.parametrize("sent", [1, 30, None, 10_000])
+def test_cut_during_a_request(spu: Spu, proxy: FaultProxy, sent: int | None) -> None:
+    request = produce_request(2)
+    proxy.cut("during", sent=sent)
+    with open_to(proxy) as sock:
+        sock.sendall(request)
+        assert_cut(sock)
+    wait_until(lambda: spu.ends == 1, "the server sees the end")
+    assert spu.got == request[: len(request) // 2 if sent is None else sent]
+    assert_works(proxy)
+
+
+def test_what_went_before_a_cut_is_carried_out(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        proxy.cut("before", reset=False)
+        sock.sendall(produce_request(2) + produce_request(3))
+        assert sock.recv(1) == b""
+    assert spu.got == produce_request(1)
+
+
+def test_cut_after_a_request(spu: Spu, proxy: FaultProxy) -> None:
+    proxy.cut("after", count=2)
+    for number in (1, 2):
+        with open_to(proxy) as sock:
+            sock.sendall(produce_request(number))
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+    assert spu.got == produce_request(1) + produce_request(2)
+    assert proxy.faults == {"after": 2}
+    assert_works(proxy)
+
+
+def test_a_lost_reply(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        proxy.lose_replies()
+        sock.sendall(produce_request(2))
+        assert is_silent(sock)
+        sock.sendall(produce_request(3))
+        assert replies(sock, 1) == [3]
+    assert spu.got.endswith(produce_request(2) + produce_request(3))
+    assert proxy.faults == {"lost reply": 1}
+
+
+def test_faults_may_be_chosen_request_by_request(spu: Spu) -> None:
+    sizes: list[int] = []
+
+    def choose(size: int) -> ProduceFault | None:
+        sizes.append(size)
+        return ProduceFault("lost reply") if len(sizes) % 2 else None
+
+    with FaultProxy(spu.server.endpoint, on_produce=choose) as proxy, open_to(proxy) as sock:
+        for number in range(4):
+            sock.sendall(produce_request(number))
+        assert replies(sock, 2) == [1, 3]
+        assert sizes == [len(produce_request(0))] * 4
+        assert proxy.faults == {"lost reply": 2}
+
+
+def test_refused_connections(proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        proxy.refuse()
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            open_to(proxy)
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        proxy.refuse(on=False)
+        proxy.refuse(on=False)
+        assert_works(proxy)
+
+
+def test_a_stall(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        proxy.hold()
+        sock.sendall(produce_request(2))
+        with open_to(proxy) as late:
+            late.sendall(produce_request(3))
+            assert is_silent(sock)
+            assert is_silent(late)
+            assert spu.got == produce_request(1)
+            proxy.hold(on=False)
+            assert replies(sock, 1) == [2]
+            assert replies(late, 1) == [3]
+
+
+def test_a_stalled_connection_can_be_cut(proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        proxy.hold()
+        sock.sendall(produce_request(1))
+        proxy.cut()
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+
+
+def test_delayed_bytes(proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        proxy.delay(0.1)
+        start = time.monotonic()
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        assert 0.2 <= time.monotonic() - start < 1.0
+        sock.sendall(produce_request(2))
+        proxy.delay(0)
+        sock.sendall(produce_request(3))
+        assert replies(sock, 2) == [2, 3]
+
+
+def test_a_half_closed_connection(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        proxy.half_close()
+        assert sock.recv(1) == b""
+        sock.sendall(produce_request(2))
+        wait_until(lambda: spu.got.endswith(produce_request(2)), "what the client sends arrives")
+        assert spu.ends == 0
+    wait_until(lambda: spu.ends == 1, "the client's end arrives")
+
+
+def test_a_target_that_is_away(proxy: FaultProxy) -> None:
+    with (
+        FaultProxy(f"127.0.0.1:{free_port()}") as lonely,
+        contextlib.suppress(ConnectionResetError),  # which connect() may see already
+        open_to(lonely) as sock,
+    ):
+        assert_cut(sock)
+    assert_works(proxy)
+
+
+def test_its_port_and_its_end(spu: Spu) -> None:
+    port = free_port()
+    proxy = FaultProxy(spu.server.endpoint, port=port)
+    assert proxy.endpoint == f"127.0.0.1:{port}"
+    with pytest.raises(OSError, match="Address already in use"):
+        FaultProxy(spu.server.endpoint, port=port)
+    sock = open_to(proxy)
+    proxy.close()
+    proxy.close()
+    assert_cut(sock)
+    sock.close()
+    with pytest.raises(ConnectionRefusedError):
+        open_to(proxy)
+    with pytest.raises(RuntimeError, match="closed"):
+        proxy.cut()
+
+
+def test_a_malformed_target() -> None:
+    with pytest.raises(ConfigError, match="URL"):
+        FaultProxy("tcp://127.0.0.1:1")
+
+
+def test_between_a_client_and_its_cluster() -> None:
+    with LocalCluster(in_process=True) as cluster, FaultProxy(cluster.endpoint) as sc:
+        cluster.create_topic("t")
+        with (
+            FaultProxy(cluster.spu_endpoints[5001]) as spu,
+            Fluvio.connect(sc.endpoint, spu_address_override={5001: spu.endpoint}) as fluvio,
+        ):
+            producer = fluvio.topic_producer("t")
+            spu.cut("after")
+            sc.cut()
+            assert producer.send(b"value").result(TIMEOUT).offset == 1  # it was stored, and then again
+            assert spu.requests == 2
+            assert sc.faults == {"now": 1}
