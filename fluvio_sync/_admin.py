@@ -47,10 +47,10 @@ class Admin:
         connect_timeout: float,
         request_timeout: float,
         clock: Clock,
-        online: Callable[[str], bool],
+        created: Callable[[str], bool],
     ) -> None:
-        """`online`: whether all partitions of a topic are online, as far as the client's metadata says."""
-        self._online = online
+        """`created`: whether a topic and its partitions exist, as far as the client's metadata says."""
+        self._created = created
         self._peer = peer
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
@@ -67,7 +67,7 @@ class Admin:
         spec = TopicSpec(replicas=ComputedReplicas(partitions, replication, ignore_rack=False), compression=compression)
         request = CreateTopicRequest(name=name, dry_run=False, timeout=None, spec=spec)
         # A real SC can carry the request out and never answer (seen while another topic was being deleted).
-        settled = (lambda: False) if self._online(name) else (lambda: self._online(name))
+        settled = (lambda: False) if self._created(name) else (lambda: self._created(name))
         status = self._call(ScApi.CREATE, request, AdminStatus.read, settled)
         if status is None:
             return

@@ -46,6 +46,7 @@ from fluvio_sync._failures import (
 from fluvio_sync._halving import halve
 from fluvio_sync._lane import Batch, Lane, LaneState
 from fluvio_sync._link import Link, LinkState, Request, Settlement
+from fluvio_sync._metadata import Route
 from fluvio_sync._timers import Timers
 from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import (
@@ -72,6 +73,8 @@ MAX_IN_FLIGHT = 5
 MAX_UNREAD = 1000
 # Seconds between two questions whether a read-committed batch has been replicated.
 SETTLE_INTERVAL = 0.1
+# Seconds that records wait for their partition to come online before its leader is tried regardless.
+OFFLINE_PATIENCE = 1.0
 # Seconds that a leader which was replaced gets to answer what it was sent: usually it is there and its answer is near.
 LEAVE_GRACE = 0.3
 # An SPU whose disk is full, or whose partition refuses writes after a storage error, needs a person or a restart.
@@ -322,9 +325,10 @@ class Dispatcher:
         ready_at = lane.ready_at
         if ready_at is None:
             lane.singly = False
+            lane.unrouted_since = None
             self._move(lane, Event.EMPTY)
             return
-        route = self.metadata.route(lane.topic, lane.partition)
+        route = self._route(lane, now)
         if ready_at > now and not route.gone:
             self._move(lane, Event.GATHER)
             self._arm_lane(lane, now)
@@ -339,6 +343,17 @@ class Dispatcher:
             self._queue(lane, self._link(route.spu, lane.channel.config.isolation), now)
             self._arm_lane(lane, now)
 
+    def _route(self, lane: Lane, now: float) -> Route:
+        """Find the lane's leader; one whose partition is said to be offline is tried after a while all the same."""
+        route = self.metadata.route(lane.topic, lane.partition)
+        if route.spu is not None:
+            lane.unrouted_since = None
+        elif lane.unrouted_since is None:
+            lane.unrouted_since = now
+        elif route.perhaps is not None and now >= lane.unrouted_since + OFFLINE_PATIENCE:
+            return Route(route.perhaps)
+        return route
+
     def _queue(self, lane: Lane, link: Link, now: float) -> None:
         lane.link = link
         link.queue.append(lane)
@@ -351,7 +366,7 @@ class Dispatcher:
         lane.state = TRANSITIONS[lane.state][event]
 
     def _hear_news(self, lane: Lane, now: float) -> None:
-        route = self.metadata.route(lane.topic, lane.partition)
+        route = self._route(lane, now)
         if lane.state is LaneState.SETTLING:
             settlement = lane.settlement
             assert settlement is not None
@@ -420,6 +435,9 @@ class Dispatcher:
             when = min(when, oldest.ready_at)
         elif lane.state is LaneState.BACKING_OFF:
             when = min(when, lane.retry_at)
+        elif lane.state is LaneState.WAITING and lane.unrouted_since is not None:
+            trial = lane.unrouted_since + OFFLINE_PATIENCE
+            when = min(when, trial) if trial > now else when
         elif lane.state is LaneState.IN_FLIGHT and lane.leave_at is not None:
             when = min(when, lane.leave_at)
         elif lane.state is LaneState.SETTLING:

@@ -110,7 +110,7 @@ class Engine:
             connect_timeout=config.connect_timeout,
             request_timeout=config.request_timeout,
             clock=self.clock,
-            online=self._is_online,
+            created=self._is_created,
         )
         self.tally = Tally()  # of all handles
         self._absent: dict[str, int] = {}  # topics found absent, with the state of the metadata that said so
@@ -201,10 +201,12 @@ class Engine:
         shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
         return accumulator.channel(topic, shared, compression, self.metadata)
 
-    def _is_online(self, topic: str) -> bool:
+    def _is_created(self, topic: str) -> bool:
+        """Whether a topic's partitions all exist, with leaders that are online."""
         with self.accumulator.lock:
-            count = self.metadata.partition_count(topic)
-            return self.metadata.live and 0 < count == len(self.metadata.available(topic))
+            metadata = self.metadata
+            routes = [metadata.route(topic, index) for index in range(metadata.partition_count(topic))]
+            return metadata.live and bool(routes) and all(r.spu is not None or r.perhaps is not None for r in routes)
 
     def expect_topic(self, topic: str) -> None:
         """Wait for a topic again that was found absent: it has just been created, and the push is on its way."""

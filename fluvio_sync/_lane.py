@@ -143,6 +143,7 @@ class Lane:
         "timeout",
         "timer",
         "topic",
+        "unrouted_since",
     )
 
     def __init__(self, channel: Channel, partition: int, request_timeout: float) -> None:
@@ -166,6 +167,7 @@ class Lane:
         self.singly = False  # one batch a request, until it is empty: a server found a request's batches too large
         self.noted = False  # in the accumulator's list of lanes the dispatcher should look at
         self.retry_at = 0.0
+        self.unrouted_since: float | None = None  # since when there is no leader to send to
         self.leave_at: float | None = None  # when to give up on a leader that was replaced
         self.timer: float | None = None
         self.link: Link | None = None  # where it is queued, or where its last request went

@@ -35,12 +35,14 @@ AddressOverride = "Mapping[int, str] | Callable[[int, str], str | None]"
 class Route(NamedTuple):
     """Where a partition's records go: the leader's id, or None and why there is none now.
 
-    `gone`: neither topic nor partition will come back by waiting.
+    `gone`: neither topic nor partition will come back by waiting.  `perhaps`: the leader of a partition that is said to
+    be offline, although the leader itself is online: a real SC can leave a partition like that until it is written to.
     """
 
     spu: int | None
     reason: str = ""
     gone: bool = False
+    perhaps: int | None = None
 
 
 @dataclass
@@ -183,9 +185,8 @@ class Metadata:
         resolution = item.status.resolution
         waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
         if self.live and waits:
-            return Route(
-                None, f"partition {partition} of topic {topic!r} is {_words(resolution)} (leader: SPU {leader})"
-            )
+            why = f"partition {partition} of topic {topic!r} is {_words(resolution)} (leader: SPU {leader})"
+            return Route(None, why, perhaps=leader if self.spu_online(leader) else None)
         if leader not in self.spus:
             return Route(None, f"the SC has not told the address of SPU {leader}, the partition's leader")
         if self.live and not self.spu_online(leader):

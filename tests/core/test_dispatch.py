@@ -8,7 +8,7 @@ import pytest
 from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
 from fluvio_sync._actions import HandOver
-from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, SETTLE_INTERVAL, TRANSITIONS, Event
+from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS, Event
 from fluvio_sync._lane import LaneState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (
@@ -336,7 +336,7 @@ def test_the_reply_time_counts_from_being_first_in_line() -> None:
 
 def test_the_deadline_covers_waiting_for_a_leader_and_spends_no_attempt() -> None:
     rig = Rig(delivery_semantic=policy(timeout=5.0))
-    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     future = rig.send()
     rig.run(4.99)
     assert not future.done()
@@ -380,7 +380,7 @@ def test_if_the_next_delay_would_pass_the_deadline_the_batch_fails_now() -> None
 
 def test_a_lingering_batch_of_a_partition_without_leader_fails_at_linger_plus_timeout() -> None:
     rig = Rig(linger=1.0, delivery_semantic=policy(timeout=5.0))
-    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     future = rig.send()
     rig.run(5.9)
     assert not future.done()
@@ -637,6 +637,19 @@ def test_waiting_lanes_go_on_when_their_partition_comes_online() -> None:
     assert len(connects(rig.step())) == 1
 
 
+def test_a_partition_that_stays_offline_though_its_leader_is_online_is_tried_after_a_while() -> None:
+    rig = Rig()
+    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    future = rig.send()
+    assert connects(rig.run(OFFLINE_PATIENCE - 0.01)) == []
+    assert [link.spu for link in connects(rig.run(0.02))] == [5001]
+    (request,) = writes(rig.connect())
+    assert writes(rig.answer(request, 6)) == []
+    (again,) = writes(rig.run(0.03))  # by the policy's delay, and not after another second
+    rig.answer(again, base=3)
+    assert future.result(0).offset == 3
+
+
 def test_a_deleted_topic_fails_its_records() -> None:
     rig = Rig(delivery_semantic=policy(initial_delay=5.0, timeout=100.0, max_delay=5.0))
     future = rig.send()
@@ -791,7 +804,7 @@ def test_at_most_once_counts_late_refusals_and_reports_them_once_a_streak() -> N
 
 def test_at_most_once_is_dropped_after_request_timeout_without_leader() -> None:
     rig = Rig(delivery_semantic="at-most-once", request_timeout=3.0)
-    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     rig.send()
     rig.run(2.9)
     assert rig.channel.counters.records_dropped == 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rig import partition, spu, topic
 
-from fluvio_sync._metadata import Metadata
+from fluvio_sync._metadata import Metadata, Route
 from fluvio_sync.protocol.metadata import (
     Change,
     IngressAddr,
@@ -92,7 +92,7 @@ def test_an_empty_cluster_is_known_to_be_empty() -> None:
         metadata.apply(WatchUpdate(label, 0))
         known.append(metadata.complete)
     assert known == [False, False, False, True]
-    assert metadata.route("x", 0) == (None, "the cluster has no topic 'x'", True)
+    assert metadata.route("x", 0) == Route(None, "the cluster has no topic 'x'", gone=True)
 
 
 def test_the_first_update_of_a_new_watch_replaces_even_as_changes() -> None:
@@ -105,7 +105,7 @@ def test_the_first_update_of_a_new_watch_replaces_even_as_changes() -> None:
 
 def test_routes() -> None:
     metadata = known()
-    assert metadata.route("a-b", 1) == (5002, "", False)
+    assert metadata.route("a-b", 1) == Route(5002)
     assert metadata.route("a-b", 2).gone
     metadata.apply(WatchUpdate("Topic", 1, changes=(Change(False, topic("a-b", 3)),)))
     grown = metadata.route("a-b", 2)
