@@ -325,7 +325,6 @@ class Dispatcher:
         ready_at = lane.ready_at
         if ready_at is None:
             lane.singly = False
-            lane.unrouted_since = None
             self._move(lane, Event.EMPTY)
             return
         route = self._route(lane, now)

@@ -66,6 +66,20 @@ def attempts(number: int, *, delay: float = 0.01, timeout: float = 10.0) -> AtLe
     return AtLeastOnce(policy)
 
 
+def wait_online(client: Fluvio, topic: str, partitions: int) -> None:
+    """Wait until the client knows that so many of the topic's partitions are online."""
+    engine = client._engine
+    assert engine is not None
+    wait_until(lambda: len(engine.metadata.available(topic)) == partitions, f"{partitions} partitions are online")
+
+
+def wait_offline(client: Fluvio, spu: int) -> None:
+    """Wait until the SC has told the client that an SPU is offline."""
+    engine = client._engine
+    assert engine is not None
+    wait_until(lambda: not engine.metadata.spu_online(spu), f"SPU {spu} is offline")
+
+
 def used_memory(client: Fluvio) -> int:
     """Return the bytes that unresolved records are charged."""
     assert client._engine is not None
@@ -84,6 +98,13 @@ class Where:
         self.endpoint = endpoint
         self.admin = admin
         self._topics: list[str] = []
+
+    @property
+    def spus(self) -> int:
+        """How many SPUs are online."""
+        engine = self.admin._engine
+        assert engine is not None
+        return sum(engine.metadata.spu_online(spu) for spu in engine.metadata.spus)
 
     def name(self) -> str:
         """Return a name for a topic; if the test creates it, it is deleted in the end."""

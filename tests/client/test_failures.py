@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import socket
 import ssl
@@ -46,7 +47,8 @@ from fluvio_sync import (
 )
 from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.error_code import PLAIN_CODES, Code, ErrorCode
-from fluvio_sync.protocol.frames import encode_response
+from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_response, split_request, split_response
+from fluvio_sync.protocol.metadata import PartitionObject, PartitionResolution, PartitionStatus, WatchUpdate
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
 from fluvio_sync.protocol.versions import ApiVersionKey, ApiVersionsResponse, ScApi, SpuApi
 
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fluvio_sync import DeliveryFuture, TopicProducer
+    from fluvio_sync.protocol.metadata import MetadataObject
     from fluvio_sync.protocol.produce import PartitionData, ProduceRequest
     from fluvio_sync.testing.cluster import LocalCluster
 
@@ -376,6 +379,62 @@ def test_garbage_from_an_sc_later_costs_only_that_connection(own: LocalCluster, 
         wait_until(lambda: sc.connections > known, "it connects again")
         assert producer.send(b"x").result(5).offset == 0
         assert fluvio.topic_producer("makes-it-push").send(b"x").result(5).offset == 0
+
+
+class ForgetfulSc:
+    """An SC in front of another that never learns that partitions are online, as a real one sometimes does not."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    def __call__(self, talk: Talk) -> None:
+        host, _, port = self._target.rpartition(":")
+        watches: dict[int, int] = {}  # correlation id: version
+
+        def back(server: socket.socket) -> None:
+            frames = FrameReader()
+            with contextlib.suppress(OSError, Gone):
+                while data := server.recv(65536):
+                    for payload in frames.feed(data):
+                        correlation, reader = split_response(payload)
+                        if correlation in watches:
+                            version = watches[correlation]
+                            update = self._forget(WatchUpdate.read(reader, version))
+                            header = RequestHeader(ScApi.WATCH, version, correlation, "")
+                            talk.reply(header, update)
+                        else:
+                            talk.send(len(payload).to_bytes(4, "big") + payload)
+
+        with socket.create_connection((host, int(port))) as server:
+            in_thread(lambda: back(server))
+            frames = FrameReader()
+            while True:
+                data = talk.receive()
+                for payload in frames.feed(data):
+                    header, _ = split_request(payload)
+                    if header.api_key == ScApi.WATCH:
+                        watches[header.correlation_id] = header.api_version
+                server.sendall(data)
+
+    @staticmethod
+    def _forget(update: WatchUpdate) -> WatchUpdate:
+        def unborn(item: MetadataObject) -> MetadataObject:
+            if isinstance(item, PartitionObject):
+                return dataclasses.replace(item, status=PartitionStatus(PartitionResolution.OFFLINE))
+            return item
+
+        changes = tuple(dataclasses.replace(change, content=unborn(change.content)) for change in update.changes)
+        return dataclasses.replace(update, changes=changes, all=tuple(map(unborn, update.all)))
+
+
+def test_a_partition_that_the_sc_never_calls_online_is_tried(own: LocalCluster) -> None:
+    own.create_topic("t", partitions=2)
+    with Server(ForgetfulSc(own.endpoint)) as sc, Fluvio.connect(sc.endpoint) as fluvio:
+        futures = fluvio.topic_producer("t").send_all([b"x", (b"key", b"y"), b"z"])
+        with within(2):
+            assert all(future.result(5).acknowledged for future in futures)
+        with within(1.2):
+            assert fluvio.topic_producer("t").send(b"x", partition=0).result(5).acknowledged
 
 
 # --- an SPU --------------------------------------------------------------------------------------

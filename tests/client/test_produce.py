@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import SLACK, assert_settled, in_thread, place, read_back, used_memory, wait_until, within
+from kit import SLACK, assert_settled, in_thread, place, read_back, used_memory, wait_online, wait_until, within
 
 import fluvio_sync
 from fluvio_sync import (
@@ -97,6 +97,7 @@ def test_a_null_key_is_not_an_empty_key(where: Where, client: Fluvio) -> None:
 def test_records_without_a_key_go_round_and_those_with_one_stay(where: Where, client: Fluvio) -> None:
     topic = where.topic(partitions=4)
     producer = client.topic_producer(topic)
+    wait_online(client, topic, 4)
     keyless = [producer.send(b"x").result(10).partition for _ in range(8)]
     assert sorted(keyless) == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [(turn + 1) % 4 for turn in keyless[:-1]] == keyless[1:]
@@ -107,6 +108,8 @@ def test_records_without_a_key_go_round_and_those_with_one_stay(where: Where, cl
 
 def test_producers_of_a_topic_share_one_round(where: Where, client: Fluvio) -> None:
     topic = where.topic(partitions=4)
+    client.topic_producer(topic)
+    wait_online(client, topic, 4)
     turns = [client.topic_producer(topic, linger=0.001 * n).send(b"x").result(10).partition for n in range(4)]
     assert sorted(turns) == [0, 1, 2, 3]
 
@@ -144,6 +147,7 @@ def test_a_partitioner_of_the_application_is_asked_for_every_record(where: Where
             return len(value) % partition_count
 
     producer = client.topic_producer(topic, partitioner=ByLength())
+    wait_online(client, topic, 3)
     assert producer.send(b"four", key="k").result(10).partition == 1
     assert producer.send("äö").result(10).partition == 1
     assert producer.send(b"12345", partition=0).result(10).partition == 0
@@ -326,7 +330,7 @@ def test_many_records_share_requests(where: Where, client: Fluvio) -> None:
 
 @pytest.mark.parametrize("isolation", list(Isolation))
 def test_isolation_levels(where: Where, client: Fluvio, isolation: Isolation) -> None:
-    topic = where.topic(replication=2, partitions=2)
+    topic = where.topic(replication=min(2, where.spus), partitions=2)
     producer = client.topic_producer(topic, isolation=isolation)
     metadata = [future.result(20) for future in producer.send_all(b"%d" % number for number in range(6))]
     stored = where.read_all(topic, 2, 6)
@@ -477,7 +481,7 @@ def test_a_handle_outlives_its_topic(where: Where, client: Fluvio) -> None:
     producer.flush(10)
     assert isinstance(late.exception(0), DeliveryError)
     where.admin.create_topic(topic)
-    wait_until(lambda: len(client._engine.metadata.available(topic)) == 1, "the topic is back")  # type: ignore[union-attr]
+    wait_online(client, topic, 1)
     again = producer.send(b"again")
     producer.flush(10)
     assert again.result(0).offset == 0
@@ -490,7 +494,7 @@ def test_a_topic_that_grows_is_used_whole(own: LocalCluster) -> None:
         producer = fluvio.topic_producer("growing")
         assert producer.send(b"x").result(10).partition == 0
         own.add_partitions("growing", 2)
-        wait_until(lambda: len(fluvio._engine.metadata.available("growing")) == 3, "it has grown")  # type: ignore[union-attr]
+        wait_online(fluvio, "growing", 3)
         assert {producer.send(b"x").result(10).partition for _ in range(3)} == {0, 1, 2}
         assert producer.send(b"x", partition=2).result(10).partition == 2
 
@@ -1024,6 +1028,8 @@ def test_health(own: LocalCluster) -> None:
             last_error_at=None,
         )
         producer = fluvio.topic_producer("t", linger=60)
+        producer.send(b"warm", partition=1)
+        producer.flush(5)
         producer.send(b"value", key=b"key", partition=1)
         health = fluvio.health()
         assert (health.leaders, health.records_queued, health.bytes_queued) == ({("t", 1): 5001}, 1, 8)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hostile import Proxy
-from kit import SLACK, assert_settled, attempts, in_thread, place, read_back, wait_until, within
+from kit import (
+    SLACK,
+    assert_settled,
+    attempts,
+    in_thread,
+    place,
+    read_back,
+    wait_offline,
+    wait_online,
+    wait_until,
+    within,
+)
 
 from fluvio_sync import (
     AtLeastOnce,
@@ -171,7 +182,7 @@ def test_nothing_sticks(own: LocalCluster, producer: TopicProducer) -> None:
     hasty = producer._fluvio.topic_producer("t", delivery_semantic=attempts(2, timeout=0.2))
     for round_ in range(3):
         own.kill_spu(5001)
-        wait_until(lambda: not producer._fluvio._engine.metadata.spu_online(5001), "the SC has told")  # type: ignore[union-attr]
+        wait_offline(producer._fluvio, 5001)
         futures = [hasty.send(b"lost") for _ in range(3)]
         assert hasty.flush(5).failed == 3
         assert all(isinstance(future.exception(0), DeliveryError) for future in futures)
@@ -188,7 +199,7 @@ def test_waiting_for_an_spu_that_is_known_to_be_offline_spends_no_retry(
     client = producer._fluvio
     single = client.topic_producer("t", delivery_semantic=attempts(1, timeout=20))
     own.kill_spu(5001)
-    wait_until(lambda: not client._engine.metadata.spu_online(5001), "the SC has told")  # type: ignore[union-attr]
+    wait_offline(client, 5001)
     future = single.send(b"0")
     with pytest.raises(TimeoutError):
         future.result(0.3)
@@ -201,7 +212,7 @@ def test_waiting_for_an_spu_that_is_known_to_be_offline_spends_no_retry(
 def test_an_spu_that_stays_away_costs_the_policys_time_and_not_more(own: LocalCluster, producer: TopicProducer) -> None:
     client = producer._fluvio
     own.kill_spu(5001)
-    wait_until(lambda: not client._engine.metadata.spu_online(5001), "the SC has told")  # type: ignore[union-attr]
+    wait_offline(client, 5001)
     limited = client.topic_producer("t", delivery_semantic=attempts(5, timeout=0.5), linger=0.1)
     with within(0.6, shortest=0.55):
         error = limited.send(b"0").exception(5)
@@ -244,11 +255,11 @@ def test_keyless_records_go_where_somebody_is_online(pair: LocalCluster) -> None
         assert {producer.send(b"x").result(5).partition for _ in range(4)} == {0, 1, 2, 3}
         dead = {partition for partition in range(4) if pair.leader("t", partition) == 5001}
         pair.kill_spu(5001)
-        wait_until(lambda: len(fluvio._engine.metadata.available("t")) == 2, "the SC has told")  # type: ignore[union-attr]
+        wait_online(fluvio, "t", 2)
         for _ in range(10):
             assert producer.send(b"x").result(5).partition not in dead
         pair.kill_spu(5002)
-        wait_until(lambda: not fluvio._engine.metadata.available("t"), "the SC has told")  # type: ignore[union-attr]
+        wait_online(fluvio, "t", 0)
         futures = [producer.send(b"x") for _ in range(8)]
         pair.restart_spu(5001)
         pair.restart_spu(5002)

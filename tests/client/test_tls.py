@@ -40,9 +40,12 @@ def decrypting(context: ssl.SSLContext, target: str) -> Callable[[Talk], None]:
     host, _, port = target.rpartition(":")
 
     def behave(talk: Talk) -> None:
-        with contextlib.suppress(OSError), context.wrap_socket(talk.sock, server_side=True) as client:
-            with socket.create_connection((host, int(port))) as server:
-                shovel(client, server)
+        with (
+            contextlib.suppress(OSError),
+            context.wrap_socket(talk.sock, server_side=True) as client,
+            socket.create_connection((host, int(port))) as server,
+        ):
+            shovel(client, server)
 
     return behave
 
@@ -92,7 +95,8 @@ def verified(**settings: Any) -> TlsConfig:
 
 
 def own_context() -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=CA)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(CA)
     context.check_hostname = False
     return context
 
@@ -240,11 +244,9 @@ endpoint = "{secured.endpoint}"
 
 [cluster.secured.tls]
 tls_policy = "verified"
-
-[cluster.secured.tls.tls_source]
 tls_source = "files"
 
-[cluster.secured.tls.tls_source.certs]
+[cluster.secured.tls.certs]
 domain = "cluster.test"
 ca_cert = "{CA}"
 cert = "{CERT}"
