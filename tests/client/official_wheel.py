@@ -11,7 +11,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-import fluvio  # type: ignore[import-untyped, unused-ignore]
+import fluvio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
