@@ -30,6 +30,8 @@ TIMEOUT = 15
 PREAMBLE = """
 import json, os, signal, sys, threading, time
 from fluvio_sync import *
+# A test run in the background of a shell inherits that SIGINT is ignored; these scripts have a terminal's.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 endpoint, topic = sys.argv[1:3]
 def say(*words):
     print(*words, flush=True)
