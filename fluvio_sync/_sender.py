@@ -29,6 +29,7 @@ from fluvio_sync._actions import (
 )
 from fluvio_sync._blocking import connect_timed_out
 from fluvio_sync._connection import READ, Connection, Stage
+from fluvio_sync._failures import unusable
 from fluvio_sync._link import LinkState, Request, Settlement
 from fluvio_sync._spu_requests import ask_offsets, encode_produce, read_high_watermark
 from fluvio_sync.errors import ConnectError, FluvioError, UnsupportedVersionError
@@ -207,7 +208,13 @@ class Sender:
             actions = dispatcher.take_actions(now)
             accumulator.finishing += [action.batch for action in actions if isinstance(action, Finished)]
         for action in actions:
-            self._perform(action)
+            try:
+                self._perform(action)
+            except Exception:  # noqa: BLE001 - a bug must cost what it concerns, not what stands behind it
+                self._log.error("sender.crashed", exc_info=True)
+                self._give_up(action)
+        if self._finished:
+            self._happenings.append(_nothing)  # their accounts are settled at the next decision, which comes now
         self._log_losses(finished)
         return bool(actions or self._happenings)
 
@@ -389,9 +396,22 @@ class Sender:
             self._ask(action.settlement)
         else:
             self._report(action)
-        if self._finished and not self._happenings:
-            # Their accounts are settled at the next decision, which has to come now.
-            self._happenings.append(_nothing)
+
+    def _give_up(self, action: Action) -> None:
+        """Bring to an end what could not be carried out, so that nobody waits for it for ever."""
+        error = ConnectError("an internal error of the sender, see the log")
+        if isinstance(action, Finished):
+            action.batch.maybe_written = True
+            # Without effect on an outcome that is told already.
+            action.batch.outcome.fail(unusable(action.batch, error, self._clock.monotonic()))
+            if action not in self._finished:
+                self._finished.append(action)
+        elif isinstance(action, Connect):
+            self._happenings.append(partial(self._dispatcher.disconnected, action.link, action.generation, error))
+        elif isinstance(action, Write | Ask):
+            link = action.request.link if isinstance(action, Write) else action.settlement.link
+            if link in self._lines:
+                self._lose(self._lines[link], error)
 
     def _log_losses(self, finished: list[Finished]) -> None:
         """One line for the records of a partition that failed together."""

@@ -273,9 +273,12 @@ class DeliveryFuture(Future[RecordMetadata]):
     def _publish(self) -> None:
         """Tell those who wait; the outcome is finished already."""
         cond = self._cond
-        assert cond is not None
+        if cond is None:
+            return  # enlisted, then interrupted (Ctrl-C) before it had its condition: nobody waits
         outcome, _ = self._locate()
         with cond:
+            if self._own is FINISHED:
+                return  # enlisted twice, for the same reason
             self._own = FINISHED
             for waiter in self._waiters:
                 if outcome.failure is None:
@@ -358,8 +361,8 @@ class DeliveryFuture(Future[RecordMetadata]):
                         if self._done_callbacks:
                             self._done_callbacks.append(fn)
                         else:
+                            outcome.called.append(self)  # first: enlisted without callbacks does no harm
                             self._done_callbacks = [fn]
-                            outcome.called.append(self)
                         return
                 break
         self._call(fn)

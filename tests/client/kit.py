@@ -66,6 +66,18 @@ def attempts(number: int, *, delay: float = 0.01, timeout: float = 10.0) -> AtLe
     return AtLeastOnce(policy)
 
 
+def bring_online(client: Fluvio, topic: str, partitions: int) -> None:
+    """Write to each partition, and wait until the client knows that all are online.
+
+    A real SC sometimes calls a new partition online only after the first write.
+    """
+    producer = client.topic_producer(topic)
+    for partition in range(partitions):
+        producer.send(b"", partition=partition)
+    producer.flush(10)
+    wait_online(client, topic, partitions)
+
+
 def wait_online(client: Fluvio, topic: str, partitions: int) -> None:
     """Wait until the client knows that so many of the topic's partitions are online."""
     engine = client._engine
@@ -144,8 +156,7 @@ class Where:
         """Return the headers of a partition's batches, as they are stored."""
         engine = self.admin._engine
         assert engine is not None
-        leader = engine.metadata.route(topic, partition).spu
-        assert leader is not None
+        leader = engine.metadata.partitions[topic, partition].spec.leader
         with Link(str(engine.metadata.advertised(leader)), time.monotonic() + 10, SPU_CLIENT_RANGES) as spu:
             spu.send(SpuApi.STREAM_FETCH, 2, StreamFetchRequest(topic, partition, 0, 16 * 1024 * 1024))
             response = StreamFetchResponse.read(spu.receive(2), spu.version(SpuApi.STREAM_FETCH))

@@ -18,7 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import SLACK, assert_settled, in_thread, place, read_back, used_memory, wait_online, wait_until, within
+from kit import (
+    SLACK,
+    assert_settled,
+    bring_online,
+    in_thread,
+    place,
+    read_back,
+    used_memory,
+    wait_online,
+    wait_until,
+    within,
+)
 
 import fluvio_sync
 from fluvio_sync import (
@@ -97,7 +108,7 @@ def test_a_null_key_is_not_an_empty_key(where: Where, client: Fluvio) -> None:
 def test_records_without_a_key_go_round_and_those_with_one_stay(where: Where, client: Fluvio) -> None:
     topic = where.topic(partitions=4)
     producer = client.topic_producer(topic)
-    wait_online(client, topic, 4)
+    bring_online(client, topic, 4)
     keyless = [producer.send(b"x").result(10).partition for _ in range(8)]
     assert sorted(keyless) == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [(turn + 1) % 4 for turn in keyless[:-1]] == keyless[1:]
@@ -108,8 +119,7 @@ def test_records_without_a_key_go_round_and_those_with_one_stay(where: Where, cl
 
 def test_producers_of_a_topic_share_one_round(where: Where, client: Fluvio) -> None:
     topic = where.topic(partitions=4)
-    client.topic_producer(topic)
-    wait_online(client, topic, 4)
+    bring_online(client, topic, 4)
     turns = [client.topic_producer(topic, linger=0.001 * n).send(b"x").result(10).partition for n in range(4)]
     assert sorted(turns) == [0, 1, 2, 3]
 
@@ -146,8 +156,8 @@ def test_a_partitioner_of_the_application_is_asked_for_every_record(where: Where
             asked.append((key, value, partition_count, tuple(available)))
             return len(value) % partition_count
 
+    bring_online(client, topic, 3)
     producer = client.topic_producer(topic, partitioner=ByLength())
-    wait_online(client, topic, 3)
     assert producer.send(b"four", key="k").result(10).partition == 1
     assert producer.send("äö").result(10).partition == 1
     assert producer.send(b"12345", partition=0).result(10).partition == 0
@@ -464,28 +474,29 @@ def test_a_replication_that_is_impossible_is_a_server_error(own: LocalCluster) -
         assert caught.value.name in str(caught.value)
 
 
-def test_a_handle_outlives_its_topic(where: Where, client: Fluvio) -> None:
-    topic = where.topic()
-    producer = client.topic_producer(topic, linger=60)
-    first = producer.send(b"first")
-    producer.flush(10)
-    assert first.result(0).offset == 0
-    queued = producer.send(b"queued")
-    where.admin.delete_topic(topic)
-    error = queued.exception(10)
-    assert type(error) is DeliveryError
-    assert error.topic == topic
-    assert not error.may_be_stored
-    assert isinstance(error.__cause__, TopicNotFoundError)
-    late = producer.send(b"while it is gone")
-    producer.flush(10)
-    assert isinstance(late.exception(0), DeliveryError)
-    where.admin.create_topic(topic)
-    wait_online(client, topic, 1)
-    again = producer.send(b"again")
-    producer.flush(10)
-    assert again.result(0).offset == 0
-    assert_settled(client)
+def test_a_handle_outlives_its_topic(own: LocalCluster) -> None:
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=60)
+        first = producer.send(b"first")
+        producer.flush(10)
+        assert first.result(0).offset == 0
+        queued = producer.send(b"queued")
+        own.delete_topic("t")
+        error = queued.exception(10)
+        assert type(error) is DeliveryError
+        assert error.topic == "t"
+        assert not error.may_be_stored
+        assert isinstance(error.__cause__, TopicNotFoundError)
+        late = producer.send(b"while it is gone")
+        producer.flush(10)
+        assert isinstance(late.exception(0), DeliveryError)
+        own.create_topic("t")
+        wait_online(fluvio, "t", 1)
+        again = producer.send(b"again")
+        producer.flush(10)
+        assert again.result(0).offset == 0
+        assert_settled(fluvio)
 
 
 def test_a_topic_that_grows_is_used_whole(own: LocalCluster) -> None:

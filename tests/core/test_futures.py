@@ -307,6 +307,27 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
         assert (done, rest) == ({future}, set())
 
 
+def test_a_future_whose_first_look_was_interrupted_is_resolved_like_the_others() -> None:
+    made = Maker(2)
+    interrupted, other = made.futures
+    made.outcome.watched.append(interrupted)  # enlisted, and Ctrl-C came before it had its condition
+    with pytest.raises(TimeoutError):
+        other.result(0)
+    made.outcome.called.append(interrupted)  # the same for its callbacks
+    made.outcome.acknowledge(5)
+    assert [future.result(0).offset for future in made.futures] == [5, 6]
+    assert made.callbacks.wait_for_due(LONG)
+
+
+def test_a_future_that_is_enlisted_twice_tells_its_waiters_once() -> None:
+    made = Maker(1)
+    future = made.futures[0]
+    made.outcome.watched.append(future)
+    threading.Timer(0.01, made.outcome.acknowledge, (5,)).start()
+    assert list(as_completed([future], timeout=LONG)) == [future]
+    assert made.outcome.watched == []
+
+
 # Halving.
 
 

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bugs of the library itself, planted: each costs what it concerns, and nothing else hangs or is lost."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluvio_sync import DeliveryError, Fluvio, _sender
+from fluvio_sync._connection import Connection
+from fluvio_sync.futures import BatchOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluvio_sync.testing import LocalCluster
+
+
+def failing_once(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that raises at its first call and then does what the original does."""
+    calls: list[None] = []
+
+    def function(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        return original(*arguments, **keywords)
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (_sender, "encode_produce"),
+        (_sender, "Connection"),
+        (Connection, "send"),
+        (BatchOutcome, "acknowledge"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_error_in_carrying_out_one_action_stops_no_other(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, owner: Any, name: str
+) -> None:
+    own.create_topic("t", partitions=2)
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t")
+        if name != "Connection":
+            producer.send(b"warm", partition=0).result(5)
+        with caplog.at_level(logging.ERROR, logger="fluvio_sync"):
+            monkeypatch.setattr(owner, name, failing_once(getattr(owner, name)))
+            futures = producer.send_all([b"x"] * 20)
+            producer.flush(5)
+        errors = [error for future in futures if (error := future.exception(0)) is not None]
+        if name == "acknowledge":  # the records of that batch are stored, and only that could not be told
+            assert 0 < len(errors) < 20
+            assert all(isinstance(error, DeliveryError) and error.may_be_stored for error in errors)
+        else:
+            assert errors == []
+        assert producer.send(b"after").result(5).acknowledged
+        engine = fluvio._engine
+        assert engine is not None
+        assert engine.accumulator.used == 0
+        assert caplog.text.count("sender.crashed") == 1
