@@ -20,6 +20,7 @@ from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.protocol import checksum
 from fluvio_sync.protocol.batch import (
     BATCH_OVERHEAD,
+    LONE_OVERHEAD,
     MAX_TIMESTAMP_DELTA,
     BatchBuilder,
     record_size,
@@ -197,9 +198,9 @@ class Accumulator:
         """
         payload = len(value) if key is None else len(key) + len(value)
         charge = payload + RECORD_CHARGE
-        lone = BATCH_OVERHEAD + record_size(key, value, 0, 0)
-        if lone > channel.config.max_request_size:
-            raise _too_large(payload, lone, channel.config.max_request_size)
+        limit = channel.config.max_request_size
+        if payload + LONE_OVERHEAD > limit and (lone := BATCH_OVERHEAD + record_size(key, value, 0, 0)) > limit:
+            raise _too_large(payload, lone, limit)
         # Asked of the lock itself: a flag could be left behind by an exception.
         if self.lock._is_owned():  # type: ignore[attr-defined]
             raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
@@ -230,7 +231,6 @@ class Accumulator:
                     lane.seal_open(self._clock.monotonic())
                 if not lane.noted and _wants_sender(lane):
                     self.note(lane)
-                nap = self.nap if self.noted and self.nap != self.woken else 0
             except BaseException:
                 if lane is not None:
                     if before is not None:
@@ -238,9 +238,8 @@ class Accumulator:
                         lane.charge, self.used = held, used
                     lane.straighten()
                 raise
-        if nap:
-            self._wake()
-            self.woken = nap
+        if self.noted:
+            self.wake_sender()
         return future
 
     def _batch_for(self, lane: Lane, key: bytes | None, value: bytes, timestamp: int | None) -> tuple[Batch, int]:
@@ -414,11 +413,7 @@ class Accumulator:
         """Return a snapshot of a channel's counters."""
         counters = channel.counters
         with self.lock:
-            waiting: list[Batch] = []
-            in_flight: list[Batch] = []
-            for lane in channel.lanes.values():
-                in_flight += (batch for batch in lane.in_flight if not batch.done)
-                waiting += lane.waiting()
+            waiting, in_flight = unresolved(channel.lanes.values())
             return ProducerStats(
                 records_queued=sum(batch.builder.count for batch in waiting),
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
@@ -440,6 +435,16 @@ class Accumulator:
                 latency=counters.latency(),
                 checksum=checksum.IMPLEMENTATION,
             )
+
+
+def unresolved(lanes: Iterable[Lane]) -> tuple[list[Batch], list[Batch]]:
+    """Return the batches that wait and those that are in flight; the caller holds the lock."""
+    waiting: list[Batch] = []
+    in_flight: list[Batch] = []
+    for lane in lanes:
+        waiting += lane.waiting()
+        in_flight += (batch for batch in lane.in_flight if not batch.done)
+    return waiting, in_flight
 
 
 def _count(action: Finished, now: float) -> None:

@@ -24,7 +24,6 @@ class Disconnect(NamedTuple):
     """Close the link's connection; nothing is reported back for it."""
 
     link: Link
-    error: FluvioError
 
 
 class Write(NamedTuple):

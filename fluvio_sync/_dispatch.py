@@ -205,7 +205,6 @@ class Dispatcher:
                 self._began_to_fail(lane, error)
                 self._attend(lane, now)
             else:
-                lane.queue.extendleft(reversed(batches))
                 self._attempt_failed(lane, batches, error, now)
 
     def _connection_lost(self, link: Link, error: FluvioError, now: float) -> None:
@@ -218,7 +217,8 @@ class Dispatcher:
             if request.wrote_any:
                 for batch in request.batches:
                     batch.maybe_written = True
-            self._request_failed(request, error, now)
+            for lane, batches in request.live_entries:
+                self._attempt_failed(lane, batches, error, now)
         for lane in [*self._settling_on(link)]:
             settlement = lane.settlement
             assert settlement is not None
@@ -418,8 +418,6 @@ class Dispatcher:
                 if entry_lane is lane:
                     self._note_written(lane)
                     request.given_up.add(lane)
-                    lane.in_flight = []
-                    lane.queue.extendleft(reversed(batches))
                     error = ConnectError(f"{link.peer} did not answer, and does not lead the partition any more")
                     self._attempt_failed(lane, batches, error, now)
                     return
@@ -608,15 +606,13 @@ class Dispatcher:
                 self._drop_connection(link, ConnectError(f"the SC reported SPU {spu} offline"), now)
 
     def _drop_connection(self, link: Link, error: FluvioError, now: float) -> None:
-        self._actions.append(Disconnect(link, error))
+        self._actions.append(Disconnect(link))
         self._lose(link, error, now)
 
     def _spus_of(self, lane: Lane) -> set[int]:
-        route = self.metadata.route(lane.topic, lane.partition)
-        spus = set() if route.spu is None else {route.spu}
+        """Return the SPUs whose news concern a lane: its leader, and where its last request went."""
         item = self.metadata.partitions.get((lane.topic, lane.partition))
-        if item is not None:
-            spus.add(item.spec.leader)
+        spus = set() if item is None else {item.spec.leader}
         if lane.link is not None:
             spus.add(lane.link.spu)
         return spus
@@ -656,7 +652,6 @@ class Dispatcher:
             self._began_to_fail(lane, error)
             self._attend(lane, now)
         else:
-            lane.queue.extendleft(reversed(batches))
             floor = LONG_DELAY if treatment is Treatment.WAIT_LONG else 0.0
             self._attempt_failed(lane, batches, error, now, floor)
 
@@ -686,22 +681,16 @@ class Dispatcher:
         link.in_flight.appendleft(request)
         self._drop_connection(link, ProtocolError(f"{link.peer} {what}"), now)
 
-    def _request_failed(self, request: Request, error: FluvioError, now: float) -> None:
-        for lane, batches in request.live_entries:
-            lane.in_flight = []
-            lane.queue.extendleft(reversed(batches))
-            self._attempt_failed(lane, batches, error, now)
-
     def _attempt_failed(
         self, lane: Lane, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
     ) -> None:
-        """Spend one retry of each of these batches, which are the first of the lane's queue."""
+        """Spend one retry of each of these batches; those that have one go back to the front of the lane's queue."""
+        lane.in_flight = []
         self._began_to_fail(lane, error)
         moved = self._leader_moved(lane)  # which is what a delay would wait for
         delay: float | None = None
         survivors = []
         for batch in batches:
-            lane.queue.popleft()
             if batch.done:
                 continue
             batch.last_error = error
@@ -815,8 +804,6 @@ class Dispatcher:
         """What the leader said does not hold any more: an ordinary failed attempt."""
         lane = settlement.lane
         lane.settlement = None
-        lane.in_flight = []
-        lane.queue.extendleft(reversed(settlement.batches))
         self._attempt_failed(lane, settlement.batches, error, now)
 
     def _settling_on(self, link: Link) -> Iterable[Lane]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fluvio_sync import _blocking
-from fluvio_sync._accumulator import Accumulator, Channel
+from fluvio_sync._accumulator import Accumulator, Channel, unresolved
 from fluvio_sync._admin import Admin
 from fluvio_sync._callbacks import CallbackThread
 from fluvio_sync._clock import SystemClock
@@ -33,6 +33,7 @@ from fluvio_sync.errors import (
     MetadataTimeoutError,
     TopicNotFoundError,
 )
+from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.protocol.metadata import TopicCompression
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.stats import Health, Tally
@@ -282,8 +283,7 @@ class Engine:
         """Return a snapshot of how the client is."""
         with self.accumulator.lock:
             lanes = self.accumulator.lanes()
-            in_flight = [batch for lane in lanes for batch in lane.in_flight if not batch.done]
-            queued = [batch for lane in lanes for batch in lane.waiting()]
+            queued, in_flight = unresolved(lanes)
             error = self.sender.last_error
             return Health(
                 connected=self.metadata.live,
@@ -331,7 +331,5 @@ def _agreed_compression(topic: str, setting: TopicCompression, config: ProducerC
             f"topic {topic!r} takes compression {fixed.value!r} only, and the producer is set to "
             f"{config.compression.value!r}: leave the setting out to use the topic's"
         )
-    from fluvio_sync.protocol.compression import compressor  # noqa: PLC0415
-
     compressor(fixed.codec, None)  # raises ConfigError if the codec's library is missing
     return fixed

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sender: polls the connections, tells the dispatcher what happened, and carries its actions out.
 
-`Sender.step` is the whole of it, and any thread may run it that holds `step_lock`; a daemon thread does.  What is
-decided is decided by the dispatcher, under the client's lock; reading, writing, encoding, completing futures and
-logging happen outside it.
+`Sender.step` is the whole of it, run by a daemon thread.  What is decided is decided by the dispatcher, under the
+client's lock; reading, writing, encoding, completing futures and logging happen outside it.
 """
 
 from __future__ import annotations
@@ -90,7 +89,6 @@ class Sender:
         name: str,
     ) -> None:
         """`peer_of`: whom a link connects to; raises `FluvioError` if the metadata has no address."""
-        self.step_lock = threading.Lock()
         self.reconnects = 0
         self.last_error: tuple[str, int] | None = None  # text, and when in milliseconds since the epoch
         self._accumulator = accumulator
@@ -155,8 +153,7 @@ class Sender:
     def _run(self) -> None:
         while not self._stopping and not (self._retiring and self._accumulator.is_empty()):
             try:
-                with self.step_lock:
-                    self.step(None)
+                self.step()
                 self._crashes = 0
             except Exception:  # noqa: BLE001 - a bug must cost its requests, not all that is ever sent
                 self._crash()
@@ -178,16 +175,15 @@ class Sender:
     def _crash(self) -> None:
         self._log.error("sender.crashed", exc_info=True)
         self._crashes += 1
-        error = ConnectError("an internal error of the sender, see the log")
         for line in list(self._lines.values()):
-            self._lose(line, error)
+            self._lose(line, _internal_error())
         self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
 
     # The step.
 
-    def step(self, wait: float | None) -> None:
-        """Wait at most `wait` seconds for something to do (None: as long as nothing is due), and do it."""
-        self._poll(wait)
+    def step(self) -> None:
+        """Wait for something to do, and do it."""
+        self._poll()
         while self._decide():
             pass
 
@@ -213,18 +209,14 @@ class Sender:
             except Exception:  # noqa: BLE001 - a bug must cost what it concerns, not what stands behind it
                 self._log.error("sender.crashed", exc_info=True)
                 self._give_up(action)
-        if self._finished:
-            self._happenings.append(_nothing)  # their accounts are settled at the next decision, which comes now
         self._log_losses(finished)
         return bool(actions or self._happenings)
 
-    def _poll(self, wait: float | None) -> None:
+    def _poll(self) -> None:
         now = self._clock.monotonic()
         self._register()
         due = self._due()
-        timeout = _LONGEST_POLL if wait is None else wait
-        if due is not None:
-            timeout = max(0.0, min(timeout, due - now))
+        timeout = _LONGEST_POLL if due is None else max(0.0, min(_LONGEST_POLL, due - now))
         ready = self._selector.select(timeout)
         now = self._clock.monotonic()
         for key, events in ready:
@@ -399,7 +391,7 @@ class Sender:
 
     def _give_up(self, action: Action) -> None:
         """Bring to an end what could not be carried out, so that nobody waits for it for ever."""
-        error = ConnectError("an internal error of the sender, see the log")
+        error = _internal_error()
         if isinstance(action, Finished):
             action.batch.maybe_written = True
             # Without effect on an outcome that is told already.
@@ -494,5 +486,5 @@ class Sender:
                         selector.unregister(key.fd)
 
 
-def _nothing(_now: float) -> None:
-    pass
+def _internal_error() -> ConnectError:
+    return ConnectError("an internal error of the sender, see the log")

@@ -36,6 +36,9 @@ BATCH_HEADER = 57
 BATCH_OVERHEAD = 61
 """Bytes of a batch without its records: the header and the count."""
 
+LONE_OVERHEAD = BATCH_OVERHEAD + 20
+"""The most that a lone record takes beyond key and value, in bytes: a batch, 5 bytes, 3 lengths of up to 5."""
+
 MAX_TIMESTAMP_DELTA = 2**31 - 1
 """The furthest, in milliseconds, that a record can be behind its batch's first timestamp."""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -721,4 +720,3 @@ def test_the_reader_of_these_tests_reads(own: LocalCluster) -> None:
     done = run('Fluvio.connect(endpoint).topic_producer(topic).send("x")', own.endpoint, "t")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [record.value for record in read_back(own.endpoint, "t")] == [b"x"]
-    assert os.getpid()

@@ -58,8 +58,7 @@ class LostRetry(Dispatcher):
         if len(batches) < 2:
             super()._attempt_failed(lane, batches, error, now, floor)
             return
-        for _ in batches:
-            lane.queue.popleft()
+        lane.in_flight = []
         self._attend(lane, now)
 
 
