@@ -25,7 +25,7 @@ from fluvio_sync.protocol.batch import (
     BatchBuilder,
     record_size,
 )
-from fluvio_sync.stats import Counters, ProducerStats, Run
+from fluvio_sync.stats import Counters, Outcomes, ProducerStats, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -118,7 +118,6 @@ class Accumulator:
         self.closed = False
         self.channels: dict[tuple[str, ProducerConfig], Channel] = {}
         self.noted: list[Lane] = []
-        self.finishing: list[Batch] = []  # decided, but their futures or accounts are not completed yet
         self.nap = 1  # which time the sender sleeps, or slept last
         self.woken = 0  # which nap it was woken from last
         self._request_timeout = request_timeout
@@ -261,7 +260,9 @@ class Accumulator:
         outcome = BatchOutcome(lane.topic, lane.partition, moment, builder.timestamps, self.callbacks)
         if not lane.acked:
             outcome.hand_over()
-        lane.open = batch = Batch(lane, builder, outcome, self._clock.monotonic())
+        batch = Batch(lane, builder, outcome, self._clock.monotonic())
+        lane.unresolved.append(batch)
+        lane.open = batch
         return batch, moment
 
     def note(self, lane: Lane) -> None:
@@ -340,23 +341,40 @@ class Accumulator:
     def settle(self, finished: Iterable[Finished], now: float) -> None:
         """Take finished batches off the books and tell those who wait; the caller holds the lock.
 
-        Called once a batch, after its futures were completed.
+        Called after a batch's futures were completed; again if that was interrupted.
         """
         reached = False
-        self.finishing = []
         for action in finished:
             batch = action.batch
+            lane = batch.lane
             _count(action, now)
-            self.used -= batch.charge
-            batch.lane.charge -= batch.charge
             for barrier in batch.flushes:
-                barrier.batches -= 1
-                barrier.records -= batch.builder.count
-                reached = reached or barrier.batches == 0
+                barrier.batches.discard(batch)
+                reached = reached or not barrier.batches
+            lane.unresolved.remove(batch)
+            lane.charge -= batch.charge
+            self.used -= batch.charge
         if self._waiting:
             self.space.notify_all()
         if reached:
             self.settled.notify_all()
+
+    def recover(self, metadata: Metadata) -> None:
+        """Make the accounts right again after an exception in the sender's step; the caller holds the lock.
+
+        Whoever waits looks again: it may not have been told.
+        """
+        self.used = 0
+        self.noted = []
+        for channel in self.channels.values():
+            channel.refresh(metadata)
+            channel.failing = {partition for partition, lane in channel.lanes.items() if lane.failing}
+        for lane in self.lanes():
+            lane.noted = False
+            lane.charge = sum(batch.charge for batch in lane.unresolved)
+            self.used += lane.charge
+        for condition in (self.space, self.settled, self.changed):
+            condition.notify_all()
 
     # Flushing and closing.
 
@@ -374,17 +392,14 @@ class Accumulator:
                     if lane.open is not None:
                         lane.seal_open(now)
                         self.note(lane)
-                    waited = (batch for batch in lane.batches() if not batch.done)
-                    barrier.add(batch for batch in waited if batch.belongs_to(tally))
-            wanted = set(channels)
-            barrier.add(batch for batch in self.finishing if batch.lane.channel in wanted and batch.belongs_to(tally))
+                    barrier.add(batch for batch in lane.unresolved if batch.belongs_to(tally))
         self.wake_sender()
         return barrier
 
     def wait_flushed(self, barrier: FlushBarrier, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds for the barrier; False if it was not reached."""
         with self.lock:
-            return self.settled.wait_for(lambda: barrier.batches <= 0, timeout)
+            return self.settled.wait_for(lambda: not barrier.batches, timeout)
 
     def refuse_more(self) -> None:
         """Take no more records; whoever waits for space or for a topic is told."""
@@ -407,7 +422,7 @@ class Accumulator:
     def is_empty(self) -> bool:
         """Whether no record is unresolved."""
         with self.lock:
-            return not self.finishing and not any(True for lane in self.lanes() for _ in lane.batches())
+            return not any(lane.unresolved for lane in self.lanes())
 
     def stats(self, channel: Channel, reconnects: int) -> ProducerStats:
         """Return a snapshot of a channel's counters."""
@@ -448,35 +463,50 @@ def unresolved(lanes: Iterable[Lane]) -> tuple[list[Batch], list[Batch]]:
 
 
 def _count(action: Finished, now: float) -> None:
-    """Enter the outcome of a batch into its channel's counters and its owners' tallies."""
+    """Enter the outcome of a batch into its channel's counters and its owners' tallies: once, if done again.
+
+    Each statement that changes a count has no call in it, so that no signal comes between its parts.
+    """
     batch = action.batch
     counters = batch.lane.channel.counters
     count = batch.builder.count
-    if isinstance(action, Acknowledge):
+    if batch.counted:
+        pass
+    elif isinstance(action, Acknowledge):
         latency = now - batch.ready_at
-        counters.records_acked += count
-        counters.bytes_acked += batch.payload
-        counters.batches_acked += 1
-        counters.latency_sum += latency
-        counters.latency_max = max(counters.latency_max, latency)
+        slowest = max(counters.latency_max, latency)
+        counters.records_acked, counters.bytes_acked, counters.batches_acked, counters.latency_sum, batch.counted = (
+            counters.records_acked + count,
+            counters.bytes_acked + batch.payload,
+            counters.batches_acked + 1,
+            counters.latency_sum + latency,
+            True,
+        )
+        counters.latency_max = slowest
     elif isinstance(action, HandOver):
-        counters.records_unacknowledged += count
+        counters.records_unacknowledged, batch.counted = counters.records_unacknowledged + count, True
     elif isinstance(action, Drop):
-        counters.records_dropped += count
+        counters.records_dropped, batch.counted = counters.records_dropped + count, True
     else:
-        counters.records_failed += count
-        counters.bytes_failed += batch.payload
-        counters.batches_failed += 1
-    runs = batch.outcome.runs
+        counters.records_failed, counters.bytes_failed, counters.batches_failed, batch.counted = (
+            counters.records_failed + count,
+            counters.bytes_failed + batch.payload,
+            counters.batches_failed + 1,
+            True,
+        )
+    _tally(action, batch.outcome.runs, count)
+
+
+def _tally(action: Finished, runs: list[Run], count: int) -> None:
     ends = [run.start for run in runs[1:]] + [count]
     for run, end in zip(runs, ends, strict=False):  # no run at all if send() was interrupted at its first record
         records = end - run.start
         if isinstance(action, Acknowledge):
-            run.tally.add_acked(records)
+            run.tally.add(run, Outcomes(acked=records))
         elif isinstance(action, HandOver):
-            run.tally.add_unacknowledged(records)
+            run.tally.add(run, Outcomes(unacknowledged=records))
         elif isinstance(action, Drop):
-            run.tally.add_dropped(records)
+            run.tally.add(run, Outcomes(failed=records))  # nobody raises anything for these
         else:
             run.failure = partial(action.failure, run.start)
             run.tally.add_failed(run, records)

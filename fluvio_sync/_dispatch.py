@@ -27,6 +27,7 @@ from fluvio_sync._actions import (
     Disconnect,
     Drop,
     Fail,
+    Finished,
     HandOver,
     Report,
     Write,
@@ -237,8 +238,7 @@ class Dispatcher:
                 request.unread.append((lane, sum(batch.builder.count for batch in batches)))
                 for batch in batches:
                     if not batch.done:
-                        batch.done = True
-                        self._actions.append(HandOver(batch))
+                        self._conclude(HandOver(batch))
                 self._recovered(lane)
                 self._attend(lane, now)
             self._to_fill[request.link] = None
@@ -298,21 +298,42 @@ class Dispatcher:
         """When `tick` has something to do, at the earliest."""
         return self._timers.next()
 
-    def abandon(self, lanes: Iterable[Lane], now: float, tally: Tally | None = None) -> list[Batch]:
+    def abandon(self, lanes: Iterable[Lane], now: float, tally: Tally | None = None) -> None:
         """The client closes, or the producer handle whose `tally` this is: fail the batches that are left.
 
         A batch that another handle has records in stays: closing one handle does not close another.
         """
-        failed = []
         for lane in lanes:
             lane.seal_open(now)
             for batch in lane.batches():
-                if not batch.done and (tally is None or all(run.tally is tally for run in batch.outcome.runs)):
+                if batch.belongs_only_to(tally):
                     self._note_written(lane)
                     self._fail(batch, closed(batch))
-                    failed.append(batch)
             lane.queue = deque(batch for batch in lane.queue if not batch.done)
-        return failed
+
+    def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
+        """Begin again: an exception left the caller, or this object itself, in the middle of anything.
+
+        All connections are gone.  Every lane is rebuilt from its unresolved batches; what was in a request is a failed
+        attempt with unknown outcome, and what was decided is announced again.  May itself be interrupted and repeated.
+        """
+        self._actions = []
+        self._to_fill = {}
+        self._timers = Timers()
+        self._lanes = {}
+        for link in self.links.values():
+            link.reset()
+        for lane in lanes:
+            lane.rebuild()
+            self._actions += [batch.decision for batch in lane.unresolved if batch.decision is not None]
+            # Not a move of the table: what the state said before may be half true.
+            lane.state = LaneState.IN_FLIGHT if lane.in_flight else LaneState.IDLE
+            if lane.in_flight:
+                self._attempt_failed(lane, lane.in_flight, error, now)
+                lane.requeue()  # some batches of that attempt may have been back in the queue already
+                self._arm_lane(lane, now)
+            else:
+                self._attend(lane, now)
 
     # Lanes.
 
@@ -543,6 +564,7 @@ class Dispatcher:
         lane.leave_at = None
         lane.in_flight = batches
         for batch in batches:
+            batch.in_request = True
             if batch.attempts:
                 lane.channel.counters.records_retried += batch.builder.count
             batch.attempts += 1
@@ -671,8 +693,7 @@ class Dispatcher:
         lane.in_flight = []
         for batch in batches:
             if not batch.done:
-                batch.done = True
-                self._actions.append(Acknowledge(batch, base_offset))
+                self._conclude(Acknowledge(batch, base_offset))
             if base_offset is not None:
                 base_offset += batch.builder.count
 
@@ -695,6 +716,7 @@ class Dispatcher:
                 continue
             batch.last_error = error
             wait = batch.next_delay()
+            batch.in_request = False
             if wait is None:
                 self._fail(batch, retries_exhausted(batch, error, now))
                 continue
@@ -724,6 +746,8 @@ class Dispatcher:
         """
         lane.singly = True
         pieces = [batch for batch in batches if not batch.done]
+        for batch in pieces:
+            batch.in_request = False
         if len(batches) == 1 and pieces:
             if batches[0].builder.count == 1:
                 self._fail(batches[0], rejected(batches[0], error, now))
@@ -735,13 +759,12 @@ class Dispatcher:
         self._attend(lane, now)
 
     def _fail(self, batch: Batch, failure: Callable[[int], FluvioError]) -> None:
-        if batch.done:
-            return
-        batch.done = True
-        if batch.lane.acked:
-            self._actions.append(Fail(batch, failure))
-        else:
-            self._actions.append(Drop(batch, failure(0)))
+        if not batch.done:
+            self._conclude(Fail(batch, failure) if batch.lane.acked else Drop(batch, failure(0)))
+
+    def _conclude(self, decision: Finished) -> None:
+        decision.batch.decision = decision
+        self._actions.append(decision)
 
     def _began_to_fail(self, lane: Lane, error: FluvioError) -> None:
         if not lane.failing:

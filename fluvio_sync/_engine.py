@@ -253,11 +253,13 @@ class Engine:
         try:
             self.flush([channel], tally, timeout)
         except FlushTimeoutError:
-            failed = FlushBarrier()
+            barrier = FlushBarrier()
             with self.accumulator.lock:
-                failed.add(self.dispatcher.abandon(channel.lanes.values(), self.clock.monotonic(), tally))
-            self.sender.wake()
-            self.accumulator.wait_flushed(failed, _LAST_STEP)
+                lanes = list(channel.lanes.values())
+                left = (batch for lane in lanes for batch in lane.unresolved)
+                barrier.add(batch for batch in left if batch.belongs_only_to(tally))
+            self.sender.tell(lambda now: self.dispatcher.abandon(lanes, now, tally))
+            self.accumulator.wait_flushed(barrier, _LAST_STEP)
 
     def close(self, timeout: float | None) -> int:
         """Drain, then close; returns how many records were lost to the time-out."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from fluvio_sync._lane import Batch
 from fluvio_sync.futures import BatchOutcome
 from fluvio_sync.protocol.batch import BatchBuilder
@@ -12,7 +10,7 @@ from fluvio_sync.stats import Run
 
 
 def halve(batch: Batch) -> tuple[Batch, Batch]:
-    """Split a batch of several records into two that take over its futures, deadline and flushes."""
+    """Split a batch of several records into two that take its place in its lane, its futures, deadline and flushes."""
     records = batch.builder.records()
     middle = len(records) // 2
     left, right = _piece(batch, records[:middle]), _piece(batch, records[middle:])
@@ -24,9 +22,8 @@ def halve(batch: Batch) -> tuple[Batch, Batch]:
             right.outcome.runs[:] = [Run(0, run.tally)]
         else:
             right.outcome.runs.append(Run(run.start - middle, run.tally))
-    batch.outcome.halve(left.outcome, right.outcome, middle)
-    for barrier in batch.flushes:
-        barrier.batches += 1
+    batch.halves = left, right
+    batch.lane.replace_by_halves(batch)
     return left, right
 
 
@@ -41,8 +38,7 @@ def _piece(batch: Batch, records: list[tuple[bytes | None, bytes, int]]) -> Batc
     piece.ready_at, piece.deadline = batch.ready_at, batch.deadline
     piece.payload = sum(len(key or b"") + len(value) for key, value, _ in records)
     piece.attempts = batch.attempts
-    if batch.delays is not None:
-        batch.delays, piece.delays = itertools.tee(batch.delays)
+    piece.retries = batch.retries
     piece.maybe_written, piece.last_error = batch.maybe_written, batch.last_error
     piece.flushes = list(batch.flushes)
     return piece

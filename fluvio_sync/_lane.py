@@ -8,6 +8,7 @@ client's lock, but for a batch's `encoded` bytes, which the thread that runs the
 from __future__ import annotations
 
 import enum
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fluvio_sync._accumulator import Channel
+    from fluvio_sync._actions import Finished
     from fluvio_sync._link import Link, Settlement
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import BatchOutcome
@@ -39,18 +41,22 @@ class LaneState(enum.Enum):
 class Batch:
     """The records of one batch and what happened to them so far.
 
-    `opened`, `ready_at`, `deadline`: monotonic seconds; `charge`: bytes accounted to `buffer_memory`.
+    `opened`, `ready_at`, `deadline`: monotonic seconds; `charge`: bytes accounted to `buffer_memory`; `decision`:
+    what is to become of it, once that is known.
     """
 
     __slots__ = (
         "attempts",
         "builder",
         "charge",
+        "counted",
         "deadline",
+        "decision",
         "delays",
-        "done",
         "encoded",
         "flushes",
+        "halves",
+        "in_request",
         "lane",
         "last_error",
         "maybe_written",
@@ -58,6 +64,7 @@ class Batch:
         "outcome",
         "payload",
         "ready_at",
+        "retries",
     )
 
     def __init__(self, lane: Lane, builder: BatchBuilder, outcome: BatchOutcome, opened: float) -> None:
@@ -70,12 +77,21 @@ class Batch:
         self.charge = 0
         self.payload = 0  # bytes of keys and values
         self.attempts = 0
-        self.delays: Iterator[float] | None = None
+        self.retries = 0  # delays that the policy was asked for
+        self.delays: Iterator[float] | None = None  # those that are left
         self.last_error: FluvioError | None = None
         self.maybe_written = False  # a byte of it went out, and no refusal proved that it was not stored
-        self.done = False
+        self.in_request = False  # of an attempt that has not been answered or lost
+        self.decision: Finished | None = None
+        self.counted = False  # in its channel's counters
+        self.halves: tuple[Batch, Batch] | None = None  # that take its place
         self.encoded: list[bytes] | None = None
         self.flushes: list[FlushBarrier] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether it is decided what becomes of it."""
+        return self.decision is not None
 
     def seal(self, now: float) -> None:
         """Close it for records; its deadline runs from now at the latest."""
@@ -92,33 +108,46 @@ class Batch:
     def next_delay(self) -> float | None:
         """Return the delay before the next attempt in seconds, None if the policy is spent."""
         if self.delays is None:
-            self.delays = self.lane.delays()
-        return next(self.delays, None)
+            self.delays = itertools.islice(self.lane.delays(), self.retries, None)
+        delay = next(self.delays, None)
+        self.retries += 1
+        return delay
 
     def belongs_to(self, tally: Tally | None) -> bool:
         """Whether the handle with this tally has records in it; None: any handle."""
         return tally is None or any(run.tally is tally for run in self.outcome.runs)
 
+    def belongs_only_to(self, tally: Tally | None) -> bool:
+        """Whether no other handle than the one with this tally has records in it; None: any handle."""
+        return tally is None or all(run.tally is tally for run in self.outcome.runs)
+
 
 class FlushBarrier:
-    """Counts the batches, and their records, that somebody waits for."""
+    """The batches that somebody waits for.  A set, so that taking one out twice does no harm."""
 
-    __slots__ = ("batches", "records")
+    __slots__ = ("batches",)
 
     def __init__(self) -> None:
-        self.batches = 0
-        self.records = 0
+        self.batches: set[Batch] = set()
+
+    @property
+    def records(self) -> int:
+        """How many records that is; with the client's lock held."""
+        return sum(batch.builder.count for batch in self.batches)
 
     def add(self, batches: Iterable[Batch]) -> None:
         """Wait for these too, which are not settled yet."""
         for batch in batches:
             batch.flushes.append(self)
-            self.batches += 1
-            self.records += batch.builder.count
+            self.batches.add(batch)
 
 
 class Lane:
-    """One partition's batches under one set of settings: at most one request carries them at a time."""
+    """One partition's batches under one set of settings: at most one request carries them at a time.
+
+    `unresolved` holds every batch from its first record until its accounts are settled, in order.  The other places
+    (`open`, `queue`, `in_flight`) say how far each is, and can be made again from it: see `rebuild`.
+    """
 
     __slots__ = (
         "acked",
@@ -143,6 +172,7 @@ class Lane:
         "timeout",
         "timer",
         "topic",
+        "unresolved",
         "unrouted_since",
     )
 
@@ -158,6 +188,7 @@ class Lane:
         self.batch_size = config.batch_size
         self.max_request_size = config.max_request_size
         self.state = LaneState.IDLE
+        self.unresolved: list[Batch] = []
         self.open: Batch | None = None
         self.queue: deque[Batch] = deque()
         self.in_flight: list[Batch] = []
@@ -197,6 +228,44 @@ class Lane:
         """Undo what an exception in the middle of `seal_open`, or before a batch's first record, left behind."""
         if self.open is not None and (self.open.builder.count == 0 or (self.queue and self.queue[-1] is self.open)):
             self.open = None
+        while self.unresolved and self.unresolved[-1].builder.count == 0:
+            self.unresolved.pop()
+
+    def replace_by_halves(self, batch: Batch) -> None:
+        """Let a batch's halves take its place and its futures; each step can be repeated after an interruption."""
+        assert batch.halves is not None
+        left, right = batch.halves
+        batch.outcome.halve(left.outcome, right.outcome, left.builder.count)
+        for barrier in batch.flushes:
+            barrier.batches.update(batch.halves)
+            barrier.batches.discard(batch)
+        index = self.unresolved.index(batch)
+        self.unresolved[index : index + 1] = batch.halves
+
+    def rebuild(self) -> None:
+        """Find what an exception may have left half done, and put every unresolved batch where it belongs.
+
+        What was in a request is back in `in_flight`, and may have been written.
+        """
+        self.straighten()
+        for batch in [*self.unresolved]:
+            if batch.halves is not None:
+                self.replace_by_halves(batch)
+        if self.open is not None and self.open.done:
+            self.open = None
+        self.in_flight = [batch for batch in self.unresolved if batch.in_request and not batch.done]
+        self.requeue()
+        for batch in self.in_flight:
+            batch.maybe_written = True
+            batch.delays = None  # a generator that an exception left has ended
+        self.settlement = None
+        self.leave_at = None
+        self.timer = None
+
+    def requeue(self) -> None:
+        """Queue, in order, what is neither decided nor open nor in a request."""
+        left = (batch for batch in self.unresolved if not batch.done and not batch.in_request)
+        self.queue = deque(batch for batch in left if batch is not self.open)
 
     def waiting(self) -> Iterator[Batch]:
         """Yield the batches that no request carries, oldest first."""

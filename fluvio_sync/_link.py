@@ -57,6 +57,16 @@ class Link:
         self.was_up = False
         self.last_error: FluvioError | None = None
 
+    def reset(self) -> None:
+        """Its connection is gone, and nothing that is queued or under way on it counts any more."""
+        self.state = LinkState.DOWN
+        self.generation += 1
+        self.queue.clear()
+        for request in self.in_flight:
+            request.lost = True
+        self.in_flight.clear()
+        self.timer = None
+
 
 class Request:
     """A produce request: which batches of which lanes, in the order in which they stand in it."""

@@ -11,6 +11,7 @@ import contextlib
 import selectors
 import socket
 import threading
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -98,14 +99,14 @@ class Sender:
         self._clock = clock
         self._log = log
         self._lines: dict[Link, Line] = {}
+        self._torn = False  # a step is under way, or was left by an exception
+        self._told: deque[Happening] = deque()  # by other threads
         self._happenings: list[Happening] = []
         self._finished: list[Finished] = []
-        self._selector = selectors.DefaultSelector()
-        self._registered: dict[int, tuple[int, Connection]] = {}
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._selector.register(self._wake_in, READ)
+        self._watch_sockets()
         self._stopping = False
         self._retiring = False
         self._crashes = 0
@@ -121,6 +122,11 @@ class Sender:
         """Have the step look at what changed; any thread."""
         with contextlib.suppress(BlockingIOError, OSError):  # full: it is awake anyway; closed: nobody is there
             self._wake_out.send(b"\0")
+
+    def tell(self, happening: Happening) -> None:
+        """Have the step do something with the client's lock held; any thread."""
+        self._told.append(happening)
+        self.wake()
 
     def ask_to_stop(self) -> None:
         """Have the thread end: what is unresolved fails, replies to what was written are read, sockets are closed."""
@@ -150,13 +156,20 @@ class Sender:
         self._wake_in.close()
         self._wake_out.close()
 
+    def _watch_sockets(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_in, READ)
+        self._registered: dict[int, tuple[int, Connection]] = {}
+
     def _run(self) -> None:
         while not self._stopping and not (self._retiring and self._accumulator.is_empty()):
             try:
                 self.step()
                 self._crashes = 0
             except Exception:  # noqa: BLE001 - a bug must cost its requests, not all that is ever sent
-                self._crash()
+                self._log.error("sender.crashed", exc_info=True)
+                self._crashes += 1
+                self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
         try:
             self._fail_rest()
             self._read_last_replies()
@@ -167,23 +180,53 @@ class Sender:
     def _fail_rest(self) -> None:
         """Leave no future pending that nobody will resolve any more."""
         self._accumulator.refuse_more()
+        if self._torn:
+            self._recover()
         with self._accumulator.lock:
             self._dispatcher.abandon(self._accumulator.lanes(), self._clock.monotonic())
-        while self._decide():
-            pass
-
-    def _crash(self) -> None:
-        self._log.error("sender.crashed", exc_info=True)
-        self._crashes += 1
-        for line in list(self._lines.values()):
-            self._lose(line, _internal_error())
-        self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
+        self._decide_all()
 
     # The step.
 
     def step(self) -> None:
-        """Wait for something to do, and do it."""
-        self._poll()
+        """Wait for something to do, and do it.
+
+        An exception may leave it anywhere: a bug, or Ctrl-C where a thread of the application runs it.  The next step
+        begins by making everything right again.  While it waits there is nothing to be made right.
+        """
+        if self._torn:
+            self._recover()
+            self._torn = True
+            self._decide_all()
+        self._torn = True
+        timeout = self._prepare()
+        self._torn = False
+        ready = self._selector.select(timeout)
+        self._torn = True
+        self._take(ready)
+        self._decide_all()
+        self._torn = False
+
+    def _recover(self) -> None:
+        """Begin again with new connections: what the step had in hand may be half done.  May itself be interrupted."""
+        error = ConnectError("the sender was interrupted, and began again with new connections")
+        for connection in self._connections():
+            connection.close()
+        self._selector.close()
+        self._watch_sockets()
+        self._lines = {}
+        self._happenings = []
+        self._finished = []
+        self._log.warning("sender.restarted", error=str(error))
+        accumulator = self._accumulator
+        with accumulator.lock:
+            now = self._clock.monotonic()
+            self._watch.lose(error, now)
+            self._dispatcher.recover(accumulator.lanes(), error, now)
+            accumulator.recover(self._watch.metadata)
+        self._torn = False
+
+    def _decide_all(self) -> None:
         while self._decide():
             pass
 
@@ -198,11 +241,13 @@ class Sender:
                 accumulator.settle(finished, now)
             for happening in happenings:
                 happening(now)
+            while self._told:
+                self._told[0](now)
+                self._told.popleft()  # only now: interrupted, it is done again
             for lane in accumulator.take_noted():
                 dispatcher.records(lane, now)
             dispatcher.tick(now)
             actions = dispatcher.take_actions(now)
-            accumulator.finishing += [action.batch for action in actions if isinstance(action, Finished)]
         for action in actions:
             try:
                 self._perform(action)
@@ -212,12 +257,15 @@ class Sender:
         self._log_losses(finished)
         return bool(actions or self._happenings)
 
-    def _poll(self) -> None:
+    def _prepare(self) -> float:
+        """Have the selector ready and return how long it may wait, in seconds."""
         now = self._clock.monotonic()
         self._register()
         due = self._due()
-        timeout = _LONGEST_POLL if due is None else max(0.0, min(_LONGEST_POLL, due - now))
-        ready = self._selector.select(timeout)
+        return _LONGEST_POLL if due is None else max(0.0, min(_LONGEST_POLL, due - now))
+
+    def _take(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        """Let the connections go on."""
         now = self._clock.monotonic()
         for key, events in ready:
             if key.fileobj is self._wake_in:
@@ -235,7 +283,8 @@ class Sender:
         accumulator = self._accumulator
         with accumulator.lock:
             accumulator.nap += 1
-            times = [self._clock.monotonic() if accumulator.noted else self._dispatcher.next_timer()]
+            at_once = accumulator.noted or self._told or self._happenings
+            times = [self._clock.monotonic() if at_once else self._dispatcher.next_timer()]
         times += [connection.next_timer() for connection in self._connections()]
         watched = self._watch.connection
         if watched is None:

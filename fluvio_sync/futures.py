@@ -117,36 +117,46 @@ class BatchOutcome:
         self.left_count = 0
         self.runs: list[Run] = []  # which producer handles the records belong to
 
-    def acknowledge(self, base_offset: int | None) -> None:
-        """Resolve all records: stored from `base_offset` on, or somewhere unknown (None)."""
-        self.base_offset = base_offset
-        self.acknowledged = True
-        self._finish()
-
-    def hand_over(self) -> None:
-        """Resolve all records as sent without waiting for an answer (at-most-once)."""
-        self._finish()
-
-    def fail(self, failure: Callable[[int], Exception]) -> None:
-        """Fail all records, each with its own `failure(index)`, made when somebody looks."""
-        self.failure = failure
-        self._finish()
-
-    def _finish(self) -> None:
-        with self.lock:
-            if self.state is FINISHED:
-                return  # completing is idempotent: a deadline and a late reply may both come
-            self.state = FINISHED
-            watched, self.watched = self.watched, []
-            called, self.called = self.called, []
+    def publish(self) -> None:
+        """Tell those who wait and have callbacks run; once it is finished, and only where no signal interrupts."""
+        watched, self.watched = self.watched, []
         for future in watched:
             future._publish()
+        called, self.called = self.called, []
         if called:
             self.callbacks.submit(called)
+
+    # Each of these has an effect once: the first outcome counts.  `tell` publishes, or has another thread do it.
+
+    def acknowledge(self, base_offset: int | None, tell: Callable[[BatchOutcome], None] = publish) -> None:
+        """Resolve all records: stored from `base_offset` on, or somewhere unknown (None)."""
+        with self.lock:
+            if self.state is PENDING:
+                self.base_offset = base_offset
+                self.acknowledged = True
+                self.state = FINISHED
+        if self.watched or self.called:
+            tell(self)
+
+    def hand_over(self) -> None:
+        """Resolve all records as sent without waiting for an answer (at-most-once), before anybody has a future."""
+        self.state = FINISHED
+
+    def fail(self, failure: Callable[[int], Exception], tell: Callable[[BatchOutcome], None] = publish) -> None:
+        """Fail all records, each with its own `failure(index)`, made when somebody looks."""
+        with self.lock:
+            if self.state is PENDING:
+                self.failure = failure
+                self.state = FINISHED
+        if self.watched or self.called:
+            tell(self)
 
     def halve(self, left: BatchOutcome, right: BatchOutcome, left_count: int) -> None:
         """Hand the records over to two outcomes: the first `left_count` to `left`, the others to `right`."""
         with self.lock:
+            if self.halves is not None:
+                return
+            # Interrupted and done again, this enlists futures twice, which does no harm.
             for future in self.watched:
                 (left if future._index_in(self) < left_count else right).watched.append(future)
             for future in self.called:

@@ -83,19 +83,37 @@ class Health:
 class Run:
     """Consecutive records of a batch that one handle sent: from `start` up to the next run, or the batch's end."""
 
-    __slots__ = ("failure", "start", "tally", "unseen")
+    __slots__ = ("counted", "failure", "start", "tally", "unseen")
 
     def __init__(self, start: int, tally: Tally) -> None:
         self.start = start
         self.tally = tally
         self.unseen = 0  # failed records at whose future nobody looked
         self.failure: Callable[[], Exception] | None = None
+        self.counted = False
+
+
+class Outcomes(NamedTuple):
+    """How many records had which outcome."""
+
+    acked: int = 0
+    unacknowledged: int = 0
+    failed: int = 0
+
+    def plus(self, other: Outcomes) -> Outcomes:
+        """Return the sum."""
+        return Outcomes(
+            self.acked + other.acked, self.unacknowledged + other.unacknowledged, self.failed + other.failed
+        )
 
 
 class Tally:
     """The outcomes of one handle's records, for `flush()`, `close()` and the end of a `with` block.
 
     `whole`: the client's, which counts the same records.  `closed`: the handle takes no more records.
+
+    A run is counted once, however often that is tried: what is changed is changed in one statement without a call in
+    it, which no signal interrupts.
     """
 
     # How many failures that nobody looked at are remembered: it takes one to raise.
@@ -103,86 +121,58 @@ class Tally:
 
     def __init__(self, whole: Tally | None = None) -> None:
         self.closed = False
-        self._whole = whole
-        self._lock = Lock()
+        self._whole = self if whole is None else whole
+        self._lock: Lock = Lock() if whole is None else whole._lock
         self._unseen: dict[Run, None] = {}
-        self._clear()
-
-    def _clear(self) -> None:
-        self._acked = 0
-        self._unacknowledged = 0
-        self._failed = 0
+        self._outcomes = Outcomes()
         self._first_failure: Callable[[], Exception] | None = None
 
-    def add_acked(self, records: int) -> None:
-        """Count records that were acknowledged."""
+    def add(self, run: Run, outcomes: Outcomes) -> None:
+        """Count a run's records."""
+        whole = self._whole
         with self._lock:
-            self._acked += records
-        if self._whole is not None:
-            self._whole.add_acked(records)
-
-    def add_unacknowledged(self, records: int) -> None:
-        """Count records that at-most-once handed to the socket."""
-        with self._lock:
-            self._unacknowledged += records
-        if self._whole is not None:
-            self._whole.add_unacknowledged(records)
-
-    def add_dropped(self, records: int) -> None:
-        """Count records that at-most-once lost; nobody raises anything for these."""
-        with self._lock:
-            self._failed += records
-        if self._whole is not None:
-            self._whole.add_dropped(records)
+            own, all_ = self._outcomes.plus(outcomes), whole._outcomes.plus(outcomes)
+            if not run.counted:
+                whole._outcomes, self._outcomes, run.counted = all_, own, True
 
     def add_failed(self, run: Run, records: int) -> None:
         """Count the records of a run that failed; `run.failure` makes the first one's error if somebody asks."""
+        whole, outcomes = self._whole, Outcomes(failed=records)
         with self._lock:
-            run.unseen += records  # less those that were looked at in the moment since they failed
-            unseen = run.unseen > 0
-        self._note_failed(run, records, unseen=unseen)
-        if self._whole is not None:
-            self._whole._note_failed(run, records, unseen=unseen)
-
-    def _note_failed(self, run: Run, records: int, *, unseen: bool) -> None:
-        with self._lock:
-            self._failed += records
-            if self._first_failure is None:
-                self._first_failure = run.failure
-            if unseen and len(self._unseen) < self._REMEMBERED:
-                self._unseen[run] = None
+            if run.counted:
+                return
+            unseen = run.unseen + records  # less those that were looked at in the moment since they failed
+            for tally in (self, whole):
+                if tally._first_failure is None:
+                    tally._first_failure = run.failure
+                if unseen > 0 and len(tally._unseen) < self._REMEMBERED:
+                    tally._unseen[run] = None
+            own, all_ = self._outcomes.plus(outcomes), whole._outcomes.plus(outcomes)
+            whole._outcomes, self._outcomes, run.unseen, run.counted = all_, own, unseen, True
 
     def looked_at(self, run: Run) -> None:
         """Somebody saw the error of one failed record."""
         with self._lock:
             run.unseen -= 1
-            seen = run.unseen <= 0
-        if seen:
-            self._forget(run)
-
-    def _forget(self, run: Run) -> None:
-        with self._lock:
-            self._unseen.pop(run, None)
-        if self._whole is not None:
-            self._whole._forget(run)
+            if run.unseen <= 0:
+                self._unseen.pop(run, None)
+                self._whole._unseen.pop(run, None)
 
     def take_unseen_failure(self) -> Exception | None:
         """Return the error of a failed record at whose future nobody looked, and count all as seen."""
         with self._lock:
             runs, self._unseen = self._unseen, {}
-        if self._whole is not None:
             for run in runs:
-                self._whole._forget(run)
+                self._whole._unseen.pop(run, None)
         failure = next((run.failure for run in runs), None)
         return None if failure is None else failure()
 
     def take(self) -> FlushResult:
         """Return what happened since the last call."""
         with self._lock:
-            failure = self._first_failure
-            counts = (self._acked, self._unacknowledged, self._failed)
-            self._clear()
-        return FlushResult(*counts, None if failure is None else failure())
+            outcomes, self._outcomes = self._outcomes, Outcomes()
+            failure, self._first_failure = self._first_failure, None
+        return FlushResult(*outcomes, None if failure is None else failure())
 
 
 class Counters:

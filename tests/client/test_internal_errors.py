@@ -10,6 +10,7 @@ import pytest
 
 from fluvio_sync import DeliveryError, Fluvio, _sender
 from fluvio_sync._connection import Connection
+from fluvio_sync._dispatch import Dispatcher
 from fluvio_sync.futures import BatchOutcome
 
 if TYPE_CHECKING:
@@ -29,6 +30,25 @@ def failing_once(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(*arguments, **keywords)
 
     return function
+
+
+@pytest.mark.parametrize("name", ["records", "connected", "written", "replied", "tick", "take_actions", "_arm_lane"])
+def test_an_error_in_the_middle_of_a_decision_is_overcome(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    own.create_topic("t", partitions=2)
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t")
+        with caplog.at_level(logging.WARNING, logger="fluvio_sync"):
+            monkeypatch.setattr(Dispatcher, name, failing_once(getattr(Dispatcher, name)))
+            futures = producer.send_all([b"x"] * 20)
+            assert producer.flush(5) == (20, 0, 0, None)
+        assert [future.exception(0) for future in futures] == [None] * 20
+        engine = fluvio._engine
+        assert engine is not None
+        assert engine.accumulator.used == 0
+        assert caplog.text.count("sender.crashed") == 1
+        assert caplog.text.count("sender.restarted") == 1
 
 
 @pytest.mark.parametrize(

@@ -183,16 +183,9 @@ class Rig:
         return self.step()
 
     def answer(self, request: Request, *codes: int, base: int = 0) -> list[Action]:
-        """Answer a request: one code for every entry, or one for all; entry n is stored from base + 100 n on."""
+        """Answer a request: see `response`."""
         request.wrote_any = True
-        payload: dict[int, tuple[object, ...]] = {7: (1500, 0), 72: ("t", 0), 2: ("why",)}
-        all_codes = codes or (0,)
-        topics: list[TopicResult] = []
-        for index, (lane, _) in enumerate(request.entries):
-            code = all_codes[index % len(all_codes)]
-            result = PartitionResult(lane.partition, ErrorCode(code, payload.get(code, ())), base + 100 * index, 0, 0)
-            topics.append(TopicResult(lane.topic, (result,)))
-        self.dispatcher.replied(request, ProduceResponse(tuple(topics), 0), self.clock.now)
+        self.dispatcher.replied(request, response(request, *codes, base=base), self.clock.now)
         return self.step()
 
     def answer_unread(self, request: Request, code: int) -> list[Action]:
@@ -211,6 +204,18 @@ class Rig:
     def watermark(self, settlement: Settlement, mark: int | None) -> list[Action]:
         self.dispatcher.offsets_replied(settlement, mark, self.clock.now)
         return self.step()
+
+
+def response(request: Request, *codes: int, base: int = 0) -> ProduceResponse:
+    """Make an answer: one code for every entry, or one for all; entry n is stored from base + 100 n on."""
+    payload: dict[int, tuple[object, ...]] = {7: (1500, 0), 72: ("t", 0), 2: ("why",)}
+    all_codes = codes or (0,)
+    topics: list[TopicResult] = []
+    for index, (lane, _) in enumerate(request.entries):
+        code = all_codes[index % len(all_codes)]
+        result = PartitionResult(lane.partition, ErrorCode(code, payload.get(code, ())), base + 100 * index, 0, 0)
+        topics.append(TopicResult(lane.topic, (result,)))
+    return ProduceResponse(tuple(topics), 0)
 
 
 def writes(actions: Sequence[Action]) -> list[Request]:

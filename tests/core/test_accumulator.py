@@ -2,15 +2,15 @@
 from __future__ import annotations
 
 import itertools
-import linecache
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rig import Rig, connects, partition, values, writes
+from interruption import interrupted
+from rig import Rig, connects, partition, response, values, writes
 
 from fluvio_sync._accumulator import RECORD_CHARGE
+from fluvio_sync._actions import Acknowledge
 from fluvio_sync._clock import SystemClock
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
@@ -18,9 +18,6 @@ from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, verify_batch
 from fluvio_sync.stats import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
     from fluvio_sync.futures import DeliveryFuture
 
 MINUTE = 60.0
@@ -225,42 +222,6 @@ def test_keyless_records_avoid_a_partition_that_fails_and_is_over_its_share() ->
 # Interruption.
 
 
-class Interruption(BaseException):
-    """What Ctrl-C or a worker's time-out raises."""
-
-
-def _is_beyond_signals(frame: FrameType) -> bool:
-    """Whether a tracer sees a line where no signal can come through: a `with` that gives its lock back, a `try:`.
-
-    An exception raised there by a tracer leaves the lock taken.
-    """
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    return line.startswith("with ") or line == "try:"
-
-
-def interrupted(action: Callable[[], object], at: int) -> bool:
-    """Run an action and raise at its line number `at`, counted over the library's own code; False if it is shorter."""
-    lines = itertools.count()
-
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        if "fluvio_sync" not in frame.f_code.co_filename:
-            return None
-        if event == "line" and not _is_beyond_signals(frame) and next(lines) == at:
-            sys.settrace(None)
-            raise Interruption
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        action()
-    except Interruption:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
 @pytest.mark.parametrize("kind", ["first record", "another record", "full batch", "new batch", "other handle"])
 def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> None:
     for at in itertools.count():
@@ -353,7 +314,7 @@ def test_a_flush_of_one_handle_waits_for_its_own_batches_only() -> None:
     rig.send(to=0)
     rig.accumulator.append(rig.channel, 1, None, b"x", None, other)
     barrier = rig.accumulator.begin_flush([rig.channel], rig.tally)
-    assert (barrier.batches, barrier.records) == (1, 1)
+    assert (len(barrier.batches), barrier.records) == (1, 1)
     assert not rig.accumulator.wait_flushed(barrier, 0)
     (request,) = writes(rig.connect())
     rig.answer(request)
@@ -364,11 +325,15 @@ def test_a_flush_waits_for_what_is_decided_but_not_completed() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
-    batch = next(request.batches.__iter__())
-    rig.channel.lanes[0].in_flight = []
-    rig.accumulator.finishing = [batch]
+    request.wrote_any = True
+    rig.dispatcher.replied(request, response(request), rig.clock.now)
+    (acknowledge,) = rig.dispatcher.take_actions(rig.clock.now)
+    assert isinstance(acknowledge, Acknowledge)
     barrier = rig.accumulator.begin_flush([rig.channel], rig.tally)
-    assert barrier.batches == 1
+    assert len(barrier.batches) == 1
+    with rig.accumulator.lock:
+        rig.accumulator.settle([acknowledge], rig.clock.now)
+    assert not barrier.batches
 
 
 def test_outcomes_are_counted_for_the_handle_that_sent_them() -> None:

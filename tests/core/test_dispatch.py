@@ -137,9 +137,9 @@ def test_a_flush_ends_the_linger() -> None:
     rig.step()
     barrier = rig.accumulator.begin_flush([rig.channel], None)
     (request,) = writes(rig.connect())
-    assert barrier.batches == 1
+    assert len(barrier.batches) == 1
     rig.answer(request)
-    assert barrier.batches == 0
+    assert not barrier.batches
 
 
 def test_partitions_share_a_request_and_are_answered_one_by_one() -> None:
@@ -821,8 +821,7 @@ def test_abandoning_fails_what_is_left_of_one_handle_only() -> None:
     other = type(rig.tally)()
     theirs = rig.accumulator.append(rig.channel, 1, None, b"x", None, other)
     rig.step()
-    failed = rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
     rig.step()
-    assert [batch.lane.partition for batch in failed] == [0]
     assert mine.done()
     assert not theirs.done()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,8 @@ from fluvio_sync._dispatch import Dispatcher
 from fluvio_sync._lane import LaneState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fluvio_sync._lane import Batch, Lane
     from fluvio_sync._link import Link, Request, Settlement
     from fluvio_sync.errors import FluvioError
@@ -118,7 +121,7 @@ class ResolvedTwice(Dispatcher):
 
     def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int | None) -> None:
         for batch in batches:
-            batch.done = False
+            batch.decision = None
         super()._acknowledge(lane, batches, base_offset)
 
 
@@ -137,6 +140,26 @@ class SentAgain(Dispatcher):
             self._attend(lane, now)
 
 
+class ForgottenInRecovery(Dispatcher):
+    """Begins again without what was in a request."""
+
+    def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
+        lanes = list(lanes)
+        super().recover(lanes, error, now)
+        for lane in lanes:
+            lane.queue = deque(batch for batch in lane.queue if not batch.maybe_written)
+
+
+class OutOfOrderAfterRecovery(Dispatcher):
+    """Begins again with what was in a request behind the rest."""
+
+    def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
+        lanes = list(lanes)
+        super().recover(lanes, error, now)
+        for lane in lanes:
+            lane.queue = deque(sorted(lane.queue, key=lambda batch: batch.maybe_written))
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -149,6 +172,8 @@ class SentAgain(Dispatcher):
         NeverInDoubt,
         ResolvedTwice,
         SentAgain,
+        ForgottenInRecovery,
+        OutOfOrderAfterRecovery,
     ],
 )
 def test_a_planted_fault_is_found(fault: type[Dispatcher]) -> None:

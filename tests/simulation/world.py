@@ -58,6 +58,10 @@ class Broken(AssertionError):  # noqa: N818 - it is a promise that is broken
     """A promise was not kept."""
 
 
+class Interruption(BaseException):
+    """What a bug, or Ctrl-C, raises in the middle of a step."""
+
+
 class Clock:
     """Simulated time."""
 
@@ -144,11 +148,28 @@ class World:
             request_timeout=self.request_timeout,
             on_failing=self.accumulator.failing_changed,
         )
+        self._make_interruptible()
         self.tally = Tally()
         # Half of the seeds are patient enough to outlast every fault: then everything has to arrive.
         self.patient = draw.random() < 0.5
         self.channels: list[Channel] = []
         self._watch_sc()
+
+    def _make_interruptible(self) -> None:
+        """Have every tenth or so call within the dispatcher look whether it is to be interrupted."""
+        self.interrupt_in = 0  # calls, none if 0
+        for name in ("_move", "_arm_lane", "_conclude", "_take", "_queue", "_start", "_note_written", "_leader_moved"):
+            setattr(self.dispatcher, name, self._interruptible(getattr(self.dispatcher, name)))
+
+    def _interruptible(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if self.interrupt_in:
+                self.interrupt_in -= 1
+                if not self.interrupt_in:
+                    raise Interruption
+            return method(*arguments)
+
+        return call
 
     def _open_channels(self) -> None:
         draw = self.random
@@ -227,6 +248,8 @@ class World:
             self._refuse,
             self._lose_sc,
             self._grow_topic,
+            self._interrupt,
+            self._interrupt,
         ]
 
     def _kill_spu(self) -> None:
@@ -296,6 +319,9 @@ class World:
         self._note(f"{topic} grows")
         self.core.add_partitions(topic, 1)
 
+    def _interrupt(self) -> None:
+        self.interrupt_in = self.random.randint(1, 30)
+
     def _repair(self) -> None:
         """From here on nothing is broken."""
         self._note("everything is repaired")
@@ -305,6 +331,7 @@ class World:
         self.core.faults._failures.clear()
         self.core.faults._cuts.clear()
         self.refusing.clear()
+        self.interrupt_in = 0
 
     # --- the network -----------------------------------------------------------------------------
 
@@ -469,7 +496,8 @@ class World:
         self._finished: list[Any] = []
         standstill = 0
         while True:
-            self._decide()
+            while not self._uninterrupted(self._decide):
+                pass
             due = self._next_time()
             if due is None or due > 1000.0:
                 break
@@ -478,11 +506,35 @@ class World:
                 raise self.broken("time does not go on")
             self.clock.now = max(self.clock.now, due)
             while self._events and self._events[0][0] <= self.clock.now:
-                heapq.heappop(self._events)[2]()
+                self._uninterrupted(heapq.heappop(self._events)[2])
             self.core.now = max(self.core.now, self.clock.now)
             if (wakeup := self.core.wakeup_at) is not None and wakeup <= self.clock.now:
                 self.core.on_time(self.clock.now)
         self._check_end()
+
+    def _uninterrupted(self, what: Callable[[], None]) -> bool:
+        try:
+            what()
+        except Interruption:
+            self._note("the step is interrupted")
+            self._recover()
+            return False
+        return True
+
+    def _recover(self) -> None:
+        """What the sender does: lose all connections and begin again."""
+        for pipe in self.pipes.values():
+            pipe.closed = True
+            pipe.session.disconnect()
+        self.pipes.clear()
+        if self.watch is not None:
+            self._break(self.watch, "interrupted")
+        self._finished = []
+        with self.accumulator.lock:
+            self.metadata.lose()
+            error = ConnectError("interrupted")
+            self.dispatcher.recover(self.accumulator.lanes(), error, self.clock.now)
+            self.accumulator.recover(self.metadata)
 
     def _next_time(self) -> float | None:
         times = [self._events[0][0] if self._events else None, self.dispatcher.next_timer(), self.core.wakeup_at]

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An exception at any line of a step: nothing is lost, counted twice, or out of order, and no memory leaks."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+from interruption import interrupted
+from rig import Rig, partition, response, values
+
+from fluvio_sync.delivery import AtLeastOnce, AtMostOnce
+from fluvio_sync.errors import ConnectError, RetriesExhaustedError
+from fluvio_sync.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluvio_sync._lane import FlushBarrier
+    from fluvio_sync._link import Request
+    from fluvio_sync.futures import DeliveryFuture
+
+ERROR = ConnectError("interrupted")
+PATIENT = AtLeastOnce(RetryPolicy(max_retries=1000, initial_delay=0.01, timeout=1000.0))
+ONE_ATTEMPT = AtLeastOnce(RetryPolicy(max_retries=0, timeout=1000.0))
+
+
+class Story:
+    """Five records on their way, what happens to them, and a server that comes to its senses afterwards."""
+
+    def __init__(self, semantic: AtLeastOnce | AtMostOnce = PATIENT) -> None:
+        self.rig = Rig(2, batch_size=200, delivery_semantic=semantic)
+        self.stored: dict[int, list[bytes]] = {0: [], 1: []}
+        self.futures: list[DeliveryFuture] = [self.rig.send(b"%d" % n * 50, to=n % 5 // 4) for n in range(5)]
+        self.barrier: FlushBarrier = self.rig.accumulator.begin_flush([self.rig.channel], None)
+
+    def connect(self) -> None:
+        self.rig.connect()
+
+    def wait(self) -> None:
+        self.rig.step(0.1)
+
+    def answer(self, *codes: int) -> None:
+        """Have the first request answered; it is stored if the code is 0 or 7."""
+        rig = self.rig
+        for link in list(rig.dispatcher.links.values()):
+            for request in [*link.in_flight][:1]:
+                self.store(request, codes or (0,))
+                self.finish(request, *codes)
+
+    def finish(self, request: Request, *codes: int) -> None:
+        self.rig.written(request)
+        if request.acked:
+            self.rig.answer(request, *codes, base=0)
+        elif request.unread and not request.lost:
+            self.rig.answer_unread(request, 0)
+
+    def store(self, request: Request, codes: tuple[int, ...]) -> None:
+        for index, (lane, batches) in enumerate(request.entries):
+            if codes[index % len(codes)] in (0, 7):
+                for batch in batches:
+                    self.stored[lane.partition] += [value for _, value, _ in batch.builder.records()]
+
+    def lose(self) -> None:
+        for link in list(self.rig.dispatcher.links.values()):
+            for request in link.in_flight:
+                request.wrote_any = True
+            self.rig.lose(link, ERROR)
+
+    def move(self) -> None:
+        self.rig.push("Partition", [partition("t-0", 5002), partition("t-1", 5002)])
+        self.rig.step(0.4)
+
+    def settle(self) -> None:
+        for lane in self.rig.accumulator.lanes():
+            if lane.settlement is not None:
+                self.rig.watermark(lane.settlement, 1000)
+
+    def recover(self) -> None:
+        rig = self.rig
+        with rig.accumulator.lock:
+            rig.dispatcher.recover(rig.accumulator.lanes(), ERROR, rig.clock.now)
+            rig.accumulator.recover(rig.metadata)
+
+    def come_to_an_end(self) -> None:
+        for _ in range(100):
+            if not self.barrier.batches and self.rig.accumulator.is_empty():
+                return
+            self.rig.step(0.2)
+            self.connect()
+            self.settle()
+            self.answer()
+        raise AssertionError("it does not end")
+
+
+STORIES: dict[str, list[Callable[[Story], None]]] = {
+    "acknowledged": [Story.connect, Story.answer],
+    "refused": [Story.connect, lambda story: story.answer(6, 3000), Story.wait],
+    "lost": [Story.connect, Story.lose, Story.connect, Story.lose],
+    "not connected": [Story.wait, Story.lose],
+    "too large": [Story.connect, lambda story: story.answer(10, 0), lambda story: story.answer(10), Story.answer],
+    "not replicated": [Story.connect, lambda story: story.answer(7), Story.settle],
+    "moved": [Story.connect, Story.move],
+}
+
+
+def check(story: Story) -> None:
+    rig = story.rig
+    assert all(future.done() for future in story.futures)
+    assert rig.accumulator.used == 0
+    assert all(not lane.unresolved and lane.charge == 0 for lane in rig.accumulator.lanes())
+    for index, stored in story.stored.items():
+        firsts = list(dict.fromkeys(stored))
+        assert firsts == sorted(firsts), (index, stored)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_at_least_once_survives_an_exception_at_any_line(name: str) -> None:
+    for at in itertools.count():
+        story = Story()
+
+        def happen(story: Story = story) -> None:
+            for part in STORIES[name]:
+                part(story)
+
+        was_interrupted = interrupted(happen, at)
+        if was_interrupted:
+            story.recover()
+        story.come_to_an_end()
+        check(story)
+        assert [future.exception() for future in story.futures] == [None] * 5
+        assert story.rig.tally.take() == (5, 0, 0, None)
+        assert story.rig.channel.counters.records_acked == 5
+        assert {value for stored in story.stored.values() for value in stored} == {b"%d" % n * 50 for n in range(5)}
+        if not was_interrupted:
+            assert at > 200
+            return
+
+
+@pytest.mark.parametrize("first", [100, 400, 700])
+def test_recovery_itself_may_be_interrupted_and_done_again(first: int) -> None:
+    for at in itertools.count():
+        story = Story()
+
+        def happen(story: Story = story) -> None:
+            for part in STORIES["too large"]:
+                part(story)
+
+        assert interrupted(happen, first)
+        was_interrupted = interrupted(story.recover, at)
+        story.recover()
+        story.come_to_an_end()
+        check(story)
+        assert story.rig.tally.take() == (5, 0, 0, None)
+        if not was_interrupted:
+            assert at > 50
+            return
+
+
+def test_at_most_once_is_never_written_twice_and_all_of_it_is_counted() -> None:
+    for at in itertools.count():
+        story = Story(AtMostOnce())
+        was_interrupted = interrupted(lambda: [part(story) for part in STORIES["acknowledged"]], at)  # noqa: B023
+        if was_interrupted:
+            story.recover()
+        story.come_to_an_end()
+        check(story)
+        stored = [value for values_ in story.stored.values() for value in values_]
+        assert len(stored) == len(set(stored))
+        acked, unacknowledged, failed, _ = story.rig.tally.take()
+        assert (acked, unacknowledged + failed) == (0, 5)
+        counters = story.rig.channel.counters
+        assert counters.records_unacknowledged + counters.records_dropped == 5
+        if not was_interrupted:
+            assert (at > 200, unacknowledged) == (True, 5)
+            return
+
+
+def test_what_was_in_a_request_is_a_failed_attempt_in_doubt() -> None:
+    story = Story(ONE_ATTEMPT)
+    story.connect()
+    story.recover()
+    story.rig.step()
+    errors = [future.exception() for future in story.futures]
+    assert all(isinstance(error, RetriesExhaustedError) and error.may_be_stored for error in errors)
+    assert story.rig.tally.take()[:3] == (0, 0, 5)
+    check(story)
+
+
+def test_what_was_not_in_a_request_spends_no_retry() -> None:
+    story = Story(ONE_ATTEMPT)
+    story.rig.step()  # queued for a connection
+    story.recover()
+    story.come_to_an_end()
+    check(story)
+    assert [future.exception() for future in story.futures] == [None] * 5
+
+
+def test_answers_to_what_was_sent_before_do_not_count() -> None:
+    story = Story()
+    story.connect()
+    (link,) = story.rig.dispatcher.links.values()
+    (request,) = link.in_flight
+    story.recover()
+    story.rig.dispatcher.replied(request, response(request), story.rig.clock.now)
+    story.rig.dispatcher.written(request, story.rig.clock.now)
+    story.rig.step()
+    assert not any(future.done() for future in story.futures)
+    assert values(request)[0] == b"0" * 50
+    story.come_to_an_end()
+    check(story)
