@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fluvio_sync._actions import Acknowledge, Drop, HandOver
-from fluvio_sync._lane import Batch, FlushBarrier, Lane, LaneState
+from fluvio_sync._lane import RECORD_CHARGE, Batch, FlushBarrier, Lane, LaneState
 from fluvio_sync.errors import BufferFullError, ClosedError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
@@ -21,7 +21,6 @@ from fluvio_sync.protocol import checksum
 from fluvio_sync.protocol.batch import (
     BATCH_OVERHEAD,
     LONE_OVERHEAD,
-    MAX_TIMESTAMP_DELTA,
     BatchBuilder,
     record_size,
 )
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from fluvio_sync.config import Compression, ProducerConfig
     from fluvio_sync.partitioner import Partitioner
     from fluvio_sync.stats import Tally
-
-# What a record counts beside its key and value: its future (121 bytes), its share of the batch and of lists.
-RECORD_CHARGE = 128
 
 
 class Channel:
@@ -57,15 +53,18 @@ class Channel:
         self.lanes: dict[int, Lane] = {}
         self.counters = Counters()
         self.partition_count = 0
+        self.only_partition = False
         self.available: tuple[int, ...] = ()
         self.segment_size: int | None = None  # of the topic: what an SPU accepts as one batch
         self.failing: set[int] = set()  # partitions whose last attempt failed
+        self.largest = config.max_request_size - LONE_OVERHEAD  # bytes of a record that fits whatever its numbers are
 
     def refresh(self, metadata: Metadata) -> None:
         """Take over what the metadata says of the topic; the caller holds the lock."""
         count = metadata.partition_count(self.topic)
         if count:  # a deleted topic keeps its last shape: sends to it are answered by their futures
             self.partition_count = count
+            self.only_partition = count == 1
             storage = metadata.topics[self.topic].spec.storage
             self.segment_size = None if storage is None else storage.segment_size
         self.available = metadata.available(self.topic)
@@ -78,7 +77,8 @@ class Channel:
             preferred = tuple(p for p in available if not self._would_be_over(p, charge, quota))
             available = preferred or available
         partition = partitioner.partition(key, value, self.partition_count, available)
-        self.check_partition(partition)
+        if type(partition) is not int or not 0 <= partition < self.partition_count:
+            self.check_partition(partition)
         return partition
 
     def _would_be_over(self, partition: int, charge: int, quota: int) -> bool:
@@ -122,6 +122,7 @@ class Accumulator:
         self.woken = 0  # which nap it was woken from last
         self._request_timeout = request_timeout
         self._clock = clock
+        self._time_ms = clock.time_ms
         self.callbacks = callbacks
         self._wake = wake
         self._waiting = 0
@@ -179,7 +180,7 @@ class Accumulator:
 
     # Adding records.
 
-    def append(  # noqa: C901 - one path, and what an interruption anywhere on it has to undo
+    def append(
         self,
         channel: Channel,
         partition: int,
@@ -196,65 +197,62 @@ class Accumulator:
         `ClosedError`.
         """
         payload = len(value) if key is None else len(key) + len(value)
-        charge = payload + RECORD_CHARGE
-        limit = channel.config.max_request_size
-        if payload + LONE_OVERHEAD > limit and (lone := BATCH_OVERHEAD + record_size(key, value, 0, 0)) > limit:
-            raise _too_large(payload, lone, limit)
+        if payload > channel.largest:
+            _check_size(key, value, channel.config.max_request_size)
         # Asked of the lock itself: a flag could be left behind by an exception.
         if self.lock._is_owned():  # type: ignore[attr-defined]
             raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
         # `with` a lock of the C library: nothing, not even a signal, comes between taking it and giving it back.
         with self.lock:
-            lane = before = None
+            lane = channel.lanes.get(partition) or self.lane(channel, partition)
+            charge = payload + RECORD_CHARGE
             try:
-                lane = channel.lanes.get(partition) or self.lane(channel, partition)
-                if self.closed:
-                    raise ClosedError(f"the client is closed; this record for topic {lane.topic!r} was not taken")
-                if not self._has_space(lane, charge):
-                    self._wait_for_space(lane, charge, wait_until, tally)
-                used, held = self.used, lane.charge
-                batch, moment = self._batch_for(lane, key, value, timestamp)
-                builder, outcome = batch.builder, batch.outcome
-                index = builder.count
-                future = DeliveryFuture(outcome, index)
-                before = index, builder.size, batch.charge, batch.payload
-                builder.append(key, value, moment)
-                if not outcome.runs or outcome.runs[-1].tally is not tally:
-                    outcome.runs.append(Run(index, tally))
-                batch.charge += charge
-                batch.payload += payload
-                lane.charge += charge
+                if self.used + charge > self.limit or lane.failing or self.closed:
+                    self._admit(lane, charge, wait_until, tally)
+                moment = self._time_ms() if timestamp is None else timestamp
+                batch = lane.open
+                if (
+                    batch is None
+                    or batch.tally is not tally
+                    or not batch.builder.append(key, value, moment, lane.batch_size)
+                ):
+                    batch = self._append(lane, key, value, moment, tally, implicit=timestamp is None)
+                # From here on the record is in, whatever comes.
                 self.used += charge
-                before = None  # from here on the record is in, whatever comes
+                builder = batch.builder
                 if builder.size >= lane.batch_size:
                     lane.seal_open(self._clock.monotonic())
-                if not lane.noted and _wants_sender(lane):
+                # A lane without a timer has one to be set: the batches that are in flight may all have expired.  A
+                # busy lane is looked at when its reply comes.
+                if not lane.noted and (
+                    lane.state is LaneState.IDLE
+                    or lane.timer is None
+                    or (lane.queue and lane.state is LaneState.LINGERING)
+                ):
                     self.note(lane)
-            except BaseException:
-                if lane is not None:
-                    if before is not None:
-                        batch.take_back(*before)
-                        lane.charge, self.used = held, used
-                    lane.straighten()
+            except (BufferFullError, ClosedError):
                 raise
+            except BaseException:
+                self._straighten()
+                raise
+            future = DeliveryFuture(batch.outcome, builder.count - 1)
         if self.noted:
             self.wake_sender()
         return future
 
-    def _batch_for(self, lane: Lane, key: bytes | None, value: bytes, timestamp: int | None) -> tuple[Batch, int]:
-        """Return the open batch that takes the record, or a new one, and the record's time."""
-        moment = self._clock.time_ms() if timestamp is None else timestamp
+    def _append(
+        self, lane: Lane, key: bytes | None, value: bytes, moment: int, tally: Tally, *, implicit: bool
+    ) -> Batch:
+        """Add a record that does not simply go on where the last one ended, and return its batch."""
         batch = lane.open
         if batch is not None:
-            builder = batch.builder
-            delta = moment - builder.first_timestamp
-            if delta < 0 and timestamp is None:  # the clock was set back: the record keeps its batch's time
-                moment, delta = builder.first_timestamp, 0
-            if (
-                0 <= delta <= MAX_TIMESTAMP_DELTA
-                and builder.size + record_size(key, value, delta, builder.count) <= lane.batch_size
-            ):
-                return batch, moment
+            if implicit:  # the clock was set back: the record keeps its batch's time
+                moment = max(moment, batch.builder.first_timestamp)
+            if batch.tally is not tally:
+                batch.begin_run(tally)
+            if batch.builder.append(key, value, moment, lane.batch_size):
+                return batch
+            batch.straighten()
             lane.seal_open(self._clock.monotonic())
         builder = BatchBuilder(moment)
         outcome = BatchOutcome(lane.topic, lane.partition, moment, builder.timestamps, self.callbacks)
@@ -263,7 +261,15 @@ class Accumulator:
         batch = Batch(lane, builder, outcome, self._clock.monotonic())
         lane.unresolved.append(batch)
         lane.open = batch
-        return batch, moment
+        batch.begin_run(tally)
+        builder.append(key, value, moment)  # alone, it may be larger than batch_size
+        return batch
+
+    def _straighten(self) -> None:
+        """Undo what an exception in the middle of things left behind."""
+        for lane in self.lanes():
+            lane.straighten()
+        self.used = sum(lane.charge for lane in self.lanes())
 
     def note(self, lane: Lane) -> None:
         """Have the dispatcher look at a lane; the caller holds the lock, and calls `wake_sender` without it."""
@@ -291,10 +297,15 @@ class Accumulator:
 
     # The memory account.
 
+    def _admit(self, lane: Lane, charge: int, wait_until: float | None, tally: Tally) -> None:
+        """Wait until there is space; raises `ClosedError`, `BufferFullError`."""
+        if self.closed:
+            raise ClosedError(f"the client is closed; this record for topic {lane.topic!r} was not taken")
+        if not self._has_space(lane, charge):
+            self._wait_for_space(lane, charge, wait_until, tally)
+
     def _has_space(self, lane: Lane, charge: int) -> bool:
-        if self.used + charge > self.limit:
-            return False
-        return not lane.is_over_share(charge, self.quota)
+        return self.used + charge <= self.limit and not lane.is_over_share(charge, self.quota)
 
     def _wait_for_space(self, lane: Lane, charge: int, wait_until: float | None, tally: Tally) -> None:
         config = lane.channel.config
@@ -352,7 +363,6 @@ class Accumulator:
                 barrier.batches.discard(batch)
                 reached = reached or not barrier.batches
             lane.unresolved.remove(batch)
-            lane.charge -= batch.charge
             self.used -= batch.charge
         if self._waiting:
             self.space.notify_all()
@@ -364,15 +374,13 @@ class Accumulator:
 
         Whoever waits looks again: it may not have been told.
         """
-        self.used = 0
         self.noted = []
         for channel in self.channels.values():
             channel.refresh(metadata)
             channel.failing = {partition for partition, lane in channel.lanes.items() if lane.failing}
         for lane in self.lanes():
             lane.noted = False
-            lane.charge = sum(batch.charge for batch in lane.unresolved)
-            self.used += lane.charge
+        self._straighten()
         for condition in (self.space, self.settled, self.changed):
             condition.notify_all()
 
@@ -438,8 +446,8 @@ class Accumulator:
                 records_retried=counters.records_retried,
                 records_dropped=counters.records_dropped,
                 records_refused=counters.records_refused,
-                bytes_queued=sum(batch.payload for batch in waiting),
-                bytes_in_flight=sum(batch.payload for batch in in_flight),
+                bytes_queued=sum(batch.builder.payload for batch in waiting),
+                bytes_in_flight=sum(batch.builder.payload for batch in in_flight),
                 bytes_acked=counters.bytes_acked,
                 bytes_failed=counters.bytes_failed,
                 batches_queued=len(waiting),
@@ -477,7 +485,7 @@ def _count(action: Finished, now: float) -> None:
         slowest = max(counters.latency_max, latency)
         counters.records_acked, counters.bytes_acked, counters.batches_acked, counters.latency_sum, batch.counted = (
             counters.records_acked + count,
-            counters.bytes_acked + batch.payload,
+            counters.bytes_acked + batch.builder.payload,
             counters.batches_acked + 1,
             counters.latency_sum + latency,
             True,
@@ -490,7 +498,7 @@ def _count(action: Finished, now: float) -> None:
     else:
         counters.records_failed, counters.bytes_failed, counters.batches_failed, batch.counted = (
             counters.records_failed + count,
-            counters.bytes_failed + batch.payload,
+            counters.bytes_failed + batch.builder.payload,
             counters.batches_failed + 1,
             True,
         )
@@ -512,14 +520,11 @@ def _tally(action: Finished, runs: list[Run], count: int) -> None:
             run.tally.add_failed(run, records)
 
 
-def _wants_sender(lane: Lane) -> bool:
-    """Whether a lane that got a record needs the dispatcher now; a busy lane is looked at when its reply comes.
-
-    A lane without a timer has one to be set: the batches that are in flight may all have expired.
-    """
-    return (
-        lane.timer is None or lane.state is LaneState.IDLE or (lane.state is LaneState.LINGERING and bool(lane.queue))
-    )
+def _check_size(key: bytes | None, value: bytes, limit: int) -> None:
+    """Refuse a record whose batch would be larger than `limit` bytes."""
+    size = BATCH_OVERHEAD + record_size(key, value, 0, 0)
+    if size > limit:
+        raise _too_large(len(value) + len(key or b""), size, limit)
 
 
 def _too_large(payload: int, size: int, limit: int) -> RecordTooLargeError:

@@ -291,7 +291,7 @@ class Engine:
                 connected=self.metadata.live,
                 leaders={(ln.topic, ln.partition): self.metadata.route(ln.topic, ln.partition).spu for ln in lanes},
                 records_queued=sum(batch.builder.count for batch in queued),
-                bytes_queued=sum(batch.payload for batch in queued),
+                bytes_queued=sum(batch.builder.payload for batch in queued),
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],

@@ -11,11 +11,9 @@ from fluvio_sync.stats import Run
 
 def halve(batch: Batch) -> tuple[Batch, Batch]:
     """Split a batch of several records into two that take its place in its lane, its futures, deadline and flushes."""
-    records = batch.builder.records()
+    records = batch.records()
     middle = len(records) // 2
     left, right = _piece(batch, records[:middle]), _piece(batch, records[middle:])
-    share = batch.charge // 2
-    left.charge, right.charge = share, batch.charge - share
     for run in batch.outcome.runs:
         if run.start < middle:
             left.outcome.runs.append(Run(run.start, run.tally))
@@ -36,7 +34,6 @@ def _piece(batch: Batch, records: list[tuple[bytes | None, bytes, int]]) -> Batc
     outcome = BatchOutcome(old.topic, old.partition, first, builder.timestamps, old.callbacks)
     piece = Batch(batch.lane, builder, outcome, batch.opened)
     piece.ready_at, piece.deadline = batch.ready_at, batch.deadline
-    piece.payload = sum(len(key or b"") + len(value) for key, value, _ in records)
     piece.attempts = batch.attempts
     piece.retries = batch.retries
     piece.maybe_written, piece.last_error = batch.maybe_written, batch.last_error

@@ -13,6 +13,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.protocol.batch import decode_record_set
+from fluvio_sync.protocol.compression import compressor
+from fluvio_sync.stats import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from fluvio_sync.futures import BatchOutcome
     from fluvio_sync.protocol.batch import BatchBuilder
     from fluvio_sync.stats import Tally
+
+# What a record counts beside its key and value: its future and its share of the batch's lists (measured by
+# `bench/memory.py`).
+RECORD_CHARGE = 128
 
 
 class LaneState(enum.Enum):
@@ -41,14 +48,12 @@ class LaneState(enum.Enum):
 class Batch:
     """The records of one batch and what happened to them so far.
 
-    `opened`, `ready_at`, `deadline`: monotonic seconds; `charge`: bytes accounted to `buffer_memory`; `decision`:
-    what is to become of it, once that is known.
+    `opened`, `ready_at`, `deadline`: monotonic seconds; `decision`: what is to become of it, once that is known.
     """
 
     __slots__ = (
         "attempts",
         "builder",
-        "charge",
         "counted",
         "deadline",
         "decision",
@@ -62,9 +67,9 @@ class Batch:
         "maybe_written",
         "opened",
         "outcome",
-        "payload",
         "ready_at",
         "retries",
+        "tally",
     )
 
     def __init__(self, lane: Lane, builder: BatchBuilder, outcome: BatchOutcome, opened: float) -> None:
@@ -74,8 +79,7 @@ class Batch:
         self.opened = opened
         self.ready_at = opened + lane.linger
         self.deadline = self.ready_at + lane.timeout
-        self.charge = 0
-        self.payload = 0  # bytes of keys and values
+        self.tally: Tally | None = None  # of the handle that sent its last record
         self.attempts = 0
         self.retries = 0  # delays that the policy was asked for
         self.delays: Iterator[float] | None = None  # those that are left
@@ -99,11 +103,38 @@ class Batch:
             self.ready_at = now
             self.deadline = now + self.lane.timeout
 
-    def take_back(self, count: int, size: int, charge: int, payload: int) -> None:
-        """Undo a record that was interrupted on its way in: this is what there was before."""
-        self.builder.cut(count, size)
-        self.outcome.runs = [run for run in self.outcome.runs if run.start < count]
-        self.charge, self.payload = charge, payload
+    @property
+    def charge(self) -> int:
+        """The bytes that it is accounted for in `buffer_memory`."""
+        return self.builder.payload + self.builder.count * RECORD_CHARGE
+
+    def begin_run(self, tally: Tally) -> None:
+        """The next record comes from this handle."""
+        self.outcome.runs.append(Run(self.builder.count, tally))
+        self.tally = tally
+
+    def straighten(self) -> None:
+        """Undo a record that did not get in: refused, or interrupted on its way."""
+        self.builder.straighten()
+        runs = self.outcome.runs = [run for run in self.outcome.runs if run.start < self.builder.count]
+        self.tally = runs[-1].tally if runs else None
+
+    def encode(self) -> list[bytes]:
+        """Return it as buffers; it is encoded once, however often it is sent."""
+        if self.encoded is None:
+            channel = self.lane.channel
+            codec = channel.compression.codec
+            compress = compressor(codec, channel.config.compression_level) if codec else None
+            self.encoded = self.builder.build(codec, compress)
+            self.builder.release()
+        return self.encoded
+
+    def records(self) -> list[tuple[bytes | None, bytes, int]]:
+        """Return key, value and timestamp of every record."""
+        if self.encoded is None:
+            return self.builder.records()
+        (batch,) = decode_record_set(b"".join(self.encoded))
+        return [(record.key, record.value, record.timestamp) for record in batch.records]
 
     def next_delay(self) -> float | None:
         """Return the delay before the next attempt in seconds, None if the policy is spent."""
@@ -153,7 +184,6 @@ class Lane:
         "acked",
         "batch_size",
         "channel",
-        "charge",
         "failing",
         "in_flight",
         "leave_at",
@@ -192,7 +222,6 @@ class Lane:
         self.open: Batch | None = None
         self.queue: deque[Batch] = deque()
         self.in_flight: list[Batch] = []
-        self.charge = 0
         self.failing = False  # its last attempt failed
         self.refused = False  # at-most-once: the server's last answer was an error
         self.singly = False  # one batch a request, until it is empty: a server found a request's batches too large
@@ -214,7 +243,12 @@ class Lane:
 
         One record is always let in: however large, it is how a partition shows that it works again.
         """
-        return self.failing and self.charge > 0 and self.charge + charge > quota
+        return self.failing and bool(self.unresolved) and self.charge + charge > quota
+
+    @property
+    def charge(self) -> int:
+        """The bytes that its batches are accounted for in `buffer_memory`."""
+        return sum(batch.charge for batch in self.unresolved)
 
     def seal_open(self, now: float) -> None:
         """Move the open batch, if there is one, to the end of the queue."""
@@ -225,9 +259,11 @@ class Lane:
             self.open = None
 
     def straighten(self) -> None:
-        """Undo what an exception in the middle of `seal_open`, or before a batch's first record, left behind."""
-        if self.open is not None and (self.open.builder.count == 0 or (self.queue and self.queue[-1] is self.open)):
-            self.open = None
+        """Undo what an exception in the middle of `seal_open`, or of adding a record, left behind."""
+        if self.open is not None:
+            self.open.straighten()
+            if self.open.builder.count == 0 or (self.queue and self.queue[-1] is self.open):
+                self.open = None
         while self.unresolved and self.unresolved[-1].builder.count == 0:
             self.unresolved.pop()
 

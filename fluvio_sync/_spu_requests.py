@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fluvio_sync.delivery import Isolation
-from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.protocol.consume import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.produce import IsolationCode, SmartModuleInvocation, produce_request_buffers
 from fluvio_sync.protocol.versions import SpuApi
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def encode_produce(request: Request, connection: Connection, correlation: int) -> list[Buffer]:
-    """Return the frame of a produce request as buffers; each batch is encoded once, however often it is sent."""
+    """Return the frame of a produce request as buffers."""
     config = request.entries[0][0].channel.config
     topics = [
         (topic, [_partition(lane, batches) for lane, batches in entries])
@@ -39,19 +38,8 @@ def encode_produce(request: Request, connection: Connection, correlation: int) -
 
 
 def _partition(lane: Lane, batches: list[Batch]) -> tuple[int, int, list[bytes]]:
-    buffers: list[bytes] = []
-    for batch in batches:
-        if batch.encoded is None:
-            batch.encoded = _encode(lane, batch)
-        buffers += batch.encoded
+    buffers = [buffer for batch in batches for buffer in batch.encode()]
     return lane.partition, sum(map(len, buffers)), buffers
-
-
-def _encode(lane: Lane, batch: Batch) -> list[bytes]:
-    codec = lane.channel.compression.codec
-    if not codec:
-        return batch.builder.build()
-    return batch.builder.build(codec, compressor(codec, lane.channel.config.compression_level))
 
 
 def ask_offsets(settlement: Settlement, connection: Connection) -> int:

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluvio_sync import _lifecycle
-from fluvio_sync._accumulator import RECORD_CHARGE
 from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync._engine import ClientConfig, Engine
+from fluvio_sync._lane import RECORD_CHARGE
 from fluvio_sync._settings import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync.config import Compression, ProducerConfig, TlsConfig

@@ -8,14 +8,14 @@ in the sender.  Any thread may use any method.
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._settings import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
 from fluvio_sync.errors import ClosedError
-from fluvio_sync.futures import BatchOutcome, DeliveryFuture
+from fluvio_sync.futures import BatchOutcome, DeliveryFuture, Process
+from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.stats import FlushResult, ProducerStats, Run, Tally
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class TopicProducer:
         self.config = config
         self._fluvio = fluvio
         self._tally = Tally()
-        self._pid = 0  # of no process: attached at first use
+        self._process: object = None  # attached at first use
 
     def attach(self) -> TopicProducer:
         """Find the topic in the client of this process; called by `Fluvio.topic_producer`."""
@@ -52,12 +52,15 @@ class TopicProducer:
         closed = self._tally.closed
         self._tally = Tally(engine.tally)
         self._tally.closed = closed
-        self._pid = engine.pid
+        self._accumulator = engine.accumulator
+        self._serializes = self.config.value_serializer is not None or self.config.key_serializer is not None
+        self._goes_round = isinstance(self._partitioner, SiphashRoundRobinPartitioner)
+        self._process = Process.current
         return self
 
     def _here(self) -> Engine:
         """Return this process's engine: after a fork it is another one."""
-        if self._pid != os.getpid():
+        if self._process is not Process.current:
             self.attach()
         return self._engine
 
@@ -82,7 +85,25 @@ class TopicProducer:
         Raises, with nothing queued: `TypeError` for a value or key of another type, `ValueError` for a timestamp,
         `PartitionNotFoundError`, `RecordTooLargeError`, `BufferFullError`, `ClosedError`.
         """
-        return self._send(value, key, partition, timestamp, None)
+        # Everything between here and `Accumulator.append` costs every record: hence no helper functions.
+        if self._process is not Process.current:
+            self.attach()
+        if self._tally.closed:
+            raise self._closed()
+        if type(value) is not bytes or self._serializes:
+            value = _to_bytes("value", value, self.config.value_serializer)
+        if key is not None and (type(key) is not bytes or self._serializes):
+            key = _to_bytes("key", key, self.config.key_serializer)
+        if timestamp is not None:
+            timestamp = _to_milliseconds(timestamp)
+        channel = self._channel
+        if partition is not None:
+            channel.check_partition(partition)
+        elif key is None and channel.only_partition and self._goes_round:
+            partition = 0
+        else:
+            partition = channel.choose(self._partitioner, key, value, self._accumulator.quota)
+        return self._accumulator.append(channel, partition, key, value, timestamp, self._tally)
 
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
         """Queue many records: values, or `(key, value)` pairs (a tuple of exactly two).
@@ -92,35 +113,26 @@ class TopicProducer:
         """
         engine = self._here()
         until = engine.clock.monotonic() + self.config.max_block
+        accumulator, channel = engine.accumulator, self._channel
+        value_serializer, key_serializer = self.config.value_serializer, self.config.key_serializer
         futures = []
         for record in records:
             key, value = record if type(record) is tuple and len(record) == 2 else (None, record)
             try:
-                futures.append(self._send(value, key, None, None, until))
+                if self._tally.closed:
+                    raise self._closed()
+                if type(value) is not bytes or value_serializer is not None:
+                    value = _to_bytes("value", value, value_serializer)
+                if key is not None and (type(key) is not bytes or key_serializer is not None):
+                    key = _to_bytes("key", key, key_serializer)
+                partition = channel.choose(self._partitioner, key, value, accumulator.quota)
+                futures.append(accumulator.append(channel, partition, key, value, None, self._tally, until))
             except Exception as error:  # noqa: BLE001 - a serializer or a partitioner may raise anything
                 futures.append(self._failed(error))
         return futures
 
-    def _send(
-        self, value: Any, key: Any, partition: int | None, timestamp: int | datetime | None, until: float | None
-    ) -> DeliveryFuture:
-        engine = self._here()
-        if self._tally.closed:
-            raise ClosedError(f"this producer for topic {self.topic!r} is closed; the record was not taken")
-        config = self.config
-        if type(value) is not bytes or config.value_serializer is not None:
-            value = _to_bytes("value", value, config.value_serializer)
-        if key is not None and (type(key) is not bytes or config.key_serializer is not None):
-            key = _to_bytes("key", key, config.key_serializer)
-        if timestamp is not None:
-            timestamp = _to_milliseconds(timestamp)
-        accumulator = engine.accumulator
-        channel = self._channel
-        if partition is None:
-            partition = channel.choose(self._partitioner, key, value, accumulator.quota)
-        else:
-            channel.check_partition(partition)
-        return accumulator.append(channel, partition, key, value, timestamp, self._tally, until)
+    def _closed(self) -> ClosedError:
+        return ClosedError(f"this producer for topic {self.topic!r} is closed; the record was not taken")
 
     def _failed(self, error: Exception) -> DeliveryFuture:
         """Return a future that raises why its record was not queued."""

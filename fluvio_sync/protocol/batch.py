@@ -42,6 +42,9 @@ LONE_OVERHEAD = BATCH_OVERHEAD + 20
 MAX_TIMESTAMP_DELTA = 2**31 - 1
 """The furthest, in milliseconds, that a record can be behind its batch's first timestamp."""
 
+MAX_BATCH = 2**31 - 1
+"""The largest batch, in bytes, whose length its field can hold."""
+
 MAX_DECOMPRESSED = 256 * 1024 * 1024
 """The largest records section, in bytes, that is decompressed unless said otherwise."""
 
@@ -64,6 +67,11 @@ _NO_KEY = b"\0"
 _KEY = b"\1"
 _HEADERS = b"\0"
 _APART = 16 * 1024  # from this size on, in bytes, a value is not copied into the section
+# A zero byte and a varint, by value: no headers (of the record before) and the record's length, attributes and the
+# timestamp, no key and the value's length.
+_ZERO = [b"\0" + varint for varint in VARINT]
+_KEY_HEAD = [_KEY + varint for varint in VARINT[:_ONE_BYTE]]
+_SMALL = VARINT_TABLE - 2 * _ONE_BYTE  # a value so small that the record's length is in the table
 
 
 class Record(NamedTuple):
@@ -153,102 +161,110 @@ class BatchBuilder:
 
     `first_timestamp`: milliseconds since the epoch; no record may be earlier, nor later by more
     than `MAX_TIMESTAMP_DELTA`.  `count`: the number of records; `size`: bytes of the batch,
-    uncompressed; `timestamps`: the records' milliseconds after `first_timestamp`;
-    `max_timestamp`: the latest.
+    uncompressed; `payload`: bytes of keys and values; `timestamps`: the records' milliseconds after
+    `first_timestamp`.
 
-    Keys and values are kept by reference until the batch is built.
+    Keys and values are kept by reference until `release`.
     """
 
-    __slots__ = (
-        "_apart",
-        "_pieces",
-        "count",
-        "first_timestamp",
-        "max_timestamp",
-        "size",
-        "timestamps",
-    )
+    __slots__ = ("_apart", "_pieces", "count", "first_timestamp", "payload", "size", "timestamps")
 
     def __init__(self, first_timestamp: int) -> None:
         self.first_timestamp = first_timestamp
-        self.max_timestamp = first_timestamp
         self.count = 0
         self.size = BATCH_OVERHEAD
+        self.payload = 0
         self.timestamps: list[int] = []
-        # First the count, once it is known; then nine pieces a record, most of them shared.
+        # First the count, once it is known; then the records, of 5 pieces without key and of 7 with one.  A record's
+        # last byte, no headers, stands in the next one's first piece: a piece less to join.
         self._pieces: list[bytes] = [b""]
         self._apart: list[int] = []  # which pieces are large values
 
-    def append(self, key: bytes | None, value: bytes, timestamp: int) -> None:
-        """Add a record; ValueError if its timestamp does not fit this batch.
+    def append(self, key: bytes | None, value: bytes, timestamp: int, limit: int = MAX_BATCH) -> bool:
+        """Add a record and return True.
 
-        Whether the batch gets too large is the caller's concern: see `record_size`.
+        False, with nothing changed, if the batch would take more than `limit` bytes, or if the timestamp does not fit
+        this batch.
         """
-        # Every call in here costs a tenth of the whole, so the table is looked up in place.
         delta = timestamp - self.first_timestamp
         count = self.count
         size = len(value)
-        time = VARINT[delta] if 0 <= delta < VARINT_TABLE else _large_delta(delta)
-        offset = VARINT[count] if count < VARINT_TABLE else encode_varint(count)
-        value_length = VARINT[size] if size < VARINT_TABLE else self._long_value(size)
-        body = 3 + len(time) + len(offset) + len(value_length) + size
-        if key is None:
-            key = b""
-            key_head = _NO_KEY
+        key_size = 0 if key is None else len(key)
+        # Nearly every record has fields of one or two bytes.  Every call in here would cost a tenth of the whole, so
+        # their lengths are compared, not counted, and the tables are looked up in place.
+        if 0 <= delta < _ONE_BYTE and count < VARINT_TABLE and size < _SMALL and key_size < _ONE_BYTE:
+            body = 6 + size + (size >= _ONE_BYTE) + (count >= _ONE_BYTE)
+            if key is not None:
+                body += 1 + key_size
+            whole = self.size + body + (1 if body < _ONE_BYTE else 2)
+            if whole > limit:
+                return False
+            if key is None:
+                self._pieces += (_ZERO[body], _ZERO[delta], VARINT[count], _ZERO[size], value)
+            else:
+                self._pieces += (
+                    _ZERO[body], _ZERO[delta], VARINT[count], _KEY_HEAD[key_size], key, VARINT[size], value
+                )  # fmt: skip
+        elif not 0 <= delta <= MAX_TIMESTAMP_DELTA:
+            return False
         else:
-            size = len(key)
-            key_head = _KEY + (VARINT[size] if size < VARINT_TABLE else encode_varint(size))
-            body += len(key_head) - 1 + size
-        length = VARINT[body] if body < VARINT_TABLE else encode_varint(body)
-        self._pieces += (
-            length,
-            _ATTRIBUTES,
-            time,
-            offset,
-            key_head,
-            key,
-            value_length,
-            value,
-            _HEADERS,
-        )
-        self.count = count + 1
-        self.size += len(length) + body
+            pieces = _pieces(key, value, delta, count)
+            body = sum(map(len, pieces)) - len(pieces[0]) + 1
+            whole = self.size + len(pieces[0]) - 1 + body
+            if whole > limit:
+                return False
+            self._pieces += pieces
+            if size >= _APART:
+                self._apart.append(len(self._pieces) - 1)
         self.timestamps.append(delta)
-        if timestamp > self.max_timestamp:  # noqa: PLR1730 - a call of max() takes longer
-            self.max_timestamp = timestamp
+        self.count, self.size, self.payload = count + 1, whole, self.payload + size + key_size  # now it is in
+        return True
 
-    def _long_value(self, size: int) -> bytes:
-        if size >= _APART:
-            self._apart.append(len(self._pieces) + 7)
-        return encode_varint(size)
+    @property
+    def max_timestamp(self) -> int:
+        """The latest timestamp, milliseconds since the epoch."""
+        return self.first_timestamp + max(self.timestamps, default=0)
 
-    def cut(self, count: int, size: int) -> None:
-        """Undo what was appended, wholly or in part, after there were `count` records in `size` bytes."""
-        del self._pieces[1 + 9 * count :]
-        del self.timestamps[count:]
+    def straighten(self) -> None:
+        """Undo what an interrupted `append` left behind."""
+        del self._pieces[self._end() :]
+        del self.timestamps[self.count :]
         self._apart = [index for index in self._apart if index < len(self._pieces)]
-        self.count, self.size = count, size
-        self.max_timestamp = self.first_timestamp + max(self.timestamps, default=0)
+
+    def _end(self) -> int:
+        position = 1
+        for _ in range(self.count):
+            position += 5 if self._pieces[position + 3][:1] == _NO_KEY else 7
+        return position
 
     def records(self) -> list[tuple[bytes | None, bytes, int]]:
-        """Return key, value and timestamp of every record, as they were appended."""
-        pieces, first = self._pieces, self.first_timestamp
-        return [
-            (None if head is _NO_KEY else key, value, first + delta)
-            for head, key, value, delta in zip(pieces[5::9], pieces[6::9], pieces[8::9], self.timestamps, strict=True)
-        ]
+        """Return key, value and timestamp of every record, as they were appended; not after `release`."""
+        pieces, position, records = self._pieces, 1, []
+        for delta in self.timestamps:
+            keyless = pieces[position + 3][:1] == _NO_KEY
+            key = None if keyless else pieces[position + 4]
+            position += 5 if keyless else 7
+            records.append((key, pieces[position - 1], self.first_timestamp + delta))
+        return records
+
+    def release(self) -> None:
+        """Forget keys and values: the batch is built."""
+        self._pieces = []
+        self._apart = []
 
     def sections(self) -> list[bytes]:
         """Return the records section, uncompressed, as buffers; large values are not copied."""
         pieces = self._pieces
-        pieces[0] = _COUNT.pack(self.count)
+        if not self.count:
+            return [_COUNT.pack(0)]
+        pieces[0] = _COUNT.pack(self.count) + pieces[1][1:]
         buffers = []
         start = 0
         for index in self._apart:
-            buffers.append(b"".join(pieces[start:index]))
+            buffers.append(b"".join(_parts(pieces, start, index)))
             buffers.append(pieces[index])
             start = index + 1
-        buffers.append(b"".join(pieces[start:] if start else pieces))
+        buffers.append(b"".join([*_parts(pieces, start, len(pieces)), _HEADERS]))
         return buffers
 
     def build(
@@ -288,10 +304,20 @@ class BatchBuilder:
         return _UP_TO_CRC.pack(0, length, -1, _MAGIC, crc) + after_crc
 
 
-def _large_delta(delta: int) -> bytes:
-    if not 0 <= delta <= MAX_TIMESTAMP_DELTA:
-        raise ValueError(f"a record {delta} ms after its batch's first timestamp does not fit it")
-    return encode_varint(delta)
+def _pieces(key: bytes | None, value: bytes, delta: int, count: int) -> list[bytes]:
+    """Return the pieces of any record."""
+    start = [_ATTRIBUTES + encode_varint(delta), encode_varint(count)]
+    if key is None:
+        rest = [_NO_KEY + encode_varint(len(value)), value]
+    else:
+        rest = [_KEY + encode_varint(len(key)), key, encode_varint(len(value)), value]
+    body = sum(map(len, start)) + sum(map(len, rest)) + len(_HEADERS)
+    return [_HEADERS + encode_varint(body), *start, *rest]
+
+
+def _parts(pieces: list[bytes], start: int, end: int) -> list[bytes]:
+    """The first record's first piece has no record before it whose last byte it could hold: it is in piece 0."""
+    return [pieces[0], *pieces[2:end]] if start == 0 else pieces[start:end]
 
 
 # --- decoding ------------------------------------------------------------------------------------
