@@ -24,7 +24,7 @@ from fluvio_sync.protocol.batch import (
     BatchBuilder,
     record_size,
 )
-from fluvio_sync.stats import Counters, Outcomes, ProducerStats, Run
+from fluvio_sync.stats import Counters, ProducerStats, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -246,13 +246,17 @@ class Accumulator:
         """Add a record that does not simply go on where the last one ended, and return its batch."""
         batch = lane.open
         if batch is not None:
-            if implicit:  # the clock was set back: the record keeps its batch's time
-                moment = max(moment, batch.builder.first_timestamp)
-            if batch.tally is not tally:
+            builder = batch.builder
+            set_back = implicit and moment < builder.first_timestamp  # the clock: the record keeps its batch's time
+            another = batch.tally is not tally
+            if another:
                 batch.begin_run(tally)
-            if batch.builder.append(key, value, moment, lane.batch_size):
+            if (another or set_back) and builder.append(
+                key, value, builder.first_timestamp if set_back else moment, lane.batch_size
+            ):
                 return batch
-            batch.straighten()
+            if another:
+                batch.straighten()
             lane.seal_open(self._clock.monotonic())
         builder = BatchBuilder(moment)
         outcome = BatchOutcome(lane.topic, lane.partition, moment, builder.timestamps, self.callbacks)
@@ -510,11 +514,11 @@ def _tally(action: Finished, runs: list[Run], count: int) -> None:
     for run, end in zip(runs, ends, strict=False):  # no run at all if send() was interrupted at its first record
         records = end - run.start
         if isinstance(action, Acknowledge):
-            run.tally.add(run, Outcomes(acked=records))
+            run.tally.add_acked(run, records)
         elif isinstance(action, HandOver):
-            run.tally.add(run, Outcomes(unacknowledged=records))
+            run.tally.add_unacknowledged(run, records)
         elif isinstance(action, Drop):
-            run.tally.add(run, Outcomes(failed=records))  # nobody raises anything for these
+            run.tally.add_dropped(run, records)
         else:
             run.failure = partial(action.failure, run.start)
             run.tally.add_failed(run, records)

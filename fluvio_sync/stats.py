@@ -93,20 +93,6 @@ class Run:
         self.counted = False
 
 
-class Outcomes(NamedTuple):
-    """How many records had which outcome."""
-
-    acked: int = 0
-    unacknowledged: int = 0
-    failed: int = 0
-
-    def plus(self, other: Outcomes) -> Outcomes:
-        """Return the sum."""
-        return Outcomes(
-            self.acked + other.acked, self.unacknowledged + other.unacknowledged, self.failed + other.failed
-        )
-
-
 class Tally:
     """The outcomes of one handle's records, for `flush()`, `close()` and the end of a `with` block.
 
@@ -124,20 +110,39 @@ class Tally:
         self._whole = self if whole is None else whole
         self._lock: Lock = Lock() if whole is None else whole._lock
         self._unseen: dict[Run, None] = {}
-        self._outcomes = Outcomes()
+        self._acked = 0
+        self._unacknowledged = 0
+        self._failed = 0
         self._first_failure: Callable[[], Exception] | None = None
 
-    def add(self, run: Run, outcomes: Outcomes) -> None:
-        """Count a run's records."""
+    def add_acked(self, run: Run, records: int) -> None:
+        """Count the records of a run that were acknowledged."""
         whole = self._whole
         with self._lock:
-            own, all_ = self._outcomes.plus(outcomes), whole._outcomes.plus(outcomes)
             if not run.counted:
-                whole._outcomes, self._outcomes, run.counted = all_, own, True
+                self._acked, whole._acked, run.counted = self._acked + records, whole._acked + records, True
+
+    def add_unacknowledged(self, run: Run, records: int) -> None:
+        """Count the records of a run that at-most-once handed to the socket."""
+        whole = self._whole
+        with self._lock:
+            if not run.counted:
+                self._unacknowledged, whole._unacknowledged, run.counted = (
+                    self._unacknowledged + records,
+                    whole._unacknowledged + records,
+                    True,
+                )
+
+    def add_dropped(self, run: Run, records: int) -> None:
+        """Count the records of a run that at-most-once lost; nobody raises anything for these."""
+        whole = self._whole
+        with self._lock:
+            if not run.counted:
+                self._failed, whole._failed, run.counted = self._failed + records, whole._failed + records, True
 
     def add_failed(self, run: Run, records: int) -> None:
         """Count the records of a run that failed; `run.failure` makes the first one's error if somebody asks."""
-        whole, outcomes = self._whole, Outcomes(failed=records)
+        whole = self._whole
         with self._lock:
             if run.counted:
                 return
@@ -147,8 +152,12 @@ class Tally:
                     tally._first_failure = run.failure
                 if unseen > 0 and len(tally._unseen) < self._REMEMBERED:
                     tally._unseen[run] = None
-            own, all_ = self._outcomes.plus(outcomes), whole._outcomes.plus(outcomes)
-            whole._outcomes, self._outcomes, run.unseen, run.counted = all_, own, unseen, True
+            self._failed, whole._failed, run.unseen, run.counted = (
+                self._failed + records,
+                whole._failed + records,
+                unseen,
+                True,
+            )
 
     def looked_at(self, run: Run) -> None:
         """Somebody saw the error of one failed record."""
@@ -170,8 +179,10 @@ class Tally:
     def take(self) -> FlushResult:
         """Return what happened since the last call."""
         with self._lock:
-            outcomes, self._outcomes = self._outcomes, Outcomes()
-            failure, self._first_failure = self._first_failure, None
+            outcomes = (self._acked, self._unacknowledged, self._failed)
+            failure = self._first_failure
+            self._acked = self._unacknowledged = self._failed = 0
+            self._first_failure = None
         return FlushResult(*outcomes, None if failure is None else failure())
 
 

@@ -85,10 +85,11 @@ def encode_varint(n: int) -> bytes:
 
 def varint_size(n: int) -> int:
     """Return how many bytes `encode_varint(n)` has, without checking the range."""
-    if 0 <= n < VARINT_TABLE:
-        return len(VARINT[n])
-    z = 2 * n if n >= 0 else -2 * n - 1
-    return (z.bit_length() + 6) // 7
+    if n < 0:
+        n = -n - 1
+    if n < VARINT_TABLE:
+        return 1 if n < 1 << 6 else 2
+    return 3 if n < 1 << 20 else (n.bit_length() + 7) // 7
 
 
 def decode_varint(buffer: Buffer, position: int) -> tuple[int, int]:
