@@ -106,9 +106,9 @@ class Accumulator:
         request_timeout: float,
         clock: Clock,
         callbacks: CallbackThread,
-        wake: Callable[[], None],
+        wake: Callable[[], bool],
     ) -> None:
-        """`wake`: makes the sender look at `noted` lanes; called without the lock."""
+        """`wake`: has the sender look at `noted` lanes; False if it has done so when this returns."""
         self.lock = threading.RLock()
         self.space = threading.Condition(self.lock)  # memory was given back
         self.settled = threading.Condition(self.lock)  # a flush barrier was reached
@@ -288,8 +288,7 @@ class Accumulator:
         many, not one too few.
         """
         nap = self.nap
-        if self.noted and nap != self.woken:
-            self._wake()
+        if self.noted and nap != self.woken and self._wake():
             self.woken = nap
 
     def take_noted(self) -> list[Lane]:
@@ -356,7 +355,7 @@ class Accumulator:
     def settle(self, finished: Iterable[Finished], now: float) -> None:
         """Take finished batches off the books and tell those who wait; the caller holds the lock.
 
-        Called after a batch's futures were completed; again if that was interrupted.
+        Called after a batch's futures were completed; maybe again, if that was interrupted.
         """
         reached = False
         for action in finished:
@@ -366,8 +365,9 @@ class Accumulator:
             for barrier in batch.flushes:
                 barrier.batches.discard(batch)
                 reached = reached or not barrier.batches
-            lane.unresolved.remove(batch)
-            self.used -= batch.charge
+            if batch in lane.unresolved:  # nearly always the first
+                lane.unresolved.remove(batch)
+                self.used -= batch.charge
         if self._waiting:
             self.space.notify_all()
         if reached:

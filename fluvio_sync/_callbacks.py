@@ -12,6 +12,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fluvio_sync.futures import DeliveryFuture
 
     # Finished futures whose callbacks are due; None ends the thread.
@@ -22,6 +24,9 @@ class CallbackThread:
     """Runs callbacks in the order in which their batches were completed."""
 
     def __init__(self, name: str) -> None:
+        # Lets a thread that waits for a future do the sender's work meanwhile: until a condition holds, for at most so
+        # many seconds; returns how many are left.
+        self.drive: Callable[[Callable[[], bool], float | None], float | None] | None = None
         self._name = name
         self._queue: Due = SimpleQueue()
         # Taken by itself: `with` a Condition runs Python, where the exception of a signal could leave it locked.

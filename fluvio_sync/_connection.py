@@ -129,6 +129,7 @@ class Connection:
         self.peer = peer
         self.stage = Stage.RESOLVING
         self.versions: ApiVersionsResponse | None = None
+        self._agreed: dict[Any, int] = {}
         self.inbox: deque[tuple[int, Reader]] = deque()
         self.first_bytes: deque[object] = deque()  # tags of frames of which a byte was written
         self.sent: deque[object] = deque()  # tags of frames that were written whole
@@ -218,6 +219,12 @@ class Connection:
 
     def version(self, api: Any) -> int:
         """Return the version in force of a request; raises `UnsupportedVersionError`."""
+        agreed = self._agreed.get(api)
+        if agreed is None:
+            agreed = self._agreed[api] = self._agree(api)
+        return agreed
+
+    def _agree(self, api: Any) -> int:
         assert self.versions is not None
         ours = self.peer.ranges[api.value]
         try:
@@ -280,6 +287,8 @@ class Connection:
                 _set_options(self._sock)
                 code = self._sock.connect_ex(address)
             except OSError as error:
+                if _is_of_application(error):
+                    raise
                 self._failures.append(str(error))
                 continue
             finally:
@@ -317,7 +326,9 @@ class Connection:
             self._tls_wants = READ
         except ssl.SSLWantWriteError:
             self._tls_wants = WRITE
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:
+            if _is_of_application(error):
+                raise
             checked = f"; the certificate was checked for {self.peer.server_name!r}" if self.peer.server_name else ""
             raise self._connect_error(f"the TLS handshake failed: {error}{checked}") from error
         else:
@@ -353,7 +364,9 @@ class Connection:
                 count = self._write_some(self._sock)
             except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
-            except (OSError, ssl.SSLError) as error:
+            except OSError as error:
+                if _is_of_application(error):
+                    raise
                 raise self._lost(error) from error
             self._note_sent(count)
 
@@ -394,7 +407,9 @@ class Connection:
                 data = self._sock.recv(_RECEIVE)
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
-            except (OSError, ssl.SSLError) as error:
+            except OSError as error:
+                if _is_of_application(error):
+                    raise
                 raise self._lost(error) from error
             if not data:
                 raise self._lost(None)
@@ -420,6 +435,11 @@ class Connection:
         if self.peer.tls is None:
             hint = "; is this the address of a Fluvio SC or SPU, and does it want TLS?"
         return self._connect_error(f"{what} while {self.stage.value}{hint}")
+
+
+def _is_of_application(error: OSError) -> bool:
+    """Whether a signal handler raised it, such as a `TimeoutError`: what the system raises has a number."""
+    return error.errno is None and not isinstance(error, ssl.SSLError)
 
 
 def _take(pending: Iterable[memoryview], count: int) -> list[memoryview]:

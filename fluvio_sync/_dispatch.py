@@ -314,8 +314,9 @@ class Dispatcher:
     def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
         """Begin again: an exception left the caller, or this object itself, in the middle of anything.
 
-        All connections are gone.  Every lane is rebuilt from its unresolved batches; what was in a request is a failed
-        attempt with unknown outcome, and what was decided is announced again.  May itself be interrupted and repeated.
+        All connections are gone.  Every lane is rebuilt from its unresolved batches.  What was in a request is sent
+        again at once: that the cluster failed is not known, so it spends no retry, unless the policy has none at all.
+        What was decided is announced again.  May itself be interrupted and repeated.
         """
         self._actions = []
         self._to_fill = {}
@@ -328,12 +329,15 @@ class Dispatcher:
             self._actions += [batch.decision for batch in lane.unresolved if batch.decision is not None]
             # Not a move of the table: what the state said before may be half true.
             lane.state = LaneState.IN_FLIGHT if lane.in_flight else LaneState.IDLE
-            if lane.in_flight:
+            if lane.in_flight and next(lane.delays(), None) is None:
                 self._attempt_failed(lane, lane.in_flight, error, now)
-                lane.requeue()  # some batches of that attempt may have been back in the queue already
-                self._arm_lane(lane, now)
-            else:
-                self._attend(lane, now)
+                continue
+            for batch in lane.in_flight:
+                batch.in_request = False
+                batch.last_error = error
+            lane.in_flight = []
+            lane.requeue()
+            self._attend(lane, now)
 
     # Lanes.
 
@@ -514,7 +518,7 @@ class Dispatcher:
 
     def _fill(self, link: Link, now: float) -> None:
         """Write requests while the link takes them."""
-        while link.state is LinkState.UP and self._takes_more(link):
+        while link.queue and link.state is LinkState.UP and self._takes_more(link):
             request = self._compose(link, now)
             if request is None:
                 break

@@ -21,7 +21,9 @@ from fluvio_sync._endpoint import Endpoint, parse_endpoint
 from fluvio_sync._lane import FlushBarrier
 from fluvio_sync._log import get_logger
 from fluvio_sync._metadata import Metadata
+from fluvio_sync._poller import Poller
 from fluvio_sync._sender import Sender
+from fluvio_sync._sender_thread import LAST_STEP, SenderThread
 from fluvio_sync._watch import MetadataWatch
 from fluvio_sync.config import Compression, TlsConfig
 from fluvio_sync.errors import (
@@ -80,6 +82,7 @@ class Engine:
         self.accumulator = Accumulator(
             config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
         )
+        self.poller = Poller()
         self.dispatcher = Dispatcher(
             self.metadata,
             connect_timeout=config.connect_timeout,
@@ -96,16 +99,21 @@ class Engine:
             tls=self._context,
             server_name=self._server_name(None, config.endpoint),
         )
-        self.watch = MetadataWatch(self._sc, self.metadata, timeout=config.connect_timeout, notify=self._wake)
+        self.watch = MetadataWatch(self._sc, self.metadata, timeout=config.connect_timeout, notify=self.poller.wake)
         self.sender = Sender(
             self.accumulator,
             self.dispatcher,
             self.watch,
+            self.poller,
             peer_of=self._peer_of,
             clock=self.clock,
             log=self.log,
-            name=f"{config.client_id}-sender",
         )
+        name = f"{config.client_id}-sender"
+        self.thread = SenderThread(
+            self.sender, self.poller, self.accumulator, clock=self.clock, log=self.log, name=name
+        )
+        self.callbacks.drive = self.thread.drive
         self.admin = Admin(
             self._sc,
             connect_timeout=config.connect_timeout,
@@ -116,8 +124,12 @@ class Engine:
         self.tally = Tally()  # of all handles
         self._absent: dict[str, int] = {}  # topics found absent, with the state of the metadata that said so
 
-    def _wake(self) -> None:
-        self.sender.wake()
+    def _wake(self) -> bool:
+        """Have the sender look at what was noted; False if that has been done already."""
+        if not self.accumulator.lock._is_owned() and self.thread.work_at_once():  # type: ignore[attr-defined]  # noqa: SLF001
+            return False
+        self.poller.wake()
+        return True
 
     # Opening.
 
@@ -139,7 +151,8 @@ class Engine:
         except BaseException:
             self.sender.abandon()
             raise
-        self.sender.start()
+        self.poller.update(connection)
+        self.thread.start()
 
     def _is_established(self) -> bool:
         self.watch.take_over(self.watch.advance())
@@ -236,7 +249,7 @@ class Engine:
         self.refuse_in_callback("flush()")
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         barrier = self.accumulator.begin_flush(channels, tally)
-        if not self.accumulator.wait_flushed(barrier, timeout):
+        if not self.accumulator.wait_flushed(barrier, self.thread.drive(lambda: not barrier.batches, timeout)):
             raise _flush_timed_out(barrier, timeout)
         remaining = None if deadline is None else max(0.0, deadline - self.clock.monotonic())
         if not self.callbacks.wait_for_due(remaining):
@@ -259,12 +272,12 @@ class Engine:
                 left = (batch for lane in lanes for batch in lane.unresolved)
                 barrier.add(batch for batch in left if batch.belongs_only_to(tally))
             self.sender.tell(lambda now: self.dispatcher.abandon(lanes, now, tally))
-            self.accumulator.wait_flushed(barrier, _LAST_STEP)
+            self.accumulator.wait_flushed(barrier, LAST_STEP)
 
     def close(self, timeout: float | None) -> int:
         """Drain, then close; returns how many records were lost to the time-out."""
         lost = self.drain(timeout)
-        self.sender.stop()
+        self.thread.stop()
         return lost
 
     def drain(self, timeout: float | None) -> int:

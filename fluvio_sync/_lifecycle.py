@@ -35,9 +35,9 @@ def add_client(client: Fluvio) -> None:
 
 def add_engine(client: Fluvio, engine: Engine) -> None:
     """Have an engine drained at exit, and ended when its client is gone."""
-    _engines.difference_update([known for known in _engines if known.sender.has_ended()])
+    _engines.difference_update([known for known in _engines if known.thread.has_ended()])
     _engines.add(engine)
-    weakref.finalize(client, engine.sender.retire).atexit = False
+    weakref.finalize(client, engine.thread.retire).atexit = False
     if "multiprocessing.util" in sys.modules:
         from multiprocessing import util  # noqa: PLC0415 - only where the application uses it
 
@@ -67,9 +67,9 @@ def _drain() -> None:
         elapsed = clock.monotonic() - started
         lost[engine] = engine.drain(max(0.0, engine.config.exit_timeout - elapsed))
     for engine in engines:
-        engine.sender.ask_to_stop()
+        engine.thread.ask_to_stop()
     for engine in engines:
-        engine.sender.stop()
+        engine.thread.stop()
         if lost[engine]:
             print(  # noqa: T201 - the last chance to say it
                 f"fluvio_sync: {lost[engine]} records were not acknowledged within {engine.config.exit_timeout} s "

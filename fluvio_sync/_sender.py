@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sender: polls the connections, tells the dispatcher what happened, and carries its actions out.
+"""The sender: takes what the connections brought, tells the dispatcher, and carries its actions out.
 
-`Sender.step` is the whole of it, run by a daemon thread.  What is decided is decided by the dispatcher, under the
-client's lock; reading, writing, encoding, completing futures and logging happen outside it.
+`prepare` and `work` are one step.  What is decided is decided by the dispatcher, under the client's lock; reading,
+writing, encoding, completing futures and logging happen outside it.  One thread at a time runs steps: whoever has the
+turn, see `_sender_thread`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import selectors
-import socket
-import threading
+import math
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,7 +26,7 @@ from fluvio_sync._actions import (
     Write,
 )
 from fluvio_sync._blocking import connect_timed_out
-from fluvio_sync._connection import READ, Connection, Stage
+from fluvio_sync._connection import Connection, Stage
 from fluvio_sync._failures import unusable
 from fluvio_sync._link import LinkState, Request, Settlement
 from fluvio_sync._spu_requests import ask_offsets, encode_produce, read_high_watermark
@@ -46,21 +44,15 @@ if TYPE_CHECKING:
     from fluvio_sync._dispatch import Dispatcher
     from fluvio_sync._link import Link
     from fluvio_sync._log import Logger
+    from fluvio_sync._poller import Poller
     from fluvio_sync._watch import MetadataWatch
     from fluvio_sync.protocol.metadata import WatchUpdate
 
     # Something that happened, to be told to the dispatcher with the lock held.
     Happening = Callable[[float], None]
 
-# Seconds that closing waits for replies to what was written: a close with unread replies resets the connection, and
-# the reset may overtake what the server has not read yet.
-_LINGER = 2.0
-# Seconds that stopping waits for the thread; reading last replies is the longest that it does.
-_LAST_STEP = _LINGER + 3.0
-# Seconds of one poll; pollers refuse very long ones, and a policy may have a timeout of weeks.
-_LONGEST_POLL = 3600.0
-# A failure of the sender itself is a bug; after this many in a row it gives up instead of spinning.
-_MAX_CRASHES = 10
+# Seconds of one wait; pollers refuse very long ones, and a policy may have a timeout of weeks.
+LONGEST_WAIT = 3600.0
 
 
 class Line:
@@ -76,145 +68,109 @@ class Line:
 
 
 class Sender:
-    """Owns the connections to the SPUs, the selector and the thread."""
+    """Owns the connections to the SPUs and whatever is on its way between them and the dispatcher."""
 
     def __init__(
         self,
         accumulator: Accumulator,
         dispatcher: Dispatcher,
         watch: MetadataWatch,
+        poller: Poller,
         *,
         peer_of: Callable[[Link], Peer],
         clock: Clock,
         log: Logger,
-        name: str,
     ) -> None:
         """`peer_of`: whom a link connects to; raises `FluvioError` if the metadata has no address."""
         self.reconnects = 0
         self.last_error: tuple[str, int] | None = None  # text, and when in milliseconds since the epoch
+        self.settled = 0  # counts batches
+        self.torn = False  # a step is under way, or was left by an exception
+        # Whether signals can raise exceptions in the thread that has the turn.  Then none is taken for a bug of this
+        # library, and whoever waits for a future is told by another thread, which nothing interrupts.
+        self.interruptible = False
+        self.untold: deque[Finished] = deque()
         self._accumulator = accumulator
         self._dispatcher = dispatcher
         self._watch = watch
+        self._poller = poller
         self._peer_of = peer_of
         self._clock = clock
         self._log = log
         self._lines: dict[Link, Line] = {}
-        self._torn = False  # a step is under way, or was left by an exception
+        self._unready: dict[Connection, None] = {}  # these have timers, or more to read
         self._told: deque[Happening] = deque()  # by other threads
         self._happenings: list[Happening] = []
         self._finished: list[Finished] = []
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self._watch_sockets()
-        self._stopping = False
-        self._retiring = False
-        self._crashes = 0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    # Life.
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Have the step look at what changed; any thread."""
-        with contextlib.suppress(BlockingIOError, OSError):  # full: it is awake anyway; closed: nobody is there
-            self._wake_out.send(b"\0")
 
     def tell(self, happening: Happening) -> None:
         """Have the step do something with the client's lock held; any thread."""
         self._told.append(happening)
-        self.wake()
-
-    def ask_to_stop(self) -> None:
-        """Have the thread end: what is unresolved fails, replies to what was written are read, sockets are closed."""
-        self._stopping = True
-        self.wake()
-
-    def stop(self) -> None:
-        """Have the thread end and wait for it."""
-        self.ask_to_stop()
-        self._thread.join(_LAST_STEP)
-
-    def retire(self) -> None:
-        """Have the thread end by itself once nothing is unresolved; lock-free, for finalizers."""
-        self._retiring = True
-        self.wake()
-
-    def has_ended(self) -> bool:
-        """Whether the thread ran and came to its end."""
-        return self._thread.ident is not None and not self._thread.is_alive()
+        self._poller.wake()
 
     def abandon(self) -> None:
-        """Close the sockets of a sender whose thread does not run here: never started, or the parent's of a fork."""
+        """Close the sockets, of a sender that nobody runs (any more), or of the parent's in the child of a fork."""
         for connection in self._connections():
             connection.close()
         self._lines.clear()
-        self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()
+        self._poller.close()
 
-    def _watch_sockets(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_in, READ)
-        self._registered: dict[int, tuple[int, Connection]] = {}
-
-    def _run(self) -> None:
-        while not self._stopping and not (self._retiring and self._accumulator.is_empty()):
-            try:
-                self.step()
-                self._crashes = 0
-            except Exception:  # noqa: BLE001 - a bug must cost its requests, not all that is ever sent
-                self._log.error("sender.crashed", exc_info=True)
-                self._crashes += 1
-                self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
-        try:
-            self._fail_rest()
-            self._read_last_replies()
-        finally:
-            self.abandon()
-            self._accumulator.callbacks.stop()
-
-    def _fail_rest(self) -> None:
+    def fail_rest(self) -> None:
         """Leave no future pending that nobody will resolve any more."""
         self._accumulator.refuse_more()
-        if self._torn:
+        if self.torn:
             self._recover()
         with self._accumulator.lock:
             self._dispatcher.abandon(self._accumulator.lanes(), self._clock.monotonic())
         self._decide_all()
 
+    def owing(self) -> list[Connection]:
+        """Return the connections on which answers are expected."""
+        lines = [line for line in self._lines.values() if line.expected and line.connection.stage is Stage.READY]
+        return [line.connection for line in lines]
+
     # The step.
+    #
+    # An exception may leave it anywhere: a bug, or Ctrl-C where a thread of the application runs it.  The next step
+    # begins by making everything right again.  While it waits there is nothing to be made right.
 
-    def step(self) -> None:
-        """Wait for something to do, and do it.
-
-        An exception may leave it anywhere: a bug, or Ctrl-C where a thread of the application runs it.  The next step
-        begins by making everything right again.  While it waits there is nothing to be made right.
-        """
-        if self._torn:
+    def prepare(self) -> float:
+        """Return how long `work` may wait, in seconds."""
+        torn, self.torn = self.torn, True
+        if torn:
             self._recover()
-            self._torn = True
             self._decide_all()
-        self._torn = True
-        timeout = self._prepare()
-        self._torn = False
-        ready = self._selector.select(timeout)
-        self._torn = True
+        # What `send()` noted waits for `work`, which reads first: what the SC says may decide where it goes.
+        wait = self._due() - self._clock.monotonic()
+        self.torn = False
+        return max(0.0, min(wait, LONGEST_WAIT))
+
+    def work(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds for the connections, and do what there is to do."""
+        ready = self._poller.wait(timeout)
+        torn, self.torn = self.torn, True
+        if torn:
+            self._recover()
         self._take(ready)
         self._decide_all()
-        self._torn = False
+        self.torn = False
+
+    def work_at_once(self) -> None:
+        """Do what `send()` noted, and look at no connection."""
+        torn, self.torn = self.torn, True
+        if torn:
+            self._recover()
+        self._decide_all()
+        self.torn = False
 
     def _recover(self) -> None:
         """Begin again with new connections: what the step had in hand may be half done.  May itself be interrupted."""
         error = ConnectError("the sender was interrupted, and began again with new connections")
         for connection in self._connections():
             connection.close()
-        self._selector.close()
-        self._watch_sockets()
+        self._poller.reset()
         self._lines = {}
+        self._unready = {}
         self._happenings = []
         self._finished = []
         self._log.warning("sender.restarted", error=str(error))
@@ -224,7 +180,6 @@ class Sender:
             self._watch.lose(error, now)
             self._dispatcher.recover(accumulator.lanes(), error, now)
             accumulator.recover(self._watch.metadata)
-        self._torn = False
 
     def _decide_all(self) -> None:
         while self._decide():
@@ -234,11 +189,8 @@ class Sender:
         """Tell the dispatcher what happened and carry out what it wants; False if that was nothing."""
         accumulator, dispatcher = self._accumulator, self._dispatcher
         happenings, self._happenings = self._happenings, []
-        finished, self._finished = self._finished, []
         with accumulator.lock:
             now = self._clock.monotonic()
-            if finished:
-                accumulator.settle(finished, now)
             for happening in happenings:
                 happening(now)
             while self._told:
@@ -251,47 +203,50 @@ class Sender:
         for action in actions:
             try:
                 self._perform(action)
-            except Exception:  # noqa: BLE001 - a bug must cost what it concerns, not what stands behind it
+            except Exception:  # a bug must cost what it concerns, not what stands behind it
+                if self.interruptible:
+                    raise
                 self._log.error("sender.crashed", exc_info=True)
                 self._give_up(action)
+        finished, self._finished = self._finished, []
+        if finished:
+            self._settle(finished)
+        return bool(self._happenings or accumulator.noted)
+
+    def _settle(self, finished: list[Finished]) -> None:
+        with self._accumulator.lock:
+            self._accumulator.settle(finished, self._clock.monotonic())
+        self.settled += len(finished)
         self._log_losses(finished)
-        return bool(actions or self._happenings)
 
-    def _prepare(self) -> float:
-        """Have the selector ready and return how long it may wait, in seconds."""
-        now = self._clock.monotonic()
-        self._register()
-        due = self._due()
-        return _LONGEST_POLL if due is None else max(0.0, min(_LONGEST_POLL, due - now))
-
-    def _take(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+    def _take(self, ready: list[tuple[Connection, int]]) -> None:
         """Let the connections go on."""
         now = self._clock.monotonic()
-        for key, events in ready:
-            if key.fileobj is self._wake_in:
-                with contextlib.suppress(BlockingIOError):
-                    self._wake_in.recv(4096)
-            else:
-                self._drive(key.data, events, now)
-        for connection in self._connections():
-            if connection.more or connection.stage in (Stage.RESOLVING, Stage.CONNECTING):
-                self._drive(connection, 0, now)
+        for connection, events in ready:
+            self._drive(connection, events, now)
+        for connection in list(self._unready):
+            self._drive(connection, 0, now)
         self._mind_watch(now)
 
-    def _due(self) -> float | None:
-        """When there is something to do though nothing arrives; from here on `send()` has to wake the poll."""
+    def _due(self) -> float:
+        """When there is something to do though nothing arrives; from here on `send()` has to wake the poller."""
         accumulator = self._accumulator
         with accumulator.lock:
             accumulator.nap += 1
-            at_once = accumulator.noted or self._told or self._happenings
-            times = [self._clock.monotonic() if at_once else self._dispatcher.next_timer()]
-        times += [connection.next_timer() for connection in self._connections()]
-        watched = self._watch.connection
-        if watched is None:
+            if accumulator.noted or self._told or self._happenings:
+                return self._clock.monotonic()
+            return self.next_timer()
+
+    def next_timer(self) -> float:
+        """When time alone makes something to do; the caller holds the lock."""
+        times = [self._dispatcher.next_timer()]
+        if self._unready:
+            times += [connection.next_timer() for connection in self._unready]
+        if self._watch.connection is None:
             times.append(self._watch.retry_at)
         elif not self._watch.established:
-            times.append(watched.deadline)
-        return min((time for time in times if time is not None), default=None)
+            times.append(self._watch.connection.deadline)
+        return min((time for time in times if time is not None), default=math.inf)
 
     def _connections(self) -> list[Connection]:
         connections = [line.connection for line in self._lines.values()]
@@ -299,29 +254,24 @@ class Sender:
             connections.append(self._watch.connection)
         return connections
 
-    def _register(self) -> None:
-        """Bring the selector up to date; sockets that are gone first, since their numbers are used again."""
-        wanted = {
-            connection.fileno(): (connection.events(), connection)
-            for connection in self._connections()
-            if connection.fileno() >= 0
-        }
-        for descriptor, known in list(self._registered.items()):
-            if wanted.get(descriptor, (0, None))[1] is not known[1]:
-                self._selector.unregister(descriptor)
-                del self._registered[descriptor]
-        for descriptor, (events, connection) in wanted.items():
-            if descriptor not in self._registered:
-                self._selector.register(descriptor, events, connection)
-            elif self._registered[descriptor][0] != events:
-                self._selector.modify(descriptor, events, connection)
-            self._registered[descriptor] = (events, connection)
+    def _mind(self, connection: Connection) -> None:
+        """Note what a connection waits for now."""
+        self._poller.update(connection)
+        if connection.more or connection.stage in (Stage.RESOLVING, Stage.CONNECTING):
+            self._unready[connection] = None
+        else:
+            self._unready.pop(connection, None)
+
+    def _close(self, connection: Connection) -> None:
+        self._unready.pop(connection, None)
+        self._poller.forget(connection)
+        connection.close()
 
     def _drive(self, connection: Connection, events: int, now: float) -> None:
         """Let a connection go on, and take what it brought."""
+        if connection.stage is Stage.CLOSED:
+            return  # earlier in this step
         line = next((line for line in self._lines.values() if line.connection is connection), None)
-        if line is None and connection is not self._watch.connection:
-            return  # closed earlier in this step
         error: FluvioError | None = None
         try:
             connection.tick(now)
@@ -332,6 +282,8 @@ class Sender:
         if line is None:
             if error is not None:
                 self._lose_watch(error)
+            else:
+                self._mind(connection)
             return
         try:
             self._collect(line)
@@ -339,6 +291,8 @@ class Sender:
             error = failure
         if error is not None:
             self._lose(line, error)
+        else:
+            self._mind(connection)
 
     def _collect(self, line: Line) -> None:
         """Turn what a connection brought into happenings; raises `ProtocolError`."""
@@ -353,6 +307,8 @@ class Sender:
         while connection.sent:
             tag = connection.sent.popleft()
             if isinstance(tag, Request):
+                if tag.acked:
+                    continue  # all that counts is the answer
                 self._happenings.append(partial(dispatcher.written, tag))
         while connection.inbox:
             correlation, reader = connection.inbox.popleft()
@@ -369,7 +325,7 @@ class Sender:
         """A connection failed: by itself, not on the dispatcher's word."""
         if self._lines.get(line.link) is line:
             del self._lines[line.link]
-            line.connection.close()
+            self._close(line.connection)
             self._happenings.append(partial(self._dispatcher.disconnected, line.link, line.generation, error))
 
     # The SC.
@@ -381,13 +337,15 @@ class Sender:
             if now >= watch.retry_at:
                 self._drive(watch.start(now), 0, now)
             return
+        connection = watch.connection
         try:
             updates = watch.advance()
+            self._poller.update(connection)
         except FluvioError as error:
             self._lose_watch(error)
             return
-        if not watch.established and now >= watch.connection.deadline:
-            self._lose_watch(connect_timed_out(watch.connection, watch.timeout, "pushing its metadata"))
+        if not watch.established and now >= connection.deadline:
+            self._lose_watch(connect_timed_out(connection, watch.timeout, "pushing its metadata"))
         if watch.unreadable is not None:
             self._log.warning("metadata.unreadable", error=str(watch.unreadable))
             watch.unreadable = None
@@ -407,6 +365,8 @@ class Sender:
     def _lose_watch(self, error: FluvioError) -> None:
         watch = self._watch
         first = watch.last_error is None
+        if watch.connection is not None:
+            self._close(watch.connection)
         with self._accumulator.lock:
             watch.lose(error, self._clock.monotonic())
             self._accumulator.changed.notify_all()
@@ -421,10 +381,10 @@ class Sender:
             self._write(action.request)
         elif isinstance(action, Acknowledge):
             action.batch.outcome.acknowledge(action.base_offset)
-            self._finished.append(action)
+            self._tell(action)
         elif isinstance(action, Fail):
             action.batch.outcome.fail(action.failure)
-            self._finished.append(action)
+            self._tell(action)
         elif isinstance(action, HandOver | Drop):
             self._finished.append(action)
         elif isinstance(action, Connect):
@@ -432,11 +392,34 @@ class Sender:
         elif isinstance(action, Disconnect):
             line = self._lines.pop(action.link, None)
             if line is not None:
-                line.connection.close()
+                self._close(line.connection)
         elif isinstance(action, Ask):
             self._ask(action.settlement)
         else:
             self._report(action)
+
+    def _tell(self, action: Finished) -> None:
+        """Tell those who wait for a finished outcome."""
+        outcome = action.batch.outcome
+        if not outcome.has_audience:
+            self._finished.append(action)
+        elif self.interruptible:
+            self.untold.append(action)
+            self._poller.ring()
+        else:
+            outcome.publish()
+            self._finished.append(action)
+
+    def publish(self) -> None:
+        """Tell those whom an interruptible thread left to others; by one that has not got the turn, maybe."""
+        told = []
+        while self.untold:
+            action = self.untold.popleft()
+            action.batch.outcome.publish()
+            told.append(action)
+        if told:
+            self._settle(told)
+            self._poller.wake()  # whoever drives may have waited for that
 
     def _give_up(self, action: Action) -> None:
         """Bring to an end what could not be carried out, so that nobody waits for it for ever."""
@@ -446,7 +429,7 @@ class Sender:
             # Without effect on an outcome that is told already.
             action.batch.outcome.fail(unusable(action.batch, error, self._clock.monotonic()))
             if action not in self._finished:
-                self._finished.append(action)
+                self._tell(action)
         elif isinstance(action, Connect):
             self._happenings.append(partial(self._dispatcher.disconnected, action.link, action.generation, error))
         elif isinstance(action, Write | Ask):
@@ -480,7 +463,7 @@ class Sender:
         try:
             peer = self._peer_of(link)
             link.peer = str(peer)
-            connection = Connection(peer, timeout=self._dispatcher.connect_timeout, now=now, notify=self.wake)
+            connection = Connection(peer, timeout=self._dispatcher.connect_timeout, now=now, notify=self._poller.wake)
         except FluvioError as error:
             self._happenings.append(partial(self._dispatcher.disconnected, link, generation, error))
             return
@@ -502,6 +485,8 @@ class Sender:
             self._collect(line)
         except FluvioError as error:
             self._lose(line, error)
+        else:
+            self._mind(connection)
 
     def _ask(self, settlement: Settlement) -> None:
         line = self._lines.get(settlement.link)
@@ -515,24 +500,7 @@ class Sender:
             self._lose(line, error)
         else:
             line.expected[correlation] = settlement
-
-    # The end.
-
-    def _read_last_replies(self) -> None:
-        """Half-close the connections that owe replies, and read until the servers close them."""
-        end = self._clock.monotonic() + _LINGER
-        open_lines = [line for line in self._lines.values() if line.expected and line.connection.stage is Stage.READY]
-        for line in open_lines:
-            line.connection.half_close()
-        with selectors.DefaultSelector() as selector:
-            for line in open_lines:
-                selector.register(line.connection.fileno(), READ, line)
-            while selector.get_map() and (remaining := end - self._clock.monotonic()) > 0:
-                for key, events in selector.select(remaining):
-                    try:
-                        key.data.connection.on_io(events, self._clock.monotonic())
-                    except FluvioError:  # its end, which is what is waited for
-                        selector.unregister(key.fd)
+            self._mind(line.connection)
 
 
 def _internal_error() -> ConnectError:

@@ -129,30 +129,32 @@ class BatchOutcome:
         if called:
             self.callbacks.submit(called)
 
-    # Each of these has an effect once: the first outcome counts.  `tell` publishes, or has another thread do it.
+    # Each of these has an effect once: the first outcome counts.  Nobody enlists any more then; who did is to be told
+    # by `publish`.
 
-    def acknowledge(self, base_offset: int | None, tell: Callable[[BatchOutcome], None] = publish) -> None:
+    def acknowledge(self, base_offset: int | None) -> None:
         """Resolve all records: stored from `base_offset` on, or somewhere unknown (None)."""
         with self.lock:
             if self.state is PENDING:
                 self.base_offset = base_offset
                 self.acknowledged = True
                 self.state = FINISHED
-        if self.watched or self.called:
-            tell(self)
 
     def hand_over(self) -> None:
         """Resolve all records as sent without waiting for an answer (at-most-once), before anybody has a future."""
         self.state = FINISHED
 
-    def fail(self, failure: Callable[[int], Exception], tell: Callable[[BatchOutcome], None] = publish) -> None:
+    def fail(self, failure: Callable[[int], Exception]) -> None:
         """Fail all records, each with its own `failure(index)`, made when somebody looks."""
         with self.lock:
             if self.state is PENDING:
                 self.failure = failure
                 self.state = FINISHED
-        if self.watched or self.called:
-            tell(self)
+
+    @property
+    def has_audience(self) -> bool:
+        """Whether there is somebody to tell."""
+        return bool(self.watched or self.called)
 
     def halve(self, left: BatchOutcome, right: BatchOutcome, left_count: int) -> None:
         """Hand the records over to two outcomes: the first `left_count` to `left`, the others to `right`."""
@@ -306,7 +308,7 @@ class DeliveryFuture(Future[RecordMetadata]):
 
     def done(self) -> bool:
         """True once the record is acknowledged, failed, or (at-most-once) accepted."""
-        return self._is_of_parent() or self._locate()[0].state is FINISHED
+        return self._get_state() is FINISHED
 
     def running(self) -> bool:
         """The opposite of `done()`."""
@@ -327,7 +329,7 @@ class DeliveryFuture(Future[RecordMetadata]):
         not known yet, and `RuntimeError` where waiting would block the callback thread.
         """
         outcome = self._outcome
-        if outcome.state is FINISHED and outcome.failure is None:
+        if self._cond is None and outcome.state is FINISHED and outcome.failure is None:
             return outcome.metadata(self._index)
         self._wait(timeout)
         error = self._exception
@@ -351,12 +353,17 @@ class DeliveryFuture(Future[RecordMetadata]):
             return
         if self._outcome.callbacks.is_current_thread():
             raise RuntimeError("a callback must not wait for a pending future: it would block the one callback thread")
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = left = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        drive = self._outcome.callbacks.drive
+        if drive is not None and (left is None or left > 0):
+            left = drive(self.done, left)
+            if self.done():
+                return
         cond = self._condition
         # The lock itself, which is the C library's: `with` a Condition runs Python, where a signal's exception could
         # leave it locked, and the sender would wait for it for ever.
         with cond._lock:  # type: ignore[attr-defined]
-            cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), seconds)
+            cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), left)
         if not self.done():
             outcome = self._outcome
             raise PlainTimeoutError(

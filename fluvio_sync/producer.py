@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._settings import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
-from fluvio_sync.errors import ClosedError
+from fluvio_sync.errors import ClosedError, FluvioError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture, Process
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.stats import FlushResult, ProducerStats, Run, Tally
@@ -119,15 +119,19 @@ class TopicProducer:
         for record in records:
             key, value = record if type(record) is tuple and len(record) == 2 else (None, record)
             try:
-                if self._tally.closed:
-                    raise self._closed()
                 if type(value) is not bytes or value_serializer is not None:
                     value = _to_bytes("value", value, value_serializer)
                 if key is not None and (type(key) is not bytes or key_serializer is not None):
                     key = _to_bytes("key", key, key_serializer)
                 partition = channel.choose(self._partitioner, key, value, accumulator.quota)
-                futures.append(accumulator.append(channel, partition, key, value, None, self._tally, until))
             except Exception as error:  # noqa: BLE001 - a serializer or a partitioner may raise anything
+                futures.append(self._failed(error))
+                continue
+            try:
+                if self._tally.closed:
+                    raise self._closed()
+                futures.append(accumulator.append(channel, partition, key, value, None, self._tally, until))
+            except FluvioError as error:
                 futures.append(self._failed(error))
         return futures
 

@@ -162,7 +162,8 @@ class Reader:
 
     def i32(self) -> int:
         """Return a signed 32-bit number."""
-        return int(_I32.unpack_from(self._view, self._take(4))[0])
+        number: int = _I32.unpack_from(self._view, self._take(4))[0]
+        return number
 
     def u32(self) -> int:
         """Return an unsigned 32-bit number."""
@@ -251,9 +252,13 @@ class Reader:
         `min_size`: the fewest bytes that one element takes; a count that could not fit in what
         remains is refused before anything is read.
         """
+        return tuple([read() for _ in range(self.count(min_size))])
+
+    def count(self, min_size: int) -> int:
+        """Return how many elements follow; see `vec`."""
         count = self.i32()
         self._check_count(count, min_size)
-        return tuple([read() for _ in range(count)])
+        return count
 
     def mapping_of(self, read_key: Callable[[], K], read_value: Callable[[], V], min_size: int = 2) -> dict[K, V]:
         """Return a map; `min_size`: the fewest bytes that one pair takes."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.error_code import PLAIN_CODES, ErrorCode
@@ -30,6 +31,7 @@ MIN_VERSION = 8
 _PARTITION = struct.Struct(">Ii")
 _RESULT_HEAD = struct.Struct(">Ih")
 _RESULT_TAIL = struct.Struct(">qqq")
+_NO_MODULES = b"\0\0\0\0"
 
 
 class IsolationCode(enum.IntEnum):
@@ -284,36 +286,61 @@ def produce_request_buffers(
         raise ValueError(f"produce requests are not written in version {version}")
     if timeout_ms < 0:
         raise ValueError(f"a produce request's time-out cannot be negative: {timeout_ms} ms")
+    # What is the same in most requests of a connection is kept, as bytes: a record that is sent alone pays for it all.
+    parts = [_request_head(isolation, timeout_ms, len(topics))]
+    buffers: list[Buffer] = [b""]
+    body_length = 0
+    for name, partitions in topics:
+        parts.append(_topic_head(name, len(partitions)))
+        for partition, length, records in partitions:
+            try:
+                parts.append(_PARTITION.pack(partition, length))
+            except struct.error as error:
+                raise ValueError(f"partition {partition} with {length} bytes: {error}") from None
+            head = b"".join(parts)
+            parts = []
+            body_length += len(head) + length
+            buffers.append(head)
+            buffers += records
+    tail = b"".join(parts) + _smartmodules(tuple(smartmodules), version)
+    buffers.append(tail)
+    header = RequestHeader(SpuApi.PRODUCE, version, correlation_id, client_id)
+    buffers[0] = request_prefix(header, body_length + len(tail))
+    return buffers
+
+
+@lru_cache(maxsize=128)
+def _request_head(isolation: int, timeout_ms: int, topic_count: int) -> bytes:
     w = Writer()
     w.boolean(False)  # no transaction
     w.i16(isolation)
     w.i32(timeout_ms)
-    w.u32(len(topics))
-    buffers: list[Buffer] = []
-    body_length = 0
-    for name, partitions in topics:
-        w.string(name)
-        w.u32(len(partitions))
-        for partition, length, records in partitions:
-            w.pack(_PARTITION, partition, length)
-            body_length += len(w) + length
-            buffers.append(w.getvalue())
-            buffers += records
-            w = Writer()
-    w.u32(len(smartmodules))
-    for module in smartmodules:
+    w.u32(topic_count)
+    return w.getvalue()
+
+
+@lru_cache(maxsize=1024)
+def _topic_head(name: str, partition_count: int) -> bytes:
+    w = Writer()
+    w.string(name)
+    w.u32(partition_count)
+    return w.getvalue()
+
+
+def _smartmodules(modules: tuple[SmartModuleInvocation, ...], version: int) -> bytes:
+    if not modules:
+        return _NO_MODULES
+    w = Writer()
+    w.u32(len(modules))
+    for module in modules:
         module.write(w, version)
-    buffers.append(w.getvalue())
-    header = RequestHeader(SpuApi.PRODUCE, version, correlation_id, client_id)
-    buffers.insert(0, request_prefix(header, body_length + len(w)))
-    return buffers
+    return w.getvalue()
 
 
 # --- the response --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionResult:
+class PartitionResult(NamedTuple):
     """What became of one partition's records; entries come back in the order of the request.
 
     `base_offset`: of the first record that was written; 0 on errors, except on RequestTimedOut.
@@ -346,8 +373,7 @@ class PartitionResult:
         return cls(partition, error, r.i64(), r.i64() if version >= 2 else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class TopicResult:
+class TopicResult(NamedTuple):
     """What became of one topic's records."""
 
     name: str
@@ -361,11 +387,11 @@ class TopicResult:
     @classmethod
     def read(cls, r: Reader, version: int) -> TopicResult:
         """Read one."""
-        return cls(r.string(), r.vec(lambda: PartitionResult.read(r, version), 14))
+        name, count = r.string(), r.count(14)
+        return cls(name, tuple([PartitionResult.read(r, version) for _ in range(count)]))
 
 
-@dataclass(frozen=True, slots=True)
-class ProduceResponse:
+class ProduceResponse(NamedTuple):
     """The answer: one entry for each of the request.
 
     `throttle_time`: milliseconds, always 0; it exists from version 1.
@@ -383,4 +409,5 @@ class ProduceResponse:
     @classmethod
     def read(cls, r: Reader, version: int) -> ProduceResponse:
         """Read one."""
-        return cls(r.vec(lambda: TopicResult.read(r, version), 6), r.i32() if version >= 1 else 0)
+        topics = tuple([TopicResult.read(r, version) for _ in range(r.count(6))])
+        return cls(topics, r.i32() if version >= 1 else 0)

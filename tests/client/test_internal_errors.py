@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fluvio_sync import DeliveryError, Fluvio, _sender
 from fluvio_sync._connection import Connection
 from fluvio_sync._dispatch import Dispatcher
+from fluvio_sync._spu_requests import encode_produce
 from fluvio_sync.futures import BatchOutcome
 
 if TYPE_CHECKING:
@@ -32,7 +34,13 @@ def failing_once(original: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@pytest.mark.parametrize("name", ["records", "connected", "written", "replied", "tick", "take_actions", "_arm_lane"])
+def elsewhere(action: Callable[[], Any]) -> Any:
+    """Do something in a thread that no signal interrupts: there, every exception is known to be a bug."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(action).result(10)
+
+
+@pytest.mark.parametrize("name", ["records", "connected", "replied", "tick", "take_actions", "_arm_lane"])
 def test_an_error_in_the_middle_of_a_decision_is_overcome(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -41,8 +49,8 @@ def test_an_error_in_the_middle_of_a_decision_is_overcome(
         producer = fluvio.topic_producer("t")
         with caplog.at_level(logging.WARNING, logger="fluvio_sync"):
             monkeypatch.setattr(Dispatcher, name, failing_once(getattr(Dispatcher, name)))
-            futures = producer.send_all([b"x"] * 20)
-            assert producer.flush(5) == (20, 0, 0, None)
+            futures = elsewhere(lambda: producer.send_all([b"x"] * 20))
+            assert elsewhere(lambda: producer.flush(5)) == (20, 0, 0, None)
         assert [future.exception(0) for future in futures] == [None] * 20
         engine = fluvio._engine
         assert engine is not None
@@ -71,8 +79,8 @@ def test_an_error_in_carrying_out_one_action_stops_no_other(
             producer.send(b"warm", partition=0).result(5)
         with caplog.at_level(logging.ERROR, logger="fluvio_sync"):
             monkeypatch.setattr(owner, name, failing_once(getattr(owner, name)))
-            futures = producer.send_all([b"x"] * 20)
-            producer.flush(5)
+            futures = elsewhere(lambda: producer.send_all([b"x"] * 20))
+            elsewhere(lambda: producer.flush(5))
         errors = [error for future in futures if (error := future.exception(0)) is not None]
         if name == "acknowledge":  # the records of that batch are stored, and only that could not be told
             assert 0 < len(errors) < 20
@@ -84,3 +92,19 @@ def test_an_error_in_carrying_out_one_action_stops_no_other(
         assert engine is not None
         assert engine.accumulator.used == 0
         assert caplog.text.count("sender.crashed") == 1
+
+
+def test_an_error_in_the_main_thread_is_raised_there_and_overcome(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the exception of a signal handler, a time-out say, which must not be taken for a bug."""
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0)
+        for _ in range(20):
+            producer.send(b"warm").result(5)
+        monkeypatch.setattr(_sender, "encode_produce", failing_once(encode_produce))
+        with pytest.raises(ZeroDivisionError):
+            producer.send(b"x").result(5)
+        assert producer.flush(5) == (21, 0, 0, None)
+        assert producer.send(b"after").result(5).acknowledged

@@ -16,7 +16,7 @@ import pytest
 
 from fluvio_sync import Fluvio
 from fluvio_sync._lifecycle import remove_engine
-from fluvio_sync._sender import Sender
+from fluvio_sync._sender_thread import SenderThread
 from fluvio_sync.testing import read_records
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
@@ -33,7 +33,7 @@ PARTS = 4
 def test_a_step_may_end_anywhere(own: LocalCluster, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
     """Nothing is lost, nothing hangs, every record is counted once, and the memory is given back."""
     own.create_topic("t", partitions=2)
-    monkeypatch.setattr(Sender, "start", lambda _sender: None)  # this thread runs the steps
+    monkeypatch.setattr(SenderThread, "start", lambda _thread: None)  # this thread runs the steps
     sent = 0
     at = part * STRIDE
     was_interrupted = True
@@ -46,9 +46,9 @@ def test_a_step_may_end_anywhere(own: LocalCluster, monkeypatch: pytest.MonkeyPa
         sent += 3
 
         def deliver(limit: float = time.monotonic() + 20.0) -> None:
-            while engine.sender._torn or not engine.accumulator.is_empty():  # noqa: B023
+            while engine.sender.torn or not engine.accumulator.is_empty():  # noqa: B023
                 assert time.monotonic() < limit
-                engine.sender.step()  # noqa: B023
+                engine.sender.work(engine.sender.prepare())  # noqa: B023
 
         was_interrupted = interrupted(deliver, at)
         deliver()

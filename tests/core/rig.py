@@ -98,7 +98,7 @@ class Rig:
         self.clock = ManualClock()
         self.metadata = Metadata()
         self.metadata.begin()
-        self.accumulator = Accumulator(limit, request_timeout, self.clock, CallbackThread("test"), lambda: None)
+        self.accumulator = Accumulator(limit, request_timeout, self.clock, CallbackThread("test"), lambda: True)
         self.dispatcher = Dispatcher(
             self.metadata,
             connect_timeout=connect_timeout,
@@ -165,6 +165,7 @@ class Rig:
                 action.batch.outcome.acknowledge(action.base_offset)
             elif isinstance(action, Fail):
                 action.batch.outcome.fail(action.failure)
+            action.batch.outcome.publish()
         with self.accumulator.lock:
             self.accumulator.settle(finished, self.clock.now)
 

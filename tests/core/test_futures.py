@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 LONG = 20.0  # seconds that nothing here takes
 
 
+def resolve(outcome: BatchOutcome, base_offset: int | None) -> None:
+    outcome.acknowledge(base_offset)
+    outcome.publish()
+
+
 class Maker:
     """An outcome with `count` futures."""
 
@@ -39,8 +44,12 @@ class Maker:
         self.outcome = BatchOutcome("t", 3, 1000, list(range(count)), self.callbacks)
         self.futures = [DeliveryFuture(self.outcome, index) for index in range(count)]
 
+    def acknowledge(self, base_offset: int | None) -> None:
+        resolve(self.outcome, base_offset)
+
     def fail(self) -> None:
         self.outcome.fail(lambda index: DeliveryError(f"record {index}", topic="t", partition=3))
+        self.outcome.publish()
 
 
 def in_threads(*functions: Callable[[], object]) -> list[object]:
@@ -52,7 +61,7 @@ def in_threads(*functions: Callable[[], object]) -> list[object]:
 def test_it_is_a_future_and_resolves_to_its_place() -> None:
     made = Maker(3)
     assert all(isinstance(future, Future) and not future.done() and future.running() for future in made.futures)
-    made.outcome.acknowledge(40)
+    made.acknowledge(40)
     assert [future.result(0) for future in made.futures] == [
         RecordMetadata("t", 3, 40, 1000, True),
         RecordMetadata("t", 3, 41, 1001, True),
@@ -65,7 +74,7 @@ def test_it_is_a_future_and_resolves_to_its_place() -> None:
 
 def test_unknown_offsets_and_unacknowledged_records() -> None:
     known_nowhere, unacknowledged = Maker(1), Maker(1)
-    known_nowhere.outcome.acknowledge(None)
+    known_nowhere.acknowledge(None)
     unacknowledged.outcome.hand_over()
     assert known_nowhere.futures[0].result() == ("t", 3, None, 1000, True)
     assert unacknowledged.futures[0].result() == ("t", 3, None, 1000, False)
@@ -79,7 +88,7 @@ def test_result_and_exception_time_out_and_the_future_stays_valid(timeout: float
         future.result(timeout)
     with pytest.raises(concurrent.futures.TimeoutError):
         future.exception(timeout)
-    made.outcome.acknowledge(1)
+    made.acknowledge(1)
     assert future.wait(0).offset == 1
 
 
@@ -99,9 +108,9 @@ def test_each_future_raises_an_error_of_its_own_again_and_again() -> None:
 
 def test_completing_twice_changes_nothing() -> None:
     made = Maker(1)
-    made.outcome.acknowledge(5)
+    made.acknowledge(5)
     made.fail()
-    made.outcome.acknowledge(6)
+    made.acknowledge(6)
     future = made.futures[0]
     assert future.done()
     assert future._state == concurrent.futures._base.FINISHED
@@ -135,7 +144,7 @@ def test_asyncio_wraps_it() -> None:
 
     async def main() -> list[object]:
         wrapped = [asyncio.wrap_future(future) for future in (*made.futures, *failing.futures)]
-        threading.Thread(target=made.outcome.acknowledge, args=(7,)).start()
+        threading.Thread(target=made.acknowledge, args=(7,)).start()
         threading.Thread(target=failing.fail).start()
         return await asyncio.wait_for(asyncio.gather(*wrapped, return_exceptions=True), LONG)
 
@@ -157,7 +166,7 @@ def test_callbacks_run_on_the_callback_thread_once_and_in_order() -> None:
     made.futures[1].add_done_callback(note(1))
     made.futures[1].add_done_callback(note(2))
     made.futures[0].add_done_callback(note(3))
-    made.outcome.acknowledge(0)
+    made.acknowledge(0)
     assert made.callbacks.wait_for_due(LONG)
     assert seen == [(1, "callbacks"), (2, "callbacks"), (3, "callbacks")]
     made.futures[0].add_done_callback(note(4))
@@ -178,7 +187,7 @@ def test_a_callback_that_raises_is_logged_and_the_others_run(caplog: pytest.LogC
     made.futures[1].add_done_callback(leave)
     made.futures[2].add_done_callback(seen.append)
     with caplog.at_level(logging.ERROR, logger="concurrent.futures"):
-        made.outcome.acknowledge(0)
+        made.acknowledge(0)
         assert made.callbacks.wait_for_due(LONG)
     assert seen == [made.futures[2]]
     assert caplog.text.count("exception calling callback") == 2
@@ -190,9 +199,9 @@ def test_a_stopped_callback_thread_ends_and_another_runs_what_comes_later() -> N
     threads: list[threading.Thread] = []
     for made in (first, second):
         made.futures[0].add_done_callback(lambda _: threads.append(threading.current_thread()))
-    first.outcome.acknowledge(0)
+    first.acknowledge(0)
     first.callbacks.stop()
-    second.outcome.acknowledge(0)
+    second.acknowledge(0)
     assert first.callbacks.wait_for_due(LONG)
     threads[0].join(LONG)
     assert [thread.is_alive() for thread in threads] == [False, True]
@@ -211,7 +220,7 @@ def test_a_callback_must_not_wait_for_a_pending_future() -> None:
             raised.append(error)
 
     made.futures[0].add_done_callback(callback)
-    made.outcome.acknowledge(0)
+    made.acknowledge(0)
     assert made.callbacks.wait_for_due(LONG)
     assert "callback must not wait" in str(raised[0])
 
@@ -221,7 +230,7 @@ def test_a_callback_must_not_wait_for_a_pending_future() -> None:
 
 def test_wait_knows_first_exception_and_first_completed() -> None:
     good, bad, pending = Maker(2), Maker(1), Maker(1)
-    good.outcome.acknowledge(0)
+    good.acknowledge(0)
     everything = [*good.futures, *bad.futures, *pending.futures]
     done, _ = wait(everything, timeout=LONG, return_when=FIRST_COMPLETED)
     assert done == set(good.futures)
@@ -252,7 +261,7 @@ def test_waiting_in_every_way_races_the_resolution() -> None:
         def results(futures: list[DeliveryFuture] = everything) -> bool:
             return [future.result(LONG).offset for future in futures] == list(range(5)) * 4
 
-        finish = [lambda made=made: made.outcome.acknowledge(0) for made in makers]
+        finish = [lambda made=made: made.acknowledge(0) for made in makers]
         answers = in_threads(wait_all, wait_backwards, wait_first, iterate, results, *finish)
         assert answers[:5] == [True] * 5, round_
 
@@ -277,7 +286,7 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
         made = Maker(1)
         future = made.futures[0]
         lock = made.outcome.lock
-        finish = made.outcome.acknowledge
+        finish = made.acknowledge
 
         class Trap:
             """Stands in for the outcome's lock and completes it around the first acquisition."""
@@ -314,7 +323,7 @@ def test_a_future_whose_first_look_was_interrupted_is_resolved_like_the_others()
     with pytest.raises(TimeoutError):
         other.result(0)
     made.outcome.called.append(interrupted)  # the same for its callbacks
-    made.outcome.acknowledge(5)
+    made.acknowledge(5)
     assert [future.result(0).offset for future in made.futures] == [5, 6]
     assert made.callbacks.wait_for_due(LONG)
 
@@ -323,7 +332,7 @@ def test_a_future_that_is_enlisted_twice_tells_its_waiters_once() -> None:
     made = Maker(1)
     future = made.futures[0]
     made.outcome.watched.append(future)
-    threading.Timer(0.01, made.outcome.acknowledge, (5,)).start()
+    threading.Timer(0.01, made.acknowledge, (5,)).start()
     assert list(as_completed([future], timeout=LONG)) == [future]
     assert made.outcome.watched == []
 
@@ -345,8 +354,8 @@ def test_the_futures_of_a_halved_batch_follow_their_half_however_often() -> None
     left, right = halve(batch)
     right_left, right_right = halve(right)
     assert [b.builder.count for b in (left, right_left, right_right)] == [3, 2, 2]
-    left.outcome.acknowledge(10)
-    right_right.outcome.acknowledge(30)
+    resolve(left.outcome, 10)
+    resolve(right_right.outcome, 30)
     assert [future.done() for future in futures] == [True] * 3 + [False] * 2 + [True] * 2
     right_left.outcome.fail(lambda index: DeliveryError(f"no {index}", topic="t", partition=0))
     assert [future.result().offset for future in futures[:3] + futures[5:]] == [10, 11, 12, 30, 31]
@@ -360,8 +369,8 @@ def test_halving_races_with_waiting() -> None:
 
         def split(batch: Batch = batch) -> None:
             left, right = halve(batch)
-            left.outcome.acknowledge(0)
-            right.outcome.acknowledge(100)
+            resolve(left.outcome, 0)
+            resolve(right.outcome, 100)
 
         def results(futures: list[DeliveryFuture] = futures) -> list[int | None]:
             return [future.result(LONG).offset for future in futures]
@@ -401,7 +410,7 @@ def child() -> Iterator[None]:
 @pytest.mark.usefixtures("child")
 def test_in_a_child_the_parents_pending_futures_are_forked_errors_whatever_lock_was_held() -> None:
     made, looked_at, done = Maker(1), Maker(1), Maker(1)
-    done.outcome.acknowledge(4)
+    done.acknowledge(4)
     held = looked_at.futures[0]._condition
     made.outcome.lock.acquire()
     held.acquire()

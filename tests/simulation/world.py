@@ -140,7 +140,7 @@ class World:
         self.limit = draw.choice([20_000, 200_000])
         self.metadata = Metadata()
         self.accumulator = Accumulator(
-            self.limit, self.request_timeout, self.clock, CallbackThread("simulated"), lambda: None
+            self.limit, self.request_timeout, self.clock, CallbackThread("simulated"), lambda: True
         )
         self.dispatcher = dispatcher(
             self.metadata,

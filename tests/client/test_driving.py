@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threads that wait do the sender's work: nobody is kept waiting by that, whatever else goes on."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fluvio_sync import DeliveryError, Fluvio, TopicProducer
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from fluvio_sync._sender_thread import SenderThread
+    from fluvio_sync.testing import LocalCluster
+
+LONG = 10.0
+
+
+def thread_of(fluvio: Fluvio) -> SenderThread:
+    engine = fluvio._engine
+    assert engine is not None
+    return engine.thread
+
+
+def test_a_thread_that_sends_and_waits_does_all_of_the_work_itself(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0)
+        for _ in range(20):
+            producer.send(b"x").result(LONG)
+        workers: set[threading.Thread] = set()
+        original = type(fluvio._engine.sender)._decide  # type: ignore[union-attr]
+
+        def decide(sender: object) -> bool:
+            workers.add(threading.current_thread())
+            return original(sender)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(type(fluvio._engine.sender), "_decide", decide)  # type: ignore[union-attr]
+        for _ in range(20):
+            producer.send(b"x").result(LONG)
+        assert thread_of(fluvio).driven
+        assert workers == {threading.current_thread()}
+
+
+def test_what_nobody_waits_for_after_that_is_sent_all_the_same(own: LocalCluster) -> None:
+    own.create_topic("t", partitions=3)
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0)
+        for number in range(30):
+            producer.send(b"waited for").result(LONG)
+            futures = [producer.send(b"not waited for", partition=(number + n) % 3) for n in range(5)]
+            called = threading.Event()
+            futures[-1].add_done_callback(lambda _, called=called: called.set())  # type: ignore[misc]
+            assert called.wait(LONG)
+            assert not wait(futures, LONG).not_done
+
+
+def test_others_are_told_while_the_main_thread_drives(own: LocalCluster) -> None:
+    """The main thread waits for a partition that does not answer; the records of others are acknowledged meanwhile."""
+    own.create_topic("stuck", replication=1)
+    own.create_topic("t", partitions=2)
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0)
+        for _ in range(20):
+            producer.send(b"x").result(LONG)
+        stuck = fluvio.topic_producer("stuck", linger=60.0)
+        results = []
+
+        def others() -> None:
+            for _ in range(50):
+                future = producer.send(b"x")
+                called = threading.Event()
+                future.add_done_callback(lambda _: called.set())  # noqa: B023
+                done = wait([future], LONG, FIRST_COMPLETED).done
+                results.append((len(done), called.wait(LONG), future.result(LONG).acknowledged))
+
+        with ThreadPoolExecutor(3) as pool:
+            waiting = [pool.submit(others) for _ in range(3)]
+            with pytest.raises(TimeoutError):
+                stuck.send(b"lingers").result(3.0)
+            assert all(thread.done() for thread in waiting)
+        assert results == [(1, True, True)] * 150
+        stuck.flush(LONG)
+
+
+def test_threads_that_send_and_wait_at_once(own: LocalCluster) -> None:
+    own.create_topic("t", partitions=4)
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0)
+
+        def work(number: int) -> set[int]:
+            return {producer.send(b"%d" % number, partition=number % 4).result(LONG).offset or 0 for _ in range(100)}
+
+        with ThreadPoolExecutor(8) as pool:
+            offsets = list(pool.map(work, range(8)))
+        assert [len(one) for one in offsets] == [100] * 8
+        assert all(offsets[n] | offsets[n + 4] == set(range(200)) for n in range(4))
+
+
+def test_a_wait_ends_in_time_though_the_thread_drives(own: LocalCluster) -> None:
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=60.0)
+        future = producer.send(b"x")
+        for limit in (0.0, 0.05, 0.3):
+            began = time.monotonic()
+            with pytest.raises(TimeoutError, match="is not resolved after"):
+                future.result(limit)
+            assert limit <= time.monotonic() - began < limit + 0.25
+
+
+def endlessly(producer: TopicProducer) -> None:
+    while True:
+        producer.send(b"x").result(LONG)
+
+
+def test_the_time_out_of_a_signal_handler_is_not_taken_for_a_network_error(own: LocalCluster) -> None:
+    own.create_topic("t")
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError("the application's")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with Fluvio.connect(own.endpoint) as fluvio:
+            producer = fluvio.topic_producer("t", linger=0)
+            seen = 0
+            for number in range(60):
+                signal.setitimer(signal.ITIMER_REAL, 0.001 + number * 0.00005)
+                with pytest.raises(TimeoutError, match="the application's"):
+                    endlessly(producer)
+                seen += 1
+            assert seen == 60
+            assert producer.flush(LONG).failed == 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_log_handler_that_waits_for_a_record_is_told_off(own: LocalCluster) -> None:
+    """It is called by the sender: nobody would send what it waits for."""
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0)
+        raised: list[Exception] = []
+
+        class Handler(logging.Handler):
+            def emit(self, _record: logging.LogRecord) -> None:
+                try:
+                    producer.send(b"from a log handler").result(LONG)
+                except Exception as error:  # noqa: BLE001 - its kind is what is looked at
+                    raised.append(error)
+
+        handler = Handler(logging.INFO)
+        logger = logging.getLogger("fluvio_sync")
+        logger.addHandler(handler)
+        level = logger.level
+        logger.setLevel(logging.INFO)
+        try:
+            own.kill_spu(5001)
+            future = producer.send(b"x")
+            with pytest.raises((TimeoutError, DeliveryError)):
+                future.result(1.0)
+            own.restart_spu(5001)
+            assert future.result(LONG).acknowledged
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        assert raised
+        assert all(isinstance(error, RuntimeError) for error in raised)
+        assert producer.flush(LONG).failed == 0
