@@ -368,6 +368,7 @@ class Accumulator:
             if batch in lane.unresolved:  # nearly always the first
                 lane.unresolved.remove(batch)
                 self.used -= batch.charge
+            batch.decision = None
         if self._waiting:
             self.space.notify_all()
         if reached:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fluvio_sync import _blocking
 from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync.errors import ConfigError, ServerError, TopicNotFoundError
+from fluvio_sync.errors import ConfigError, ProtocolError, ServerError, TopicNotFoundError
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.protocol.metadata import (
     AdminStatus,
@@ -99,8 +99,10 @@ class Admin:
             answer = _blocking.call(connection, api, request, self._request_timeout, self._clock, settled)
             if answer is None:
                 return None
-            with connection.reading():
+            try:
                 return read(*answer)
+            except ProtocolError as error:
+                raise connection.garbled(error) from error
         finally:
             connection.close()
 

@@ -32,7 +32,7 @@ from fluvio_sync.protocol.versions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fluvio_sync._endpoint import Endpoint
     from fluvio_sync.protocol.primitives import Buffer, Reader
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
-_RECEIVE = 256 * 1024
-_RECEIVES = 4  # of one turn: a peer that sends without pause must not hold up the others
+_RECEIVE = 64 * 1024
+_RECEIVES = 16  # of one turn: a peer that sends without pause must not hold up the others
 _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
 _TLS_CHUNK = 256 * 1024
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
@@ -134,9 +134,12 @@ class Connection:
         self.first_bytes: deque[object] = deque()  # tags of frames of which a byte was written
         self.sent: deque[object] = deque()  # tags of frames that were written whole
         self.deadline = now + timeout
+        self.owner: Any = None  # whatever its driver keeps with it
         self.more = False  # there may be more to read without the socket becoming readable again
         self._sock: socket.socket | None = None
         self._reader = FrameReader()
+        # Used again and again: a new buffer for every answer took longer than the answer.
+        self._received = memoryview(bytearray(_RECEIVE))
         self._correlation = 0
         self._pending: deque[memoryview] = deque()
         self._unstarted: deque[Outgoing] = deque()
@@ -234,13 +237,9 @@ class Connection:
                 f"{self.peer}: {error}", api=api.name, ours=ours, theirs=error.theirs, platform=error.platform
             ) from None
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Have a `ProtocolError` from decoding what the peer sent say who sent it."""
-        try:
-            yield
-        except ProtocolError as error:
-            raise ProtocolError(f"{self.peer} does not speak Fluvio's protocol: {error}") from error
+    def garbled(self, error: ProtocolError) -> ProtocolError:
+        """Return an error from decoding what the peer sent that says who sent it."""
+        return ProtocolError(f"{self.peer} does not speak Fluvio's protocol: {error}")
 
     def next_correlation(self) -> int:
         """Return the correlation id for the next request."""
@@ -404,21 +403,23 @@ class Connection:
         self.more = False
         for _ in range(_RECEIVES):
             try:
-                data = self._sock.recv(_RECEIVE)
+                size = self._sock.recv_into(self._received)
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             except OSError as error:
                 if _is_of_application(error):
                     raise
                 raise self._lost(error) from error
-            if not data:
+            if not size:
                 raise self._lost(None)
-            with self.reading():
-                for payload in self._reader.feed(data):
+            try:
+                for payload in self._reader.feed(self._received[:size]):
                     self.inbox.append(split_response(payload))
                 if self.stage is Stage.VERSIONS and self.inbox:
                     self._take_versions()
-            if len(data) < _RECEIVE and not isinstance(self._sock, ssl.SSLSocket):
+            except ProtocolError as error:
+                raise self.garbled(error) from error
+            if size < _RECEIVE and not isinstance(self._sock, ssl.SSLSocket):
                 return
         self.more = True  # what TLS has decrypted already shows in no poll
 

@@ -524,7 +524,7 @@ class Dispatcher:
                 break
             link.in_flight.append(request)
             self._actions.append(Write(request))
-        self._arm_link(link, now)
+            self._arm_link(link, now)
 
     def _takes_more(self, link: Link) -> bool:
         if len(link.in_flight) >= MAX_UNREAD:
@@ -767,7 +767,8 @@ class Dispatcher:
             self._conclude(Fail(batch, failure) if batch.lane.acked else Drop(batch, failure(0)))
 
     def _conclude(self, decision: Finished) -> None:
-        decision.batch.decision = decision
+        batch = decision.batch
+        batch.decision, batch.done = decision, True
         self._actions.append(decision)
 
     def _began_to_fail(self, lane: Lane, error: FluvioError) -> None:

@@ -48,7 +48,8 @@ class LaneState(enum.Enum):
 class Batch:
     """The records of one batch and what happened to them so far.
 
-    `opened`, `ready_at`, `deadline`: monotonic seconds; `decision`: what is to become of it, once that is known.
+    `opened`, `ready_at`, `deadline`: monotonic seconds; `done`: it is decided what becomes of it; `decision`: what
+    that is, until it is carried out and settled (kept longer, the two would hold each other in memory).
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Batch:
         "deadline",
         "decision",
         "delays",
+        "done",
         "encoded",
         "flushes",
         "halves",
@@ -86,16 +88,12 @@ class Batch:
         self.last_error: FluvioError | None = None
         self.maybe_written = False  # a byte of it went out, and no refusal proved that it was not stored
         self.in_request = False  # of an attempt that has not been answered or lost
+        self.done = False
         self.decision: Finished | None = None
         self.counted = False  # in its channel's counters
         self.halves: tuple[Batch, Batch] | None = None  # that take its place
         self.encoded: list[bytes] | None = None
         self.flushes: list[FlushBarrier] = []
-
-    @property
-    def done(self) -> bool:
-        """Whether it is decided what becomes of it."""
-        return self.decision is not None
 
     def seal(self, now: float) -> None:
         """Close it for records; its deadline runs from now at the latest."""

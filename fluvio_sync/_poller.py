@@ -121,12 +121,19 @@ class Poller:
             with contextlib.suppress(FileNotFoundError):  # an exception came into `reset`, which will be done again
                 self._sleep.modify(self._connections.fileno(), events)
 
-    def sleep(self, timeout: float) -> None:
-        """The background thread: wait at most `timeout` seconds for connections that are not borrowed, or a ring."""
+    def sleep(self, timeout: float) -> bool:
+        """The background thread: wait at most `timeout` seconds for connections that are not borrowed, or a ring.
+
+        Returns whether it is connections that can go on.
+        """
         assert self._sleep is not None
+        ready = False
         for descriptor, _ in self._sleep.poll(timeout):
             if descriptor == self._bell.reader.fileno():
                 self._bell.silence()
+            else:
+                ready = True
+        return ready
 
     def wake(self) -> None:
         """Have `wait` return, wherever it is called."""

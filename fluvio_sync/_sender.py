@@ -30,7 +30,7 @@ from fluvio_sync._connection import Connection, Stage
 from fluvio_sync._failures import unusable
 from fluvio_sync._link import LinkState, Request, Settlement
 from fluvio_sync._spu_requests import ask_offsets, encode_produce, read_high_watermark
-from fluvio_sync.errors import ConnectError, FluvioError, UnsupportedVersionError
+from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SpuApi
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fluvio_sync._poller import Poller
     from fluvio_sync._watch import MetadataWatch
     from fluvio_sync.protocol.metadata import WatchUpdate
+    from fluvio_sync.protocol.primitives import Reader
 
     # Something that happened, to be told to the dispatcher with the lock held.
     Happening = Callable[[float], None]
@@ -64,6 +65,7 @@ class Line:
         self.link = link
         self.generation = generation
         self.connection = connection
+        connection.owner = self
         self.expected: dict[int, Request | Settlement] = {}  # by correlation id
 
 
@@ -226,7 +228,9 @@ class Sender:
             self._drive(connection, events, now)
         for connection in list(self._unready):
             self._drive(connection, 0, now)
-        self._mind_watch(now)
+        watched = self._watch.connection
+        if watched is None or watched.inbox or not self._watch.established:
+            self._mind_watch(now)
 
     def _due(self) -> float:
         """When there is something to do though nothing arrives; from here on `send()` has to wake the poller."""
@@ -271,7 +275,7 @@ class Sender:
         """Let a connection go on, and take what it brought."""
         if connection.stage is Stage.CLOSED:
             return  # earlier in this step
-        line = next((line for line in self._lines.values() if line.connection is connection), None)
+        line: Line | None = connection.owner
         error: FluvioError | None = None
         try:
             connection.tick(now)
@@ -313,13 +317,18 @@ class Sender:
         while connection.inbox:
             correlation, reader = connection.inbox.popleft()
             expected = line.expected.pop(correlation, None)
-            with connection.reading():
-                if isinstance(expected, Request):
-                    response = ProduceResponse.read(reader, connection.version(SpuApi.PRODUCE))
-                    self._happenings.append(partial(dispatcher.replied, expected, response))
-                elif expected is not None:
-                    mark = read_high_watermark(expected, reader, connection)
-                    self._happenings.append(partial(dispatcher.offsets_replied, expected, mark))
+            try:
+                self._answered(expected, reader, connection)
+            except ProtocolError as error:
+                raise connection.garbled(error) from error
+
+    def _answered(self, expected: Request | Settlement | None, reader: Reader, connection: Connection) -> None:
+        if isinstance(expected, Request):
+            response = ProduceResponse.read(reader, connection.version(SpuApi.PRODUCE))
+            self._happenings.append(partial(self._dispatcher.replied, expected, response))
+        elif expected is not None:
+            mark = read_high_watermark(expected, reader, connection)
+            self._happenings.append(partial(self._dispatcher.offsets_replied, expected, mark))
 
     def _lose(self, line: Line, error: FluvioError) -> None:
         """A connection failed: by itself, not on the dispatcher's word."""

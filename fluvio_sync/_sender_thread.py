@@ -37,6 +37,8 @@ LAST_STEP = _LINGER + 3.0
 _LOOK = 1.0
 # Seconds until it looks again when another thread has the turn.
 _BUSY = 0.05
+# Seconds that `send()` keeps the turn, at most: the background thread must not spin meanwhile.
+_SHORT = 0.005
 # A failure of the sender itself is a bug; after this many in a row it gives up instead of spinning.
 _MAX_CRASHES = 10
 
@@ -114,7 +116,9 @@ class SenderThread:
         """Run one step, or sleep while others do."""
         timeout = self._prepare()
         if timeout is None:
-            self._poller.sleep(_BUSY)
+            # Not borrowed, and the turn is taken: by something short.
+            if self._poller.sleep(_BUSY) and self._turn.acquire(timeout=_SHORT):
+                self._turn.release()
             return
         if timeout > 0 and self._poller.can_be_borrowed:
             self._poller.sleep(timeout)

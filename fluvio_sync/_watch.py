@@ -66,13 +66,12 @@ class MetadataWatch:
             correlation, reader = connection.inbox.popleft()
             if correlation in self._streams:
                 try:
-                    with connection.reading():
-                        updates.append(WatchUpdate.read(reader, self._version))
+                    updates.append(WatchUpdate.read(reader, self._version))
                 except ProtocolError as error:
                     # A newer SC may push what this version cannot read; the stream itself is intact.
+                    self.unreadable = connection.garbled(error)
                     if not self.established:
-                        raise
-                    self.unreadable = error
+                        raise self.unreadable from error
         return updates
 
     def take_over(self, updates: list[WatchUpdate]) -> News:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -49,6 +50,23 @@ def test_a_thread_that_sends_and_waits_does_all_of_the_work_itself(
             producer.send(b"x").result(LONG)
         assert thread_of(fluvio).driven
         assert workers == {threading.current_thread()}
+
+
+def test_a_record_leaves_no_reference_cycle_behind(own: LocalCluster) -> None:
+    """Collecting those would hold up the thread for milliseconds, every now and then."""
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0)
+        for _ in range(20):
+            producer.send(b"x").result(LONG)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(200):
+                producer.send(b"x").result(LONG)
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
 
 
 def test_what_nobody_waits_for_after_that_is_sent_all_the_same(own: LocalCluster) -> None:

@@ -121,7 +121,7 @@ class ResolvedTwice(Dispatcher):
 
     def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int | None) -> None:
         for batch in batches:
-            batch.decision = None
+            batch.done = False
         super()._acknowledge(lane, batches, base_offset)
 
 
