@@ -84,8 +84,7 @@ def drive(connection: Connection, until: Callable[[], bool], deadline: float, cl
                 return True
             if now >= deadline:
                 return False
-            timer = connection.next_timer()
-            wait = min(max(0.0, (deadline if timer is None else min(deadline, timer)) - now), _LONGEST_POLL)
+            wait = min(max(0.0, min(deadline, connection.next_timer()) - now), _LONGEST_POLL)
             wanted = (connection.fileno(), connection.events())
             if wanted[0] < 0:
                 connection.wait_resolved(wait)

@@ -46,12 +46,12 @@ class SystemClock:
     def time_ms() -> int:
         """Return milliseconds since the epoch."""
         # Looked up at the call, so that whoever froze `time.time` freezes timestamps.
-        now = time.time
-        return int(now() * 1000) if now is _SYSTEM_TIME[0] else _replaced_time_ms()
+        system_time, system_time_ns = _SYSTEM
+        return system_time_ns() // 1_000_000 if time.time is system_time else _replaced_time_ms()
 
 
 # In a tuple, because freezing libraries replace what modules hold.
-_SYSTEM_TIME = (time.time,)
+_SYSTEM = (time.time, time.time_ns)
 
 
 def _replaced_time_ms() -> int:

@@ -198,11 +198,11 @@ class Connection:
             self._failures.append("no answer")
             self._try_next(now)
 
-    def next_timer(self) -> float | None:
+    def next_timer(self) -> float:
         """When `tick` has something to do."""
         if self.more:
             return -math.inf
-        return self._address_deadline if self.stage is Stage.CONNECTING and self._addresses else None
+        return self._address_deadline if self.stage is Stage.CONNECTING and self._addresses else math.inf
 
     def close(self) -> None:
         """Close the socket, without the TLS goodbye; safe to repeat."""

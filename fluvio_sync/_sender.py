@@ -237,20 +237,18 @@ class Sender:
         accumulator = self._accumulator
         with accumulator.lock:
             accumulator.nap += 1
-            if accumulator.noted or self._told or self._happenings:
-                return self._clock.monotonic()
-            return self.next_timer()
+            at_once = accumulator.noted or self._told or self._happenings
+        return -math.inf if at_once else self.next_timer()
 
     def next_timer(self) -> float:
-        """When time alone makes something to do; the caller holds the lock."""
-        times = [self._dispatcher.next_timer()]
-        if self._unready:
-            times += [connection.next_timer() for connection in self._unready]
-        if self._watch.connection is None:
-            times.append(self._watch.retry_at)
-        elif not self._watch.established:
-            times.append(self._watch.connection.deadline)
-        return min((time for time in times if time is not None), default=math.inf)
+        """When time alone may make something to do; needs no lock."""
+        due = self._dispatcher.earliest_timer()
+        for connection in list(self._unready):  # another thread may have the turn
+            due = min(due, connection.next_timer())
+        watched = self._watch.connection
+        if watched is None:
+            return min(due, self._watch.retry_at)
+        return due if self._watch.established else min(due, watched.deadline)
 
     def _connections(self) -> list[Connection]:
         connections = [line.connection for line in self._lines.values()]

@@ -72,10 +72,11 @@ class SiphashRoundRobinPartitioner:
         if key is not None:
             hashed = _cached_hash(key) if len(key) <= _LONGEST_CACHED_KEY else hash_key(key)
             return hashed % partition_count
-        turn = next(self._turns) & _U32
-        if available:
-            return available[turn % len(available)]
-        return turn % partition_count
+        return self.next_of(available) if available else (next(self._turns) & _U32) % partition_count
+
+    def next_of(self, available: Sequence[int]) -> int:
+        """Return the next in turn of these, at least one."""
+        return available[(next(self._turns) & _U32) % len(available)]
 
     def __repr__(self) -> str:
         start = "" if self._start is None else f"start={self._start}"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fluvio_sync.client import Fluvio
     from fluvio_sync.config import ProducerConfig
 
+# Records that are queued together: the lock is held for a tenth of a millisecond.
+_GROUP = 128
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -54,7 +56,8 @@ class TopicProducer:
         self._tally.closed = closed
         self._accumulator = engine.accumulator
         self._serializes = self.config.value_serializer is not None or self.config.key_serializer is not None
-        self._goes_round = isinstance(self._partitioner, SiphashRoundRobinPartitioner)
+        is_default = type(self._partitioner) is SiphashRoundRobinPartitioner
+        self._round: Any = self._partitioner if is_default else None
         self._process = Process.current
         return self
 
@@ -99,8 +102,8 @@ class TopicProducer:
         channel = self._channel
         if partition is not None:
             channel.check_partition(partition)
-        elif key is None and channel.only_partition and self._goes_round:
-            partition = 0
+        elif key is None and self._round is not None and channel.is_well:
+            partition = self._round.next_of(channel.available)
         else:
             partition = channel.choose(self._partitioner, key, value, self._accumulator.quota)
         return self._accumulator.append(channel, partition, key, value, timestamp, self._tally)
@@ -111,11 +114,13 @@ class TopicProducer:
         Returns a future for each, in order.  A record that cannot be queued (a wrong type, too large, no space within
         `max_block`, which covers the whole call) fails the future in its place, and the others are sent.
         """
-        engine = self._here()
-        until = engine.clock.monotonic() + self.config.max_block
-        accumulator, channel = engine.accumulator, self._channel
+        until = self._here().clock.monotonic() + self.config.max_block
         value_serializer, key_serializer = self.config.value_serializer, self.config.key_serializer
-        futures = []
+        channel, quota = self._channel, self._accumulator.quota
+        # What is there already is queued in groups; what a generator makes is not kept waiting for the next.
+        group = _GROUP if isinstance(records, (list, tuple)) else 1
+        futures: list[DeliveryFuture] = []
+        ready: list[tuple[int, bytes | None, bytes]] = []
         for record in records:
             key, value = record if type(record) is tuple and len(record) == 2 else (None, record)
             try:
@@ -123,17 +128,43 @@ class TopicProducer:
                     value = _to_bytes("value", value, value_serializer)
                 if key is not None and (type(key) is not bytes or key_serializer is not None):
                     key = _to_bytes("key", key, key_serializer)
-                partition = channel.choose(self._partitioner, key, value, accumulator.quota)
+                if key is None and self._round is not None and channel.is_well:
+                    partition = self._round.next_of(channel.available)
+                else:
+                    partition = channel.choose(self._partitioner, key, value, quota)
             except Exception as error:  # noqa: BLE001 - a serializer or a partitioner may raise anything
+                self._queue(ready, futures, until)
+                ready.clear()
                 futures.append(self._failed(error))
                 continue
+            ready.append((partition, key, value))
+            if len(ready) >= group:
+                self._queue(ready, futures, until)
+                ready.clear()
+        self._queue(ready, futures, until)
+        return futures
+
+    def _queue(
+        self, records: list[tuple[int, bytes | None, bytes]], futures: list[DeliveryFuture], until: float
+    ) -> None:
+        """Queue these and add their futures: all at once as far as that is simple, one by one where it is not."""
+        accumulator, channel, tally = self._accumulator, self._channel, self._tally
+        position = 0
+        while position < len(records):
+            if not tally.closed:
+                done = accumulator.append_simply(channel, records[position:] if position else records, tally)
+                futures += done
+                position += len(done)
+                if position == len(records):
+                    return
+            partition, key, value = records[position]
+            position += 1
             try:
-                if self._tally.closed:
+                if tally.closed:
                     raise self._closed()
-                futures.append(accumulator.append(channel, partition, key, value, None, self._tally, until))
+                futures.append(accumulator.append(channel, partition, key, value, None, tally, until))
             except FluvioError as error:
                 futures.append(self._failed(error))
-        return futures
 
     def _closed(self) -> ClosedError:
         return ClosedError(f"this producer for topic {self.topic!r} is closed; the record was not taken")

@@ -25,10 +25,10 @@ class Interruption(BaseException):
 def _is_beyond_signals(frame: FrameType) -> bool:
     """Whether a tracer sees a line where no signal can come through: a `with` that gives its lock back, a `try:`.
 
-    An exception raised there by a tracer leaves the lock taken.
+    An exception raised there by a tracer leaves the lock taken.  Signals come at the end of calls and of loops.
     """
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    return line.startswith("with ") or line == "try:"
+    return line.startswith(("with ", "try:")) or line.endswith(".release()")
 
 
 def interrupted(action: Callable[[], object], at: int) -> bool:

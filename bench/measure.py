@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a record costs, beside the official wheel: `python bench/measure.py [ENDPOINT] [--rounds N] [--json FILE]`.
+
+Without an endpoint it starts a development cluster, which is written in Python and may be the slower side.  Where the
+official wheel can be imported, it does the same in the same run, turn by turn, in a process of its own.  Every figure
+is the median of the rounds; a round has topics of its own.  `--plot FILE` draws the throughput against the record's
+size (needs matplotlib: the `bench` extra), `--only NAME` runs some of the workloads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Timer
+from typing import Any, NamedTuple
+
+from fluvio_sync import Fluvio
+from fluvio_sync.testing import LocalCluster
+
+TOO_LONG = 120.0
+"""Seconds after which a client that does not answer is ended."""
+
+
+class Workload(NamedTuple):
+    """What a client is to do: send so many `records` of `size` bytes, see `worker.Workloads`."""
+
+    name: str
+    method: str
+    size: int
+    records: int
+    topics: int = 1
+    partitions: int = 1
+
+
+WORKLOADS = [
+    Workload("send, 100 B", "send", 100, 100_000),
+    Workload("send, 1 KB", "send", 1_000, 30_000),
+    Workload("send, 10 KB", "send", 10_000, 4_000),
+    Workload("futures kept, 100 B", "kept", 100, 100_000),
+    Workload("send_all, 100 B", "send_all", 100, 100_000),
+    Workload("send_all, 1 KB", "send_all", 1_000, 30_000),
+    Workload("send and wait, 100 B", "wait", 100, 1_000),
+    Workload("8 threads, 100 B", "threads", 100, 100_000),
+    Workload("100 partitions, 100 B", "send", 100, 100_000, partitions=100),
+    Workload("50 topics, 100 B", "send", 100, 100_000, topics=50),
+]
+LINEAR = [Workload("10,000 records", "send", 100, 10_000), Workload("1,000,000 records", "send", 100, 1_000_000)]
+SIZES = [
+    Workload(f"{size} B", "send", size, min(100_000, 60_000_000 // size)) for size in (10, 100, 1_000, 10_000, 100_000)
+]
+BARE = [Workload("round trip, 100 B", "wait", 100, 1_000), Workload("16 KB requests", "limit", 16_000, 5_000)]
+
+
+class Worker:
+    """A client in a process of its own, so that neither shares an interpreter lock with anything."""
+
+    def __init__(self, name: str, endpoint: str) -> None:
+        self.name = name
+        script = str(Path(__file__).with_name("worker.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, script, name, endpoint], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def measure(self, topics: list[str], workload: Workload) -> dict[str, float]:
+        """Return what a workload took: `seconds`, `cpu`, for single records `p50` and `p99`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        guard = Timer(TOO_LONG, self._process.kill)
+        guard.start()
+        self._process.stdin.write(json.dumps({**workload._asdict(), "topics": topics}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        guard.cancel()
+        if not answer:
+            sys.exit(f"{self.name} ended, or did not answer within {TOO_LONG:.0f} s, at {workload}")
+        return dict(json.loads(answer))
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+class Bench:
+    """A run: its cluster, its workers, and what they measured."""
+
+    def __init__(self, stack: ExitStack, endpoint: str, rounds: int, *, keep: bool) -> None:
+        """`keep`: topics are deleted in the end only, because a busy one may not be deletable."""
+        self._endpoint = endpoint
+        self._rounds = rounds
+        self._keep = keep
+        self._topics: list[str] = []
+        names = ["fluvio_sync", *(["official"] if importlib.util.find_spec("fluvio") else [])]
+        self.workers = [Worker(name, endpoint) for name in names]
+        self._bare = Worker("bare", endpoint)
+        stack.callback(self._delete)
+        for worker in (*self.workers, self._bare):
+            stack.callback(worker.close)
+
+    def compare(self, workload: Workload) -> dict[str, dict[str, float]]:
+        """Return the medians of each client, by its name."""
+        measured: dict[str, list[dict[str, float]]] = {worker.name: [] for worker in self.workers}
+        for number in range(self._rounds):
+            # Turn by turn, and each goes first as often: a machine that slows down slows both.
+            for worker in self.workers if number % 2 == 0 else self.workers[::-1]:
+                measured[worker.name].append(worker.measure(self._new(workload), workload))
+        return {name: _medians(rounds, workload) for name, rounds in measured.items()}
+
+    def bare(self, workload: Workload) -> dict[str, float]:
+        """Return the medians without any client."""
+        rounds = [self._bare.measure(self._new(workload), workload) for _ in range(self._rounds)]
+        return _medians(rounds, workload)
+
+    def _new(self, workload: Workload) -> list[str]:
+        # A client of its own each time: one that stays would be told of every write, and take its share of the machine.
+        with Fluvio.connect(self._endpoint) as admin:
+            if not self._keep:
+                self._delete(admin)
+            names = [f"bench-{uuid.uuid4().hex[:12]}" for _ in range(workload.topics)]
+            for name in names:
+                admin.create_topic(name, partitions=workload.partitions)
+            self._topics += names
+        return names
+
+    def _delete(self, admin: Fluvio | None = None) -> None:
+        with ExitStack() as stack:
+            client = admin or stack.enter_context(Fluvio.connect(self._endpoint))
+            while self._topics:
+                client.delete_topic(self._topics.pop())
+
+
+def _medians(rounds: list[dict[str, float]], workload: Workload) -> dict[str, float]:
+    medians = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+    medians["us_each"] = medians["seconds"] / workload.records * 1e6
+    medians["cpu_us_each"] = medians["cpu"] / workload.records * 1e6
+    medians["mb_s"] = workload.records * workload.size / medians["seconds"] / 1e6
+    return medians
+
+
+def _row(workload: Workload, figures: dict[str, dict[str, float]]) -> str:
+    """Return a line of the table: us a record (of single ones the median), MB/s, us of CPU, and the ratios."""
+    row = f"{workload.name:<24}"
+    each = {name: one.get("p50", one["us_each"] / 1e6) * 1e6 for name, one in figures.items()}
+    for name, one in figures.items():
+        row += f"{each[name]:>10.2f}{one['mb_s']:>8.1f}{one['cpu_us_each']:>10.2f}"
+    if len(figures) > 1:
+        ours, theirs = figures["fluvio_sync"], figures["official"]
+        row += f"{each['official'] / each['fluvio_sync']:>9.2f}{ours['cpu'] / theirs['cpu']:>9.2f}"
+    return row
+
+
+def _table(bench: Bench, workloads: list[Workload], results: dict[str, Any]) -> None:
+    for workload in workloads:
+        results[workload.name] = figures = bench.compare(workload)
+        print(_row(workload, figures), flush=True)
+
+
+def _plot(results: dict[str, Any], file: Path) -> None:
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - of an extra
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for name, marker in (("fluvio_sync", "o"), ("official", "s")):
+        rates = [results[workload.name][name]["mb_s"] for workload in SIZES if name in results[workload.name]]
+        if rates:
+            axes.plot([workload.size for workload in SIZES], rates, marker=marker, label=name)
+    axes.set(
+        xscale="log", yscale="log", xlabel="bytes of a record", ylabel="MB/s", title="send() in a loop, one thread"
+    )
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    figure.savefig(file, bbox_inches="tight", metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("endpoint", nargs="?", help="HOST:PORT of a cluster's SC (default: a development cluster)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each workload (%(default)s)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw throughput against size (.svg, .png)")
+    parser.add_argument("--only", metavar="NAME", help="workloads whose name begins with this")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        endpoint = options.endpoint or stack.enter_context(LocalCluster(strict=False)).endpoint
+        bench = Bench(stack, endpoint, options.rounds, keep=bool(options.endpoint))
+        print(f"{endpoint}, {'a given' if options.endpoint else 'a development'} cluster; {options.rounds} rounds")
+        names = [worker.name for worker in bench.workers]
+        if len(names) == 1:
+            print("The official wheel is not installed: nothing to compare with.")
+        print(" " * 24 + "".join(f"{name:>28}" for name in names))
+        columns = f"{'us each':>10}{'MB/s':>8}{'CPU us':>10}" * len(names)
+        print(f"{'':<24}{columns}" + (f"{'ratio':>9}{'CPU':>9}" if len(names) > 1 else ""))
+        results: dict[str, Any] = {}
+        chosen = [workload for workload in WORKLOADS + LINEAR if workload.name.startswith(options.only or "")]
+        _table(bench, chosen, results)
+        if not options.only:
+            for workload in BARE:
+                results[f"bare: {workload.name}"] = one = bench.bare(workload)
+                each = one.get("p50", one["us_each"] / 1e6) * 1e6
+                print(f"{'bare: ' + workload.name:<24}{each:>10.2f}{one['mb_s']:>8.1f}")
+        if options.plot:
+            _table(bench, SIZES, results)
+            _plot(results, options.plot)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
