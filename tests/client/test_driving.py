@@ -17,11 +17,22 @@ from fluvio_sync import DeliveryError, Fluvio, TopicProducer
 from fluvio_sync._sender import Sender
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from fluvio_sync.testing import LocalCluster
 
 LONG = 10.0
+
+
+def noting(original: Callable[..., None], workers: list[threading.Thread]) -> Callable[..., None]:
+    """Return a function that does the same and notes which thread did."""
+
+    def function(*arguments: Any) -> None:
+        workers.append(threading.current_thread())
+        original(*arguments)
+
+    return function
 
 
 def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,12 +43,7 @@ def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, m
             producer.send(b"x").result(LONG)
         workers: list[threading.Thread] = []
         for name in ("_write", "_answered"):
-
-            def method(sender: Sender, *arguments: Any, original: Any = getattr(Sender, name)) -> None:
-                workers.append(threading.current_thread())
-                original(sender, *arguments)
-
-            monkeypatch.setattr(Sender, name, method)
+            monkeypatch.setattr(Sender, name, noting(getattr(Sender, name), workers))
         for _ in range(100):
             producer.send(b"x").result(LONG)
         assert len(workers) == 200
