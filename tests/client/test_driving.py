@@ -61,9 +61,9 @@ def test_a_record_leaves_no_reference_cycle_behind(own: LocalCluster) -> None:
         gc.collect()
         gc.disable()
         try:
-            for _ in range(200):
+            for _ in range(1000):
                 producer.send(b"x").result(LONG)
-            assert gc.collect() < 100
+            assert gc.collect() < 1000  # what other tests left is not much
         finally:
             gc.enable()
 
