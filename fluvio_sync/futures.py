@@ -53,6 +53,9 @@ class RecordMetadata(NamedTuple):
     acknowledged: bool
 
 
+_new_tuple = tuple.__new__
+
+
 class Process:
     """Which process something belongs to: replaced in the child of a fork, compared by identity.
 
@@ -173,13 +176,10 @@ class BatchOutcome:
     def metadata(self, index: int) -> RecordMetadata:
         """Return where the record at an index is; only if it did not fail."""
         base = self.base_offset
-        return RecordMetadata(
-            self.topic,
-            self.partition,
-            None if base is None else base + index,
-            self.first_timestamp + self.timestamps[index],
-            self.acknowledged,
-        )
+        offset = None if base is None else base + index
+        timestamp = self.first_timestamp + self.timestamps[index]
+        # A third of the time that RecordMetadata(...) takes, which is written in Python.
+        return _new_tuple(RecordMetadata, (self.topic, self.partition, offset, timestamp, self.acknowledged))
 
     def run_of(self, index: int) -> Run | None:
         """Return the run that the record at `index` belongs to."""
