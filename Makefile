@@ -29,8 +29,8 @@ lint: $(VENV)/.lint ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.test ## measure how many records a second can be sent; ARGS as for bench/send.py
-	@$(VENV)/bin/python bench/send.py $(ARGS)
+bench: $(VENV)/.bench ## measure what a record costs, beside the official wheel; ARGS as for bench/measure.py
+	@$(VENV)/bin/python bench/measure.py $(ARGS)
 
 clean: ## remove .venv and all that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
@@ -51,6 +51,10 @@ $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
 	@$(PIP) install '$(OFFICIAL)' >$(VENV)/official.log 2>&1 \
 	|| echo "Note: the official wheel $(OFFICIAL) cannot be installed here (it may need a C compiler, see" \
 	        "$(VENV)/official.log); the tests that use it will be skipped"
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@$(PIP) install -e '.[bench]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.python setup.cfg pyproject.toml

@@ -173,10 +173,13 @@ class SenderThread:
         """Run steps in the calling thread until `done()`, for at most `timeout` seconds; return how many are left.
 
         Returns at once if another thread has the turn.  Raises `RuntimeError` from within a step: the caller is a log
-        handler, and nobody would do what it waits for.
+        handler or a signal handler, and nobody would do what it waits for.
         """
         if self._turn._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
-            raise RuntimeError("a log handler must not wait for records: it is called by the sender itself")
+            raise RuntimeError(
+                "a log handler or a signal handler interrupted the sender's own work, which waiting here would stop; "
+                "do not wait for records there (a signal handler may raise SystemExit, and what is queued is delivered)"
+            )
         until = None if timeout is None else self._clock.monotonic() + timeout
         if self._poller.can_be_borrowed:
             self._with_turn(lambda: self._drive(done, until))
