@@ -55,7 +55,9 @@ class Channel:
         self.counters = Counters()
         self.partition_count = 0
         self.available: tuple[int, ...] = ()
-        self.is_well = False  # there are such, and none of those that records went to fails
+        # What keyless records go round.  Empty if `choose` has to look closer: none is online, or some fail.  Read once
+        # a record, without the lock, so never changed in place.
+        self.among: tuple[int, ...] = ()
         self.segment_size: int | None = None  # of the topic: what an SPU accepts as one batch
         self.failing: set[int] = set()  # partitions whose last attempt failed
         self.largest = config.max_request_size - LONE_OVERHEAD  # bytes of a record that fits whatever its numbers are
@@ -68,7 +70,11 @@ class Channel:
             storage = metadata.topics[self.topic].spec.storage
             self.segment_size = None if storage is None else storage.segment_size
         self.available = metadata.available(self.topic)
-        self.is_well = bool(self.available) and not self.failing
+        self.look_again()
+
+    def look_again(self) -> None:
+        """What is available, or what fails, changed; the caller holds the lock."""
+        self.among = () if self.failing else self.available
 
     def choose(self, partitioner: Partitioner, key: bytes | None, value: bytes, quota: int) -> int:
         """Return the partition that the partitioner chooses; keyless records avoid failing partitions over `quota`."""
@@ -177,7 +183,7 @@ class Accumulator:
             channel.failing.add(lane.partition)
         else:
             channel.failing.discard(lane.partition)
-        channel.is_well = bool(channel.available) and not channel.failing
+        channel.look_again()
         if not failing and self._waiting:
             self.space.notify_all()
 

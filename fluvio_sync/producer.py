@@ -102,8 +102,8 @@ class TopicProducer:
         channel = self._channel
         if partition is not None:
             channel.check_partition(partition)
-        elif key is None and self._round is not None and channel.is_well:
-            partition = self._round.next_of(channel.available)
+        elif key is None and self._round is not None and (among := channel.among):
+            partition = among[0] if len(among) == 1 else self._round.next_of(among)
         else:
             partition = channel.choose(self._partitioner, key, value, self._accumulator.quota)
         return self._accumulator.append(channel, partition, key, value, timestamp, self._tally)
@@ -128,8 +128,8 @@ class TopicProducer:
                     value = _to_bytes("value", value, value_serializer)
                 if key is not None and (type(key) is not bytes or key_serializer is not None):
                     key = _to_bytes("key", key, key_serializer)
-                if key is None and self._round is not None and channel.is_well:
-                    partition = self._round.next_of(channel.available)
+                if key is None and self._round is not None and (among := channel.among):
+                    partition = among[0] if len(among) == 1 else self._round.next_of(among)
                 else:
                     partition = channel.choose(self._partitioner, key, value, quota)
             except Exception as error:  # noqa: BLE001 - a serializer or a partitioner may raise anything
