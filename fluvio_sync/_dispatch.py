@@ -347,9 +347,9 @@ class Dispatcher:
 
     def _attend(self, lane: Lane, now: float) -> None:
         """Decide what a lane does next; it has no request under way and no delay to wait for."""
-        lanes = self._lanes.setdefault((lane.topic, lane.partition), [])
+        lanes = self._lanes.get((lane.topic, lane.partition), ())
         if lane not in lanes:
-            lanes.append(lane)
+            self._lanes[lane.topic, lane.partition] = [*lanes, lane]
         self._expire(lane, now)
         ready_at = lane.ready_at
         if ready_at is None:
