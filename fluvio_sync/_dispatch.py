@@ -453,7 +453,7 @@ class Dispatcher:
 
     def _arm_lane(self, lane: Lane, now: float) -> None:
         """See to it that the lane is looked at when it has to be."""
-        oldest = next((batch for batch in lane.batches() if not batch.done), None)
+        oldest = lane.first_left()
         if oldest is None and lane.leave_at is None:
             return  # in flight, all expired: the link's timer ends that
         when = now + self.request_timeout if oldest is None else max(oldest.deadline, now)

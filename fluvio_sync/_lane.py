@@ -301,16 +301,21 @@ class Lane:
         left = (batch for batch in self.unresolved if not batch.done and not batch.in_request)
         self.queue = deque(batch for batch in left if batch is not self.open)
 
-    def waiting(self) -> Iterator[Batch]:
-        """Yield the batches that no request carries, oldest first."""
-        yield from self.queue
-        if self.open is not None:
-            yield self.open
+    def waiting(self) -> list[Batch]:
+        """Return the batches that no request carries, oldest first."""
+        return [*self.queue] if self.open is None else [*self.queue, self.open]
 
-    def batches(self) -> Iterator[Batch]:
-        """Yield all batches, oldest first; those in flight may be done already, by their deadline."""
-        yield from self.in_flight
-        yield from self.waiting()
+    def batches(self) -> list[Batch]:
+        """Return all batches, oldest first; those in flight may be done already, by their deadline."""
+        return [*self.in_flight, *self.waiting()]
+
+    def first_left(self) -> Batch | None:
+        """Return the oldest batch of which it is not decided what becomes."""
+        for batches in (self.in_flight, self.queue):
+            for batch in batches:
+                if not batch.done:
+                    return batch
+        return self.open
 
     @property
     def ready_at(self) -> float | None:
