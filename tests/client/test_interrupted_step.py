@@ -7,20 +7,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from interruption import interrupted
 
 from fluvio_sync import Fluvio
 from fluvio_sync._lifecycle import remove_engine
 from fluvio_sync._sender_thread import SenderThread
 from fluvio_sync.testing import read_records
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
-from interruption import interrupted
 
 if TYPE_CHECKING:
     from fluvio_sync.testing import LocalCluster

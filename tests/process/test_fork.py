@@ -12,6 +12,9 @@ import pytest
 
 from fluvio_sync.testing import LocalCluster
 
+# Python 3.12 and later warn of every fork where there are threads.
+PYTHON = (sys.executable, "-W", "ignore:This process:DeprecationWarning")
+
 if not hasattr(os, "fork"):
     pytest.skip("there is no fork here", allow_module_level=True)
 
@@ -19,7 +22,7 @@ if not hasattr(os, "fork"):
 def run(script: str, *arguments: str) -> str:
     """Run a script in a new interpreter; it has to end well and to say nothing on standard error."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        [*PYTHON, "-c", textwrap.dedent(script), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -79,7 +82,7 @@ def test_the_sender_imports_nothing() -> None:
     with LocalCluster() as cluster:
         cluster.create_topic("t")
         with subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script), cluster.endpoint],
+            [*PYTHON, "-c", textwrap.dedent(script), cluster.endpoint],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
