@@ -7,8 +7,8 @@ Pure.  A `FrameReader` belongs to the one thread that reads its connection.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.primitives import MAX_STRING, Reader
@@ -25,8 +25,7 @@ _RESPONSE = struct.Struct(">ii")
 _REQUEST_FIXED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeader:
+class RequestHeader(NamedTuple):
     """What precedes a request's body.
 
     `api_version` is the version in force for the body and for its response; `correlation_id` comes
@@ -44,9 +43,7 @@ def request_prefix(header: RequestHeader, body_length: int) -> bytes:
 
     ValueError for a number that its field cannot hold and for a client id over 32767 bytes.
     """
-    client_id = header.client_id.encode()
-    if len(client_id) > MAX_STRING:
-        raise ValueError(f"a client id takes at most {MAX_STRING} bytes, not {len(client_id)}")
+    client_id = _encode_client_id(header.client_id)
     length = _REQUEST_FIXED + len(client_id) + body_length
     try:
         return (
@@ -54,6 +51,14 @@ def request_prefix(header: RequestHeader, body_length: int) -> bytes:
         )
     except struct.error as error:
         raise ValueError(f"{header} with {body_length} bytes is no frame: {error}") from None
+
+
+@lru_cache(maxsize=64)
+def _encode_client_id(client_id: str) -> bytes:
+    encoded = client_id.encode()
+    if len(encoded) > MAX_STRING:
+        raise ValueError(f"a client id takes at most {MAX_STRING} bytes, not {len(encoded)}")
+    return encoded
 
 
 def encode_request(header: RequestHeader, body: bytes) -> bytes:
@@ -112,6 +117,9 @@ class FrameReader:
             raise ProtocolError(self._broken)
         held = self._held
         if not held:
+            size = len(data) - _LENGTH.size
+            if 0 <= size <= self._max_frame and _LENGTH.unpack_from(data)[0] == size:  # one whole frame, as usual
+                return [bytes(data[_LENGTH.size :])]
             frames, used = self._cut(data)
             held += memoryview(data)[used:]
             return frames
