@@ -286,7 +286,7 @@ class Connection:
                 _set_options(self._sock)
                 code = self._sock.connect_ex(address)
             except OSError as error:
-                if _is_of_application(error):
+                if is_of_application(error):
                     raise
                 self._failures.append(str(error))
                 continue
@@ -326,7 +326,7 @@ class Connection:
         except ssl.SSLWantWriteError:
             self._tls_wants = WRITE
         except OSError as error:
-            if _is_of_application(error):
+            if is_of_application(error):
                 raise
             checked = f"; the certificate was checked for {self.peer.server_name!r}" if self.peer.server_name else ""
             raise self._connect_error(f"the TLS handshake failed: {error}{checked}") from error
@@ -364,7 +364,7 @@ class Connection:
             except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
             except OSError as error:
-                if _is_of_application(error):
+                if is_of_application(error):
                     raise
                 raise self._lost(error) from error
             self._note_sent(count)
@@ -407,7 +407,7 @@ class Connection:
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             except OSError as error:
-                if _is_of_application(error):
+                if is_of_application(error):
                     raise
                 raise self._lost(error) from error
             if not size:
@@ -438,7 +438,7 @@ class Connection:
         return self._connect_error(f"{what} while {self.stage.value}{hint}")
 
 
-def _is_of_application(error: OSError) -> bool:
+def is_of_application(error: OSError) -> bool:
     """Whether a signal handler raised it, such as a `TimeoutError`: what the system raises has a number."""
     return error.errno is None and not isinstance(error, ssl.SSLError)
 

@@ -298,10 +298,6 @@ class Dispatcher:
         """When `tick` has something to do, at the earliest."""
         return self._timers.next()
 
-    def earliest_timer(self) -> float:
-        """When `tick` may have something to do; needs no lock."""
-        return self._timers.earliest()
-
     def abandon(self, lanes: Iterable[Lane], now: float, tally: Tally | None = None) -> None:
         """The client closes, or the producer handle whose `tally` this is: fail the batches that are left.
 

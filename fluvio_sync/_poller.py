@@ -15,7 +15,7 @@ import selectors
 import socket
 from typing import TYPE_CHECKING
 
-from fluvio_sync._connection import READ
+from fluvio_sync._connection import READ, is_of_application
 
 if TYPE_CHECKING:
     from fluvio_sync._connection import Connection
@@ -156,7 +156,7 @@ class _Bell:
         try:
             self._writer.send(b"\0")
         except OSError as error:
-            if error.errno is None:  # raised by a signal handler of the application
+            if is_of_application(error):
                 raise
             # Full: it is heard anyway; closed: nobody is there.
 

@@ -136,11 +136,16 @@ class Sender:
     # An exception may leave it anywhere: a bug, or Ctrl-C where a thread of the application runs it.  The next step
     # begins by making everything right again.  While it waits there is nothing to be made right.
 
-    def prepare(self) -> float:
-        """Return how long `work` may wait, in seconds."""
+    def _begin(self) -> bool:
+        """Begin a step, or a part of one; returns whether the last one was left by an exception."""
         torn, self.torn = self.torn, True
         if torn:
             self._recover()
+        return torn
+
+    def prepare(self) -> float:
+        """Return how long `work` may wait, in seconds."""
+        if self._begin():
             self._decide_all()
         # What `send()` noted waits for `work`, which reads first: what the SC says may decide where it goes.
         wait = self._due() - self._clock.monotonic()
@@ -150,18 +155,14 @@ class Sender:
     def work(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the connections, and do what there is to do."""
         ready = self._poller.wait(timeout)
-        torn, self.torn = self.torn, True
-        if torn:
-            self._recover()
+        self._begin()
         self._take(ready)
         self._decide_all()
         self.torn = False
 
     def work_at_once(self) -> None:
         """Do what `send()` noted, and look at no connection."""
-        torn, self.torn = self.torn, True
-        if torn:
-            self._recover()
+        self._begin()
         self._decide_all()
         self.torn = False
 
@@ -238,11 +239,12 @@ class Sender:
         with accumulator.lock:
             accumulator.nap += 1
             at_once = accumulator.noted or self._told or self._happenings
-        return -math.inf if at_once else self.next_timer()
+            return -math.inf if at_once else self.next_timer()
 
     def next_timer(self) -> float:
-        """When time alone may make something to do; needs no lock."""
-        due = self._dispatcher.earliest_timer()
+        """When time alone makes something to do; the caller holds the lock."""
+        timer = self._dispatcher.next_timer()
+        due = math.inf if timer is None else timer
         for connection in list(self._unready):  # another thread may have the turn
             due = min(due, connection.next_timer())
         watched = self._watch.connection

@@ -241,5 +241,9 @@ class SenderThread:
     def _hand_over(self) -> None:
         """Have the background thread go on where it has to; the caller has given the turn back."""
         sender = self._sender
-        if sender.torn or sender.untold or sender.next_timer() < self._sleeps_until:
+        ring = sender.torn or bool(sender.untold)
+        if not ring:
+            with self._accumulator.lock:
+                ring = sender.next_timer() < self._sleeps_until
+        if ring:
             self._poller.ring()

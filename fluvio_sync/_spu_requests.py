@@ -21,14 +21,10 @@ if TYPE_CHECKING:
 def encode_produce(request: Request, connection: Connection, correlation: int) -> list[Buffer]:
     """Return the frame of a produce request as buffers."""
     config = request.entries[0][0].channel.config
-    if len(request.entries) == 1:  # the usual case, when each record is waited for
-        lane, batches = request.entries[0]
-        topics = [(lane.topic, [_partition(lane, batches)])]
-    else:
-        topics = [
-            (topic, [_partition(lane, batches) for lane, batches in entries])
-            for topic, entries in groupby(request.entries, key=lambda entry: entry[0].topic)
-        ]
+    topics = [
+        (topic, [_partition(lane, batches) for lane, batches in entries])
+        for topic, entries in groupby(request.entries, key=lambda entry: entry[0].topic)
+    ]
     committed = request.link.isolation is Isolation.READ_COMMITTED
     return produce_request_buffers(
         version=connection.version(SpuApi.PRODUCE),

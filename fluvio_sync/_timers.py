@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
 from typing import Generic, Protocol, TypeVar
 
 
@@ -44,14 +43,6 @@ class Timers(Generic[T]):
                 item.timer = None
                 items.append(item)
         return items
-
-    def earliest(self) -> float:
-        """When an item may be due, at the earliest; looks at nothing else, so that no lock is needed."""
-        heap = self._heap
-        try:
-            return heap[0][0]
-        except IndexError:
-            return math.inf
 
     def next(self) -> float | None:
         """When the next item is due."""

@@ -117,9 +117,6 @@ class FrameReader:
             raise ProtocolError(self._broken)
         held = self._held
         if not held:
-            size = len(data) - _LENGTH.size
-            if 0 <= size <= self._max_frame and _LENGTH.unpack_from(data)[0] == size:  # one whole frame, as usual
-                return [bytes(data[_LENGTH.size :])]
             frames, used = self._cut(data)
             held += memoryview(data)[used:]
             return frames

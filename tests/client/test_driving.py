@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import signal
@@ -17,7 +18,7 @@ from fluvio_sync import DeliveryError, Fluvio, TopicProducer
 from fluvio_sync._sender import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from fluvio_sync.testing import LocalCluster
@@ -35,6 +36,27 @@ def noting(original: Callable[..., None], workers: list[threading.Thread]) -> Ca
     return function
 
 
+@contextlib.contextmanager
+def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the background thread from working."""
+    engine = fluvio._engine
+    assert engine is not None
+    here, go_on = threading.Event(), threading.Event()
+
+    def park() -> None:
+        here.set()
+        go_on.wait(LONG)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.thread, "_take_turn", park)
+        engine.poller.ring()
+        assert here.wait(LONG)
+        try:
+            yield
+        finally:
+            go_on.set()
+
+
 def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     own.create_topic("t")
     with Fluvio.connect(own.endpoint) as fluvio:
@@ -44,11 +66,10 @@ def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, m
         workers: list[threading.Thread] = []
         for name in ("_write", "_answered"):
             monkeypatch.setattr(Sender, name, noting(getattr(Sender, name), workers))
-        for _ in range(100):
-            producer.send(b"x").result(LONG)
-        assert len(workers) == 200
-        # The background thread may be awake now and then, for news from the SC.
-        assert workers.count(threading.current_thread()) > 150
+        with parked(fluvio, monkeypatch):
+            for _ in range(100):
+                producer.send(b"x").result(LONG)
+        assert workers == [threading.current_thread()] * 200
 
 
 def test_a_record_leaves_no_reference_cycle_behind(own: LocalCluster) -> None:
