@@ -20,6 +20,8 @@ from fluvio_sync.testing._reader import read_partition
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import pytest
+
     from fluvio_sync import Fluvio, RecordMetadata
     from fluvio_sync.protocol.batch import BatchHeader
     from fluvio_sync.testing._reader import StoredRecord
@@ -180,3 +182,24 @@ def place(metadata: RecordMetadata) -> tuple[int, int]:
     assert metadata.acknowledged
     assert metadata.offset is not None
     return metadata.partition, metadata.offset
+
+
+@contextmanager
+def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the background thread from working."""
+    engine = fluvio._engine
+    assert engine is not None
+    here, go_on = threading.Event(), threading.Event()
+
+    def park() -> None:
+        here.set()
+        go_on.wait(10)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.thread, "_take_turn", park)
+        engine.poller.ring()
+        assert here.wait(10)
+        try:
+            yield
+        finally:
+            go_on.set()

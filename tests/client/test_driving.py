@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import signal
@@ -13,12 +12,13 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kit import parked
 
 from fluvio_sync import DeliveryError, Fluvio, TopicProducer
 from fluvio_sync._sender import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
 
     from fluvio_sync.testing import LocalCluster
@@ -34,27 +34,6 @@ def noting(original: Callable[..., None], workers: list[threading.Thread]) -> Ca
         original(*arguments)
 
     return function
-
-
-@contextlib.contextmanager
-def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the background thread from working."""
-    engine = fluvio._engine
-    assert engine is not None
-    here, go_on = threading.Event(), threading.Event()
-
-    def park() -> None:
-        here.set()
-        go_on.wait(LONG)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.thread, "_take_turn", park)
-        engine.poller.ring()
-        assert here.wait(LONG)
-        try:
-            yield
-        finally:
-            go_on.set()
 
 
 def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:

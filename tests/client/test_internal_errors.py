@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kit import parked
 
 from fluvio_sync import DeliveryError, Fluvio, _sender
 from fluvio_sync._connection import Connection
@@ -104,7 +105,7 @@ def test_an_error_in_the_main_thread_is_raised_there_and_overcome(
         for _ in range(20):
             producer.send(b"warm").result(5)
         monkeypatch.setattr(_sender, "encode_produce", failing_once(encode_produce))
-        with pytest.raises(ZeroDivisionError):
+        with parked(fluvio, monkeypatch), pytest.raises(ZeroDivisionError):
             producer.send(b"x").result(5)
         assert producer.flush(5) == (21, 0, 0, None)
         assert producer.send(b"after").result(5).acknowledged
