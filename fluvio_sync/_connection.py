@@ -42,6 +42,7 @@ WRITE = selectors.EVENT_WRITE
 
 _RECEIVE = 64 * 1024
 _RECEIVES = 16  # of one turn: a peer that sends without pause must not hold up the others
+_SMALL = 4096  # bytes of a frame
 _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
 _TLS_CHUNK = 256 * 1024
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
@@ -255,10 +256,10 @@ class Connection:
 
     def send(self, buffers: Sequence[Buffer], tag: object) -> None:
         """Queue a frame's bytes and write what the socket takes."""
-        size = 0
-        for buffer in buffers:
-            size += len(buffer)
-            self._pending.append(memoryview(buffer))
+        size = sum(map(len, buffers))
+        if size < _SMALL:
+            buffers = (b"".join(buffers),)  # cheaper to copy than to keep a list of
+        self._pending += map(memoryview, buffers)
         frame = Outgoing(tag, self._queued_bytes, self._queued_bytes + size)
         self._queued_bytes += size
         self._unstarted.append(frame)

@@ -26,6 +26,8 @@ class LinkState(enum.Enum):
     CONNECTING = "being made"
     UP = "ready for requests"
 
+    __hash__ = object.__hash__  # as `LaneState`
+
 
 class Link:
     """One connection to an SPU, for one isolation level; survives the connection."""

@@ -56,6 +56,7 @@ class SenderThread:
         self._clock = clock
         self._log = log
         self._turn = threading.RLock()
+        self._main = threading.main_thread().ident  # after a fork there is another object of this class
         self._sleeps_until = 0.0  # monotonic seconds, of the background thread
         self._stopping = False
         self._retiring = False
@@ -199,7 +200,7 @@ class SenderThread:
             try:
                 if not self._stopping and self._turn.acquire(blocking=False):
                     had = True
-                    self._sender.interruptible = threading.current_thread() is threading.main_thread()
+                    self._sender.interruptible = threading.get_ident() == self._main
                     self._contain(work)
             finally:
                 try:  # noqa: SIM105 - that would be calls before the one that counts

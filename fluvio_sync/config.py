@@ -51,10 +51,9 @@ class Compression(enum.Enum):
     LZ4 = "lz4"
     ZSTD = "zstd"
 
-    @property
-    def codec(self) -> Codec:
+    def __init__(self, name: str) -> None:
+        self.codec = Codec[name.upper()]
         """The codec's number on the wire."""
-        return Codec[self.name]
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)

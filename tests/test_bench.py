@@ -30,6 +30,11 @@ def test_a_profile_adds_up() -> None:
     assert abs(sum(float(share) for row in rows for share in row[-2:]) - 100) < 1.5
 
 
+def test_the_parts_of_a_record_are_less_than_the_whole() -> None:
+    times = {line[:44].strip(): float(line[44:52]) for line in run("floor.py").splitlines() if "." in line[44:52]}
+    assert 0 < times["its future"] < times["together"] < times["as it is"]
+
+
 def test_memory_and_codecs() -> None:
     assert run("memory.py", "--records", "2000").count("B beside it") == 3
     assert run("codecs.py").count("times smaller") == 10
