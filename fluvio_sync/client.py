@@ -7,16 +7,18 @@ per SPU and isolation level, and one memory bound.  After a fork the child's cop
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import ssl
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
 from fluvio_sync import _lifecycle
 from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync._engine import ClientConfig, Engine
+from fluvio_sync._environment import client_settings, misspelt
 from fluvio_sync._lane import RECORD_CHARGE
 from fluvio_sync._settings import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
@@ -32,7 +34,24 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
-ENDPOINT_VARIABLE = "FLUVIO_SYNC_ENDPOINT"
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
+    """Have the environment give what the caller does not."""
+
+    @functools.wraps(connect)
+    def completed(cls: type[Fluvio], endpoint: str | None = None, **settings: Any) -> T:
+        settings["endpoint"] = endpoint
+        where = ("endpoint", "profile", "profile_path")
+        told_where = any(settings.get(name) is not None for name in where)
+        for name, value in client_settings(os.environ).items():
+            if settings.get(name) is None and not (told_where and name in where):
+                settings[name] = value
+        return cast("Callable[..., T]", connect)(cls, **settings)
+
+    return cast("Callable[P, T]", completed)
 
 
 class Fluvio:
@@ -47,6 +66,7 @@ class Fluvio:
         _lifecycle.add_client(self)
 
     @classmethod
+    @_completed_by_environment
     def connect(
         cls,
         endpoint: str | None = None,
@@ -66,8 +86,8 @@ class Fluvio:
     ) -> Fluvio:
         """Connect to a cluster's SC and return the client.
 
-        * `endpoint`: the SC, `"host"` or `"host:port"` (default port 9003).  Without it, the environment variable
-          `FLUVIO_SYNC_ENDPOINT`; without that, the current profile of Fluvio's own profile file.
+        * `endpoint`: the SC, `"host"` or `"host:port"` (default port 9003).  Without it, the current profile of
+          Fluvio's own profile file.
         * `profile`, `profile_path`: another profile, another file (default `$FLV_PROFILE_PATH`, else
           `~/.fluvio/config`).
         * `tls`: a `TlsConfig`, an `ssl.SSLContext`, or None (default): the profile's if the endpoint came from it,
@@ -80,6 +100,10 @@ class Fluvio:
         * `connect_timeout` (10), `request_timeout` (30; one answer), `metadata_timeout` (10; how long
           `topic_producer` waits for a topic), `exit_timeout` (5; draining at the interpreter's end): seconds.
         * `buffer_memory`: bytes that unresolved records may hold, 128 each on top of key and value (32 MiB).
+
+        What is not given is taken from the environment, if it is set there: `FLUVIO_SYNC_ENDPOINT` and so on for each
+        but `profile_path`; of `tls`, `FLUVIO_SYNC_TLS` ("disabled", "anonymous" or "verified") and
+        `FLUVIO_SYNC_TLS_DOMAIN`, `_TLS_CA_CERT`, `_TLS_CERT`, `_TLS_KEY`.
 
         Raises `ConfigError`, `ConnectError` (`ConnectTimeoutError` after `connect_timeout`), `ProtocolError` if the
         peer does not speak Fluvio's protocol, `UnsupportedVersionError`.
@@ -109,7 +133,9 @@ class Fluvio:
                 buffer_memory=size("buffer_memory", buffer_memory),
             )
         )
-        client._running_engine()
+        log = client._running_engine().log
+        for variable, meant in misspelt(os.environ).items():
+            log.warning("environment.unknown", variable=variable, did_you_mean=meant)
         return client
 
     @property
@@ -268,11 +294,9 @@ def _check_override(override: object) -> None:
 def _find_cluster(
     endpoint: str | None, profile: str | None, profile_path: str | os.PathLike[str] | None
 ) -> tuple[str, TlsConfig, bool]:
-    """Return endpoint, TLS and use_spu_local_address: from the argument, the environment, or a profile."""
+    """Return endpoint, TLS and use_spu_local_address: of the endpoint, or of a profile."""
     if endpoint is not None and (profile is not None or profile_path is not None):
         raise ConfigError("endpoint and profile exclude each other: a profile names its own endpoint")
-    if endpoint is None and profile is None and profile_path is None:
-        endpoint = os.environ.get(ENDPOINT_VARIABLE)
     if endpoint is not None:
         return endpoint, TlsConfig.disabled(), False
     found = load_profile(profile, profile_path)
