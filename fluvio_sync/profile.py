@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,15 +93,19 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._text = ""
         self.content: dict[str, Any] = self._read()
 
-    def error(self, problem: str) -> ConfigError:
-        return ConfigError(f"the profile file {self.path}: {problem}")
+    def error(self, problem: str, where: str = "") -> ConfigError:
+        """Return an error; `where`: the dotted key that it is about, which it then names with its line."""
+        line = _line_of(where, self._text) if where else None
+        place = str(self.path) if line is None else f"{self.path}, line {line}"
+        return ConfigError(f"the profile file {place}: {where + ' ' if where else ''}{problem}")
 
     def _read(self) -> dict[str, Any]:
         toml = _toml_reader()
         try:
-            text = self.path.read_text(encoding="utf-8")
+            self._text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise self.error(
                 "there is no such file; create it with Fluvio's command line, or name the cluster's endpoint"
@@ -110,7 +115,7 @@ class _File:
         except (OSError, ValueError) as error:
             raise self.error(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from error
         try:
-            content: dict[str, Any] = toml.loads(text)
+            content: dict[str, Any] = toml.loads(self._text)
         except (toml.TOMLDecodeError, RecursionError) as error:
             raise self.error(f"it is not TOML: {error}") from error
         return content
@@ -121,16 +126,16 @@ class _File:
         if value is None and optional:
             return ""
         if value is None:
-            raise self.error(f"{where}{key} is missing")
+            raise self.error("is missing", where + key)
         if not isinstance(value, str):
-            raise self.error(f"{where}{key} is not a string")
+            raise self.error("is not a string", where + key)
         return value
 
     def table(self, table: dict[str, Any], key: str, where: str) -> dict[str, Any]:
         """Return a table of a table; an empty one if it is missing."""
         value = table.get(key, {})
         if not isinstance(value, dict):
-            raise self.error(f"{where}{key} is not a table")
+            raise self.error("is not a table", where + key)
         return value
 
     def section(self, kind: str, name: str, named_by: str = "") -> dict[str, Any]:
@@ -143,6 +148,33 @@ class _File:
     def names(self, kind: str) -> str:
         """Return the names of the sections of a kind, for an error."""
         return ", ".join(map(repr, self.table(self.content, kind, ""))) or "none"
+
+
+_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?")
+_KEY = re.compile(r"\s*([\w.\"' -]+?)\s*=")
+
+
+def _line_of(where: str, text: str) -> int | None:
+    """Return the line of a key, of its table if it is missing, or None.
+
+    TOML readers tell no lines of what they could read.  In a text that could be read this finds tables and keys as
+    people write them, not what stands in an inline table.
+    """
+    header, table, found = "", where.rpartition(".")[0], None
+    for number, line in enumerate(text.splitlines(), 1):
+        if heading := _HEADER.fullmatch(line):
+            header = _plain(heading[1])
+            if header == where:
+                return number
+            if header == table:
+                found = number
+        elif (key := _KEY.match(line)) and f"{header}.{_plain(key[1])}".removeprefix(".") == where:
+            return number
+    return found
+
+
+def _plain(key: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in key.split("."))
 
 
 def _toml_reader() -> Any:
@@ -162,13 +194,13 @@ def _endpoint(file: _File, cluster: dict[str, Any], where: str) -> str:
     try:
         return str(parse_endpoint(text))
     except ConfigError as error:
-        raise file.error(f"{where}{key}: {error}") from error
+        raise file.error(f"cannot be used: {error}", where + key) from error
 
 
 def _flag(file: _File, table: dict[str, Any], key: str, where: str) -> bool:
     value = table.get(key, False)
     if not isinstance(value, bool):
-        raise file.error(f"{where}{key} is neither true nor false")
+        raise file.error("is neither true nor false", where + key)
     return value
 
 
@@ -183,22 +215,22 @@ def _tls(file: _File, cluster: dict[str, Any], where: str) -> TlsConfig:
     if policy == "anonymous":
         return TlsConfig.anonymous()
     if policy not in ("verified", "verify"):
-        raise file.error(f"{where}tls_policy is {shown(policy)}: it is 'disabled', 'anonymous' or 'verified'")
+        raise file.error(f"is {shown(policy)}: it is 'disabled', 'anonymous' or 'verified'", f"{where}tls_policy")
     return _verified(file, tls, where)
 
 
 def _verified(file: _File, tls: dict[str, Any], where: str) -> TlsConfig:
     source = file.text(tls, "tls_source", where)
     if source not in ("inline", "files", "file"):
-        raise file.error(f"{where}tls_source is {shown(source)}: it is 'inline' or 'files'")
+        raise file.error(f"is {shown(source)}: it is 'inline' or 'files'", f"{where}tls_source")
     certs = file.table(tls, "certs", where)
     where += "certs."
     texts = {key: file.text(certs, key, where) for key in ("domain", "ca_cert", "cert", "key")}
     for key in ("ca_cert", "cert", "key"):
         if is_inline(texts[key]) != (source == "inline"):
             kind = "PEM text" if source == "inline" else "a path"
-            raise file.error(f"{where}{key} is not {kind}, as tls_source = {source!r} says")
+            raise file.error(f"is not {kind}, as tls_source = {source!r} says", where + key)
     try:
         return TlsConfig.verified(**texts)
     except ConfigError as error:
-        raise file.error(f"{where[:-1]}: {error}") from error
+        raise file.error(f"cannot be used: {error}", where[:-1]) from error

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,9 @@ def tls(section: str) -> str:
 def failure(path: Path, text: str, name: str | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
         load(path, text, name)
-    prefix = f"the profile file {path}: "
-    assert str(caught.value).startswith(prefix)
-    return str(caught.value)[len(prefix) :]
+    found = re.fullmatch(rf"the profile file {re.escape(str(path))}(, line \d+)?: (.+)", str(caught.value), re.DOTALL)
+    assert found is not None
+    return found[2]
 
 
 def test_the_active_profile(path: Path) -> None:
@@ -231,9 +232,9 @@ def test_a_file_that_is_too_deep(path: Path) -> None:
         (cluster("endpoint = 9003"), "cluster.c.endpoint is not a string"),
         (
             cluster('endpoint = "http://host"'),
-            "cluster.c.endpoint: the endpoint 'http://host' is not 'host:port': it is a URL; ",
+            "cluster.c.endpoint cannot be used: the endpoint 'http://host' is not 'host:port': it is a URL; ",
         ),
-        (cluster('addr = "host:0"'), "cluster.c.addr: the endpoint 'host:0' is not 'host:port': "),
+        (cluster('addr = "host:0"'), "cluster.c.addr cannot be used: the endpoint 'host:0' is not 'host:port': "),
         (
             cluster('endpoint = "host"\nuse_spu_local_address = "yes"'),
             "cluster.c.use_spu_local_address is neither true nor false",
@@ -252,7 +253,7 @@ def test_a_file_that_is_too_deep(path: Path) -> None:
         ),
         (
             certs("verified", "files", **{**PATHS, "domain": ""}),
-            "cluster.c.tls.certs: domain cannot be ''",
+            "cluster.c.tls.certs cannot be used: domain cannot be ''",
         ),
         (
             certs("verified", "inline", **PATHS),
@@ -266,6 +267,27 @@ def test_a_file_that_is_too_deep(path: Path) -> None:
 )
 def test_what_is_wrong_in_a_file_is_said(text: str, expected: str, path: Path) -> None:
     assert failure(path, text).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("current_profile = 5", 1),
+        (cluster("\nendpoint = 9003"), 6),
+        (cluster("addr = 5").replace("[cluster.c]", ' [ cluster . "c" ]  # the only one'), 5),
+        (tls('tls_source = "files"\n"tls_policy" = "on"'), 8),
+        (tls("[cluster.c.tls.certs]\n"), 6),  # something is missing: the table where it should be
+        (tls('# tls_policy = 5\ntls_policy = "verified"\ntls_source = "files"\ncerts = 5'), 10),
+    ],
+)
+def test_the_line_is_said(text: str, line: int, path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(path))}, line {line}: "):
+        load(path, text)
+
+
+def test_what_stands_in_an_inline_table_has_no_line(path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(path))}: cluster.c.tls.tls_policy is missing"):
+        load(path, 'current_profile = "p"\nprofile.p = {cluster = "c"}\ncluster.c = {endpoint = "h", tls = {}}\n')
 
 
 @pytest.mark.parametrize("missing", ["domain", "ca_cert", "cert", "key"])
