@@ -59,6 +59,7 @@ class Channel:
         # a record, without the lock, so never changed in place.
         self.among: tuple[int, ...] = ()
         self.segment_size: int | None = None  # of the topic: what an SPU accepts as one batch
+        self.filtered = bool(config.smartmodules)  # an SPU may drop records, and then nobody knows their offsets
         self.failing: set[int] = set()  # partitions whose last attempt failed
         self.largest = config.max_request_size - LONE_OVERHEAD  # bytes of a record that fits whatever its numbers are
 
@@ -69,6 +70,8 @@ class Channel:
             self.partition_count = count
             storage = metadata.topics[self.topic].spec.storage
             self.segment_size = None if storage is None else storage.segment_size
+            deduplicated = metadata.topics[self.topic].spec.deduplication is not None
+            self.filtered = deduplicated or bool(self.config.smartmodules)
         self.available = metadata.available(self.topic)
         self.look_again()
 

@@ -657,8 +657,7 @@ class Dispatcher:
         lane.in_flight = []
         code = result.error_code
         if not code.code:
-            known = not lane.channel.config.smartmodules
-            self._acknowledge(lane, batches, result.base_offset if known else None)
+            self._acknowledge(lane, batches, result.base_offset)
             self._recovered(lane)
             self._attend(lane, now)
             return
@@ -693,13 +692,12 @@ class Dispatcher:
             where = {"topic": lane.topic, "partition": lane.partition}
             self.report("warning", "at_most_once.refused", **where, code=code.code, error=code.text)
 
-    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int | None) -> None:
+    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int) -> None:
         lane.in_flight = []
         for batch in batches:
             if not batch.done:
-                self._conclude(Acknowledge(batch, base_offset))
-            if base_offset is not None:
-                base_offset += batch.builder.count
+                self._conclude(Acknowledge(batch, None if lane.channel.filtered else base_offset))
+            base_offset += batch.builder.count
 
     def _garbled(self, request: Request, what: str, now: float) -> None:
         link = request.link

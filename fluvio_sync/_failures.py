@@ -172,7 +172,8 @@ def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[in
     cause = batch.last_error
 
     def make(index: int) -> FluvioError:
-        return _make(CommitTimeoutError, message, cause, facts | {"offset": base_offset + index}, index)
+        offset = None if batch.lane.channel.filtered else base_offset + index
+        return _make(CommitTimeoutError, message, cause, facts | {"offset": offset}, index)
 
     return make
 

@@ -235,10 +235,11 @@ class RejectedError(DeliveryError):
 class CommitTimeoutError(DeliveryError, _OutOfTimeError):
     """Read-committed: the leader stored the record, but its replication was not confirmed by the deadline.
 
-    `offset`: where the record is in the leader's log.
+    `offset`: where the record is in the leader's log; None where SmartModules or deduplication may drop records, which
+    leaves it unknown.
     """
 
-    offset: int
+    offset: int | None
 
-    def __init__(self, message: str, *, offset: int, **fields: Any) -> None:
+    def __init__(self, message: str, *, offset: int | None, **fields: Any) -> None:
         super().__init__(message, offset=offset, **fields)

@@ -42,8 +42,8 @@ class RecordMetadata(NamedTuple):
     """Where a record is.
 
     `topic`, `partition`; `offset`: its position in the partition, None if it was not acknowledged (at-most-once) or
-    if the server cannot tell (SmartModules may drop records); `timestamp`: milliseconds since the epoch;
-    `acknowledged`: False under at-most-once, where nobody waited for an answer.
+    if the server cannot tell (SmartModules and deduplication may drop records); `timestamp`: milliseconds since the
+    epoch; `acknowledged`: False under at-most-once, where nobody waited for an answer.
     """
 
     topic: str

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic
 from fluvio_sync._actions import HandOver
 from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS, Event
 from fluvio_sync._lane import LaneState
+from fluvio_sync.config import SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (
     CommitTimeoutError,
@@ -22,7 +24,7 @@ from fluvio_sync.errors import (
     TopicNotFoundError,
     UnsupportedVersionError,
 )
-from fluvio_sync.protocol.metadata import PartitionResolution, SpuResolution
+from fluvio_sync.protocol.metadata import Deduplication, PartitionResolution, SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 
@@ -712,6 +714,47 @@ def test_the_deadline_of_a_settlement_gives_the_offset() -> None:
         future.result(0)
     assert caught.value.offset == 40
     assert caught.value.may_be_stored
+
+
+# Where the server may drop records, nobody knows their offsets.
+
+FILTERS: dict[str, Any] = {"smartmodules": [SmartModule("filter")]}
+
+
+def test_a_filtered_record_is_acknowledged_without_an_offset() -> None:
+    rig = Rig(**FILTERS)
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, base=40)
+    assert future.result(0).acknowledged
+    assert future.result(0).offset is None
+
+
+def test_a_filtered_record_that_was_settled_has_no_offset_either() -> None:
+    rig, future, settlement = settling(**FILTERS)
+    rig.watermark(settlement, 41)
+    assert future.result(0).offset is None
+    rig, future, _ = settling(delivery_semantic=policy(timeout=5.0), **FILTERS)
+    rig.run(5.1)
+    with pytest.raises(CommitTimeoutError) as caught:
+        future.result(0)
+    assert caught.value.offset is None
+
+
+def test_a_topic_that_drops_duplicates_gives_no_offsets_as_long_as_it_does() -> None:
+    rig = Rig()
+    plain = topic("t", 1)
+    spec = dataclasses.replace(plain.spec, deduplication=Deduplication(100, None, "dedup"))
+    rig.push("Topic", [dataclasses.replace(plain, spec=spec)])
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, base=40)
+    assert future.result(0).offset is None
+    rig.push("Topic", [plain])
+    future = rig.send()
+    (request,) = writes(rig.step())
+    rig.answer(request, base=41)
+    assert future.result(0).offset == 41
 
 
 def test_a_settlement_whose_leader_changed_is_an_ordinary_retry() -> None:

@@ -102,9 +102,8 @@ class CommittedTooEarly(Dispatcher):
 class WrongOffset(Dispatcher):
     """Numbers an entry of several batches from one further on."""
 
-    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int | None) -> None:
-        wrong = len(batches) > 1 and base_offset is not None
-        super()._acknowledge(lane, batches, base_offset + 1 if wrong and base_offset is not None else base_offset)
+    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int) -> None:
+        super()._acknowledge(lane, batches, base_offset + (len(batches) > 1))
 
 
 class NeverInDoubt(Dispatcher):
@@ -119,7 +118,7 @@ class NeverInDoubt(Dispatcher):
 class ResolvedTwice(Dispatcher):
     """Completes a batch again when its answer comes after its deadline."""
 
-    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int | None) -> None:
+    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int) -> None:
         for batch in batches:
             batch.done = False
         super()._acknowledge(lane, batches, base_offset)
