@@ -7,6 +7,7 @@ per SPU and isolation level, and one memory bound.  After a fork the child's cop
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import os
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
-from fluvio_sync import _lifecycle
+from fluvio_sync import _lifecycle, _uwsgi
 from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync._engine import ClientConfig, Engine
 from fluvio_sync._environment import client_settings, misspelt
@@ -27,15 +28,21 @@ from fluvio_sync.errors import ClosedError, ConfigError
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.metadata import TopicCompression
-from fluvio_sync.stats import FlushResult, Health
+from fluvio_sync.stats import FlushResult, Health, ProducerStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
     from types import TracebackType
 
+    from typing_extensions import Self
+
+    from fluvio_sync._admin import TopicDescription
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_SUMMED = ("records_", "bytes_", "batches_")  # counters of a topic; reconnections are the client's
 
 
 def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
@@ -105,9 +112,13 @@ class Fluvio:
         but `profile_path`; of `tls`, `FLUVIO_SYNC_TLS` ("disabled", "anonymous" or "verified") and
         `FLUVIO_SYNC_TLS_DOMAIN`, `_TLS_CA_CERT`, `_TLS_CERT`, `_TLS_KEY`.
 
+        In uWSGI's master, which loads the application and then forks the workers, it returns at once, and the client
+        connects in each worker at its first use.
+
         Raises `ConfigError`, `ConnectError` (`ConnectTimeoutError` after `connect_timeout`), `ProtocolError` if the
         peer does not speak Fluvio's protocol, `UnsupportedVersionError`.
         """
+        _uwsgi.refuse_without_threads()
         for name in unknown:
             known = inspect.signature(cls.connect).parameters
             raise unknown_setting(name, [setting for setting in known if setting != "unknown"])
@@ -133,6 +144,8 @@ class Fluvio:
                 buffer_memory=size("buffer_memory", buffer_memory),
             )
         )
+        if client._waits_for_fork():
+            return client
         log = client._running_engine().log
         for variable, meant in misspelt(os.environ).items():
             log.warning("environment.unknown", variable=variable, did_you_mean=meant)
@@ -142,6 +155,16 @@ class Fluvio:
     def endpoint(self) -> str:
         """The SC's `"host:port"`."""
         return str(self._config.endpoint)
+
+    @property
+    def client_id(self) -> str:
+        """What the cluster sees, and what tells a process's clients apart in metrics."""
+        return self._config.client_id
+
+    @property
+    def running(self) -> bool:
+        """Whether it is at work in this process: not before its first use, as after a fork, and not once closed."""
+        return self._present_engine() is not None
 
     # Producers.
 
@@ -162,9 +185,14 @@ class Fluvio:
                 f"accounts is more than the client's buffer_memory ({self._config.buffer_memory} bytes): "
                 "the largest record would never find space"
             )
-        producer = TopicProducer(self, topic, producer_config).attach()
-        producer.warn_of_settings()
+        producer = self._make_producer(topic, producer_config)
+        if not self._waits_for_fork():
+            producer.attach()
+            producer.warn_of_settings()
         return producer
+
+    def _make_producer(self, topic: str, config: ProducerConfig) -> TopicProducer:
+        return TopicProducer(self, topic, config)
 
     # Topics.
 
@@ -198,6 +226,10 @@ class Fluvio:
 
     def topics(self) -> list[str]:
         """Return the names of the cluster's topics, sorted; Fluvio's own are left out."""
+        return [topic.name for topic in self.describe_topics()]
+
+    def describe_topics(self) -> list[TopicDescription]:
+        """Return the cluster's topics with their numbers of partitions and replicas and their codec, as `topics()`."""
         return self._running_engine().admin.topics()
 
     # Life.
@@ -205,6 +237,16 @@ class Fluvio:
     def health(self) -> Health:
         """Return a snapshot for a readiness probe; no I/O for a connected client."""
         return self._running_engine().health()
+
+    def stats(self) -> dict[str, ProducerStats]:
+        """Return a snapshot of each topic's counters under all settings; no I/O, and empty unless it is `running`."""
+        engine = self._present_engine()
+        if engine is None:
+            return {}
+        found: dict[str, list[ProducerStats]] = {}
+        for channel in list(engine.accumulator.channels.values()):
+            found.setdefault(channel.topic, []).append(engine.accumulator.stats(channel, engine.reconnects))
+        return {topic: _sum_of(parts) for topic, parts in found.items()}
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Drain, then close all connections; returns what became of all producers' records.
@@ -231,7 +273,7 @@ class Fluvio:
             engine.log.error("records.lost", records=lost, reason="the client was closed before they were resolved")
         return engine.tally.take(), engine.tally.take_unseen_failure()
 
-    def __enter__(self) -> Fluvio:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -253,6 +295,11 @@ class Fluvio:
         # Settings alone: the process that unpickles it connects at first use.
         return Fluvio, (self._config,)
 
+    def _present_engine(self) -> Engine | None:
+        """Return this process's engine if there is one."""
+        engine = self._engine
+        return engine if engine is not None and engine.pid == os.getpid() else None
+
     def _running_engine(self) -> Engine:
         """Return this process's engine, made and connected if need be."""
         engine = self._engine
@@ -263,11 +310,16 @@ class Fluvio:
                 raise ClosedError(f"this client of {self.endpoint} is closed")
             engine = self._engine
             if engine is None or engine.pid != os.getpid():
+                _uwsgi.refuse_before_fork()
                 engine = Engine(self._config)
                 engine.open()
                 self._engine = engine
                 _lifecycle.add_engine(self, engine)
             return engine
+
+    def _waits_for_fork(self) -> bool:
+        """Whether it is to connect at first use, in uWSGI's workers."""
+        return self._engine is None and _uwsgi.is_before_fork()
 
     def _forget_engine(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""
@@ -289,6 +341,18 @@ def _check_override(override: object) -> None:
             parse_endpoint(address)
         except ConfigError as error:
             raise ConfigError(f"spu_address_override for SPU {spu}: {error}") from error
+
+
+def _sum_of(parts: list[ProducerStats]) -> ProducerStats:
+    """Return the counters of a topic's producers whose settings differ."""
+    fields = [field.name for field in dataclasses.fields(ProducerStats) if field.name.startswith(_SUMMED)]
+    totals = {name: sum(getattr(part, name) for part in parts) for name in fields}
+    latencies = [(*part.latency, part.batches_acked) for part in parts if part.latency is not None]
+    latency = None
+    if latencies:
+        total = sum(mean * batches for mean, _, batches in latencies)
+        latency = total / totals["batches_acked"], max(longest for _, longest, _ in latencies)
+    return dataclasses.replace(parts[0], **totals, latency=latency)
 
 
 def _find_cluster(

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An application as uWSGI runs it: client and producer are made when the module is imported, by the master."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from fluvio_sync import ConfigError, Fluvio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+fluvio = Fluvio.connect()  # FLUVIO_SYNC_ENDPOINT
+producer = fluvio.topic_producer(os.environ["TOPIC"], linger=0.001)
+refused = ""
+if "SEND_IN_MASTER" in os.environ:
+    try:
+        producer.send(f"imported by {os.getpid()}")
+    except ConfigError as error:
+        refused = str(error)
+
+
+def application(
+    environ: dict[str, str], start_response: Callable[[str, list[tuple[str, str]]], object]
+) -> Iterable[bytes]:
+    """Produce the path that was asked for and answer where it is."""
+    metadata = producer.send(environ["PATH_INFO"]).result(timeout=10)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps([os.getpid(), metadata.partition, metadata.offset, refused]).encode()]
