@@ -5,12 +5,13 @@ PYTHON ?= python3
 OFFICIAL ?= fluvio==0.21.0
 SEEDS ?= 100000
 FAULTS ?= 10000
+MATRIX ?= -m cluster tests/client
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 help: ## show this list
 	@echo "make TARGET, with PYTHON=/path/to/python3 for another interpreter than python3 (3.10 or newer):"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
 
 quickstart: $(VENV)/.quickstart ## start a development cluster, produce a few hundred thousand records, check each
 	@$(VENV)/bin/python examples/quickstart.py
@@ -23,6 +24,15 @@ simulate: $(VENV)/.test ## run the simulation with many seeds; SEEDS=100000
 
 chaos: $(VENV)/.test ## break connections of producers at work, and count what was lost; FAULTS=10000
 	@FLUVIO_SYNC_FAULTS=$(FAULTS) $(VENV)/bin/python -m pytest -s tests/chaos/test_chaos.py $(ARGS)
+
+cluster-matrix: $(VENV)/.test ## run the client's tests against every kind of development cluster; MATRIX="-m cluster tests/client"
+	@status=0; for tls in plain tls mutual; do for spus in 1 3; do for version in 24 25; do \
+	    outcome=passed; \
+	    FLUVIO_SYNC_TEST_TLS=$$tls FLUVIO_SYNC_TEST_SPUS=$$spus FLUVIO_SYNC_TEST_SPU_VERSION=$$version \
+	    $(VENV)/bin/python -m pytest -q $(MATRIX) $(ARGS) >$(VENV)/matrix.log 2>&1 \
+	    || { outcome=FAILED; status=1; cat $(VENV)/matrix.log; }; \
+	    echo "$$tls, SPUs: $$spus, SPU version $$version: $$outcome ($$(tail -n 1 $(VENV)/matrix.log))"; \
+	done; done; done; exit $$status
 
 lint: $(VENV)/.lint ## check style and types
 	$(VENV)/bin/ruff check .
@@ -72,5 +82,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test simulate chaos lint bench clean FORCE
+.PHONY: help quickstart test simulate chaos cluster-matrix lint bench clean FORCE
 .DELETE_ON_ERROR:

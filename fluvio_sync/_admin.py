@@ -7,14 +7,16 @@ creating a topic can take long.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from fluvio_sync import _blocking
 from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync.config import Compression
 from fluvio_sync.errors import ConfigError, ProtocolError, ServerError, TopicNotFoundError
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.protocol.metadata import (
     AdminStatus,
+    AssignedReplicas,
     ComputedReplicas,
     CreateTopicRequest,
     DeleteTopicRequest,
@@ -35,6 +37,26 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Reader
 
     R = TypeVar("R")
+
+
+class TopicDescription(NamedTuple):
+    """A topic as the SC lists it.
+
+    `replication`: replicas of a partition, None for a mirror; `compression`: the only codec it takes, None for any.
+    """
+
+    name: str
+    partitions: int
+    replication: int | None
+    compression: Compression | None
+
+
+def check_topic(name: str, partitions: int, replication: int) -> None:
+    """Refuse what cannot be a topic; ConfigError."""
+    check_topic_name(name)
+    for setting, value in (("partitions", partitions), ("replication", replication)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 0x7FFFFFFF:
+            raise ConfigError(f"{setting} is a number of at least 1, not {value!r}")
 
 
 class Admin:
@@ -60,10 +82,7 @@ class Admin:
         self, name: str, *, partitions: int, replication: int, compression: TopicCompression, exist_ok: bool
     ) -> None:
         """Create a topic; raises `ServerError` if the SC refuses."""
-        check_topic_name(name)
-        for setting, value in (("partitions", partitions), ("replication", replication)):
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 0x7FFFFFFF:
-                raise ConfigError(f"{setting} is a number of at least 1, not {value!r}")
+        check_topic(name, partitions, replication)
         spec = TopicSpec(replicas=ComputedReplicas(partitions, replication, ignore_rack=False), compression=compression)
         request = CreateTopicRequest(name=name, dry_run=False, timeout=None, spec=spec)
         # A real SC can carry the request out and never answer (seen while another topic was being deleted).
@@ -84,11 +103,11 @@ class Admin:
             raise TopicNotFoundError(f"the cluster at {self._peer.endpoint} has no topic {name!r}", topic=name)
         self._check(status, f"the SC did not delete topic {name!r}")
 
-    def topics(self) -> list[str]:
-        """Return the names of the topics, sorted, without Fluvio's own."""
+    def topics(self) -> list[TopicDescription]:
+        """Return the topics, sorted by name, without Fluvio's own."""
         response = self._call(ScApi.LIST, ListRequest(TopicObject.LABEL), ListResponse.read)
         assert response is not None
-        return sorted(item.name for item in response.items if isinstance(item, TopicObject))
+        return sorted(describe(item) for item in response.items if isinstance(item, TopicObject))
 
     def _call(
         self, api: ScApi, request: Any, read: Callable[[Reader, int], R], settled: Callable[[], bool] = lambda: False
@@ -111,3 +130,15 @@ class Admin:
         if code.code:
             why = status.error_message or code.text
             raise ServerError(f"{what}: {why} ({code.name}, {code.code})", code=code.code, name=code.name)
+
+
+def describe(topic: TopicObject) -> TopicDescription:
+    """Return what there is to say of a topic."""
+    replicas, codec = topic.spec.replicas, topic.spec.compression
+    replication = None
+    if isinstance(replicas, ComputedReplicas):
+        replication = replicas.replication_factor
+    elif isinstance(replicas, AssignedReplicas):
+        replication = max((len(item.replicas) for item in replicas.maps), default=0)
+    compression = None if codec is TopicCompression.ANY else Compression[codec.name]
+    return TopicDescription(topic.name, topic.spec.partition_count, replication, compression)

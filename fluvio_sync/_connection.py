@@ -8,6 +8,7 @@ calls; its driver then calls `close()`.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import enum
 import errno
@@ -18,7 +19,7 @@ import socket
 import ssl
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_response
@@ -37,16 +38,34 @@ if TYPE_CHECKING:
     from fluvio_sync._endpoint import Endpoint
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
+T = TypeVar("T")
+
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 _RECEIVE = 64 * 1024
 _RECEIVES = 16  # of one turn: a peer that sends without pause must not hold up the others
 _SMALL = 4096  # bytes of a frame
+_TLS_ALERT = b"\x15\x03"  # what a TLS server says to plain text, if anything; as a frame it would be 352 MB long
 _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
 _TLS_CHUNK = 256 * 1024
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
 _CLIENT_VERSION = "0.50.2"
+
+_SETTING = "(TlsConfig.verified(cert=..., key=...))"
+# What a server tells of the certificate that the client showed, in OpenSSL's words.
+_REFUSALS = (
+    "ACCESS_DENIED",
+    "BAD_CERTIFICATE",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "DECRYPT_ERROR",
+    "UNKNOWN_CA",
+    "UNSUPPORTED_CERTIFICATE",
+)
+# OpenSSL's codes for a chain that does not lead to an authority that is trusted.
+_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
 
 
 class Stage(enum.Enum):
@@ -54,7 +73,7 @@ class Stage(enum.Enum):
 
     RESOLVING = "looking its name up"
     CONNECTING = "connecting"
-    HANDSHAKE = "in the TLS handshake"
+    HANDSHAKE = "the TLS handshake (it may not speak TLS)"
     VERSIONS = "answering for its API versions"
     READY = "ready"
     CLOSED = "closed"
@@ -63,8 +82,10 @@ class Stage(enum.Enum):
 class Peer(NamedTuple):
     """Whom to connect to and how.
 
-    `name`: for messages, `"SC"` or `"SPU 5001"`; `origin`: where the address came from, for messages;
-    `server_name`: what the certificate is checked against.
+    `name`: for messages, `"SC"` or `"SPU 5001"`; `origin`: where the address came from, and `remedy`: what
+    to do where it does not work, for messages;
+    `server_name`: what the certificate is checked for; `authority`: by what it is checked, for messages, and empty
+    if it is not.
     """
 
     name: str
@@ -73,10 +94,20 @@ class Peer(NamedTuple):
     client_id: str
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
+    authority: str = ""
     origin: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} at {self.endpoint}" + (f" ({self.origin})" if self.origin else "")
+
+    @property
+    def check(self) -> str:
+        """How its certificate is checked, for messages."""
+        if not self.authority:
+            return "the server's certificate is not checked"
+        name = f"be for {self.server_name!r} and " if self.tls is not None and self.tls.check_hostname else ""
+        return f"the server's certificate must {name}satisfy {self.authority}"
 
 
 class Resolution:
@@ -192,7 +223,7 @@ class Connection:
             self._receive()
         if self.stage is Stage.RESOLVING and self._resolution.done.is_set():
             if self._resolution.error is not None:
-                raise self._connect_error(f"its name cannot be resolved: {self._resolution.error}")
+                raise self._unreachable(f"its name cannot be resolved: {self._resolution.error}")
             self._addresses = deque(self._resolution.addresses)
             self._try_next(now)
         elif self.stage is Stage.CONNECTING and self._addresses and now >= self._address_deadline:
@@ -298,7 +329,7 @@ class Connection:
             if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
                 return
             self._failures.append(os.strerror(code))
-        raise self._connect_error("; ".join(dict.fromkeys(self._failures)) or "its name has no address")
+        raise self._unreachable("; ".join(dict.fromkeys(self._failures)) or "its name has no address")
 
     def _finish_connect(self, now: float) -> None:
         assert self._sock is not None
@@ -313,15 +344,24 @@ class Connection:
             self._ask_versions()
             return
         self.stage = Stage.HANDSHAKE
-        self._sock = self.peer.tls.wrap_socket(
-            self._sock, server_hostname=self.peer.server_name, do_handshake_on_connect=False
-        )
         self._handshake()
 
+    def _secured(self) -> ssl.SSLSocket:
+        """Return the socket with TLS around it, which takes over its descriptor."""
+        sock, tls = self._sock, self.peer.tls
+        if not isinstance(sock, ssl.SSLSocket):
+            assert sock is not None
+            assert tls is not None
+            plain = sock
+            self._sock = None  # what comes in between must not have two close the one descriptor
+            sock = self._sock = _undisturbed(
+                lambda: tls.wrap_socket(plain, server_hostname=self.peer.server_name, do_handshake_on_connect=False)
+            )
+        return sock
+
     def _handshake(self) -> None:
-        assert isinstance(self._sock, ssl.SSLSocket)
         try:
-            self._sock.do_handshake()
+            self._secured().do_handshake()
         except ssl.SSLWantReadError:
             self._tls_wants = READ
         except ssl.SSLWantWriteError:
@@ -329,8 +369,7 @@ class Connection:
         except OSError as error:
             if is_of_application(error):
                 raise
-            checked = f"; the certificate was checked for {self.peer.server_name!r}" if self.peer.server_name else ""
-            raise self._connect_error(f"the TLS handshake failed: {error}{checked}") from error
+            raise self._tls_error(error) from error
         else:
             self._ask_versions()
 
@@ -367,7 +406,7 @@ class Connection:
             except OSError as error:
                 if is_of_application(error):
                     raise
-                raise self._lost(error) from error
+                raise self._lost(self._last_word(error)) from error
             self._note_sent(count)
 
     def _write_some(self, sock: socket.socket) -> int:
@@ -413,30 +452,108 @@ class Connection:
                 raise self._lost(error) from error
             if not size:
                 raise self._lost(None)
-            try:
-                for payload in self._reader.feed(self._received[:size]):
-                    self.inbox.append(split_response(payload))
-                if self.stage is Stage.VERSIONS and self.inbox:
-                    self._take_versions()
-            except ProtocolError as error:
-                raise self.garbled(error) from error
+            self._digest(self._received[:size])
             if size < _RECEIVE and not isinstance(self._sock, ssl.SSLSocket):
                 return
         self.more = True  # what TLS has decrypted already shows in no poll
+
+    def _digest(self, data: memoryview) -> None:
+        if self.stage is Stage.VERSIONS and data[:2] == _TLS_ALERT:
+            raise self._connect_error("it answers in TLS; say which with tls=..., or with the profile")
+        try:
+            for payload in self._reader.feed(data):
+                self.inbox.append(split_response(payload))
+            if self.stage is Stage.VERSIONS and self.inbox:
+                self._take_versions()
+        except ProtocolError as error:
+            raise self.garbled(error) from error
 
     # Errors.
 
     def _connect_error(self, why: str) -> ConnectError:
         return ConnectError(f"cannot connect to the {self.peer}: {why}", address=str(self.peer.endpoint))
 
-    def _lost(self, error: Exception | None) -> FluvioError:
-        what = "it closed the connection" if error is None else str(error) or type(error).__name__
+    def _unreachable(self, why: str) -> ConnectError:
+        return self._connect_error(f"{why}; {self.peer.remedy}" if self.peer.remedy else why)
+
+    def _tls_error(self, error: OSError) -> ConnectError:
+        return self._connect_error(f"{_tls_failure(error)}; {self.peer.check}")
+
+    def _lost(self, error: OSError | None) -> FluvioError:
         if self.stage is Stage.READY:
+            what = "it closed the connection" if error is None else str(error) or type(error).__name__
             return ConnectError(f"the connection to the {self.peer} was lost: {what}", address=str(self.peer.endpoint))
-        hint = ""
-        if self.peer.tls is None:
-            hint = "; is this the address of a Fluvio SC or SPU, and does it want TLS?"
-        return self._connect_error(f"{what} while {self.stage.value}{hint}")
+        if isinstance(error, ssl.SSLError):
+            return self._tls_error(error)
+        reason = "" if error is None else f" ({error.strerror or error})"
+        hint = "want TLS (tls=...)" if self.peer.tls is None else f"demand a certificate of the client {_SETTING}"
+        return self._connect_error(
+            f"it closed the connection without an answer{reason}; it may {hint}, or be no SC or SPU of Fluvio's"
+        )
+
+    def _last_word(self, error: OSError) -> OSError:
+        """Return why a write failed: since TLS 1.3 a server refuses the client's certificate after the handshake."""
+        if self.stage is Stage.VERSIONS and isinstance(self._sock, ssl.SSLSocket):
+            try:
+                self._sock.recv_into(self._received)
+            except OSError as answer:
+                if _alert(answer):
+                    return answer
+        return error
+
+
+def _tls_failure(error: OSError) -> str:
+    """Return what went wrong between TLS's first byte and the first of Fluvio's."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message.rstrip(".")
+        if error.verify_code in _UNKNOWN_AUTHORITY:
+            reason = f"the authority that is trusted did not sign it ({reason})"
+        return f"its TLS certificate is not accepted: {reason}"
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionError):
+        return "it closed the connection in the TLS handshake; it may not speak TLS"
+    alert = _alert(error)
+    if not alert:
+        return f"the TLS handshake failed: {error}; it may not speak TLS"
+    words = alert.lower().replace("_", " ")
+    if alert == "CERTIFICATE_REQUIRED":
+        return f"the server demands a certificate of the client, and none was given {_SETTING}"
+    if alert in _REFUSALS:
+        return f"the server refuses the client's certificate {_SETTING}: {words}"
+    # With TLS 1.2, a handshake failure is also what a missing certificate is answered with.
+    hint = f"; it may demand a certificate of the client {_SETTING}" if alert == "HANDSHAKE_FAILURE" else ""
+    return f"the server ended the TLS handshake: {words}{hint}"
+
+
+def _undisturbed(make: Callable[[], T]) -> T:
+    """Return what `make` makes, in a thread if need be: signal handlers, which may raise, run in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return make()
+    made: list[T] = []
+    errors: list[BaseException] = []
+    done = threading.Lock()
+    done.acquire()
+
+    def work() -> None:
+        try:
+            made.append(make())
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            errors.append(error)
+        finally:
+            done.release()
+
+    try:
+        _thread.start_new_thread(work, ())  # not threading.Thread, whose locks an exception may leave locked
+    except RuntimeError:  # the interpreter is shutting down and starts no thread any more
+        return make()
+    done.acquire()
+    if errors:
+        raise errors[0]
+    return made[0]
+
+
+def _alert(error: OSError) -> str:
+    """Return what a server said in TLS before it closed, in OpenSSL's words; empty if it said nothing."""
+    return (getattr(error, "reason", None) or "").partition("_ALERT_")[2]
 
 
 def is_of_application(error: OSError) -> bool:

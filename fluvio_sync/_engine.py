@@ -24,6 +24,7 @@ from fluvio_sync._metadata import Metadata
 from fluvio_sync._poller import Poller
 from fluvio_sync._sender import Sender
 from fluvio_sync._sender_thread import LAST_STEP, SenderThread
+from fluvio_sync._tls_config import authority
 from fluvio_sync._watch import MetadataWatch
 from fluvio_sync.config import Compression, TlsConfig
 from fluvio_sync.errors import (
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
     from fluvio_sync._link import Link
     from fluvio_sync.config import ProducerConfig
 
-# Seconds that closing a handle waits for the sender to fail what is left.
-_LAST_STEP = 5.0
+_REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Engine:
             client_id=config.client_id,
             tls=self._context,
             server_name=self._server_name(None, config.endpoint),
+            authority=authority(tls),
         )
         self.watch = MetadataWatch(self._sc, self.metadata, timeout=config.connect_timeout, notify=self.poller.wake)
         self.sender = Sender(
@@ -130,6 +131,16 @@ class Engine:
             return False
         self.poller.wake()
         return True
+
+    @property
+    def reconnects(self) -> int:
+        """How many connections to SPUs were made again."""
+        return self.sender.reconnects
+
+    @property
+    def last_error(self) -> tuple[str, int] | None:
+        """The text of the latest failure, and when it was, in milliseconds since the epoch."""
+        return self.sender.last_error
 
     # Opening.
 
@@ -179,21 +190,27 @@ class Engine:
             client_id=self.config.client_id,
             tls=self._context,
             server_name=self._server_name(self.metadata.spu_name(link.spu), endpoint),
+            authority=self._sc.authority,
             origin=origin,
+            remedy=_REMEDY,
         )
 
     def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:
         override = self.config.spu_address_override
         if override is None:
-            return advertised, "the address that the SC advertises"
+            return advertised, self._advertised_as(spu)
         try:
             text = override(spu, str(advertised or "")) if callable(override) else override.get(spu)
             endpoint = None if text is None else parse_endpoint(text)
         except Exception as error:
             raise ConnectError(f"spu_address_override gives no address for SPU {spu}: {error!r}") from error
         if endpoint is None:
-            return advertised, "the address that the SC advertises; spu_address_override has none"
+            return advertised, f"{self._advertised_as(spu)}; spu_address_override has none"
         return endpoint, f"from spu_address_override; the SC advertises {advertised or 'none'}"
+
+    def _advertised_as(self, spu: int) -> str:
+        local = "local " if self.metadata.is_local(spu) else ""
+        return f"the {local}address that the SC advertises"
 
     # Topics.
 
@@ -250,7 +267,7 @@ class Engine:
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         barrier = self.accumulator.begin_flush(channels, tally)
         if not self.accumulator.wait_flushed(barrier, self.thread.drive(lambda: not barrier.batches, timeout)):
-            raise _flush_timed_out(barrier, timeout)
+            raise flush_timed_out(barrier, timeout)
         remaining = None if deadline is None else max(0.0, deadline - self.clock.monotonic())
         if not self.callbacks.wait_for_due(remaining):
             raise FlushTimeoutError(
@@ -299,7 +316,7 @@ class Engine:
         with self.accumulator.lock:
             lanes = self.accumulator.lanes()
             queued, in_flight = unresolved(lanes)
-            error = self.sender.last_error
+            error = self.last_error
             return Health(
                 connected=self.metadata.live,
                 leaders={(ln.topic, ln.partition): self.metadata.route(ln.topic, ln.partition).spu for ln in lanes},
@@ -320,7 +337,8 @@ class Engine:
         self.sender.abandon()
 
 
-def _flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeoutError:
+def flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeoutError:
+    """Return the error of a flush that ran out of time."""
     return FlushTimeoutError(
         f"{barrier.records} records are not resolved after {timeout} s; they are still on their way",
         outstanding=barrier.records,

@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 LABELS = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
 
-# What `spu_address_override` may be: a mapping from SPU id to "host:port", or a function of the id and the
-# advertised address that returns one of these or None.
-AddressOverride = "Mapping[int, str] | Callable[[int, str], str | None]"
-
 
 class Route(NamedTuple):
     """Where a partition's records go: the leader's id, or None and why there is none now.
@@ -213,11 +209,22 @@ class Metadata:
         if item is None:
             return None
         local = item.spec.public_endpoint_local
-        public = item.spec.public_endpoint
-        hosts = [ingress.hostname or ingress.ip or "" for ingress in public.ingress[:1]]
-        if local is not None and (self._use_local_address or not any(hosts)):
+        if local is not None and self.is_local(spu):
             return Endpoint(local.host, local.port)
-        return Endpoint(hosts[0], public.port) if any(hosts) else None
+        host = _public_host(item)
+        return Endpoint(host, item.spec.public_endpoint.port) if host else None
+
+    def is_local(self, spu: int) -> bool:
+        """Whether that is the address inside the cluster's network."""
+        item = self.spus.get(spu)
+        if item is None or item.spec.public_endpoint_local is None:
+            return False
+        return self._use_local_address or not _public_host(item)
+
+
+def _public_host(spu: SpuObject) -> str:
+    hosts = [ingress.hostname or ingress.ip or "" for ingress in spu.spec.public_endpoint.ingress[:1]]
+    return hosts[0] if hosts else ""
 
 
 def _key(item: object) -> str:

@@ -115,9 +115,9 @@ class TlsConfig:
         # be the anchor, as in the official client.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         assert self.ca_cert is not None
-        _trust(context, self.ca_cert)
+        trust(context, self.ca_cert)
         if self.cert is not None:
-            _present(context, self.cert, self.key)
+            present(context, self.cert, self.key)
         return context
 
     def __repr__(self) -> str:
@@ -138,6 +138,13 @@ def is_inline(source: str) -> bool:
     return "-----BEGIN" in source
 
 
+def authority(tls: TlsConfig | ssl.SSLContext) -> str:
+    """Return by what certificates of servers are checked, for messages; empty if they are not."""
+    if not isinstance(tls, TlsConfig):
+        return "the SSLContext that was given"
+    return "" if tls.ca_cert is None else f"ca_cert {_named(tls.ca_cert)}"
+
+
 def _named(source: str) -> str:
     return "<inline>" if is_inline(source) else repr(source)
 
@@ -152,32 +159,34 @@ def _source(name: str, value: str | os.PathLike[str]) -> str:
     return source if is_inline(source) else str(Path(source).expanduser())
 
 
-def _trust(context: ssl.SSLContext, ca_cert: str) -> None:
+def trust(context: ssl.SSLContext, ca_cert: str, name: str = "ca_cert") -> None:
+    """Have a context trust an authority; ConfigError, which calls the setting `name`, if it cannot be used."""
     import ssl  # noqa: PLC0415 - imported already
 
     try:
         if is_inline(ca_cert):
             context.load_verify_locations(cadata=ca_cert)
         else:
-            _check_readable("ca_cert", ca_cert)
+            _check_readable(name, ca_cert)
             context.load_verify_locations(cafile=ca_cert)
     except (ssl.SSLError, TypeError) as error:  # TypeError: a text with other letters than ASCII
-        raise ConfigError(f"ca_cert {_named(ca_cert)} cannot be used: {_reason(error)}") from error
+        raise ConfigError(f"{name} {_named(ca_cert)} cannot be used: {_reason(error)}") from error
 
 
-def _present(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+def present(context: ssl.SSLContext, cert: str, key: str | None, names: tuple[str, str] = ("cert", "key")) -> None:
+    """Have a context show a certificate; ConfigError, which calls the settings `names`, if it cannot be used."""
     import ssl  # noqa: PLC0415 - imported already
 
     def refuse_to_ask() -> str:  # without it, OpenSSL would ask on the terminal
         raise ConfigError(f"the private key in {_named(key or cert)} is encrypted: give it without a passphrase")
 
     with contextlib.ExitStack() as files:
-        cert_path = files.enter_context(_as_file("cert", cert))
-        key_path = None if key is None else files.enter_context(_as_file("key", key))
+        cert_path = files.enter_context(_as_file(names[0], cert))
+        key_path = None if key is None else files.enter_context(_as_file(names[1], key))
         try:
             context.load_cert_chain(cert_path, key_path, password=refuse_to_ask)
         except ssl.SSLError as error:
-            both = f"cert {_named(cert)}" + ("" if key is None else f" and key {_named(key)}")
+            both = f"{names[0]} {_named(cert)}" + ("" if key is None else f" and {names[1]} {_named(key)}")
             raise ConfigError(f"{both} cannot be used: {_reason(error)}") from error
 
 

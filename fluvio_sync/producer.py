@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from fluvio_sync._accumulator import Channel
     from fluvio_sync._engine import Engine
     from fluvio_sync.client import Fluvio
@@ -195,7 +197,7 @@ class TopicProducer:
     def stats(self) -> ProducerStats:
         """Return a snapshot of this topic's counters under these settings, other handles' included."""
         engine = self._here()
-        return engine.accumulator.stats(self._channel, engine.sender.reconnects)
+        return engine.accumulator.stats(self._channel, engine.reconnects)
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Take no more records through this handle, and wait for its records as `flush` does.
@@ -210,7 +212,7 @@ class TopicProducer:
         engine.close_handle(self._channel, self._tally, limit)
         return self._tally.take()
 
-    def __enter__(self) -> TopicProducer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

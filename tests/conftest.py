@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clusters that tests run against.
 
-`where` is a cluster for tests that leave it as they found it: a development cluster in a process of its own, or the
-one that FLUVIO_SYNC_TEST_ENDPOINT names.  Whoever asks for it is marked `cluster`.  `own` and `pair` are for tests
-that break their cluster: each gets a fresh one, with one and two SPUs.
+`where` is a cluster for tests that leave it as they found it: a development cluster in a process of its own, or a
+real one.  Whoever asks for it is marked `cluster`.  `own` and `pair` are for tests that break their cluster: each gets
+a fresh one, with one and two SPUs.
+
+The environment chooses.  A development cluster: FLUVIO_SYNC_TEST_TLS (`plain`, `tls` or `mutual`; default: plain),
+FLUVIO_SYNC_TEST_SPUS (how many; 2), FLUVIO_SYNC_TEST_SPU_VERSION (the highest that they speak; 25).  A real one:
+FLUVIO_SYNC_TEST_ENDPOINT, and for TLS the domain and the paths FLUVIO_SYNC_TEST_TLS_DOMAIN, _TLS_CA_CERT, _TLS_CERT
+and _TLS_KEY, of which the last two are for clusters that demand a certificate.
 """
 
 from __future__ import annotations
@@ -12,15 +17,21 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from certificates import KINDS, Certificates, make_certificates
 from kit import Where
 
-from fluvio_sync import Fluvio
+from fluvio_sync import Fluvio, TlsConfig
 from fluvio_sync.testing.cluster import LocalCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VARIABLE = "FLUVIO_SYNC_TEST_ENDPOINT"
+VARIABLE = "FLUVIO_SYNC_TEST_"
+ENDPOINT = os.environ.get(f"{VARIABLE}ENDPOINT")
+KIND = os.environ.get(f"{VARIABLE}TLS", "plain")
+SPUS = int(os.environ.get(f"{VARIABLE}SPUS", "2"))
+SPU_VERSION = int(os.environ.get(f"{VARIABLE}SPU_VERSION", "25"))
+assert KIND in KINDS, f"{VARIABLE}TLS is one of {KINDS}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,28 +41,47 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def session_cluster() -> Iterator[LocalCluster | None]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def session_cluster(certificates: Certificates) -> Iterator[LocalCluster | None]:
     """A development cluster for the whole run; None if the tests run against another one."""
-    if os.environ.get(VARIABLE):
+    if ENDPOINT:
         yield None
         return
-    with LocalCluster(spus=2) as cluster:
+    with LocalCluster(SPUS, spu_version=SPU_VERSION, **certificates.of_cluster(KIND)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def session_where(session_cluster: LocalCluster | None) -> Iterator[Where]:
-    endpoint = os.environ[VARIABLE] if session_cluster is None else session_cluster.endpoint
-    with Fluvio.connect(endpoint, client_id="tests-admin") as admin:
-        where = Where(endpoint, admin)
+def session_where(session_cluster: LocalCluster | None, certificates: Certificates) -> Iterator[Where]:
+    if session_cluster is None:
+        endpoint, tls = ENDPOINT or "", given_tls()
+    else:
+        endpoint, tls = session_cluster.endpoint, certificates.of_client(KIND)
+    with Fluvio.connect(endpoint, tls=tls, client_id="tests-admin") as admin:
+        where = Where(endpoint, admin, tls)
         yield where
         # Not after each test: a real SC that has just deleted a busy topic may never answer the next creation.
         where.delete_topics()
 
 
+def given_tls() -> TlsConfig:
+    """Return the TLS of the real cluster."""
+    names = ("domain", "ca_cert", "cert", "key")
+    settings = {name: value for name in names if (value := os.environ.get(f"{VARIABLE}TLS_{name.upper()}"))}
+    return TlsConfig.verified(**settings) if settings else TlsConfig.disabled()
+
+
 @pytest.fixture
-def where(session_where: Where, session_cluster: LocalCluster | None) -> Iterator[Where]:
+def where(
+    session_where: Where, session_cluster: LocalCluster | None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Where]:
     """A cluster to be left as it was found."""
+    for variable, value in session_where.environment.items():
+        monkeypatch.setenv(variable, value)
     known = [] if session_cluster is None else session_cluster.violations()
     yield session_where
     if session_cluster is not None:
@@ -61,7 +91,7 @@ def where(session_where: Where, session_cluster: LocalCluster | None) -> Iterato
 @pytest.fixture
 def client(where: Where) -> Iterator[Fluvio]:
     """A client of `where`."""
-    with Fluvio.connect(where.endpoint) as fluvio:
+    with where.connect() as fluvio:
         yield fluvio
 
 

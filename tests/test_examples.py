@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync import Fluvio
+from fluvio_sync import TlsConfig
 
 if TYPE_CHECKING:
     from kit import Where
@@ -65,6 +65,13 @@ def test_back_pressure_refuses_what_it_does_not_acknowledge(own: LocalCluster) -
 
 
 @pytest.fixture
+def where(where: Where) -> Where:
+    if where.tls != TlsConfig.disabled():
+        pytest.skip("the quickstart reads back in plain")
+    return where
+
+
+@pytest.fixture
 def quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     spec = importlib.util.spec_from_file_location("quickstart", EXAMPLES / "quickstart.py")
     assert spec is not None
@@ -95,7 +102,7 @@ def problems(quickstart: Any, where: Where, *more: dict[str, Any], drop: bytes =
     """Return what is wrong after a run that left a file out, or sent more records than it should."""
     topic = where.topic(partitions=3)
     files = quickstart.source_files()
-    with Fluvio.connect(where.endpoint) as fluvio:
+    with where.connect() as fluvio:
         kept = {key: path for key, path in files.items() if key != drop}
         sent, samples = quickstart.produce(fluvio, topic, kept)
         producer = fluvio.topic_producer(topic)
@@ -141,7 +148,7 @@ def test_quickstart_finds_what_is_out_of_order(quickstart: Any) -> None:
 def test_quickstart_finds_metadata_that_is_not_true(quickstart: Any, where: Where) -> None:
     topic = where.topic(partitions=3)
     files = quickstart.source_files()
-    with Fluvio.connect(where.endpoint) as fluvio:
+    with where.connect() as fluvio:
         sent, samples = quickstart.produce(fluvio, topic, files)
     where.read_all(topic, 3, sent)
     wrong = samples[0]._replace(offset=samples[0].offset - 1)

@@ -224,6 +224,13 @@ _TEXTS: Mapping[int, str] = {
 _NAMES: Mapping[int, str] = {int(code): "".join(word.capitalize() for word in code.name.split("_")) for code in Code}
 
 
+def name_of(code: int) -> str:
+    """Return Fluvio's name of a code, e.g. `"TopicAlreadyExists"`; ValueError for one that it does not have."""
+    if code not in _NAMES:
+        raise ValueError(f"Fluvio has no error code {code}")
+    return _NAMES[code]
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
     """A code and its payload.
@@ -251,8 +258,7 @@ class ErrorCode:
     NONE: ClassVar[ErrorCode]
 
     def __post_init__(self) -> None:
-        if self.code not in _NAMES:
-            raise ValueError(f"Fluvio has no error code {self.code}")
+        name_of(self.code)
         expected = len(_PAYLOADS.get(self.code, ()))
         if len(self.payload) != expected:
             raise ValueError(f"the payload of {self.name} has {expected} parts, not {len(self.payload)}")
@@ -260,7 +266,7 @@ class ErrorCode:
     @property
     def name(self) -> str:
         """Fluvio's name of the code, e.g. `"TopicAlreadyExists"`; `"None"` is success."""
-        return _NAMES[self.code]
+        return name_of(self.code)
 
     @property
     def text(self) -> str:

@@ -3,8 +3,19 @@
 
 from fluvio_sync.testing._reader import StoredRecord, read_partition
 from fluvio_sync.testing.cluster import LocalCluster
+from fluvio_sync.testing.fake import FakeFluvio, FakeProducer, FakeRecord
 from fluvio_sync.testing.proxy import FaultProxy, ProduceFault
 
 read_records = read_partition
 
-__all__ = ["FaultProxy", "LocalCluster", "ProduceFault", "StoredRecord", "read_partition", "read_records"]
+__all__ = [
+    "FakeFluvio",
+    "FakeProducer",
+    "FakeRecord",
+    "FaultProxy",
+    "LocalCluster",
+    "ProduceFault",
+    "StoredRecord",
+    "read_partition",
+    "read_records",
+]

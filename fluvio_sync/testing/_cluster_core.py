@@ -20,6 +20,7 @@ from fluvio_sync.protocol.metadata import (
     Change,
     CleanupPolicy,
     ComputedReplicas,
+    Endpoint,
     MetadataObject,
     PartitionObject,
     PartitionResolution,
@@ -74,6 +75,7 @@ class ClusterCore:
     `now`: monotonic seconds, the latest that anybody brought; set it before ordering a fault.
     `online`: the ids of the SPUs that run.
     `violations`: what peers did wrong, one text each.
+    `smartmodules`: the names of those that are loaded; each is the same filter, see `_cluster_modules`.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class ClusterCore:
         self.wall_clock = wall_clock
         self.now = 0.0
         self.violations: list[str] = []
+        self.smartmodules: set[str] = set()
         self.faults = Faults()
         self.spus = {spu.id: Spu(spu) for spu in spus}
         self.online = set(self.spus)
@@ -386,6 +389,17 @@ class ClusterCore:
             if spu in partition.replicas:
                 partition.failed = partition.failed and partition.leader != spu
                 self._settle(partition)
+
+    def advertise(self, spu: int, public: Endpoint | None, local: Endpoint | None) -> None:
+        """Tell clients that an SPU is somewhere else; see `Spu`."""
+        self._require(spu, online=spu in self.online)
+        self.spus[spu].public = public
+        self.spus[spu].local = local
+        self._publish(self.spus[spu].object())
+
+    def load_smartmodule(self, name: str) -> None:
+        """Have a SmartModule: a filter, see `_cluster_modules`."""
+        self.smartmodules.add(name)
 
     def move_leader(self, topic: str, partition: int, spu: int) -> None:
         """Let another online SPU lead a partition.

@@ -71,21 +71,29 @@ class SpuAddress:
 
 @dataclass(slots=True)
 class Spu:
-    """An SPU, running or not."""
+    """An SPU, running or not.
+
+    `public`, `local`: where clients are told to find it, and where those inside the cluster's network are; by default
+    its own address, and no other.
+    """
 
     address: SpuAddress
     online: bool = True
+    public: Endpoint | None = None
+    local: Endpoint | None = None
 
     def object(self) -> SpuObject:
         """Return it as the SC shows it."""
-        host, port = self.address.host, self.address.port
+        own = Endpoint(self.address.port, self.address.host)
+        public = self.public or own
         return SpuObject(
             f"custom-spu-{self.address.id}",
             SpuSpec(
                 self.address.id,
                 SpuType.CUSTOM,
-                IngressPort(port, (IngressAddr(hostname=host),)),
-                Endpoint(port, host),
+                IngressPort(public.port, (IngressAddr(hostname=public.host),)),
+                own,
+                public_endpoint_local=self.local,
             ),
             SpuStatus(SpuResolution.ONLINE if self.online else SpuResolution.OFFLINE),
         )

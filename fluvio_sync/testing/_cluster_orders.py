@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync.protocol.metadata import (
     AdminStatus,
     ComputedReplicas,
+    Endpoint,
     TopicCompression,
     TopicSpec,
     TopicStorage,
@@ -35,6 +37,8 @@ def carry_out(server: ClusterServer, order: str, arguments: Mapping[str, Any]) -
         "fail_next_produce": core.fail_next_produce,
         "hold_replies": core.hold_replies,
         "cut_next_produce": core.cut_next_produce,
+        "advertise": lambda spu, public, local: core.advertise(spu, _endpoint(public), _endpoint(local)),
+        "load_smartmodule": core.load_smartmodule,
         "violations": lambda: list(core.violations),
         "create_topic": lambda **settings: _outcome(_create_topic(server, **settings)),
         "delete_topic": lambda name: _outcome(core.delete_topic(name)),
@@ -65,6 +69,13 @@ def _create_topic(
         compression=TopicCompression[codec],
     )
     return server.core.create_topic(name, spec)
+
+
+def _endpoint(text: str | None) -> Endpoint | None:
+    if text is None:
+        return None
+    host, port = parse_endpoint(text)
+    return Endpoint(port, host)
 
 
 def _leader(server: ClusterServer, topic: str, partition: int) -> int:

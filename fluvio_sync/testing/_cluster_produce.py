@@ -19,6 +19,7 @@ from fluvio_sync.protocol.batch import iter_batches, verify_batch
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.protocol.error_code import PLAIN_CODES, Code, ErrorCode
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
+from fluvio_sync.testing._cluster_modules import ModuleError, filtered, texts_of
 
 if TYPE_CHECKING:
     from fluvio_sync.protocol.batch import BatchHeader
@@ -66,10 +67,10 @@ class ProduceJob:
         ordered = self._core.faults.take_failure(topic)
         if ordered is not None:
             return _Entry(data.partition, ordered)
-        missing = self._missing_smartmodule()
-        if missing is not None:
-            return _Entry(data.partition, ErrorCode(Code.SMART_MODULE_NOT_FOUND, (missing,)))
-        batches = self._batches(data)
+        try:
+            batches = self._batches(data)
+        except ModuleError as failure:
+            return _Entry(data.partition, failure.error)
         if not any(header.record_count for header, _ in batches):
             return _Entry(data.partition)
         refused = _refusal(partition, batches)
@@ -77,21 +78,16 @@ class ProduceJob:
             return _Entry(data.partition, PLAIN_CODES[refused])
         return self._append(partition, batches)
 
-    def _missing_smartmodule(self) -> str | None:
-        """Return the first module named; there are none here.
-
-        Modules that come with the request are passed over, as by an SPU built without an engine.
-        """
-        return next((item.name for item in self._request.smartmodules if item.name), None)
-
     def _batches(self, data: PartitionData) -> list[tuple[BatchHeader, memoryview]]:
+        """Return what is to be written; ModuleError if a SmartModule does not let it pass."""
+        texts = texts_of(self._request.smartmodules, self._core.smartmodules)
         batches = list(iter_batches(data.records))
         if self._core.strict:
             for _, batch in batches:
                 verify_batch(batch)
         elif any(header.has_schema for header, _ in batches):
             raise ProtocolError("a batch with a schema id makes an SPU panic")
-        return batches
+        return filtered(data.records, texts) if texts and batches else batches
 
     def _append(self, partition: Partition, batches: list[tuple[BatchHeader, memoryview]]) -> _Entry:
         # An empty batch among others breaks the index of a real SPU: this write fails, and all after it.

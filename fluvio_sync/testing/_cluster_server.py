@@ -21,6 +21,7 @@ from fluvio_sync.protocol.frames import FrameReader
 from fluvio_sync.testing._cluster_core import ClusterCore
 from fluvio_sync.testing._cluster_model import SpuAddress
 from fluvio_sync.testing._cluster_sc import SC
+from fluvio_sync.testing._cluster_tls import TlsSocket, server_context
 from fluvio_sync.testing._partition_log import FileStorage
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class _Connection:
 
     __slots__ = ("arrived", "eof", "events", "frames", "out", "session", "sock", "unsent")
 
-    def __init__(self, sock: socket.socket, session: Session) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, session: Session) -> None:
         self.sock = sock
         self.session = session
         self.frames = FrameReader(MAX_FRAME)
@@ -103,8 +104,13 @@ class _Connection:
         """The selector's events that it waits for now."""
         events = selectors.EVENT_WRITE if self.out else 0
         if not self.eof and not self.arrived and not self._is_full:
-            events |= selectors.EVENT_READ
+            events |= self.reads_on
         return events
+
+    @property
+    def reads_on(self) -> int:
+        """The event at which there may be something to read: a TLS handshake writes, too."""
+        return self.sock.reads_on if isinstance(self.sock, TlsSocket) else selectors.EVENT_READ
 
     @property
     def is_over(self) -> bool:
@@ -121,9 +127,10 @@ class ClusterServer:
     """A cluster with sockets.
 
     `ports`: the SC's, then one for each SPU; 0 is any free one.  The SPUs' ids count from 5001.
-    `data_dir`: where topics and records are kept; default: in memory.  `settings`: further
-    arguments of `ClusterCore`.  OSError if a port or the folder cannot be had, ValueError if what
-    is in the folder is damaged; the text tells which.
+    `data_dir`: where topics and records are kept; default: in memory.  `tls_cert`, `tls_key`,
+    `tls_client_ca`: see `LocalCluster`.  `settings`: further arguments of `ClusterCore`.  OSError
+    if a port or the folder cannot be had, ValueError if what is in the folder is damaged or TLS
+    cannot be spoken with those files; the text tells which.
     """
 
     def __init__(
@@ -132,8 +139,12 @@ class ClusterServer:
         ports: Sequence[int] = (0, 0),
         host: str = "127.0.0.1",
         data_dir: Path | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+        tls_client_ca: str | None = None,
         **settings: Any,
     ) -> None:
+        self._tls = server_context(tls_cert, tls_key, tls_client_ca)
         self._host = host
         self._sockets: dict[int, socket.socket] = {}
         self._listening: set[int] = set()
@@ -321,8 +332,13 @@ class ClusterServer:
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                secured = sock if self._tls is None else TlsSocket(sock, self._tls)
+            except OSError:  # the peer has gone already
+                sock.close()
+                continue
             session = self.core.sc_session() if node == SC else self.core.spu_session(node)
-            connection = self._connections[session] = _Connection(sock, session)
+            connection = self._connections[session] = _Connection(secured, session)
             self._watch(connection)
 
     def _watch(self, connection: _Connection) -> None:
@@ -343,7 +359,7 @@ class ClusterServer:
         if connection.session not in self._connections:
             return  # dropped earlier in this turn
         try:
-            if events & selectors.EVENT_READ:
+            if events & connection.reads_on:
                 self._receive(connection)
             self._send(connection)
         except OSError:

@@ -29,6 +29,7 @@ from fluvio_sync.protocol.versions import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from fluvio_sync.protocol.primitives import Reader
@@ -40,21 +41,40 @@ _RECEIVE = 1024 * 1024
 
 
 class Link:
-    """A blocking connection with a deadline for everything that happens on it."""
+    """A blocking connection with a deadline for everything that happens on it.
 
-    def __init__(self, endpoint: str, deadline: float, ranges: Mapping[int, tuple[int, int]]) -> None:
+    `tls`: a context of clients, None for plain TCP; `server_name`: what it verifies.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        deadline: float,
+        ranges: Mapping[int, tuple[int, int]],
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._deadline = deadline
         self._ranges = ranges
         self._frames = FrameReader()
         self._arrived: list[bytes] = []
         self._buffer = bytearray(_RECEIVE)
-        host, _, port = endpoint.rpartition(":")
         try:
-            self._sock = socket.create_connection((host.strip("[]"), int(port)), self._left())
+            self._sock = self._connect(tls, server_name)
         except OSError as error:
             raise ConnectError(f"cannot connect to {endpoint}: {error}", address=endpoint) from error
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _connect(self, tls: ssl.SSLContext | None, server_name: str | None) -> socket.socket:
+        host, _, port = self._endpoint.rpartition(":")
+        sock = socket.create_connection((host.strip("[]"), int(port)), self._left())
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock if tls is None else tls.wrap_socket(sock, server_hostname=server_name)
+        except BaseException:
+            sock.close()
+            raise
 
     def shake_hands(self) -> None:
         self._send(API_VERSIONS, API_VERSIONS_VERSION, 0, _CLIENT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from fluvio_sync._tls_config import TlsConfig
 from fluvio_sync.errors import (
     ConnectError,
     PartitionNotFoundError,
@@ -58,19 +59,25 @@ class StoredRecord(NamedTuple):
     value: bytes
 
 
-def read_partition(endpoint: str, topic: str, partition: int = 0, *, timeout: float = 10.0) -> list[StoredRecord]:
+def read_partition(
+    endpoint: str, topic: str, partition: int = 0, *, timeout: float = 10.0, tls: TlsConfig | None = None
+) -> list[StoredRecord]:
     """Return all records that a partition has at the time of the call, from the first on.
 
-    `endpoint`: the SC's `"host:port"`; `timeout`: seconds for the whole call.
+    `endpoint`: the SC's `"host:port"`; `timeout`: seconds for the whole call; `tls`: as for
+    `Fluvio.connect`, default: plain TCP.
 
     TopicNotFoundError, PartitionNotFoundError, ConnectError, RequestTimeoutError, ProtocolError,
     UnsupportedVersionError, or ServerError if the leader refuses.
     """
     deadline = time.monotonic() + timeout
-    with Link(endpoint, deadline, SC_CLIENT_RANGES) as sc:
+    tls = tls or TlsConfig.disabled()
+    context = tls.ssl_context()
+    with Link(endpoint, deadline, SC_CLIENT_RANGES, tls=context, server_name=tls.server_name()) as sc:
         found = _find(sc, topic, partition)
-        address = _address(sc, found.spec.leader)
-    with Link(address, deadline, SPU_CLIENT_RANGES) as spu:
+        leader = _leader(sc, found.spec.leader)
+    server_name = tls.server_name(leader.name)
+    with Link(_address(leader), deadline, SPU_CLIENT_RANGES, tls=context, server_name=server_name) as spu:
         start, hw = _offsets(spu, topic, partition)
         # Records that are not replicated yet are behind the high watermark.
         end = max(hw, found.status.leader.leo)
@@ -88,12 +95,16 @@ def _find(sc: Link, topic: str, partition: int) -> PartitionObject:
     raise TopicNotFoundError(f"there is no topic {topic!r}", topic=topic)
 
 
-def _address(sc: Link, leader: int) -> str:
+def _leader(sc: Link, leader: int) -> SpuObject:
     for spu in _list(sc, SpuObject):
         if spu.spec.id == leader and spu.spec.public_endpoint.ingress:
-            ingress = spu.spec.public_endpoint.ingress[0]
-            return f"{ingress.hostname or ingress.ip}:{spu.spec.public_endpoint.port}"
+            return spu
     raise ConnectError(f"the leader, SPU {leader}, has no address", address="")
+
+
+def _address(spu: SpuObject) -> str:
+    ingress = spu.spec.public_endpoint.ingress[0]
+    return f"{ingress.hostname or ingress.ip}:{spu.spec.public_endpoint.port}"
 
 
 def _list(sc: Link, kind: type[Object]) -> list[Object]:

@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync.errors import ServerError
+from fluvio_sync._tls_config import TlsConfig
+from fluvio_sync.errors import ConfigError, ServerError
 from fluvio_sync.testing._cluster_process import ClusterProcess
 from fluvio_sync.testing._cluster_server import ClusterServer
 from fluvio_sync.testing._cluster_thread import ClusterThread
@@ -34,8 +35,14 @@ class LocalCluster:
 
     `strict`: refuse, by closing the connection, batches that a real SPU would take but that no
     correct producer sends (a wrong checksum or count, no records); `violations()` tells why.
-    `platform`: the platform version that the SC reports.  `spu_version`: the highest version of
-    produce and the other requests that the SPUs offer.
+    `platform`: the platform version that the SC reports.  `sc_version`, `spu_version`: the highest
+    version of metadata and administration that the SC offers, and of produce and the other requests
+    that the SPUs do.
+
+    `tls_cert`, `tls_key`: PEM files of the servers' certificate chain and its key, which may be in
+    one; they make SC and SPUs speak TLS.  Clients verify a `domain` of theirs for the SC and
+    `custom-spu-5001.<domain>` for an SPU.  `tls_client_ca`: a PEM file of the authority whose
+    certificates clients must show, which makes it mutual TLS.
 
     SPU ids count from 5001.  Every method may be called from any thread.  A cluster can be started
     again after `close()` or `kill()`; it gets the same ports then.
@@ -51,7 +58,11 @@ class LocalCluster:
         host: str = "127.0.0.1",
         strict: bool = True,
         platform: str = "0.18.1",
+        sc_version: int = 19,
         spu_version: int = 25,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+        tls_client_ca: str | os.PathLike[str] | None = None,
     ) -> None:
         self._spus = spus
         self._data_dir = None if data_dir is None else Path(data_dir)
@@ -60,14 +71,19 @@ class LocalCluster:
         self._host = host
         self._strict = strict
         self._platform = platform
-        self._spu_version = spu_version
+        self._versions: dict[str, Any] = {"sc_version": sc_version, "spu_version": spu_version}
+        files = {"tls_cert": tls_cert, "tls_key": tls_key, "tls_client_ca": tls_client_ca}
+        self._tls = {name: os.fspath(file) for name, file in files.items() if file is not None}
         self._running: ClusterProcess | ClusterThread | None = None
         self._owner = 0
 
     # --- its life --------------------------------------------------------------------------------
 
     def start(self) -> LocalCluster:
-        """Start it and wait until it serves; RuntimeError if it does not, e.g. for a taken port."""
+        """Start it and wait until it serves; RuntimeError if it does not, e.g. for a taken port.
+
+        Also for TLS files that are missing, unreadable or do not fit together.
+        """
         if self._running is not None:
             raise RuntimeError("the cluster is running already")
         self._running = self._start_thread() if self._in_process else self._start_process()
@@ -79,11 +95,15 @@ class LocalCluster:
     def _start_process(self) -> ClusterProcess:
         arguments = ["--host", self._host, "--spus", str(self._spus)]
         arguments += ["--ports", ",".join(map(str, self._ports))]
-        arguments += ["--platform", self._platform, "--spu-version", str(self._spu_version)]
+        arguments += ["--platform", self._platform]
+        for name, version in self._versions.items():
+            arguments += [f"--{name.replace('_', '-')}", str(version)]
         if self._data_dir is not None:
             arguments += ["--data-dir", str(self._data_dir)]
         if self._strict:
             arguments.append("--strict")
+        for name, file in self._tls.items():
+            arguments += [f"--{name.replace('_', '-')}", file]
         return ClusterProcess(arguments)
 
     def _start_thread(self) -> ClusterThread:
@@ -94,7 +114,8 @@ class LocalCluster:
                 data_dir=self._data_dir,
                 strict=self._strict,
                 platform=self._platform,
-                spu_version=self._spu_version,
+                **self._versions,
+                **self._tls,
             )
         except (OSError, ValueError) as error:
             raise RuntimeError(f"the development cluster did not start: {error}") from error
@@ -181,13 +202,39 @@ class LocalCluster:
         """Add `count` partitions to a topic; ServerError if there is none."""
         self._administer("add_partitions", name=name, count=count)
 
+    def advertise(self, spu: int, public: str | None, local: str | None = None) -> None:
+        """Have the SC tell clients that an SPU is at `public` ("host:port"), as in a network that they are not in.
+
+        `local`: the address for clients with `use_spu_local_address`; None: none.  `public=None`: where it really is.
+        """
+        self._order("advertise", spu=spu, public=public, local=local)
+
+    def load_smartmodule(self, name: str) -> None:
+        """Have a SmartModule of this name: a filter that keeps the records whose value contains its parameter `keep`.
+
+        As in a real cluster, offsets advance by what was produced, and a record at which it fails (here: whose value is
+        not UTF-8) has all that came with it refused.
+        """
+        self._order("load_smartmodule", name=name)
+
     def leader(self, topic: str, partition: int = 0) -> int:
         """Return the id of the SPU that leads a partition; ValueError if there is no such."""
         return int(self._order("leader", topic=topic, partition=partition))
 
-    def records(self, topic: str, partition: int = 0) -> list[StoredRecord]:
-        """Return all records of a partition, read from its leader over the wire."""
-        return read_partition(self.endpoint, topic, partition)
+    def records(self, topic: str, partition: int = 0, tls: TlsConfig | None = None) -> list[StoredRecord]:
+        """Return all records of a partition, read from its leader over the wire.
+
+        `tls`: as for `Fluvio.connect`; by default nobody is verified.  ConfigError without it where
+        clients must show a certificate.
+        """
+        if tls is None and "tls_client_ca" in self._tls:
+            raise ConfigError(
+                "the cluster demands a certificate of its clients (tls_client_ca): "
+                "give records() a tls=TlsConfig.verified(...) with cert and key"
+            )
+        if tls is None and self._tls:
+            tls = TlsConfig.anonymous()
+        return read_partition(self.endpoint, topic, partition, tls=tls)
 
     def violations(self) -> list[str]:
         """Return what peers did wrong so far: undecodable requests, and batches (if strict)."""

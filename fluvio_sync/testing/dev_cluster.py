@@ -68,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--data-dir", type=Path, help="keep topics and records in this folder (in memory)")
     parser.add_argument("--strict", action="store_true", help="refuse batches that only a faulty producer sends")
-    for hidden in ("--ports", "--platform", "--spu-version"):
+    parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the servers' certificate chain (PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
+    parser.add_argument(
+        "--tls-client-ca", metavar="FILE", help="demand certificates of this authority of the clients: mutual TLS"
+    )
+    for hidden in ("--ports", "--platform", "--sc-version", "--spu-version"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--control", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -84,6 +89,8 @@ def _server(options: argparse.Namespace) -> ClusterServer:
     settings = {}
     if options.platform:
         settings["platform"] = options.platform
+    if options.sc_version:
+        settings["sc_version"] = int(options.sc_version)
     if options.spu_version:
         settings["spu_version"] = int(options.spu_version)
     return ClusterServer(
@@ -91,6 +98,9 @@ def _server(options: argparse.Namespace) -> ClusterServer:
         host=options.host,
         data_dir=options.data_dir,
         strict=options.strict,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        tls_client_ca=options.tls_client_ca,
         **settings,
     )
 

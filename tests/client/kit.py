@@ -7,9 +7,9 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fluvio_sync import AtLeastOnce, RetryPolicy
+from fluvio_sync import AtLeastOnce, Fluvio, RetryPolicy
 from fluvio_sync._clock import SystemClock
 from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from fluvio_sync import Fluvio, RecordMetadata
+    from fluvio_sync import RecordMetadata, TlsConfig
     from fluvio_sync.protocol.batch import BatchHeader
     from fluvio_sync.testing._reader import StoredRecord
 
@@ -106,12 +106,24 @@ def assert_settled(client: Fluvio) -> None:
 
 
 class Where:
-    """A cluster: its SC's `endpoint`, and how to make topics there and read them back."""
+    """A cluster: its SC's `endpoint`, its `tls`, and how to make topics there and read them back."""
 
-    def __init__(self, endpoint: str, admin: Fluvio) -> None:
+    def __init__(self, endpoint: str, admin: Fluvio, tls: TlsConfig) -> None:
         self.endpoint = endpoint
         self.admin = admin
+        self.tls = tls
         self._topics: list[str] = []
+
+    def connect(self, **settings: Any) -> Fluvio:
+        """Return a client of it."""
+        return Fluvio.connect(self.endpoint, tls=self.tls, **settings)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What has scripts that know nothing but its endpoint speak its TLS."""
+        tls = self.tls
+        settings = {"DOMAIN": tls.domain, "CA_CERT": tls.ca_cert, "CERT": tls.cert, "KEY": tls.key}
+        return {f"FLUVIO_SYNC_TLS_{name}": value for name, value in settings.items() if value}
 
     @property
     def spus(self) -> int:
@@ -141,14 +153,14 @@ class Where:
 
     def records(self, topic: str, partition: int = 0, count: int = 0) -> list[StoredRecord]:
         """Return a partition's records, once there are `count`: what is not replicated yet is not shown."""
-        return read_back(self.endpoint, topic, partition, count)
+        return read_back(self.endpoint, topic, partition, count, tls=self.tls)
 
     def read_all(self, topic: str, partitions: int, count: int) -> list[list[StoredRecord]]:
         """Return the records of all partitions, once there are `count` in all."""
         found: list[list[StoredRecord]] = []
 
         def enough() -> bool:
-            found[:] = [read_partition(self.endpoint, topic, index) for index in range(partitions)]
+            found[:] = [read_partition(self.endpoint, topic, index, tls=self.tls) for index in range(partitions)]
             return sum(map(len, found)) >= count
 
         wait_until(enough, f"{count} records in topic {topic}")
@@ -159,18 +171,24 @@ class Where:
         engine = self.admin._engine
         assert engine is not None
         leader = engine.metadata.partitions[topic, partition].spec.leader
-        with Link(str(engine.metadata.advertised(leader)), time.monotonic() + 10, SPU_CLIENT_RANGES) as spu:
+        with self._link(str(engine.metadata.advertised(leader)), engine.metadata.spu_name(leader)) as spu:
             spu.send(SpuApi.STREAM_FETCH, 2, StreamFetchRequest(topic, partition, 0, 16 * 1024 * 1024))
             response = StreamFetchResponse.read(spu.receive(2), spu.version(SpuApi.STREAM_FETCH))
         return [header for header, _ in iter_batches(response.records)]
 
+    def _link(self, endpoint: str, spu_name: str | None) -> Link:
+        context, server_name = self.tls.ssl_context(), self.tls.server_name(spu_name)
+        return Link(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES, tls=context, server_name=server_name)
 
-def read_back(endpoint: str, topic: str, partition: int = 0, count: int = 0) -> list[StoredRecord]:
+
+def read_back(
+    endpoint: str, topic: str, partition: int = 0, count: int = 0, *, tls: TlsConfig | None = None
+) -> list[StoredRecord]:
     """Return a partition's records, once there are `count`."""
     records: list[StoredRecord] = []
 
     def enough() -> bool:
-        records[:] = read_partition(endpoint, topic, partition)
+        records[:] = read_partition(endpoint, topic, partition, tls=tls)
         return len(records) >= count
 
     wait_until(enough, f"{count} records in topic {topic}, partition {partition}")

@@ -2,7 +2,8 @@
 """What the client's tests have the official wheel do, in a process of its own.
 
 The wheel's calls hold the interpreter's lock, ignore Ctrl-C and have no time-outs, so the test kills this process if
-it hangs.  One JSON object comes on standard input, and one goes to standard output; bytes are in hexadecimal.
+it hangs.  The cluster is that of the profile file that FLV_PROFILE_PATH names.  One JSON object comes on standard
+input, and one goes to standard output; bytes are in hexadecimal.
 """
 
 from __future__ import annotations
@@ -17,15 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _client(endpoint: str) -> Any:
-    config = fluvio.FluvioConfig.new(endpoint)
-    config.disable_tls()
-    return fluvio.Fluvio.connect_with_config(config)
-
-
-def read(endpoint: str, topic: str, counts: list[int]) -> Any:
+def read(topic: str, counts: list[int]) -> Any:
     """Read so many records of each partition; returns [offset, key, value, timestamp] of each."""
-    client = _client(endpoint)
+    client = fluvio.Fluvio.connect()
     found = []
     for partition, count in enumerate(counts):
         stream = client.partition_consumer(topic, partition).stream(fluvio.Offset.beginning())
@@ -44,9 +39,9 @@ def read(endpoint: str, topic: str, counts: list[int]) -> Any:
     return found
 
 
-def partitions(endpoint: str, topic: str, keys: list[str]) -> Any:
+def partitions(topic: str, keys: list[str]) -> Any:
     """Send a record with each key; returns the partition of each."""
-    producer = _client(endpoint).topic_producer(topic)
+    producer = fluvio.Fluvio.connect().topic_producer(topic)
     outputs = [producer.send(bytes.fromhex(key), b"by the wheel") for key in keys]
     producer.flush()
     return [output.wait().partition_id() for output in outputs]

@@ -119,7 +119,7 @@ def test_a_record_that_is_too_large_says_by_how_much(client: Fluvio, producer: T
         assert caught.value.limit == 1_048_576
         assert caught.value.size == 1_048_577
         assert str(caught.value.size) in str(caught.value)
-    assert producer.send(bytes(largest)).running()
+    assert producer.send(bytes(largest)).result(10).acknowledged
     producer.flush(10)
 
 
@@ -214,7 +214,7 @@ def test_send_all_of_what_is_no_iterable(client: Fluvio, producer: TopicProducer
 
 
 def test_a_full_buffer_refuses_at_once_if_told_so(where: Where) -> None:
-    with Fluvio.connect(where.endpoint, buffer_memory=50_000) as fluvio:
+    with where.connect(buffer_memory=50_000) as fluvio:
         topic = where.topic()
         producer = fluvio.topic_producer(topic, linger=60, on_full="raise", max_request_size=40_000)
         producer.send(bytes(30_000))
@@ -411,12 +411,12 @@ def test_connecting(settings: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize("override", [{5001: "nowhere:"}, {5001: 9010}, {"5001": "127.0.0.1:9010"}])
 def test_a_mapping_of_addresses(where: Where, override: Any) -> None:
     with pytest.raises(ConfigError, match="spu_address_override"):
-        Fluvio.connect(where.endpoint, spu_address_override=override)
+        where.connect(spu_address_override=override)
 
 
 @pytest.mark.parametrize("override", [lambda *_: "http://x", lambda *_: 5, lambda spu, _: {}[spu]])
 def test_a_function_of_addresses(where: Where, override: Any) -> None:
-    with Fluvio.connect(where.endpoint, spu_address_override=override) as fluvio:
+    with where.connect(spu_address_override=override) as fluvio:
         producer = fluvio.topic_producer(where.topic(), delivery_semantic=attempts(2))
         with within(0.1):
             error = producer.send(b"x").exception(5)
@@ -428,7 +428,7 @@ def test_a_function_of_addresses(where: Where, override: Any) -> None:
 
 def test_a_buffer_that_is_smaller_than_a_record(where: Where) -> None:
     topic = where.topic()
-    with Fluvio.connect(where.endpoint, buffer_memory=1_048_576) as fluvio:
+    with where.connect(buffer_memory=1_048_576) as fluvio:
         with pytest.raises(ConfigError, match=r"max_request_size.*buffer_memory"):
             fluvio.topic_producer(topic)
         producer = fluvio.topic_producer(topic, max_request_size=1_048_000)
@@ -436,5 +436,5 @@ def test_a_buffer_that_is_smaller_than_a_record(where: Where) -> None:
 
 
 def test_a_topic_that_is_not_there_is_no_config_error(where: Where) -> None:
-    with Fluvio.connect(where.endpoint, metadata_timeout=0) as fluvio, pytest.raises(TopicNotFoundError):
+    with where.connect(metadata_timeout=0) as fluvio, pytest.raises(TopicNotFoundError):
         fluvio.topic_producer("not-there")

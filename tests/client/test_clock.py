@@ -68,7 +68,7 @@ def test_a_clock_that_is_set_back_within_a_batch(where: Where, client: Fluvio) -
 
 def test_connecting_and_everything_else_works_under_a_frozen_clock(where: Where) -> None:
     topic = where.topic(partitions=2)
-    with freeze_time(NOON), Fluvio.connect(where.endpoint) as fluvio:
+    with freeze_time(NOON), where.connect() as fluvio:
         producer = fluvio.topic_producer(topic, linger=0.05)
         with within(0.05, shortest=0.04):
             assert producer.send(b"x").result(10).timestamp == milliseconds(NOON)

@@ -179,7 +179,7 @@ def dribble(talk: Talk) -> None:
 BEGINNINGS: list[tuple[Callable[[Talk], None], type[Exception], str]] = [
     (stay_silent, ConnectTimeoutError, "0.3 s.*connect_timeout"),
     (close_at_once, ConnectError, "closed the connection|reset"),
-    (close_when_asked, ConnectError, "closed the connection.*API versions.*TLS"),
+    (close_when_asked, ConnectError, "closed the connection without an answer.*may want TLS"),
     (talk_http, ProtocolError, "does not speak Fluvio's protocol"),
     (send_garbage, ProtocolError, "does not speak|was not sent"),
     (send_an_empty_frame, ProtocolError, "does not speak"),
@@ -321,6 +321,21 @@ def test_no_tls_to_an_sc_with_tls() -> None:
 
     with Server(behave) as server, within(SHORT), pytest.raises(ConnectError, match=f"{server.endpoint}.*TLS"):
         Fluvio.connect(server.endpoint, connect_timeout=SHORT)
+
+
+def test_no_tls_to_an_sc_that_answers_in_tls() -> None:
+    def behave(talk: Talk) -> None:
+        talk.receive()
+        talk.send(b"\x15\x03\x03\0\x02\x02\x46")  # a fatal alert: the version of TLS is not right (RFC 8446, 6)
+        talk.wait_for_end()
+
+    with (
+        Server(behave) as server,
+        within(SHORT),
+        pytest.raises(ConnectError, match=f"{server.endpoint}.* TLS") as caught,
+    ):
+        Fluvio.connect(server.endpoint, connect_timeout=SHORT)
+    assert "tls=" in str(caught.value)
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_rounds_of_many_clients_begin_anywhere(where: Where) -> None:
     topic = where.topic(partitions=16)
     first = set()
     for _ in range(12):
-        with Fluvio.connect(where.endpoint) as fluvio:
+        with where.connect() as fluvio:
             first.add(fluvio.topic_producer(topic).send(b"x").result(10).partition)
     assert len(first) > 1
 
@@ -380,7 +380,7 @@ def test_at_most_once_under_load_arrives_in_order(where: Where, client: Fluvio) 
 
 def test_at_most_once_records_survive_an_immediate_close(where: Where) -> None:
     topic = where.topic()
-    with Fluvio.connect(where.endpoint) as fluvio:
+    with where.connect() as fluvio:
         fluvio.topic_producer(topic, delivery_semantic=AtMostOnce).send_all([b"x" * 1000] * 2000)
     assert len(where.records(topic, count=2000)) == 2000
 
@@ -431,7 +431,7 @@ def test_a_topic_that_another_client_creates_is_waited_for(where: Where, client:
 
 
 def test_a_topic_that_does_not_appear(where: Where) -> None:
-    with Fluvio.connect(where.endpoint, metadata_timeout=0.2) as fluvio:
+    with where.connect(metadata_timeout=0.2) as fluvio:
         with within(0.2, shortest=0.2), pytest.raises(TopicNotFoundError, match="no-such-topic") as caught:
             fluvio.topic_producer("no-such-topic")
         assert caught.value.topic == "no-such-topic"
@@ -624,7 +624,7 @@ def test_a_handle_may_be_dropped_right_after_send(where: Where, client: Fluvio) 
 
 def test_a_client_may_be_dropped_right_after_send(where: Where) -> None:
     topic = where.topic()
-    future = Fluvio.connect(where.endpoint).topic_producer(topic, linger=0.1).send(b"orphan")
+    future = where.connect().topic_producer(topic, linger=0.1).send(b"orphan")
     assert future.result(10).offset == 0
 
 
@@ -633,7 +633,7 @@ def test_dropped_clients_leave_nothing_behind(where: Where) -> None:
     gc.collect()
     threads, descriptors = threading.active_count(), open_descriptors()
     for number in range(10):
-        Fluvio.connect(where.endpoint).topic_producer(topic, linger=0.02).send(b"%d" % number)
+        where.connect().topic_producer(topic, linger=0.02).send(b"%d" % number)
     gc.collect()
     wait_until(
         lambda: (threading.active_count(), open_descriptors()) == (threads, descriptors), "threads and sockets are gone"
@@ -643,7 +643,7 @@ def test_dropped_clients_leave_nothing_behind(where: Where) -> None:
 
 def test_memory_is_bounded_however_much_is_sent(where: Where) -> None:
     topic = where.topic(partitions=2)
-    with Fluvio.connect(where.endpoint, buffer_memory=1_200_000) as fluvio:
+    with where.connect(buffer_memory=1_200_000) as fluvio:
         producer = fluvio.topic_producer(topic)
         most = 0
         for number in range(3000):
@@ -838,7 +838,7 @@ def test_what_a_callback_may_do(where: Where, client: Fluvio) -> None:
 
 
 def test_closing_waits_for_callbacks(where: Where) -> None:
-    with Fluvio.connect(where.endpoint) as fluvio:
+    with where.connect() as fluvio:
         topic = where.topic()
         ran = threading.Event()
         pause = threading.Event()
@@ -928,7 +928,7 @@ def test_send_all_keeps_order_and_takes_pairs(where: Where, client: Fluvio) -> N
 
 def test_a_with_block_drains(where: Where) -> None:
     topic = where.topic(partitions=2)
-    with Fluvio.connect(where.endpoint) as fluvio:
+    with where.connect() as fluvio:
         with fluvio.topic_producer(topic, linger=60) as producer:
             inner = [producer.send(b"x") for _ in range(10)]
         assert all(future.done() for future in inner)
@@ -1004,7 +1004,7 @@ def test_closing_a_producer_leaves_the_others_open(where: Where, client: Fluvio)
 
 def test_a_closed_client_is_closed(where: Where) -> None:
     topic = where.topic()
-    fluvio = Fluvio.connect(where.endpoint, client_id="to-be-closed")
+    fluvio = where.connect(client_id="to-be-closed")
     producer = fluvio.topic_producer(topic, linger=60)
     future = producer.send(b"x")
     future.add_done_callback(lambda _: None)
@@ -1065,7 +1065,7 @@ def test_health(own: LocalCluster) -> None:
 
 
 def test_the_module_connects_too(where: Where) -> None:
-    with fluvio_sync.connect(where.endpoint) as fluvio:
+    with fluvio_sync.connect(where.endpoint, tls=where.tls) as fluvio:
         assert isinstance(fluvio, Fluvio)
         assert fluvio.endpoint == where.endpoint
         assert isinstance(fluvio.topics(), list)

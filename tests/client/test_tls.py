@@ -1,111 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS to the SC and the SPUs, by a cluster whose ports are behind servers that speak TLS."""
+"""TLS to the SC and the SPUs, and what is said when it fails."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import pickle
 import select
-import socket
 import ssl
+import struct
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import Gone, Server, Talk
-from kit import assert_settled, attempts, read_back, within
+from certificates import DOMAIN, Certificates
+from hostile import Proxy, Server, Talk
+from kit import assert_settled, attempts, within
 
-from fluvio_sync import ConnectError, Fluvio, RetriesExhaustedError, TlsConfig
+from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio, RetriesExhaustedError, TlsConfig
+from fluvio_sync.testing.cluster import LocalCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync.testing.cluster import LocalCluster
 
-CERTIFICATES = Path(__file__).parent.parent / "unit" / "tls"
-CA, OTHER_CA, CERT, KEY = (str(CERTIFICATES / name) for name in ("ca.crt", "other-ca.crt", "client.crt", "client.key"))
-
-
-def server_context(*, wants_client: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATES / "server.crt", CERTIFICATES / "server.key")
-    if wants_client:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(CA)
-    return context
-
-
-def decrypting(context: ssl.SSLContext, target: str) -> Callable[[Talk], None]:
-    """Speak TLS to the client and plain TCP to `target`."""
-    host, _, port = target.rpartition(":")
-
-    def behave(talk: Talk) -> None:
-        with (
-            contextlib.suppress(OSError),
-            context.wrap_socket(talk.sock, server_side=True) as client,
-            socket.create_connection((host, int(port))) as server,
-        ):
-            shovel(client, server)
-
-    return behave
-
-
-def shovel(client: ssl.SSLSocket, server: socket.socket) -> None:
-    """Pass bytes on both ways in one thread: a TLS connection does not like two."""
-    while True:
-        ready = [client] if client.pending() else select.select([client, server], [], [])[0]
-        for source, sink in ((client, server), (server, client)):
-            if source in ready:
-                data = source.recv(65536)
-                if not data:
-                    raise Gone
-                sink.sendall(data)
-
-
-class Secured:
-    """The cluster's addresses behind TLS."""
-
-    def __init__(self, cluster: LocalCluster, context: ssl.SSLContext) -> None:
-        self.cluster = cluster
-        self.servers = [
-            Server(decrypting(context, target)) for target in (cluster.endpoint, cluster.spu_endpoints[5001])
-        ]
-        self.endpoint, self.spu = (server.endpoint for server in self.servers)
-
-    def connect(self, tls: TlsConfig | ssl.SSLContext, **settings: Any) -> Fluvio:
-        return Fluvio.connect(self.endpoint, tls=tls, spu_address_override={5001: self.spu}, **settings)
+def started(**settings: Any) -> Iterator[LocalCluster]:
+    with LocalCluster(in_process=True, **settings) as cluster:
+        cluster.create_topic("t")
+        yield cluster
+        assert cluster.violations() == [], "the client broke the protocol"
 
 
 @pytest.fixture
-def wants_client() -> bool:
-    return False
+def secured(certificates: Certificates) -> Iterator[LocalCluster]:
+    """A cluster that speaks TLS, with a topic `t`."""
+    yield from started(**certificates.of_cluster("tls"))
 
 
 @pytest.fixture
-def secured(own: LocalCluster, wants_client: bool) -> Iterator[Secured]:  # noqa: FBT001
-    own.create_topic("t")
-    found = Secured(own, server_context(wants_client=wants_client))
-    yield found
-    for server in found.servers:
-        server.close()
+def mutual(certificates: Certificates) -> Iterator[LocalCluster]:
+    """A cluster that demands a certificate of the client, with a topic `t`."""
+    yield from started(**certificates.of_cluster("mutual"))
 
 
-def verified(**settings: Any) -> TlsConfig:
-    return TlsConfig.verified(**({"domain": "cluster.test", "ca_cert": CA} | settings))
+@pytest.fixture
+def expired(certificates: Certificates) -> Iterator[LocalCluster]:
+    """A cluster whose certificate has expired, with a topic `t`."""
+    yield from started(tls_cert=certificates.expired.cert, tls_key=certificates.expired.key)
 
 
-def own_context() -> ssl.SSLContext:
+def own_context(certificates: Certificates) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(CA)
+    context.load_verify_locations(certificates.ca)
     context.check_hostname = False
     return context
 
 
-@pytest.mark.parametrize(
-    "tls", [TlsConfig.anonymous(), verified(), own_context()], ids=["anonymous", "verified", "own"]
-)
-def test_everything_works_over_tls(secured: Secured, tls: TlsConfig | ssl.SSLContext) -> None:
-    with secured.connect(tls) as fluvio:
+# --- what works ----------------------------------------------------------------------------------
+
+WAYS: dict[str, Callable[[Certificates], TlsConfig | ssl.SSLContext]] = {
+    "anonymous": lambda _: TlsConfig.anonymous(),
+    "verified": lambda certificates: certificates.verified(),
+    "own": own_context,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_everything_works_over_tls(secured: LocalCluster, certificates: Certificates, way: str) -> None:
+    tls = WAYS[way](certificates)
+    with (
+        Proxy(secured.spu_endpoints[5001]) as spu,
+        Fluvio.connect(secured.endpoint, tls=tls, spu_address_override={5001: spu.endpoint}) as fluvio,
+    ):
         assert fluvio.topics() == ["t"]
         producer = fluvio.topic_producer("t")
         assert producer.send(b"first").result(5).offset == 0
@@ -114,49 +80,264 @@ def test_everything_works_over_tls(secured: Secured, tls: TlsConfig | ssl.SSLCon
         assert producer.flush(20).acked == 5006
         assert [future.result(0).offset for future in futures] == list(range(1, 5006))
         fluvio.topic_producer("t", delivery_semantic="at-most-once").send(b"last")
-    records = read_back(secured.cluster.endpoint, "t", count=5007)
+        fluvio.close()
+        assert spu.connections == 1
+    records = secured.records("t")
+    assert len(records) == 5007
     assert [record.value for record in records[-6:-1]] == [bytes([number]) * 1_000_000 for number in range(5)]
     assert records[-1].value == b"last"
-    assert secured.servers[1].connections == 1
 
 
-@pytest.mark.parametrize("wants_client", [True])
-def test_a_cluster_that_wants_a_certificate_of_the_client(secured: Secured) -> None:
-    with secured.connect(verified(cert=CERT, key=KEY)) as fluvio:
+def test_a_cluster_that_demands_a_certificate_of_the_client(mutual: LocalCluster, certificates: Certificates) -> None:
+    tls = certificates.of_client("mutual")
+    with Fluvio.connect(mutual.endpoint, tls=tls) as fluvio:
         assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
-    with within(1), pytest.raises(ConnectError, match=secured.endpoint):
-        secured.connect(verified(), connect_timeout=1)
+    assert [record.value for record in mutual.records("t", tls=tls)] == [b"x"]
 
 
-@pytest.mark.parametrize(
-    ("tls", "text"),
-    [
-        (verified(ca_cert=OTHER_CA), "certificate"),
-        (verified(domain="another.test"), "'another.test'"),
-        (ssl.create_default_context(cafile=CA), "certificate"),
-    ],
-    ids=["another authority", "another name", "the address is checked"],
-)
-def test_an_sc_that_cannot_prove_who_it_is(secured: Secured, tls: TlsConfig | ssl.SSLContext, text: str) -> None:
-    with within(0.2), pytest.raises(ConnectError, match=text) as caught:
-        secured.connect(tls)
+def test_connections_that_break_under_tls_are_made_again(secured: LocalCluster, certificates: Certificates) -> None:
+    with Fluvio.connect(secured.endpoint, tls=certificates.verified()) as fluvio:
+        producer = fluvio.topic_producer("t", delivery_semantic=attempts(100))
+        for number in range(3):
+            assert producer.send(b"%d" % number).result(5).acknowledged
+            secured.cut_next_produce(5001, "before")
+        assert producer.send(b"3").result(5).acknowledged
+        assert producer.stats().reconnects == 3
+        assert_settled(fluvio)
+    assert [record.value for record in secured.records("t")] == [b"0", b"1", b"2", b"3"]
+
+
+def test_a_pickled_client_keeps_its_tls(secured: LocalCluster, certificates: Certificates) -> None:
+    with Fluvio.connect(secured.endpoint, tls=certificates.verified()) as fluvio:
+        copy: Fluvio = pickle.loads(pickle.dumps(fluvio))
+    with copy:
+        assert copy.topic_producer("t").send(b"x").result(5).offset == 0
+
+
+def test_a_profile_brings_endpoint_and_tls(
+    mutual: LocalCluster,
+    own: LocalCluster,
+    certificates: Certificates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own.create_topic("t")
+    profile = tmp_path / "config"
+    profile.write_text(
+        f"""
+version = "2.0"
+current_profile = "other"
+
+[profile.secured]
+cluster = "secured"
+
+[profile.other]
+cluster = "other"
+
+[cluster.secured]
+endpoint = "{mutual.endpoint}"
+
+[cluster.secured.tls]
+tls_policy = "verified"
+tls_source = "files"
+
+[cluster.secured.tls.certs]
+domain = "{DOMAIN}"
+ca_cert = "{certificates.ca}"
+cert = "{certificates.client.cert}"
+key = "{certificates.client.key}"
+
+[cluster.other]
+endpoint = "{own.endpoint}"
+
+[cluster.other.tls]
+tls_policy = "disabled"
+"""
+    )
+    with Fluvio.connect(profile="secured", profile_path=profile) as fluvio:
+        assert fluvio.endpoint == mutual.endpoint
+        assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
+    monkeypatch.delenv("FLUVIO_SYNC_ENDPOINT", raising=False)
+    monkeypatch.setenv("FLV_PROFILE_PATH", str(profile))
+    with Fluvio.connect() as fluvio:
+        assert fluvio.endpoint == own.endpoint
+        assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
+
+
+def test_no_signal_handler_can_raise_while_tls_takes_a_socket_over(
+    secured: LocalCluster, certificates: Certificates
+) -> None:
+    """In there two objects own one descriptor, and each would close it."""
+    threads: list[int] = []
+
+    class Context(ssl.SSLContext):
+        def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+            threads.append(threading.get_ident())
+            return super().wrap_socket(*args, **kwargs)
+
+    context = Context(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificates.ca)
+    context.check_hostname = False
+    with Fluvio.connect(secured.endpoint, tls=context) as fluvio:
+        assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
+    assert len(threads) == 2
+    assert threading.main_thread().ident not in threads
+
+
+# --- what fails, and what is said then -----------------------------------------------------------
+
+
+def refusal(endpoint: str, tls: TlsConfig | ssl.SSLContext | None) -> str:
+    """Return what is said, at once, of a cluster that cannot be connected to."""
+    with within(0.2), pytest.raises(ConnectError) as caught:
+        Fluvio.connect(endpoint, tls=tls)
     assert type(caught.value) is ConnectError
-    assert secured.endpoint in str(caught.value)
-    assert "TLS" in str(caught.value)
+    assert caught.value.address == endpoint
+    text = str(caught.value)
+    assert text.startswith(f"cannot connect to the SC at {endpoint}: ")
+    return text
 
 
-def test_an_spu_without_tls_is_not_spoken_to_in_plain(secured: Secured) -> None:
+def test_a_certificate_that_has_expired(expired: LocalCluster, certificates: Certificates) -> None:
+    text = refusal(expired.endpoint, certificates.verified())
+    assert "its TLS certificate is not accepted: certificate has expired" in text
+    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.ca}'" in text
+
+
+def test_a_certificate_for_another_name(secured: LocalCluster, certificates: Certificates) -> None:
+    text = refusal(secured.endpoint, certificates.verified(domain="another.test"))
+    assert "its TLS certificate is not accepted: Hostname mismatch" in text
+    assert f"for 'another.test' and satisfy ca_cert '{certificates.ca}'" in text
+
+
+def test_a_certificate_that_an_unknown_authority_signed(secured: LocalCluster, certificates: Certificates) -> None:
+    text = refusal(secured.endpoint, certificates.verified(ca_cert=certificates.other_ca))
+    assert "its TLS certificate is not accepted: the authority that is trusted did not sign it" in text
+    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.other_ca}'" in text
+
+
+def test_an_authority_that_was_given_as_text_is_not_shown(secured: LocalCluster, certificates: Certificates) -> None:
+    text = refusal(secured.endpoint, certificates.verified(ca_cert=Path(certificates.other_ca).read_text()))
+    assert "the authority that is trusted did not sign it" in text
+    assert text.endswith("satisfy ca_cert <inline>")
+
+
+def test_with_a_context_of_ones_own_the_address_is_checked(secured: LocalCluster, certificates: Certificates) -> None:
+    text = refusal(secured.endpoint, ssl.create_default_context(cafile=certificates.ca))
+    assert "its TLS certificate is not accepted: IP address mismatch" in text
+    assert "for '127.0.0.1' and satisfy the SSLContext that was given" in text
+
+
+def test_a_certificate_of_the_client_that_is_missing(mutual: LocalCluster, certificates: Certificates) -> None:
+    text = refusal(mutual.endpoint, certificates.verified())
+    wanted = "a certificate of the client, and none was given (TlsConfig.verified(cert=..., key=...))"
+    assert f"the server demands {wanted}" in text
+    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.ca}'" in text
+    text = refusal(mutual.endpoint, TlsConfig.anonymous())
+    assert f"the server demands {wanted}; the server's certificate is not checked" in text
+
+
+def test_a_certificate_of_the_client_that_is_missing_before_tls_1_3(
+    mutual: LocalCluster, certificates: Certificates
+) -> None:
+    context = own_context(certificates)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    text = refusal(mutual.endpoint, context)
+    assert "handshake failure; it may demand a certificate of the client (TlsConfig.verified(cert=" in text
+    assert text.endswith("the server's certificate must satisfy the SSLContext that was given")
+
+
+def test_a_certificate_of_the_client_that_another_authority_signed(
+    mutual: LocalCluster, certificates: Certificates
+) -> None:
+    text = refusal(mutual.endpoint, certificates.verified(**certificates.stranger._asdict()))
+    assert "the server refuses the client's certificate (TlsConfig.verified(cert=..., key=...)): unknown ca" in text
+    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.ca}'" in text
+
+
+def test_a_refusal_that_comes_before_the_first_write(mutual: LocalCluster, certificates: Certificates) -> None:
+    """The server has closed by then, and the write fails: what it said is read all the same."""
+
+    class Late(ssl.SSLSocket):
+        def send(self, data: Any, flags: int = 0) -> int:
+            assert select.select([self], [], [], 5)[0]
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    context = own_context(certificates)
+    context.sslsocket_class = Late
+    assert "the server demands a certificate of the client" in refusal(mutual.endpoint, context)
+
+
+def test_plain_text_to_a_port_that_wants_tls(secured: LocalCluster) -> None:
+    text = refusal(secured.endpoint, None)
+    assert "it closed the connection without an answer" in text
+    assert "it may want TLS (tls=...)" in text
+
+
+def test_tls_to_a_plain_port_that_closes(certificates: Certificates) -> None:
+    with LocalCluster(in_process=True) as cluster:
+        text = refusal(cluster.endpoint, certificates.verified())
+    assert "it closed the connection in the TLS handshake; it may not speak TLS" in text
+    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.ca}'" in text
+
+
+def test_tls_to_a_server_that_answers_in_plain(certificates: Certificates) -> None:
+    def answer(talk: Talk) -> None:
+        talk.receive()
+        talk.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        talk.wait_for_end()
+
+    with Server(answer) as server:
+        text = refusal(server.endpoint, certificates.verified())
+    assert "the TLS handshake failed: " in text
+    assert "it may not speak TLS" in text
+
+
+def test_a_server_that_closes_after_the_handshake(certificates: Certificates) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.server)
+    with Server(lambda talk: context.wrap_socket(talk.sock, server_side=True).close()) as server:
+        text = refusal(server.endpoint, certificates.verified())
+    assert "it closed the connection without an answer" in text
+    assert "it may demand a certificate of the client (TlsConfig.verified(cert=..., key=...))" in text
+
+
+@pytest.mark.parametrize("stage", ["sc", "spu"])
+def test_a_handshake_that_stalls(secured: LocalCluster, certificates: Certificates, stage: str) -> None:
+    """A real server that speaks no TLS waits for more, for ever."""
+    tls = certificates.verified()
+    with Server(lambda talk: talk.wait_for_end()) as server:
+        said = f"{server.endpoint}.*did not get beyond the TLS handshake \\(it may not speak TLS\\) within 0.3 s"
+        if stage == "sc":
+            with within(0.3, shortest=0.3), pytest.raises(ConnectTimeoutError, match=said):
+                Fluvio.connect(server.endpoint, tls=tls, connect_timeout=0.3)
+            return
+        override = {5001: server.endpoint}
+        with Fluvio.connect(secured.endpoint, tls=tls, spu_address_override=override, connect_timeout=0.3) as fluvio:
+            with within(0.3, shortest=0.3):
+                error = fluvio.topic_producer("t", delivery_semantic=attempts(1)).send(b"x").exception(5)
+            assert isinstance(error, RetriesExhaustedError)
+            assert server.endpoint in str(error)
+
+
+# --- SPUs ----------------------------------------------------------------------------------------
+
+
+def test_an_spu_without_tls_is_not_spoken_to_in_plain(secured: LocalCluster, certificates: Certificates) -> None:
     heard: list[bytes] = []
 
     def listen(talk: Talk) -> None:
         heard.append(talk.receive())
-        talk.send(b"\0\0\0\4\0\0\0\1")
+        talk.send(struct.pack(">ii", 4, 1))
         talk.wait_for_end()
 
     with (
         Server(listen) as server,
         Fluvio.connect(
-            secured.endpoint, tls=verified(), spu_address_override={5001: server.endpoint}, connect_timeout=1
+            secured.endpoint,
+            tls=certificates.verified(),
+            spu_address_override={5001: server.endpoint},
+            connect_timeout=1,
         ) as fluvio,
     ):
         producer = fluvio.topic_producer("t", delivery_semantic=attempts(2))
@@ -171,100 +352,11 @@ def test_an_spu_without_tls_is_not_spoken_to_in_plain(secured: Secured) -> None:
     assert all(data.startswith(b"\x16\x03") for data in heard), "a TLS handshake and nothing else"
 
 
-def test_an_spu_of_another_name_is_refused(own: LocalCluster) -> None:
-    own.create_topic("t")
-    with (
-        Server(decrypting(server_context(), own.endpoint)) as sc,
-        Server(decrypting(server_context(), own.spu_endpoints[5001])) as spu,
-        # The certificate is for cluster.test and *.cluster.test: one level, which the SPU's name has to be.
-        Fluvio.connect(
-            sc.endpoint,
-            tls=verified(domain="deeper.cluster.test"),
-            spu_address_override={5001: spu.endpoint},
-        ) as fluvio,
-    ):
+def test_an_spu_of_another_name_is_refused(secured: LocalCluster, certificates: Certificates) -> None:
+    # The certificate is for cluster.test and *.cluster.test: one level, which the SPU's name has to be.
+    tls = certificates.verified(domain="deeper.cluster.test")
+    with Fluvio.connect(secured.endpoint, tls=tls) as fluvio:
         error = fluvio.topic_producer("t", delivery_semantic=attempts(1)).send(b"x").exception(5)
-        assert isinstance(error, RetriesExhaustedError)
-        assert "custom-spu-5001.deeper.cluster.test" in str(error)
-
-
-def test_connections_that_break_under_tls_are_made_again(secured: Secured) -> None:
-    with secured.connect(verified()) as fluvio:
-        producer = fluvio.topic_producer("t", delivery_semantic=attempts(100))
-        for number in range(3):
-            assert producer.send(b"%d" % number).result(5).acknowledged
-            secured.cluster.cut_next_produce(5001, "before")
-        assert producer.send(b"3").result(5).acknowledged
-        assert producer.stats().reconnects == 3
-        assert_settled(fluvio)
-    assert [record.value for record in secured.cluster.records("t")] == [b"0", b"1", b"2", b"3"]
-
-
-@pytest.mark.parametrize("stage", ["sc", "spu"])
-def test_a_handshake_that_stalls(secured: Secured, stage: str) -> None:
-    def stall(talk: Talk) -> None:
-        talk.wait_for_end()
-
-    with Server(stall) as server:
-        if stage == "sc":
-            with within(0.3, shortest=0.3), pytest.raises(ConnectError, match=f"{server.endpoint}.*TLS handshake"):
-                Fluvio.connect(server.endpoint, tls=verified(), connect_timeout=0.3)
-            return
-        with Fluvio.connect(
-            secured.endpoint, tls=verified(), spu_address_override={5001: server.endpoint}, connect_timeout=0.3
-        ) as fluvio:
-            with within(0.3, shortest=0.3):
-                error = fluvio.topic_producer("t", delivery_semantic=attempts(1)).send(b"x").exception(5)
-            assert isinstance(error, RetriesExhaustedError)
-            assert server.endpoint in str(error)
-
-
-def test_a_pickled_client_keeps_its_tls(secured: Secured) -> None:
-    with secured.connect(verified()) as fluvio:
-        copy: Fluvio = pickle.loads(pickle.dumps(fluvio))
-    with copy:
-        assert copy.topic_producer("t").send(b"x").result(5).offset == 0
-
-
-def test_a_profile_brings_endpoint_and_tls(secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    profile = tmp_path / "config"
-    profile.write_text(
-        f"""
-version = "2.0"
-current_profile = "other"
-
-[profile.secured]
-cluster = "secured"
-
-[profile.other]
-cluster = "other"
-
-[cluster.secured]
-endpoint = "{secured.endpoint}"
-
-[cluster.secured.tls]
-tls_policy = "verified"
-tls_source = "files"
-
-[cluster.secured.tls.certs]
-domain = "cluster.test"
-ca_cert = "{CA}"
-cert = "{CERT}"
-key = "{KEY}"
-
-[cluster.other]
-endpoint = "{secured.cluster.endpoint}"
-
-[cluster.other.tls]
-tls_policy = "disabled"
-"""
-    )
-    override = {5001: secured.spu}
-    with Fluvio.connect(profile="secured", profile_path=profile, spu_address_override=override) as fluvio:
-        assert fluvio.endpoint == secured.endpoint
-        assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
-    monkeypatch.delenv("FLUVIO_SYNC_ENDPOINT", raising=False)
-    monkeypatch.setenv("FLV_PROFILE_PATH", str(profile))
-    with Fluvio.connect() as fluvio:
-        assert fluvio.endpoint == secured.cluster.endpoint
-        assert fluvio.topic_producer("t").send(b"x").result(5).offset == 1
+    assert isinstance(error, RetriesExhaustedError)
+    assert secured.spu_endpoints[5001] in str(error)
+    assert f"for 'custom-spu-5001.deeper.cluster.test' and satisfy ca_cert '{certificates.ca}'" in str(error)

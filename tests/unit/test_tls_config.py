@@ -9,80 +9,118 @@ import ssl
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from fluvio_sync.config import TlsConfig
 from fluvio_sync.errors import ConfigError
 
-FILES = Path(__file__).parent / "tls"
-CA = str(FILES / "ca.crt")
-CERT = str(FILES / "client.crt")
-KEY = str(FILES / "client.key")
+if TYPE_CHECKING:
+    from certificates import Certificates
+
+TEXT = "-----BEGIN CERTIFICATE-----\ntext\n-----END CERTIFICATE-----\n"
+KEY_TEXT = "-----BEGIN PRIVATE KEY-----\ntext\n-----END PRIVATE KEY-----\n"
 
 
-def pem(name: str) -> str:
-    return (FILES / name).read_text("ascii")
+def pem(path: str) -> str:
+    return Path(path).read_text("ascii")
 
 
-def server_context(*, client_cert: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(FILES / "server.crt", FILES / "server.key")
-    if client_cert:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(CA)
-    return context
+class Server:
+    """What a client shakes hands with, in memory; `context`: the server's."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*certificates.server)
+        self._ca = certificates.ca
+
+    def demand_certificate(self) -> None:
+        """Serve only clients that show one."""
+        self.context.verify_mode = ssl.CERT_REQUIRED
+        self.context.load_verify_locations(self._ca)
+
+    def shake_hands(self, config: TlsConfig, spu: str | None = None) -> None:
+        """Take a client through the handshake, and one byte either way."""
+        context = config.ssl_context()
+        assert context is not None
+        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = context.wrap_bio(to_client, to_server, server_hostname=config.server_name(spu))
+        server = self.context.wrap_bio(to_server, to_client, server_side=True)
+        for step in (client.do_handshake, server.do_handshake) * 3:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                step()
+        client.write(b"c")
+        server.write(b"s")
+        assert (server.read(1), client.read(1)) == (b"c", b"s")
 
 
-def shake_hands(config: TlsConfig, spu: str | None = None, *, client_cert: bool = False) -> None:
-    """Take a client and a server through the handshake, and one byte either way, in memory."""
-    context = config.ssl_context()
-    assert context is not None
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context.wrap_bio(to_client, to_server, server_hostname=config.server_name(spu))
-    server = server_context(client_cert=client_cert).wrap_bio(to_server, to_client, server_side=True)
-    for step in (client.do_handshake, server.do_handshake) * 3:
-        with contextlib.suppress(ssl.SSLWantReadError):
-            step()
-    client.write(b"c")
-    server.write(b"s")
-    assert (server.read(1), client.read(1)) == (b"c", b"s")
+@pytest.fixture
+def server(certificates: Certificates) -> Server:
+    return Server(certificates)
 
 
 def verified(**changed: Any) -> TlsConfig:
-    return TlsConfig.verified(**{"domain": "cluster.test", "ca_cert": CA, **changed})
+    """Return a config of files that are not read."""
+    return TlsConfig.verified(**{"domain": "cluster.test", "ca_cert": "ca.crt", **changed})
 
 
 @pytest.mark.parametrize("spu", [None, "main-0", "custom-spu-5001"])
-def test_verified_servers_of_the_cluster(spu: str | None) -> None:
-    shake_hands(verified(), spu)
+def test_verified_servers_of_the_cluster(server: Server, certificates: Certificates, spu: str | None) -> None:
+    server.shake_hands(certificates.verified(), spu)
 
 
-@pytest.mark.parametrize("config", [verified(domain="elsewhere.test"), verified(ca_cert=FILES / "other-ca.crt")])
-def test_other_servers_are_refused(config: TlsConfig) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError):
-        shake_hands(config)
+def test_other_servers_are_refused(server: Server, certificates: Certificates) -> None:
+    for changed in ({"domain": "elsewhere.test"}, {"ca_cert": certificates.other_ca}):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            server.shake_hands(certificates.verified(**changed))
 
 
-def test_a_client_certificate_is_shown_from_files_or_texts() -> None:
-    shake_hands(verified(cert=CERT, key=KEY), client_cert=True)
-    shake_hands(verified(cert=Path(CERT), key=Path(KEY)), client_cert=True)
-    texts = verified(ca_cert=pem("ca.crt"), cert=pem("client.crt"), key=pem("client.key"))
-    shake_hands(texts, client_cert=True)
-    shake_hands(verified(cert=pem("client.crt") + pem("client.key")), client_cert=True)
-    shake_hands(verified(cert=CERT, key=pem("client.key")), client_cert=True)
+def test_the_authority_may_be_one_between(server: Server, certificates: Certificates) -> None:
+    between = trustme.CA().create_child_ca()
+    between.issue_cert("cluster.test").configure_cert(server.context)
+    server.shake_hands(certificates.verified(ca_cert=between.cert_pem.bytes().decode()))
 
 
-def test_a_missing_client_certificate_is_noticed_by_the_server() -> None:
+def test_authorities_need_not_be_by_the_letter_of_the_standard(certificates: Certificates) -> None:
+    """Many a self-made one lacks the extensions that Python's own defaults demand since 3.13."""
+    context = certificates.verified().ssl_context()
+    assert context is not None
+    assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+
+
+def test_a_client_certificate_is_shown_from_files_or_texts(server: Server, certificates: Certificates) -> None:
+    server.demand_certificate()
+    cert, key = certificates.client
+    inline = {"ca_cert": pem(certificates.ca), "cert": pem(cert), "key": pem(key)}
+    shown: list[dict[str, Any]] = [
+        {"cert": cert, "key": key},
+        {"cert": Path(cert), "key": Path(key)},
+        inline,
+        {"cert": pem(cert) + pem(key)},
+        {"cert": cert, "key": pem(key)},
+    ]
+    for settings in shown:
+        server.shake_hands(certificates.verified(**settings))
+
+
+def test_a_missing_client_certificate_is_noticed_by_the_server(server: Server, certificates: Certificates) -> None:
+    server.demand_certificate()
     with pytest.raises(ssl.SSLError):
-        shake_hands(verified(), client_cert=True)
+        server.shake_hands(certificates.verified())
 
 
-def test_anonymous_verifies_nobody() -> None:
+def test_anonymous_verifies_nobody(server: Server) -> None:
     config = TlsConfig.anonymous()
     assert config.server_name("main-0") is None
-    shake_hands(config)
+    server.shake_hands(config)
 
 
 def test_disabled_is_plain_tcp() -> None:
@@ -91,8 +129,8 @@ def test_disabled_is_plain_tcp() -> None:
     assert config.server_name(None) is None
 
 
-def test_old_versions_of_tls_are_not_spoken() -> None:
-    for config in (TlsConfig.anonymous(), verified()):
+def test_old_versions_of_tls_are_not_spoken(certificates: Certificates) -> None:
+    for config in (TlsConfig.anonymous(), certificates.verified()):
         context = config.ssl_context()
         assert context is not None
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
@@ -111,7 +149,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_texts_are_written_to_private_files_that_are_removed_at_once(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
+    certificates: Certificates, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
     original = ssl.SSLContext.load_cert_chain
@@ -121,40 +159,42 @@ def test_texts_are_written_to_private_files_that_are_removed_at_once(
         original(self, *args, **kwargs)
 
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watching)
-    verified(cert=pem("client.crt"), key=pem("client.key")).ssl_context()
+    cert, key = map(pem, certificates.client)
+    certificates.verified(cert=cert, key=key).ssl_context()
     assert modes == [0o600, 0o600]
     assert list(temporary.iterdir()) == []
 
 
-def test_texts_that_are_refused_leave_no_files(temporary: Path) -> None:
+def test_texts_that_are_refused_leave_no_files(certificates: Certificates, temporary: Path) -> None:
+    config = certificates.verified(cert=pem(certificates.client.cert), key=pem(certificates.server.key))
     with pytest.raises(ConfigError, match=r"^cert <inline> and key <inline> cannot be used"):
-        verified(cert=pem("client.crt"), key=pem("server.key")).ssl_context()
+        config.ssl_context()
     assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("setting", ["ca_cert", "cert", "key"])
-def test_a_missing_file_is_named(setting: str, tmp_path: Path) -> None:
-    files = {"cert": CERT, "key": KEY, setting: tmp_path / "missing.pem"}
+def test_a_missing_file_is_named(certificates: Certificates, setting: str, tmp_path: Path) -> None:
+    files = certificates.client._asdict() | {setting: tmp_path / "missing.pem"}
     with pytest.raises(ConfigError) as caught:
-        verified(**files).ssl_context()
+        certificates.verified(**files).ssl_context()
     assert f"{setting} '{tmp_path}/missing.pem' cannot be read: No such file" in str(caught.value)
 
 
 @pytest.mark.parametrize("setting", ["ca_cert", "cert", "key"])
-def test_a_directory_is_no_file(setting: str, tmp_path: Path) -> None:
-    files = {"cert": CERT, "key": KEY, setting: tmp_path}
+def test_a_directory_is_no_file(certificates: Certificates, setting: str, tmp_path: Path) -> None:
+    files = certificates.client._asdict() | {setting: tmp_path}
     with pytest.raises(ConfigError, match=f"{setting} .* cannot be read: Is a directory"):
-        verified(**files).ssl_context()
+        certificates.verified(**files).ssl_context()
 
 
 @pytest.mark.parametrize("setting", ["ca_cert", "cert", "key"])
 @pytest.mark.parametrize("inline", [True, False])
-def test_what_is_not_pem_is_named(setting: str, inline: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_what_is_not_pem_is_named(certificates: Certificates, setting: str, tmp_path: Path, *, inline: bool) -> None:
     text = "-----BEGIN NONSENSE-----\nsecret\n" if inline else "secret"
     (tmp_path / "x.pem").write_text(text)
-    files = {"cert": CERT, "key": KEY, setting: text if inline else tmp_path / "x.pem"}
+    files = certificates.client._asdict() | {setting: text if inline else tmp_path / "x.pem"}
     with pytest.raises(ConfigError) as caught:
-        verified(**files).ssl_context()
+        certificates.verified(**files).ssl_context()
     named = "<inline>" if inline else f"'{tmp_path}/x.pem'"
     assert f"{setting} {named}" in str(caught.value)
     assert "cannot be used" in str(caught.value)
@@ -167,17 +207,23 @@ def test_texts_with_other_letters_are_refused_and_not_shown() -> None:
     assert "bücher" not in str(caught.value)
 
 
-def test_an_encrypted_key_is_refused_without_asking_on_the_terminal() -> None:
-    with pytest.raises(ConfigError, match=r"client-encrypted\.key' is encrypted"):
-        verified(cert=CERT, key=FILES / "client-encrypted.key").ssl_context()
+def test_an_encrypted_key_is_refused_without_asking_on_the_terminal(certificates: Certificates, tmp_path: Path) -> None:
+    key = load_pem_private_key(pem(certificates.client.key).encode(), None)
+    encrypted = tmp_path / "encrypted.key"
+    encrypted.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    cert = certificates.client.cert
+    with pytest.raises(ConfigError, match=r"encrypted\.key' is encrypted"):
+        certificates.verified(cert=cert, key=encrypted).ssl_context()
     with pytest.raises(ConfigError, match="<inline> is encrypted"):
-        verified(cert=CERT, key=pem("client-encrypted.key")).ssl_context()
+        certificates.verified(cert=cert, key=encrypted.read_text()).ssl_context()
 
 
-def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_may_begin_at_home(
+    server: Server, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "ca.crt").write_text(pem("ca.crt"))
-    shake_hands(verified(ca_cert="~/ca.crt"))
+    (tmp_path / "ca.crt").write_text(pem(certificates.ca))
+    server.shake_hands(certificates.verified(ca_cert="~/ca.crt"))
 
 
 @pytest.mark.parametrize(
@@ -188,8 +234,8 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"ca_cert": None}, "^ca_cert cannot be a NoneType"),
         ({"ca_cert": ""}, "^ca_cert is empty"),
         ({"cert": " "}, "^cert is empty"),
-        ({"cert": CERT, "key": b"secret"}, "^key cannot be a bytes"),
-        ({"key": KEY}, "^key without cert"),
+        ({"cert": "client.crt", "key": b"secret"}, "^key cannot be a bytes"),
+        ({"key": "client.key"}, "^key without cert"),
     ],
 )
 def test_what_verified_needs(changed: dict[str, Any], error: str) -> None:
@@ -201,7 +247,7 @@ def test_what_verified_needs(changed: dict[str, Any], error: str) -> None:
 def test_repr_shows_paths_and_no_text() -> None:
     assert repr(TlsConfig.disabled()) == "TlsConfig.disabled()"
     assert repr(TlsConfig.anonymous()) == "TlsConfig.anonymous()"
-    config = verified(ca_cert="ca.crt", cert=pem("client.crt"), key=pem("client.key"))
+    config = verified(cert=TEXT, key=KEY_TEXT)
     assert repr(config) == ("TlsConfig.verified(domain='cluster.test', ca_cert='ca.crt', cert=<inline>, key=<inline>)")
     assert f"{config}" == repr(config)
 
@@ -211,8 +257,8 @@ def test_repr_shows_paths_and_no_text() -> None:
     [
         TlsConfig.disabled(),
         TlsConfig.anonymous(),
-        verified(cert=CERT, key=KEY),
-        verified(ca_cert=pem("ca.crt")),
+        verified(cert="client.crt", key="client.key"),
+        verified(ca_cert=TEXT),
     ],
 )
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -223,13 +269,13 @@ def test_paths_and_certificates_are_pickled(config: TlsConfig, protocol: int) ->
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_private_keys_are_not_pickled(protocol: int) -> None:
     for config in (
-        verified(cert=CERT, key=pem("client.key")),
-        verified(cert=pem("client.crt") + pem("client.key")),
+        verified(cert="client.crt", key=KEY_TEXT),
+        verified(cert=TEXT + KEY_TEXT),
     ):
         with pytest.raises(TypeError, match="cannot pickle a TlsConfig that holds a private key"):
             pickle.dumps(config, protocol)
 
 
 def test_configs_compare_and_hash_by_value() -> None:
-    assert verified() == verified(ca_cert=Path(CA))
+    assert verified() == verified(ca_cert=Path("ca.crt"))
     assert len({verified(), verified(), TlsConfig.anonymous(), TlsConfig.disabled()}) == 3

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`FakeFluvio` and `FakeProducer`: for tests of code that sends, without a cluster.
+
+Records end up in a list at once; failures happen on demand.  What is sent is checked, serialised and given a partition
+by the real client's code, futures are the real ones, and so are counts and errors.  No thread, no socket, no waiting.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fluvio_sync._endpoint import Endpoint
+from fluvio_sync._engine import ClientConfig
+from fluvio_sync._tls_config import TlsConfig
+from fluvio_sync.client import Fluvio
+from fluvio_sync.config import ProducerConfig
+from fluvio_sync.errors import ClosedError
+from fluvio_sync.producer import TopicProducer
+from fluvio_sync.testing._fake_engine import Failure, FakeEngine, FakeRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from fluvio_sync.errors import DeliveryError, FluvioError
+    from fluvio_sync.futures import DeliveryFuture
+
+__all__ = ["FakeFluvio", "FakeProducer", "FakeRecord"]
+
+
+class FakeFluvio(Fluvio):
+    """Stands in for a `Fluvio` client; `FakeFluvio.connect(...)` takes whatever `Fluvio.connect` does.
+
+    `topics`: those there are, with their numbers of partitions; None (default): any topic, with one partition.
+    `buffer_memory`: bytes, which held records can use up (default 32 MiB).
+    """
+
+    def __init__(self, topics: Mapping[str, int] | None = None, *, buffer_memory: int = 32 * 1024 * 1024) -> None:
+        config = ClientConfig(
+            endpoint=Endpoint("fake.invalid", 9003),
+            tls=TlsConfig.disabled(),
+            client_id="fake",
+            use_spu_local_address=False,
+            spu_address_override=None,
+            connect_timeout=10.0,
+            request_timeout=30.0,
+            metadata_timeout=0.0,  # a topic that is not there will not come
+            exit_timeout=5.0,
+            buffer_memory=buffer_memory,
+        )
+        super().__init__(config)
+        self._fake = FakeEngine(config, topics)
+        self._engine = self._fake
+
+    @classmethod
+    def connect(cls, endpoint: str | None = None, **settings: Any) -> FakeFluvio:  # noqa: ARG003 - as the real one
+        """Return a fake, whatever the settings."""
+        return cls()
+
+    # What a test asks and orders.
+
+    @property
+    def records(self) -> list[FakeRecord]:
+        """What was delivered, in order; the list itself: a test may clear it."""
+        return self._fake.records
+
+    def values(self, topic: str) -> list[bytes]:
+        """Return the values that were delivered to a topic, in order."""
+        return [record.value for record in self.records if record.topic == topic]
+
+    def fail_next(
+        self, error: FluvioError | type[DeliveryError] | int, *, count: int = 1, topic: str | None = None
+    ) -> None:
+        """Have the next `count` records (of `topic`; None: of any) fail.
+
+        `error`: a subclass of `DeliveryError`, of which one is made, such as `DeliveryTimeoutError`; a server's code,
+        which makes a `RejectedError`; or an error.  A `DeliveryError` is raised by the future, any other, such as
+        `BufferFullError("full")`, by `send()`.  An at-most-once record is dropped instead, and counted.
+        """
+        self._fake.failures.append(Failure(error, count, topic))
+
+    def hold(self) -> None:
+        """Deliver nothing until `release()`: futures stay pending, and memory fills up."""
+        self._fake.held = True
+
+    def release(self) -> None:
+        """Deliver what was held."""
+        self._fake.held = False
+        self._fake.deliver()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold within the block."""
+        self.hold()
+        try:
+            yield
+        finally:
+            self.release()
+
+    # What the real client has connections for.
+
+    def _running_engine(self) -> FakeEngine:
+        if self._closed:
+            raise ClosedError(f"this client of {self.endpoint} is closed")
+        return self._fake
+
+    def _forget_engine(self) -> None:
+        """The child of a fork goes on with its copy."""
+
+    if TYPE_CHECKING:
+
+        def topic_producer(self, topic: str, config: ProducerConfig | None = None, **settings: Any) -> FakeProducer: ...  # noqa: D102
+
+    def _make_producer(self, topic: str, config: ProducerConfig) -> FakeProducer:
+        return FakeProducer(topic, config, fluvio=self)
+
+    def __repr__(self) -> str:
+        return f"<FakeFluvio with {len(self.records)} records>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a fake cannot be pickled: its records would be in another process")
+
+
+class FakeProducer(TopicProducer):
+    """Stands in for a `TopicProducer`: `FakeProducer("orders")`, or made by a `FakeFluvio`'s `topic_producer`.
+
+    `config`, `settings`: as for `Fluvio.topic_producer`; `partitions`: of the topic (default 1); `fluvio`: the client
+    that it belongs to (default: one of its own, with this topic).
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        config: ProducerConfig | None = None,
+        *,
+        partitions: int = 1,
+        fluvio: FakeFluvio | None = None,
+        **settings: Any,
+    ) -> None:
+        self.fluvio = fluvio or FakeFluvio({topic: partitions})
+        super().__init__(self.fluvio, topic, ProducerConfig.from_settings(config, settings))
+        self.attach()
+
+    @property
+    def records(self) -> list[FakeRecord]:
+        """What was delivered to this topic, in order."""
+        return [record for record in self.fluvio.records if record.topic == self.topic]
+
+    @property
+    def values(self) -> list[bytes]:
+        """The values of these."""
+        return self.fluvio.values(self.topic)
+
+    def fail_next(self, error: FluvioError | type[DeliveryError] | int, *, count: int = 1) -> None:
+        """Have the next `count` records of this topic fail: see `FakeFluvio.fail_next`."""
+        self.fluvio.fail_next(error, count=count, topic=self.topic)
+
+    def send(
+        self,
+        value: Any,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: int | datetime | None = None,
+    ) -> DeliveryFuture:
+        """Deliver a record and return its future, as the real one does."""
+        refusal = self.fluvio._fake.take_failure(self.topic, 0, refusing=True)  # noqa: SLF001 - the two are one
+        if refusal is not None:
+            raise refusal
+        return super().send(value, key=key, partition=partition, timestamp=timestamp)
+
+    def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
+        """Deliver many records, as the real one does; a failure that `send()` would raise is its future's."""
+        futures: list[DeliveryFuture] = []
+        for record in records:
+            refusal = self.fluvio._fake.take_failure(self.topic, 0, refusing=True)  # noqa: SLF001 - the two are one
+            futures += super().send_all([record]) if refusal is None else [self._failed(refusal)]
+        return futures

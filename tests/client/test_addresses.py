@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names with several addresses, and IPv6."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kit import within
+
+from fluvio_sync import ConnectError, Fluvio
+from fluvio_sync.testing.cluster import LocalCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "sc.example"
+
+
+def has_ipv6() -> bool:
+    with closing(socket.socket(socket.AF_INET6)) as sock:
+        try:
+            sock.bind(("::1", 0))
+        except OSError:
+            return False
+        return True
+
+
+needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6 or not has_ipv6(), reason="this machine has no IPv6 loopback")
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Have `NAME` resolve to these addresses, in this order."""
+    real = socket.getaddrinfo
+
+    def found(host: Any, *arguments: Any, **settings: Any) -> Any:
+        if host != NAME:
+            return real(host, *arguments, **settings)
+        if settings.get("flags"):
+            raise socket.gaierror
+        return [entry for address in addresses for entry in real(*address, type=socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+@contextmanager
+def swallowing() -> Iterator[tuple[str, int]]:
+    """Give an address where packets are dropped: the queue of a listener that never accepts is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()
+        for filler in fillers:
+            filler.close()
+
+
+def refusing() -> tuple[str, int]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        address: tuple[str, int] = sock.getsockname()
+        return address
+
+
+def address_of(cluster: LocalCluster) -> tuple[str, int]:
+    host, _, port = cluster.endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+@needs_ipv6
+def test_a_cluster_with_ipv6() -> None:
+    with LocalCluster(host="::1", in_process=True) as cluster:
+        assert cluster.endpoint.startswith("[::1]:")
+        with Fluvio.connect(cluster.endpoint) as fluvio:
+            assert fluvio.endpoint == cluster.endpoint
+            fluvio.create_topic("t")
+            assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
+
+
+@needs_ipv6
+def test_a_name_with_ipv6_and_ipv4_where_one_serves(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, ("::1", address_of(own)[1]), address_of(own))
+    with within(1), Fluvio.connect(NAME) as fluvio:
+        assert fluvio.topics() == []
+
+
+def test_every_address_is_tried(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, refusing(), refusing(), address_of(own))
+    with within(0.5), Fluvio.connect(NAME) as fluvio:
+        assert fluvio.topics() == []
+
+
+def test_an_address_that_does_not_answer_takes_no_more_than_its_share(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with swallowing() as silent:
+        resolve_to(monkeypatch, silent, address_of(own))
+        with within(1, shortest=1), Fluvio.connect(NAME, connect_timeout=2) as fluvio:
+            assert fluvio.endpoint == f"{NAME}:9003"
+
+
+def test_no_address_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    with swallowing() as silent:
+        resolve_to(monkeypatch, silent, refusing(), refusing())
+        with within(0.3), pytest.raises(ConnectError) as caught:
+            Fluvio.connect(NAME, connect_timeout=0.6)
+    assert NAME in str(caught.value)
+    assert "no answer; Connection refused" in str(caught.value)
+
+
+def test_spus_are_reached_by_name_too(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    own.create_topic("t")
+    host, _, port = own.spu_endpoints[5001].rpartition(":")
+    resolve_to(monkeypatch, refusing(), (host, int(port)))
+    own.advertise(5001, f"{NAME}:9010")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
