@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fluvio-sync doctor`: prints what `_doctor` finds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from fluvio_sync._cli_options import FAILED, OK, add_cluster, connect_settings, statuses
+from fluvio_sync._cli_screen import counted
+from fluvio_sync._doctor import diagnose
+from fluvio_sync._topic_name import check_topic_name
+
+if TYPE_CHECKING:
+    from fluvio_sync._cli_options import Commands
+    from fluvio_sync._cli_screen import Screen
+    from fluvio_sync._doctor import Step
+
+_TIMEOUT = 5.0
+
+_DESCRIPTION = """\
+Take each step between here and a cluster alone, and say what it found and how long it took: the settings and where they
+come from, the name, the connection, TLS, versions, metadata, partitions without a leader, and every SPU from here.
+Nothing is written to the cluster, unless --topic asks for it. --timeout is that of each step (default: 5s)."""
+
+_EPILOG = f"""\
+examples:
+  fluvio-sync doctor
+  fluvio-sync doctor --cluster fluvio.example.com:9003 --topic test
+  fluvio-sync doctor --json | jq 'select(.ok | not)'
+
+{statuses("a step failed")}"""
+
+
+def add_doctor(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "doctor",
+        usage="fluvio-sync doctor [OPTION...]",
+        help="find out what is wrong between here and a cluster",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=doctor)
+    parser.add_argument("--topic", metavar="TOPIC", help="produce, too: this WRITES a record to the topic")
+    parser.add_argument("--json", action="store_true", help="print each step as a line of JSON")
+    add_cluster(parser)
+
+
+def doctor(options: argparse.Namespace, screen: Screen) -> int:
+    """Print each step as it is taken."""
+    if options.topic is not None:
+        check_topic_name(options.topic)
+    settings = connect_settings(options)
+    failed = taken = 0
+    for step in diagnose(options.topic, timeout=options.timeout or _TIMEOUT, **settings):
+        taken += 1
+        failed += not step.ok
+        if sys.stdout is not None:  # closed
+            sys.stdout.write((as_json(step) if options.json else as_text(step)) + "\n")
+            sys.stdout.flush()
+    screen.say(f"{failed} of {taken} steps failed" if failed else f"all {counted(taken, 'step')} went well")
+    return FAILED if failed else OK
+
+
+def as_text(step: Step) -> str:
+    """Return a step as a line for a person."""
+    advice = f" -> {step.advice}" if step.advice else ""
+    result = "ok" if step.ok else "FAIL"
+    return f"{result:<4}  {step.name:<14}  {step.seconds * 1000:7.1f} ms  {step.detail}{advice}"
+
+
+def as_json(step: Step) -> str:
+    """Return a step as a line for a program."""
+    milliseconds = round(step.seconds * 1000, 3)
+    return json.dumps(
+        {"step": step.name, "ok": step.ok, "ms": milliseconds, "detail": step.detail, "advice": step.advice}
+    )
