@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Celery application whose tasks produce.
+
+    celery -A tasks worker
+    celery -A tasks call tasks.ship --args='["7"]'
+
+FLUVIO_SYNC_ENDPOINT says where the cluster is (`fluvio-sync dev-cluster` runs one, `fluvio-sync topics create orders`
+makes the topic), BROKER where Celery's broker is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from celery import Celery
+
+from fluvio_sync import DeliveryError, Fluvio
+from fluvio_sync.contrib.celery import install
+
+app = Celery("tasks", broker=os.environ.get("BROKER", "redis://127.0.0.1/0"))
+
+
+@functools.cache
+def fluvio() -> Fluvio:
+    """Return this process's client."""
+    return Fluvio.connect(client_id="shipping")
+
+
+install(fluvio, topics=["orders"])
+
+
+@app.task(autoretry_for=(DeliveryError,), retry_backoff=True)
+def ship(order: str) -> int | None:
+    """Produce, and be done when the record is stored; if it is not, Celery runs the task again later."""
+    return fluvio().topic_producer("orders").send(f"shipped {order}", key=order).result(timeout=30).offset
+
+
+@app.task
+def track(order: str) -> None:
+    """Produce, and do not wait: the record is delivered while other tasks run, at the latest when the worker ends."""
+    fluvio().topic_producer("orders", linger=0.05).send(f"seen {order}", key=order)

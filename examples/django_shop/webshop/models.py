@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the shop keeps."""
+
+from __future__ import annotations
+
+import json
+
+from django.db import models
+
+
+class Order(models.Model):
+    """An order of an item."""
+
+    item = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return f"order {self.pk}: {self.item}"
+
+    def as_event(self) -> str:
+        """Return what is produced of it."""
+        return json.dumps({"order": self.pk, "item": self.item})

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Flask application that produces: its factory, one view, and a health probe.
+
+    flask --app app run
+
+FLUVIO_SYNC_ENDPOINT says where the cluster is; `fluvio-sync dev-cluster` runs one, and
+`fluvio-sync topics create orders` makes the topic.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, request
+
+from fluvio_sync import DeliveryError
+from fluvio_sync.contrib.flask import FlaskFluvio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flask.typing import ResponseReturnValue
+
+fluvio = FlaskFluvio()
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Make the application; `config`: on top of the defaults below."""
+    app = Flask(__name__)
+    # A request waits no longer for space in the queue than its user would.
+    app.config.from_mapping(FLUVIO_CLIENT_ID="orders-app", FLUVIO_PRODUCER={"max_block": 1.0})
+    app.config.from_mapping(config)
+    fluvio.init_app(app)
+    app.add_url_rule("/orders", view_func=order, methods=["POST"])
+    app.add_url_rule("/health", view_func=fluvio.health_view)
+    return app
+
+
+def order() -> ResponseReturnValue:
+    """Produce the request's body, and answer where the record is."""
+    future = fluvio.producer("orders").send(request.get_data(), key=request.args.get("customer"))
+    try:
+        metadata = future.result(timeout=5)
+    except TimeoutError:
+        return {"error": "not acknowledged yet; it may still be"}, 504
+    except DeliveryError as error:
+        return {"error": str(error), "may_be_stored": error.may_be_stored}, 503
+    return {"partition": metadata.partition, "offset": metadata.offset}, 201

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A queue in front of a client that may not be there: `put()` never waits for anything.
+
+One daemon thread connects, again and again if need be, and hands over what is queued.  The queue is bounded in bytes;
+what finds no space is refused, and counted.  An outbox belongs to one process: a child of a fork makes another.
+
+`_lock` guards everything.  It is held for a few stores; nothing is sent, logged or written inside, and a finalizer
+or a signal handler that comes between may call `put()` itself.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from fluvio_sync import _uwsgi
+from fluvio_sync._clock import SystemClock
+from fluvio_sync._lane import RECORD_CHARGE
+from fluvio_sync.errors import BufferFullError, FlushTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluvio_sync.client import Fluvio
+    from fluvio_sync.producer import TopicProducer
+
+# Seconds between two attempts to connect.
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
+# Seconds that the thread may take to end, beyond those that it has to deliver.
+_LAST_STEP = 1.0
+
+
+class Item(NamedTuple):
+    """A record that waits; `timestamp`: milliseconds since the epoch."""
+
+    value: bytes
+    key: bytes | None
+    timestamp: int
+
+    @property
+    def charge(self) -> int:
+        """The bytes that it is accounted for."""
+        return len(self.value) + len(self.key or b"") + RECORD_CHARGE
+
+
+class Outbox:
+    """See the module's description.  `pid`: the process that it belongs to."""
+
+    def __init__(
+        self, client: Fluvio, find_topic: Callable[[], TopicProducer], limit: int, report: Callable[[str], None]
+    ) -> None:
+        """`find_topic`: connects the client and returns a producer, whose `send()` blocks for a moment at most.
+
+        `limit`: bytes that wait here; `report`: told of the first failure of a streak, and of drops.
+        """
+        self.pid = os.getpid()
+        self._dropped = 0
+        self._client = client
+        self._find_topic = find_topic
+        self._limit = limit
+        self._report = report
+        self._clock = SystemClock()
+        # Taken by itself: `with` a Condition runs Python, where the exception of a signal could leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._items: deque[Item] = deque()
+        self._used = 0
+        self._put = 0
+        self._handed_over = 0
+        self._given_up = 0  # of those that were put, what a flush has waited for in vain
+        self._producer: TopicProducer | None = None
+        self._thread: threading.Thread | None = None
+        self._end_at: float | None = None  # once it is closed: monotonic seconds at which what is left is given up
+
+    # What the application's threads call.
+
+    def put(self, item: Item) -> None:
+        """Queue a record, or drop it."""
+        with self._lock:
+            taken = self._end_at is None and self._used + item.charge <= self._limit and self._is_running()
+            if taken:
+                self._items.append(item)
+                self._used += item.charge
+                self._put += 1
+                self._changed.notify_all()
+        if not taken:
+            self.drop("there is no space for it, or no thread to send it")
+
+    def drop(self, reason: str) -> None:
+        """Count a record that will not be sent; the 1st, 10th, 100th and so on are reported."""
+        with self._lock:
+            self._dropped += 1
+            dropped = self._dropped
+        if str(dropped).strip("0") == "1":
+            self._report(f"{dropped} dropped so far, the latest because {reason}")
+
+    def _is_running(self) -> bool:
+        """Start the thread if there is none; the caller holds the lock."""
+        if self._thread is None:
+            if _uwsgi.is_before_fork():  # where threads are not for the workers to inherit
+                return False
+            thread = threading.Thread(target=self._run, name=f"{self._client.client_id}-outbox", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is shutting down and starts no thread any more
+                return False
+            self._thread = thread
+        return True
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was put so far is delivered, or failed; False if that takes longer than so many seconds."""
+        with self._lock:
+            put = self._put
+        if self._is_delivered(put, timeout):
+            return True
+        self._given_up = put
+        return False
+
+    def _is_delivered(self, put: int, timeout: float) -> bool:
+        until = self._clock.monotonic() + timeout
+        with self._lock:
+            if not self._changed.wait_for(lambda: self._handed_over >= put, timeout):
+                return False
+        if self._producer is None:
+            return True  # nothing was ever put
+        try:
+            self._producer.flush(max(0.0, until - self._clock.monotonic()))
+        except (FlushTimeoutError, RuntimeError):  # a signal handler that came between cannot wait
+            return False
+        return True
+
+    def close(self, timeout: float) -> int:
+        """Take no more, deliver for so many seconds what there is, and return how many records were not delivered.
+
+        What a flush has just waited for in vain is not waited for again: `logging.shutdown` calls both.
+        """
+        with self._lock:
+            if 0 < self._put == self._given_up:
+                timeout = 0.0
+            if self._end_at is None:
+                self._end_at = self._clock.monotonic() + timeout
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is None:
+            self._client.close(0)
+        else:
+            thread.join(timeout + _LAST_STEP)
+        with self._lock:
+            self._dropped += len(self._items)
+            self._handed_over += len(self._items)
+            self._items.clear()
+            self._changed.notify_all()
+        return self.lost
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more."""
+        return self._end_at is not None
+
+    @property
+    def lost(self) -> int:
+        """How many records were given up so far, by this or by the client."""
+        with self._lock:
+            lost, producer = self._dropped, self._producer
+        if producer is None:
+            return lost
+        stats = producer.stats()
+        return lost + stats.records_failed + stats.records_dropped
+
+    # The thread.
+
+    def _run(self) -> None:
+        producer = self._connect()
+        while producer is not None and (item := self._next()) is not None:
+            self._send(producer, item)
+            with self._lock:
+                self._used -= item.charge
+                self._handed_over += 1
+                self._changed.notify_all()
+        result = self._client.close(max(0.0, (self._end_at or 0.0) - self._clock.monotonic()))
+        with self._lock:
+            self._dropped += result.failed
+            self._producer = None
+
+    def _connect(self) -> TopicProducer | None:
+        delay = _FIRST_DELAY
+        while True:
+            try:
+                self._producer = self._find_topic()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the application must not suffer from it
+                if delay == _FIRST_DELAY and not self.closed:
+                    self._report(f"they wait, because the cluster cannot be used: {error}")
+                with self._lock:
+                    if self._changed.wait_for(self._is_over, delay):
+                        return None
+                delay = min(2 * delay, _LONGEST_DELAY)
+            else:
+                return self._producer
+
+    def _next(self) -> Item | None:
+        """Wait for a record and take it."""
+        with self._lock:
+            self._changed.wait_for(lambda: self._items or self._end_at is not None)
+            return None if not self._items or self._is_over() else self._items.popleft()
+
+    def _is_over(self) -> bool:
+        return self._end_at is not None and self._clock.monotonic() >= self._end_at
+
+    def _send(self, producer: TopicProducer, item: Item) -> None:
+        while True:
+            try:
+                producer.send(item.value, key=item.key, timestamp=item.timestamp)
+            except BufferFullError:
+                if not self._is_over():
+                    continue
+                self.drop("the cluster did not take what was sent before")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the application must not suffer from it
+                self.drop(str(error))
+            return

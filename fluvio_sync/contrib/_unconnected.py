@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client for frameworks: its settings are checked at once, and it connects at its first use.
+
+An application is put together long before it sends, often in another process: in the parent of a fork, on a build
+machine, in a test.  Nothing in here connects, starts a thread or reads a certificate.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from fluvio_sync._log import get_logger
+from fluvio_sync.client import Fluvio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fluvio_sync._engine import Engine
+
+CLIENT_SETTINGS = tuple(name for name in inspect.signature(Fluvio.connect).parameters if name != "unknown")
+"""The names of what `Fluvio.connect` takes."""
+
+_PLACE = ("endpoint", "profile", "profile_path")
+
+
+class _Checked(Fluvio):
+    """Takes settings as `Fluvio.connect` does, and goes no further."""
+
+    def _running_engine(self) -> Engine:
+        return cast("Engine", SimpleNamespace(log=get_logger("client")))  # all that `connect` asks of it
+
+
+def unconnected(settings: Mapping[str, Any]) -> Fluvio:
+    """Return a client of these settings of `Fluvio.connect` and of the environment, which connects at its first use.
+
+    Raises `ConfigError` for what `Fluvio.connect` refuses, a profile that is not there included.
+    """
+    return Fluvio(_Checked.connect(**settings)._config)  # noqa: SLF001 - the same class
+
+
+def check_client_settings(settings: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for settings that `Fluvio.connect` refuses; no profile is looked for."""
+    if settings.get("endpoint") is None:
+        given = {name: value for name, value in settings.items() if name not in _PLACE}
+        _Checked.connect("unknown.invalid", **given)
+    else:
+        _Checked.connect(**settings)

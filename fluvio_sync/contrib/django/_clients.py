@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The clients of this process: one for each alias, made when it is first asked for and connected when it is first used.
+
+There is no lock, which a fork could leave locked.  Making a client does no I/O, so of threads that race for the first
+use all get the same one, and what the others made has nothing to close.  After a fork the child goes on with its copies
+of the clients, which start clean by themselves.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fluvio_sync.contrib._unconnected import unconnected
+from fluvio_sync.contrib.django import _aliases
+from fluvio_sync.contrib.django._aliases import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fluvio_sync.client import Fluvio
+    from fluvio_sync.config import ProducerConfig
+    from fluvio_sync.producer import TopicProducer
+
+# Seconds that a test which overrides FLUVIO waits for what is still on its way to the cluster before.
+_DRAIN = 5.0
+
+
+class Configured(NamedTuple):
+    """A client, and what its producers are like unless they are given other settings."""
+
+    client: Fluvio
+    config: ProducerConfig
+
+
+_made: dict[str, Configured] = {}
+_stand_ins: dict[str, Fluvio] = {}
+
+
+def client(alias: str = DEFAULT) -> Fluvio:
+    """Return the client of an alias of FLUVIO: the same one at each call in a process.
+
+    It connects at its first use, in the thread that uses it.  It is not to be closed: whoever asks next gets it again.
+    Raises `ConfigError` for an alias that there is not and for settings that cannot work.
+    """
+    return configured(alias).client
+
+
+def producer(topic: str, alias: str = DEFAULT, **settings: Any) -> TopicProducer:
+    """Return a producer for a topic: the alias's PRODUCER with these settings of `ProducerConfig` changed.
+
+    Cheap: each request may ask for one, and drop it.  The first of a process connects, and the first for a topic that
+    was just created waits for it.  Raises as `client`, `Fluvio.connect` and `Fluvio.topic_producer` do.
+    """
+    found = configured(alias)
+    return found.client.topic_producer(topic, found.config, **settings)
+
+
+def configured(alias: str) -> Configured:
+    """Return the client of an alias with its producers' settings; raises as `client`."""
+    stand_in = _stand_ins.get(alias)
+    if stand_in is not None:
+        return Configured(stand_in, _aliases.read(alias).producer)
+    found = _made.get(alias)
+    if found is None:
+        told = _aliases.read(alias)
+        found = _made.setdefault(alias, Configured(unconnected(told.connect), told.producer))
+    return found
+
+
+def in_use() -> dict[str, Fluvio]:
+    """Return the clients that there are in this process, connected or not, by their aliases."""
+    made = {alias: found.client for alias, found in list(_made.items())}
+    return made | dict(_stand_ins)
+
+
+def forget() -> None:
+    """Close all clients, so that the next use makes them of what FLUVIO says then; stand-ins stay."""
+    while _made:
+        _, found = _made.popitem()
+        found.client.close(_DRAIN)
+
+
+@contextmanager
+def stand_in(alias: str, fluvio: Fluvio) -> Iterator[None]:
+    """Have `fluvio` take the place of an alias's client, in all threads of this process, for the length of a block."""
+    _aliases.read(alias)  # raises what a real client would raise
+    before = _stand_ins.get(alias)
+    _stand_ins[alias] = fluvio
+    try:
+        yield
+    finally:
+        if before is None:
+            del _stand_ins[alias]
+        else:
+            _stand_ins[alias] = before

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The app: system checks, the command `fluvio_check`, and clients that are forgotten when a test changes FLUVIO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.checks import register
+from django.core.signals import setting_changed
+
+from fluvio_sync.contrib.django import _clients
+from fluvio_sync.contrib.django.checks import check_settings
+
+
+class FluvioConfig(AppConfig):
+    """Nothing is connected by it: clients are made when they are first used."""
+
+    name = "fluvio_sync.contrib.django"
+    label = "fluvio_sync"
+    verbose_name = "Fluvio"
+
+    def ready(self) -> None:
+        """Have Django call what it is to call."""
+        register(check_settings, "fluvio")
+        setting_changed.connect(_on_setting_changed, dispatch_uid="fluvio_sync")
+
+
+def _on_setting_changed(*, setting: str, **_: Any) -> None:
+    if setting == "FLUVIO":
+        _clients.forget()

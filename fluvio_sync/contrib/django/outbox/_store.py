@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a relay asks of the table and does to it; no transaction stays open while records are sent.
+
+A relay claims a key by its oldest undelivered record: `due` then lies ahead until the claim ends, and since only the
+oldest of a key is ever claimed, nobody takes those behind it.  The update that claims looks again at what it changes,
+so that two relays never claim the same record; where the database can skip locked rows, they do not wait for each
+other either.  A relay that is killed leaves claims that run out.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.db import connections, transaction
+from django.db.models import Count, Exists, F, Min, OuterRef, Q
+from django.utils import timezone
+
+from fluvio_sync.contrib.django.outbox._order import delay_after
+from fluvio_sync.contrib.django.outbox.models import OutboxRecord, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fluvio_sync.contrib.django.outbox._delivery import Outcome
+
+_UNDELIVERED = (State.PENDING, State.FAILED)
+_DELETED_AT_ONCE = 1000
+_WINDOW = 4  # times the records that are to be claimed: how many of the oldest are looked at first
+
+
+def _records(database: str) -> Any:
+    return OutboxRecord.objects.using(database)
+
+
+def claim(
+    database: str, relay: str, *, limit: int, lease: float, avoided: Sequence[tuple[str, str | None]]
+) -> tuple[list[int], list[OutboxRecord]]:
+    """Claim keys that are due, and return the ids of their oldest records, and up to `limit` records of them.
+
+    `lease`: seconds that the claim lasts; `avoided`: aliases, or topics of them, that are not to be claimed.
+    """
+    now = timezone.now()
+    records = _records(database)
+    # Keys that a relay has, that wait after a failure, or that are held up: their queues may be long.
+    busy = records.filter(Q(state=State.FAILED) | Q(state=State.PENDING, due__gt=now))
+    due = records.filter(state=State.PENDING, due__lte=now).exclude(order_key__in=busy.values("order_key"))
+    for alias, topic in avoided:
+        due = due.exclude(Q(alias=alias) if topic is None else Q(alias=alias, topic=topic))
+    claiming = _Claiming(database, relay, now, now + timedelta(seconds=lease))
+    edge = due.order_by("due", "id").values_list("due", "pk")[_WINDOW * limit : _WINDOW * limit + 1].first()
+    if edge is None:
+        return claiming.claim(due, limit)
+    # Far fewer than all are looked at: where a few keys have long queues, finding the oldest of each takes long.
+    claimed, found = claiming.claim(due.filter(due__lte=edge[0]), limit, up_to=edge[1])
+    if len(found) < limit:
+        more, of_more = claiming.claim(due, limit - len(found))
+        claimed, found = claimed + more, found + of_more
+    return claimed, found
+
+
+class _Claiming(NamedTuple):
+    """Who claims in which database, when, and until when."""
+
+    database: str
+    relay: str
+    now: datetime
+    until: datetime
+
+    def claim(self, due: Any, limit: int, up_to: int | None = None) -> tuple[list[int], list[OutboxRecord]]:
+        """Claim keys whose oldest record is among `due`; `up_to`: the highest id of those behind that are taken."""
+        records = _records(self.database)
+        undelivered = records.filter(state__in=_UNDELIVERED)
+        before = undelivered.filter(order_key=OuterRef("order_key"), pk__lt=OuterRef("pk"))
+        can_skip = connections[self.database].features.has_select_for_update_skip_locked
+        # Elsewhere not in a transaction: SQLite refuses one that began by reading and writes when somebody else has.
+        with transaction.atomic(using=self.database) if can_skip else nullcontext():
+            oldest = due.filter(~Exists(before)).order_by("due", "id")
+            if can_skip:
+                oldest = oldest.select_for_update(skip_locked=True)
+            ids = list(oldest.values_list("pk", flat=True)[:limit])
+            still_due = records.filter(pk__in=ids, state=State.PENDING, due__lte=self.now)
+            still_due.update(due=self.until, claimed_by=self.relay)
+        claimed = list(records.filter(pk__in=ids, state=State.PENDING, claimed_by=self.relay))
+        behind = undelivered.filter(order_key__in=[record.order_key for record in claimed]).exclude(pk__in=ids)
+        if up_to is not None:
+            behind = behind.filter(pk__lte=up_to)
+        return [record.pk for record in claimed], claimed + list(behind.order_by("id")[: limit - len(claimed)])
+
+
+def settle(database: str, relay: str, claimed: Iterable[int], outcome: Outcome) -> None:
+    """Note what became of records, and give back claims on what was not sent.
+
+    Another relay may have taken over in the meantime: a delivery counts whoever made it, a failure only if nobody did.
+    """
+    now = timezone.now()
+    records = _records(database)
+    with transaction.atomic(using=database):
+        records.filter(pk__in=outcome.delivered).update(
+            state=State.DELIVERED, done=now, claimed_by="", error="", attempts=F("attempts") + 1
+        )
+        for record, error in outcome.refused:
+            records.filter(pk=record.pk, state=State.PENDING).update(
+                state=State.FAILED, claimed_by="", error=error, attempts=F("attempts") + 1
+            )
+        for record, error in outcome.postponed:
+            due = now + timedelta(seconds=delay_after(record.attempts + 1))
+            records.filter(pk=record.pk, state=State.PENDING).update(
+                due=due, claimed_by="", error=error, attempts=F("attempts") + 1
+            )
+        unsent = set(claimed) - outcome.tried
+        records.filter(pk__in=unsent, state=State.PENDING, claimed_by=relay).update(due=now, claimed_by="")
+
+
+def expire(database: str, retention: float) -> int:
+    """Delete some of the records that were done with more than `retention` days ago; returns how many."""
+    before = timezone.now() - timedelta(days=retention)
+    ids = list(
+        _records(database).filter(done__lt=before).order_by("done").values_list("pk", flat=True)[:_DELETED_AT_ONCE]
+    )
+    return _records(database).filter(pk__in=ids).delete()[0] if ids else 0
+
+
+def retry_failed(database: str, ids: Sequence[int]) -> int:
+    """Have failed records (none: all) delivered after all; returns how many."""
+    return int(_failed(database, ids).update(state=State.PENDING, due=timezone.now(), claimed_by=""))
+
+
+def skip_failed(database: str, ids: Sequence[int]) -> int:
+    """Give failed records (none: all) up, so that those behind them are delivered; returns how many."""
+    return int(_failed(database, ids).update(state=State.SKIPPED, done=timezone.now(), claimed_by=""))
+
+
+def _failed(database: str, ids: Sequence[int]) -> Any:
+    failed = _records(database).filter(state=State.FAILED)
+    return failed.filter(pk__in=ids) if ids else failed
+
+
+def figures(database: str) -> tuple[int, float | None, int, int]:
+    """Return how many records are pending, the seconds since the oldest was stored, how many failed, and blocked."""
+    records = _records(database)
+    pending = records.filter(state=State.PENDING).aggregate(count=Count("pk"), oldest=Min("created"))
+    failed = records.filter(state=State.FAILED).count()
+    oldest = pending["oldest"]
+    age = None if oldest is None else max(0.0, (timezone.now() - oldest).total_seconds())
+    before = records.filter(order_key=OuterRef("order_key"), state=State.FAILED, pk__lt=OuterRef("pk"))
+    blocked = records.filter(Exists(before), state=State.PENDING).count() if failed else 0
+    return pending["count"], age, failed, blocked

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A handler of the standard library's `logging` that ships records to a topic.
+
+    LOGGING = {
+        "version": 1,
+        "handlers": {
+            "fluvio": {
+                "class": "fluvio_sync.contrib.logging.FluvioHandler",
+                "topic": "app-logs",
+                "endpoint": "127.0.0.1:9003",
+            }
+        },
+        "root": {"handlers": ["fluvio"], "level": "INFO"},
+    }
+    logging.config.dictConfig(LOGGING)
+
+A log call formats its record and puts it into a queue; it waits for nothing and raises nothing, wherever the cluster
+is.  A thread of the handler's own connects and sends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import encodings.idna  # noqa: F401 - see below
+import logging
+import os
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+# What the handler's thread will need is imported here, as is the codec above: a fork while a thread imports leaves the
+# child with a module that it can never import.
+import backoff  # noqa: F401
+
+from fluvio_sync import _lifecycle
+from fluvio_sync._settings import seconds, size, unknown_setting
+from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync.config import ProducerConfig
+from fluvio_sync.contrib._json_formatter import JsonFormatter
+from fluvio_sync.contrib._outbox import Item, Outbox
+from fluvio_sync.contrib._unconnected import CLIENT_SETTINGS, unconnected
+from fluvio_sync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from fluvio_sync.producer import TopicProducer
+
+_LIBRARY = "fluvio_sync"
+_LEAST_MEMORY = 4 * 1024 * 1024  # half of it has to have space for the largest record
+# What the handler decides itself.
+_OWN = frozenset({"endpoint", "buffer_memory", "exit_timeout", "on_full", "max_block"})
+_OWN_SERIALIZERS = frozenset({"key_serializer", "value_serializer"})
+# Seconds after which the handler's thread looks whether it is to give up.
+_PATIENCE = 0.2
+# Lines on standard error, for each process.
+_MOST_REPORTS = 10
+
+
+class FluvioHandler(logging.Handler):
+    """Sends each log record to a topic, as JSON unless it has another formatter (see `JsonFormatter`).
+
+    * `topic`: which has to exist; until it does, records wait.
+    * `endpoint`: the SC; None (default): as for `Fluvio.connect`.
+    * `level`: of the handler (default: every record).
+    * `key`: a function of the `logging.LogRecord` that returns the key, `bytes`, `str` or None; None (default): none.
+    * `buffer_memory`: bytes that undelivered records may hold, 128 each on top (default 16 MiB, at least 4 MiB): a half
+      of it while they wait for the client, a half while they are with it.
+    * `flush_timeout`: seconds that `flush()`, and with it `close()` and the interpreter's end, may take (default 5).
+    * `settings`: those of `Fluvio.connect` (`client_id` is "fluvio-sync-logging" by default) and of `ProducerConfig`
+      (`delivery_semantic` is at-least-once by default), but for `exit_timeout`, `on_full`, `max_block` and serializers.
+
+    Raises `ConfigError` for what cannot work.  From then on nothing is raised: what cannot be sent is counted (`lost`),
+    and at most ten lines on standard error say so.  Not sent are records of the loggers `fluvio_sync*`, records of the
+    handler's own threads, and what is logged while the same thread formats a record.
+
+    Each process of a fork sends its own records; what the parent logged is the parent's to send.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        endpoint: str | None = None,
+        *,
+        level: int | str = logging.NOTSET,
+        key: Callable[[logging.LogRecord], bytes | str | None] | None = None,
+        buffer_memory: int = 16 * 1024 * 1024,
+        flush_timeout: float | timedelta = 5.0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(level)
+        check_topic_name(topic)
+        if key is not None and not callable(key):
+            raise ConfigError(
+                "key is a function of a logging.LogRecord, or None (in dictConfig: 'ext://module.function')"
+            )
+        of_client, of_producer = _split(settings)
+        self._limit = size("buffer_memory", buffer_memory, _LEAST_MEMORY) // 2
+        self._flush_timeout = seconds("flush_timeout", flush_timeout)
+        self._topic = topic
+        self._key = key
+        self._config = ProducerConfig.from_settings(ProducerConfig(max_block=_PATIENCE), of_producer)
+        defaults = {"client_id": "fluvio-sync-logging", "endpoint": endpoint, "buffer_memory": self._limit}
+        self._client = unconnected(defaults | of_client)
+        self._own_threads = tuple(f"{self._client.client_id}-{role}" for role in ("sender", "outbox"))
+        self._formatting = threading.local()
+        self._reports = 0
+        self._outbox = self._new_outbox()
+        self.formatter = JsonFormatter()
+
+    # What `logging` calls.
+
+    def filter(self, record: logging.LogRecord) -> Any:
+        """Return whether a record is shipped; before the handler's lock is taken, which those that are not must not."""
+        if self._is_own(record):
+            return False
+        return super().filter(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record; never raises, and never waits for the cluster."""
+        self._formatting.now = True
+        try:
+            value = self.format(record).encode(errors="backslashreplace")
+            key = None if self._key is None else self._key(record)
+            item = Item(value, key.encode() if isinstance(key, str) else key, max(1, int(record.created * 1000)))
+            self._here().put(item)
+        except Exception as error:  # noqa: BLE001 - a log call must not fail the application
+            self._here().drop(f"it cannot be formatted: {error!r}")
+        finally:
+            self._formatting.now = False
+
+    def flush(self) -> None:
+        """Wait, for at most `flush_timeout`, until what was logged so far is delivered, or failed."""
+        outbox = self._outbox
+        if outbox.pid == os.getpid():
+            outbox.flush(self._flush_timeout)
+
+    def close(self) -> None:
+        """Deliver for at most `flush_timeout` what there is, and take no more; a line says how many were lost."""
+        outbox = self._outbox
+        if outbox.pid == os.getpid() and not outbox.closed:
+            lost = outbox.close(self._flush_timeout)
+            if lost:
+                self._print(f"{lost} were lost")
+        super().close()
+
+    @property
+    def lost(self) -> int:
+        """How many records of this process were not delivered: no space, too large, refused, failed."""
+        outbox = self._outbox
+        return outbox.lost if outbox.pid == os.getpid() else 0
+
+    # Its parts.
+
+    def _is_own(self, record: logging.LogRecord) -> bool:
+        name = record.name
+        return (
+            name == _LIBRARY
+            or name.startswith(f"{_LIBRARY}.")
+            or record.threadName in self._own_threads
+            or getattr(self._formatting, "now", False)
+        )
+
+    def _here(self) -> Outbox:
+        """Return this process's outbox; the caller holds the handler's lock, which `logging` renews at a fork."""
+        if self._outbox.pid != os.getpid():
+            self._reports = 0
+            self._outbox = self._new_outbox()
+        return self._outbox
+
+    def _new_outbox(self) -> Outbox:
+        if "multiprocessing.util" in sys.modules:
+            _close_at_end_of_child(self)
+        return Outbox(self._client, self._find_topic, self._limit, self._report)
+
+    def _find_topic(self) -> TopicProducer:
+        producer = self._client.topic_producer(self._topic, self._config)
+        engine = self._client._present_engine()  # noqa: SLF001 - the two are one mechanism
+        if engine is not None:
+            # `logging.shutdown` comes after whatever else is logged at exit, and calls `flush` and `close`.
+            _lifecycle.remove_engine(engine)
+        return producer
+
+    def _report(self, text: str) -> None:
+        self._reports += 1
+        if self._reports < _MOST_REPORTS:
+            self._print(text)
+        elif self._reports == _MOST_REPORTS:
+            self._print(f"{text}; this is said no more")
+
+    def _print(self, text: str) -> None:
+        with contextlib.suppress(Exception):  # there may be no standard error
+            print(f"fluvio_sync: log records for topic {self._topic!r}: {text}", file=sys.stderr)  # noqa: T201
+
+    def __repr__(self) -> str:
+        return f"<FluvioHandler for {self._topic!r} at {self._client.endpoint} ({logging.getLevelName(self.level)})>"
+
+
+def _close_at_end_of_child(handler: FluvioHandler) -> None:
+    """Have a child of `multiprocessing`, which ends without `logging.shutdown`, close its copy of the handler."""
+    from multiprocessing import process, util  # noqa: PLC0415 - only where the application uses it
+
+    if process.parent_process() is not None:
+        known = weakref.ref(handler)
+
+        def close() -> None:
+            if (handler := known()) is not None:
+                handler.close()
+
+        util.Finalize(None, close, exitpriority=10)
+
+
+def _split(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return those of the client and those of the producer."""
+    of_client = set(CLIENT_SETTINGS) - _OWN
+    of_producer = set(ProducerConfig.__dataclass_fields__) - _OWN - _OWN_SERIALIZERS
+    for name in settings:
+        if name not in of_client | of_producer:
+            own = {"topic", "endpoint", "level", "key", "buffer_memory", "flush_timeout"}
+            raise unknown_setting(name, own | of_client | of_producer)
+    return (
+        {name: value for name, value in settings.items() if name in of_client},
+        {name: value for name, value in settings.items() if name in of_producer},
+    )

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The databases and the cluster of the Django tests; Django itself is imported by those who ask for them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fluvio_sync.testing import LocalCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENGINES = {"default": "sqlite", "postgres": "postgres"}
+
+
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The database "default" of the project: a file."""
+    path = tmp_path_factory.mktemp("django") / "project.sqlite"
+    yield from _migrated("default", "DJANGO_PROJECT_SQLITE", "NAME", str(path))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[None]:
+    """The database "postgres" of the project: a server of its own."""
+    from django_kit import postgres_programs, running_postgres
+
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with running_postgres(programs) as folder:
+        yield from _migrated("postgres", "DJANGO_PROJECT_POSTGRES", "HOST", folder)
+
+
+def _migrated(alias: str, variable: str, option: str, value: str) -> Iterator[None]:
+    from django.core.management import call_command
+    from django_kit import close_connections, use_database
+
+    os.environ[variable] = value
+    use_database(alias, **{option: value})
+    call_command("migrate", database=alias, verbosity=0, run_syncdb=True)
+    yield
+    close_connections()
+    del os.environ[variable]
+
+
+@pytest.fixture(params=ENGINES)
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each of the project's databases: its alias.  It is empty again afterwards."""
+    yield from _emptied(request, request.param)
+
+
+@pytest.fixture
+def default_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The project's SQLite database."""
+    yield from _emptied(request, "default")
+
+
+@pytest.fixture
+def postgres_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The project's PostgreSQL database."""
+    yield from _emptied(request, "postgres")
+
+
+def _emptied(request: pytest.FixtureRequest, alias: str) -> Iterator[str]:
+    from django_kit import close_connections, empty
+
+    request.getfixturevalue(ENGINES[alias])
+    yield alias
+    empty(alias)
+    close_connections()
+
+
+@pytest.fixture
+def django_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCluster]:
+    """A cluster that the environment names, in a process of its own."""
+    with LocalCluster() as cluster:
+        monkeypatch.setenv("FLUVIO_SYNC_ENDPOINT", cluster.endpoint)
+        yield cluster
+        assert cluster.violations() == [], "the client broke the protocol"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Django project for the tests: its settings come from the environment."""

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the project's views are."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+from django_project import views
+from fluvio_sync.contrib.django.views import health
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("health/", health),
+    path("produce/<str:topic>/", views.produce),
+    path("order/<str:topic>/", views.order),
+    path("outbox/<str:topic>/", views.order_by_outbox),
+]

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Celery for real: workers of each pool, warmed up, recycled and stopped with records still on their way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluvio_sync import ConfigError, Fluvio
+from fluvio_sync.testing import LocalCluster
+
+pytest.importorskip("celery", reason="Celery is not installed")
+if not hasattr(os, "fork"):
+    pytest.skip("the prefork pool needs fork", allow_module_level=True)
+
+from fluvio_sync.contrib import celery as contrib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent.parent
+TOPIC = "orders"
+PATIENCE = 40.0
+
+# `linger`: nothing leaves before somebody asks for it, so that what arrives was drained.
+TASKS = """
+import functools, os
+from celery import Celery
+from fluvio_sync import Fluvio
+from fluvio_sync.contrib.celery import install
+
+app = Celery("tasks", broker="filesystem://")
+app.conf.update(
+    broker_transport_options={{"data_folder_in": {folder!r}, "data_folder_out": {folder!r}, "polling_interval": 0.05}},
+    worker_enable_remote_control=False, broker_connection_retry_on_startup=False,
+)
+
+@functools.cache
+def fluvio():
+    return Fluvio.connect(connect_timeout=20)
+
+{setup}
+
+@app.task
+def send(number):
+    print(f"task {{number}} {{os.getpid()}} {{fluvio.cache_info().misses}}", flush=True)
+    fluvio().topic_producer("orders", linger=3600).send(str(number))
+"""
+INSTALL = 'install(fluvio, topics=["orders"])'
+
+
+class Worker:
+    """A worker in a process of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path, endpoint: str, *options: str, setup: str = INSTALL) -> None:
+        self.folder = folder
+        (folder / "queue").mkdir(exist_ok=True)
+        (folder / "tasks.py").write_text(TASKS.format(folder=str(folder / "queue"), setup=setup))
+        self.log = folder / "log"
+        self.environment = os.environ | {"FLUVIO_SYNC_ENDPOINT": endpoint, "C_FORCE_ROOT": "1"}
+        command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "tasks", "worker", "--loglevel", "INFO"]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, "--without-gossip", "--without-mingle", "--without-heartbeat", *options],
+                cwd=folder,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.wait_for("ready.")
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self.said().count(text) < times:
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, f"{text!r} is not in\n{self.said()}"
+            threading.Event().wait(0.02)
+
+    def call(self, count: int) -> None:
+        """Have tasks send the numbers below `count`."""
+        self.run(f"for number in range({count}): tasks.send.delay(number)")
+
+    def run(self, code: str) -> None:
+        """Run code of somebody who calls tasks."""
+        code = f"import tasks\n{code}"
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            cwd=self.folder,
+            env=self.environment,
+            timeout=PATIENCE,
+            check=True,
+        )
+
+    def tasks(self) -> list[tuple[int, int, int]]:
+        """Return number, process, and how often its `fluvio()` had connected, of each task that ran."""
+        lines = [line.partition("task ")[2].split() for line in self.said().splitlines() if "task " in line]
+        return [(int(line[0]), int(line[1]), int(line[2])) for line in lines if len(line) == 3 and line[0].isdigit()]
+
+    def wait_for_tasks(self, count: int) -> None:
+        self.wait_for("succeeded in", count)
+
+    def stop(self) -> None:
+        """End it as an operator does: a warm shutdown."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE) == 0, self.said()
+
+
+@contextlib.contextmanager
+def working(*arguments: Any, **settings: Any) -> Iterator[Worker]:
+    worker = Worker(*arguments, **settings)
+    try:
+        yield worker
+    finally:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        cluster.create_topic(TOPIC)
+        yield cluster
+        assert cluster.violations() == []
+
+
+def numbers(cluster: LocalCluster) -> list[int]:
+    return sorted(int(record.value) for record in cluster.records(TOPIC))
+
+
+@pytest.mark.parametrize(
+    ("pool", "processes"), [("prefork", 2), ("solo", 1), ("threads", 1)], ids=["prefork", "solo", "threads"]
+)
+def test_a_warm_shutdown_loses_nothing(cluster: LocalCluster, tmp_path: Path, pool: str, processes: int) -> None:
+    with working(tmp_path, cluster.endpoint, "--pool", pool, "--concurrency", "2") as worker:
+        worker.call(40)
+        worker.wait_for_tasks(40)
+        assert numbers(cluster) == []  # they linger
+        worker.stop()
+    assert numbers(cluster) == list(range(40))
+    ran = worker.tasks()
+    assert len({process for _, process, _ in ran}) <= processes
+    if pool != "threads":  # which has no signal at which to warm up
+        assert {connected for _, _, connected in ran} == {1}
+    assert "Traceback" not in worker.said()
+    assert "records.lost" not in worker.said()
+
+
+def test_recycled_processes_lose_nothing(cluster: LocalCluster, tmp_path: Path) -> None:
+    with working(tmp_path, cluster.endpoint, "--concurrency", "2", "--max-tasks-per-child", "3") as worker:
+        worker.call(20)
+        worker.wait_for_tasks(20)
+        worker.stop()
+    assert numbers(cluster) == list(range(20))
+    assert len({process for _, process, _ in worker.tasks()}) >= 6
+    assert "Traceback" not in worker.said()
+
+
+def test_without_a_drain_a_process_takes_its_records_along(cluster: LocalCluster, tmp_path: Path) -> None:
+    """What the other tests see is the drain's work."""
+    with working(tmp_path, cluster.endpoint, "--concurrency", "1", setup="") as worker:
+        worker.call(5)
+        worker.wait_for_tasks(5)
+        worker.stop()
+    assert numbers(cluster) == []
+
+
+def test_a_client_of_before_the_fork_works(cluster: LocalCluster, tmp_path: Path) -> None:
+    setup = f'{INSTALL}; fluvio().topic_producer("orders").send("1000")'
+    with working(tmp_path, cluster.endpoint, "--concurrency", "2", setup=setup) as worker:
+        worker.call(10)
+        worker.wait_for_tasks(10)
+        worker.stop()
+    found = numbers(cluster)
+    assert found[:10] == list(range(10))
+    assert set(found[10:]) == {1000}  # of the worker, and of whoever imported its tasks to call them
+
+
+def test_a_drain_ends_and_says_what_was_lost(cluster: LocalCluster, tmp_path: Path) -> None:
+    setup = 'install(fluvio, topics=["orders"], drain_timeout=1)'
+    with working(tmp_path, cluster.endpoint, "--concurrency", "1", setup=setup) as worker:
+        worker.call(5)
+        worker.wait_for_tasks(5)
+        cluster.hold_replies(5001)
+        worker.stop()
+    assert "records.lost" in worker.said()
+    assert "records=5" in worker.said()
+
+
+@pytest.mark.parametrize(("fault", "event"), [("refuses", "warm_up.failed"), ("is mute", "warm_up.delayed")])
+def test_a_cluster_that_is_away_does_not_keep_a_worker_from_tasks(
+    cluster: LocalCluster, tmp_path: Path, fault: str, event: str
+) -> None:
+    if fault == "is mute":
+        cluster.hold_replies(0)
+    else:
+        cluster.kill_sc()
+    setup = "install(fluvio, warm_up_timeout=0.5, drain_timeout=1)\n@app.task\ndef idle(): pass"
+    with working(tmp_path, cluster.endpoint, "--concurrency", "1", setup=setup) as worker:
+        worker.wait_for(event)
+        worker.run("tasks.idle.delay()")
+        worker.wait_for_tasks(1)
+        worker.stop()
+    assert "records.lost" not in worker.said()
+    assert "Timed out waiting for UP message" not in worker.said()
+
+
+def test_the_example(cluster: LocalCluster, tmp_path: Path) -> None:
+    """In a folder of its own, by a configuration that Celery finds in the environment."""
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "tasks.py").write_text((ROOT / "examples" / "celery_app" / "tasks.py").read_text())
+    options = {"data_folder_in": str(tmp_path / "queue"), "data_folder_out": str(tmp_path / "queue")}
+    settings = f"broker_transport_options = {options!r}\nworker_enable_remote_control = False\n"
+    (tmp_path / "celeryconfig.py").write_text(settings)
+    code = """
+        from tasks import app, ship, track
+        app.config_from_object("celeryconfig")
+        if __name__ == "__main__":
+            for number in range(3):
+                ship.delay(str(number))
+                track.delay(str(number))
+        """
+    (tmp_path / "configured.py").write_text(textwrap.dedent(code))
+    environment = os.environ | {
+        "BROKER": "filesystem://",
+        "FLUVIO_SYNC_ENDPOINT": cluster.endpoint,
+        "C_FORCE_ROOT": "1",
+    }
+    subprocess.run([sys.executable, "-W", "ignore", "configured.py"], cwd=tmp_path, env=environment, check=True)
+    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "configured", "worker", "--concurrency", "1"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as worker:
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while any((tmp_path / "queue").iterdir()):
+                assert time.monotonic() < deadline
+                threading.Event().wait(0.05)
+            worker.send_signal(signal.SIGTERM)
+            said, _ = worker.communicate(timeout=PATIENCE)
+        finally:
+            worker.kill()
+    found = sorted((record.key, record.value) for record in cluster.records(TOPIC))
+    expected = [(b"%d" % n, text % n) for n in range(3) for text in (b"seen %d", b"shipped %d")]
+    assert found == expected, said
+
+
+# Without a worker.
+
+
+def test_time_outs_are_checked() -> None:
+    with pytest.raises(ConfigError, match="warm_up_timeout"):
+        contrib.install(Fluvio.connect, warm_up_timeout=-1)
+    with pytest.raises(ConfigError, match="drain_timeout"):
+        contrib.install(Fluvio.connect, drain_timeout="soon")  # type: ignore[arg-type]
+
+
+def test_without_celery_the_error_names_the_extra() -> None:
+    code = "import sys; sys.modules['celery'] = None; import fluvio_sync.contrib.celery"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: fluvio_sync.contrib.celery needs Celery: pip install 'fluvio-sync[celery]'"
+    )
+
+
+def test_the_documentations_code_works(cluster: LocalCluster) -> None:
+    """In a process of its own: it connects to signals."""
+    text = (ROOT / "docs" / "celery.md").read_text(encoding="utf-8")
+    application, more = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    code = (
+        f"{application}\nimport logging\nfrom celery.signals import worker_process_shutdown\n{more}\nprint(ship('7'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=os.environ | {"FLUVIO_SYNC_ENDPOINT": cluster.endpoint},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The app: clients of the setting FLUVIO, `send_on_commit`, the health view and `fluvio_check`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.db.transaction import TransactionManagementError
+from django.test import Client, override_settings
+from django_kit import close_connections, manage, run_script
+from django_project.models import Order
+from kit import wait_until
+
+from fluvio_sync import BufferFullError, ClosedError, ConfigError, DeliveryTimeoutError, RecordTooLargeError
+from fluvio_sync.contrib.django import _clients, _on_commit, client, producer, send_on_commit
+from fluvio_sync.contrib.django.testing import fake_fluvio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fluvio_sync.testing import FakeFluvio, LocalCluster
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    yield
+    _clients.forget()
+    _on_commit._losses.reset()
+
+
+@pytest.fixture
+def fluvio() -> Iterator[FakeFluvio]:
+    with fake_fluvio() as fake:
+        yield fake
+
+
+# Clients.
+
+
+def test_a_producer_of_the_settings(django_cluster: LocalCluster) -> None:
+    django_cluster.create_topic("orders")
+    assert producer("orders").send(b"value").result(10).offset == 0
+    assert producer("orders").config.linger == 0.001
+    assert producer("orders", linger=0.5).config.linger == 0.5
+    assert not producer("orders", "telemetry").send(b"more").result(0).acknowledged
+    assert client() is not client("telemetry")
+    assert client("telemetry").client_id == "telemetry"
+    assert client()._config.connect_timeout == 5.0
+
+
+@override_settings(FLUVIO={"default": {"ENDPOINT": "127.0.0.1:1", "CLIENT_ID": None}})
+def test_a_client_is_made_without_connecting() -> None:
+    made = client()
+    assert made.endpoint == "127.0.0.1:1"
+    assert not made.running
+    assert client() is made
+
+
+def test_without_the_setting_there_is_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.conf import settings
+
+    monkeypatch.setenv("FLUVIO_SYNC_ENDPOINT", "127.0.0.1:2")
+    with override_settings():
+        del settings.FLUVIO
+        _clients.forget()
+        assert client().endpoint == "127.0.0.1:2"
+        assert _clients.configured("default").config.linger == 0.0
+        with pytest.raises(ConfigError, match="its aliases are 'default'"):
+            client("orders")
+
+
+@pytest.mark.parametrize(
+    ("told", "complaint"),
+    [
+        ([], "the setting FLUVIO is a dictionary of aliases, not list"),
+        ({"defualt": {}}, "no alias 'default': did you mean 'defualt'?"),
+        ({"default": 3}, r"FLUVIO\['default'\] is a dictionary of settings, not int"),
+        ({"default": {"ENDPONT": 3}}, "unknown key 'ENDPONT': did you mean 'ENDPOINT'?"),
+        ({"default": {"LINGER": 3}}, r"unknown key 'LINGER': it is a setting of producers: {'PRODUCER': {'linger'"),
+        ({"default": {"PRODUCER": []}}, "PRODUCER'] is a dictionary"),
+        ({"default": {"PRODUCER": {"lingr": 0}}}, r"FLUVIO\['default'\]\['PRODUCER'\]: .*did you mean 'linger'"),
+        ({"default": {"ENDPOINT": "x", "CONNECT_TIMEOUT": "soon"}}, "connect_timeout"),
+    ],
+)
+def test_settings_that_cannot_be(told: Any, complaint: str) -> None:
+    with override_settings(FLUVIO=told), pytest.raises(ConfigError, match=complaint):
+        client()
+
+
+def test_threads_that_race_for_the_first_use_get_the_same(django_cluster: LocalCluster) -> None:
+    django_cluster.create_topic("orders")
+    for _ in range(20):
+        barrier = threading.Barrier(16)
+
+        def use(number: int, barrier: threading.Barrier = barrier) -> Any:
+            barrier.wait(10)
+            producer("orders").send(b"%d" % number).result(10)
+            return client()
+
+        with ThreadPoolExecutor(16) as pool:
+            made = set(pool.map(use, range(16)))
+        assert made == {client()}
+        _clients.forget()
+    assert len(django_cluster.records("orders")) == 20 * 16
+
+
+def test_overriding_the_setting_closes_and_forgets(django_cluster: LocalCluster) -> None:
+    django_cluster.create_topic("orders")
+    first = client()
+    future = producer("orders", linger=60).send(b"value")
+    with override_settings(FLUVIO={"default": {"CLIENT_ID": "other"}}):
+        assert future.result(0).acknowledged
+        with pytest.raises(ClosedError):
+            first.topics()
+        assert client().client_id == "other"
+    assert client().client_id == "fluvio-sync"
+    with override_settings(DEBUG=True):
+        assert client() is client()
+
+
+FORKS = """
+import os, sys, threading
+from fluvio_sync.contrib.django import client, producer
+
+producer("orders").send("parent").result(10)
+racing = True
+
+def keep_asking():  # so that a fork finds threads in the middle of it
+    while racing:
+        client("telemetry"), client()
+
+threads = [threading.Thread(target=keep_asking) for _ in range(4)]
+for thread in threads:
+    thread.start()
+children = []
+for number in range(8):
+    child = os.fork()
+    if not child:
+        known = client()
+        assert not known.running
+        metadata = producer("orders").send(f"child {number}").result(10)
+        os._exit(0 if metadata.acknowledged and client() is known else 1)
+    children.append(child)
+statuses = [os.waitpid(child, 0)[1] for child in children]
+racing = False
+for thread in threads:
+    thread.join(10)
+producer("orders").send("parent again").result(10)
+sys.exit(any(statuses))
+"""
+
+
+def test_children_of_a_fork_use_the_parents_clients(django_cluster: LocalCluster) -> None:
+    django_cluster.create_topic("orders")
+    assert run_script(FORKS) == (0, "", "")
+    values = {record.value for record in django_cluster.records("orders")}
+    assert values == {b"parent", b"parent again", *(b"child %d" % number for number in range(8))}
+
+
+def test_starting_django_connects_and_starts_nothing() -> None:
+    script = "import threading; from fluvio_sync.contrib.django import _clients\n"
+    script += "print(threading.active_count(), _clients.in_use())"
+    assert run_script(script) == (0, "1 {}\n", "")
+
+
+# on_commit.
+
+
+def send(database: str, value: Any = b"value", **more: Any) -> None:
+    send_on_commit("orders", value, using=database, **more)
+
+
+def test_a_commit_sends_once(fluvio: FakeFluvio, database: str) -> None:
+    with transaction.atomic(using=database):
+        send(database, "value", key="key", timestamp=1_700_000_000_000)
+        assert fluvio.records == []
+    assert [(r.value, r.key, r.timestamp) for r in fluvio.records] == [(b"value", b"key", 1_700_000_000_000)]
+
+
+def send_and_fail(database: str, value: bytes) -> None:
+    with transaction.atomic(using=database):
+        send(database, value)
+        raise ZeroDivisionError
+
+
+def test_a_rollback_sends_nothing(fluvio: FakeFluvio, database: str) -> None:
+    with pytest.raises(ZeroDivisionError):
+        send_and_fail(database, b"value")
+    with transaction.atomic(using=database):
+        send(database)
+        transaction.set_rollback(True, using=database)
+    assert fluvio.records == []
+
+
+def test_nested_blocks(fluvio: FakeFluvio, database: str) -> None:
+    with transaction.atomic(using=database):
+        send(database, b"outer")
+        with pytest.raises(ZeroDivisionError):
+            send_and_fail(database, b"rolled back")
+        with transaction.atomic(using=database):
+            send(database, b"inner")
+        assert fluvio.records == []
+    assert fluvio.values("orders") == [b"outer", b"inner"]
+
+
+def test_outside_of_a_transaction_it_is_sent_at_once(fluvio: FakeFluvio, database: str) -> None:
+    send(database)
+    assert fluvio.values("orders") == [b"value"]
+
+
+def test_transactions_by_hand_are_refused(fluvio: FakeFluvio, database: str) -> None:
+    transaction.set_autocommit(False, using=database)
+    try:
+        with pytest.raises(TransactionManagementError):
+            send(database)
+    finally:
+        transaction.set_autocommit(True, using=database)
+    assert fluvio.records == []
+
+
+def test_the_transaction_is_that_of_the_database_that_is_named(
+    fluvio: FakeFluvio, default_database: str, postgres_database: str
+) -> None:
+    with transaction.atomic(using=default_database):
+        send(postgres_database, b"at once")
+        send(default_database, b"later")
+        assert fluvio.values("orders") == [b"at once"]
+    assert fluvio.values("orders") == [b"at once", b"later"]
+
+
+@override_settings(
+    FLUVIO={"default": {"PRODUCER": {"value_serializer": json.dumps, "batch_size": 100, "max_request_size": 200}}}
+)
+def test_what_is_wrong_with_a_record_is_raised_by_the_call(fluvio: FakeFluvio, default_database: str) -> None:
+    with transaction.atomic():
+        with pytest.raises(ConfigError, match="topic's name"):
+            send_on_commit("No Topic", {})
+        with pytest.raises(TypeError, match="JSON"):
+            send_on_commit("orders", object())
+        with pytest.raises(TypeError, match="key"):
+            send_on_commit("orders", {}, key=3)
+        with pytest.raises(ValueError, match="timestamp"):
+            send_on_commit("orders", {}, timestamp=-1)
+        with pytest.raises(RecordTooLargeError):
+            send_on_commit("orders", "x" * 300)
+        with pytest.raises(ConfigError, match="alias"):
+            send_on_commit("orders", {}, alias="nobody")
+        value = {"a": 1}
+        send_on_commit("orders", value)
+        value["a"] = 2
+    assert fluvio.values("orders") == [b'{"a": 1}']
+
+
+@override_settings(FLUVIO={"default": {"PRODUCER": {}}})
+def test_a_cluster_that_nobody_names_is_raised_by_the_call(
+    default_database: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLUVIO_SYNC_ENDPOINT", raising=False)
+    monkeypatch.setenv("FLV_PROFILE_PATH", str(tmp_path / "none"))
+    with transaction.atomic(), pytest.raises(ConfigError, match="no such file"):
+        send_on_commit("orders", b"value")
+
+
+def test_what_fails_after_the_commit_is_logged_and_counted(
+    fluvio: FakeFluvio, default_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fluvio.fail_next(BufferFullError("no space"))
+    fluvio.fail_next(DeliveryTimeoutError)
+    after: list[str] = []
+    with caplog.at_level(logging.ERROR, "fluvio_sync"), transaction.atomic():
+        send_on_commit("orders", b"secret")  # is refused by send()
+        send_on_commit("orders", b"secret")  # fails later
+        send_on_commit("orders", b"delivered")
+        transaction.on_commit(lambda: after.append("called"))
+    assert fluvio.values("orders") == [b"delivered"]
+    assert after == ["called"]
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first == "on_commit.lost topic='orders' alias='default' error='BufferFullError: no space'"
+    assert second.startswith(
+        "on_commit.lost topic='orders' alias='default' error=\"DeliveryTimeoutError: topic 'orders'"
+    )
+    assert "secret" not in first + second
+    assert _on_commit.losses() == {"default": 2}
+
+
+@override_settings(FLUVIO={"default": {"ENDPOINT": "127.0.0.1:1"}})
+def test_a_cluster_that_is_not_there_is_logged(default_database: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "fluvio_sync"), transaction.atomic():
+        send_on_commit("orders", b"value")
+    (record,) = caplog.records
+    assert "on_commit.lost topic='orders'" in record.getMessage()
+    assert "ConnectError" in record.getMessage()
+    assert _on_commit.losses() == {"default": 1}
+
+
+def test_at_most_once_is_warned_of_once(default_database: str, caplog: pytest.LogCaptureFixture) -> None:
+    with fake_fluvio("telemetry") as fluvio, caplog.at_level(logging.WARNING, "fluvio_sync"):
+        for _ in range(3):
+            send_on_commit("seen", b"value", alias="telemetry")
+    assert len(fluvio.values("seen")) == 3
+    (record,) = caplog.records
+    assert record.getMessage().startswith("on_commit.at_most_once alias='telemetry'")
+
+
+def test_threads_each_have_their_transaction(fluvio: FakeFluvio, database: str) -> None:
+    def order(number: int) -> None:
+        try:
+            with transaction.atomic(using=database):
+                Order.objects.using(database).create(item=str(number))
+                send(database, str(number))
+                if number % 2:
+                    transaction.set_rollback(True, using=database)
+        finally:
+            close_connections()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(order, range(40)))
+    stored = {order.item.encode() for order in Order.objects.using(database).all()}
+    assert sorted(fluvio.values("orders")) == sorted(stored)
+    assert len(stored) == 20
+
+
+# The views of the project.
+
+
+def test_views(fluvio: FakeFluvio, database: str) -> None:
+    web = Client()
+    answer = web.post("/produce/orders/?key=k", b"one", content_type="text/plain")
+    assert answer.json()["offset"] == 0
+    for path in ("order", "outbox"):
+        for body in (b"good", b"fail"):
+            url = f"/{path}/orders/?using={database}"
+            assert web.post(url, body, content_type="text/plain").status_code == 202
+    assert fluvio.values("orders") == [b"one", b"good"]
+    call_command("fluvio_outbox_relay", once=True, database=database, stdout=StringIO())
+    assert fluvio.values("orders") == [b"one", b"good", b"good"]
+
+
+# Health.
+
+
+def health(query: str = "") -> tuple[int, Any]:
+    answer = Client().get(f"/health/{query}")
+    return answer.status_code, answer.json()
+
+
+def test_health_of_clients(django_cluster: LocalCluster, default_database: str) -> None:
+    status, shown = health()
+    assert (status, shown["clients"], shown["on_commit_lost"]) == (200, {}, {})
+    assert shown["outbox"] == {"pending": 0, "oldest_age": None, "failed": 0, "blocked": 0}
+    client()
+    assert health()[1]["clients"] == {"default": {"status": "unused"}}
+    django_cluster.create_topic("orders")
+    producer("orders").send(b"value").result(10)
+    status, shown = health()
+    assert status == 200
+    assert shown["clients"]["default"]["status"] == "connected"
+    assert shown["clients"]["default"]["leaders"] == [{"topic": "orders", "partition": 0, "leader": 5001}]
+    _on_commit._losses.add("orders", "default", ValueError("why"))
+    assert health()[1]["on_commit_lost"] == {"default": 1}
+
+
+def test_health_without_the_cluster(django_cluster: LocalCluster, default_database: str) -> None:
+    client().topics()
+    client().health()
+    django_cluster.kill_sc()
+    wait_until(lambda: health()[0] == 503, "the client notices")
+    assert health()[1]["clients"]["default"]["status"] == "disconnected"
+    django_cluster.restart_sc()
+    wait_until(lambda: health()[0] == 200, "the client is back")
+
+
+def test_health_connects_when_asked_to(django_cluster: LocalCluster, default_database: str) -> None:
+    status, shown = health("?connect=1")
+    assert status == 200
+    assert [answer["status"] for answer in shown["clients"].values()] == ["connected", "connected"]
+    with override_settings(FLUVIO={"default": {}, "gone": {"ENDPOINT": "127.0.0.1:1"}}):
+        assert health()[0] == 200
+        status, shown = health("?connect=1")
+        assert status == 503
+        assert shown["clients"]["default"]["status"] == "connected"
+        assert shown["clients"]["gone"]["status"] == "disconnected"
+        assert "127.0.0.1:1" in shown["clients"]["gone"]["last_error"]
+
+
+def test_health_without_the_outboxs_table(default_database: str) -> None:
+    from django.conf import settings
+    from django.db import connection
+
+    with connection.schema_editor() as editor:
+        from fluvio_sync.contrib.django.outbox.models import OutboxRecord
+
+        editor.delete_model(OutboxRecord)
+    try:
+        assert health() == (503, {"clients": {}, "on_commit_lost": {}, "outbox": {"error": "OperationalError"}})
+        apps = [app for app in settings.INSTALLED_APPS if app != "fluvio_sync.contrib.django.outbox"]
+        with override_settings(INSTALLED_APPS=apps):
+            assert health() == (200, {"clients": {}, "on_commit_lost": {}})
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(OutboxRecord)
+
+
+def test_health_is_not_cached_and_read_only(default_database: str) -> None:
+    assert "no-store" in Client().get("/health/")["Cache-Control"]
+    assert Client().post("/health/").status_code == 405
+
+
+# The command.
+
+
+def test_check_command(django_cluster: LocalCluster, default_database: str) -> None:
+    django_cluster.create_topic("orders")
+    status, output, errors = manage("fluvio_check", "--topic", "orders", "--alias", "default")
+    assert (status, errors) == (0, "")
+    assert output.startswith("FLUVIO['default']\nok    configuration")
+    assert "wrote a record to topic 'orders', partition 0, offset 0" in output
+    assert "0 records wait; 0 failed" in output
+    assert "telemetry" not in output
+    assert len(django_cluster.records("orders")) == 1
+
+
+def test_check_command_takes_all_aliases(django_cluster: LocalCluster, default_database: str) -> None:
+    output = StringIO()
+    call_command("fluvio_check", stdout=output)
+    assert "FLUVIO['default']" in output.getvalue()
+    assert "FLUVIO['telemetry']" in output.getvalue()
+
+
+def test_check_command_fails(default_database: str) -> None:
+    status, output, errors = manage("fluvio_check", "--alias", "default", FLUVIO_SYNC_ENDPOINT="127.0.0.1:1")
+    assert status == 1
+    assert "FAIL  SC connection" in output
+    assert "is a cluster running there?" in output
+    assert errors.startswith("CommandError: 1 of ")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [({"alias": ["nobody"]}, "no alias 'nobody'"), ({"topic": "No"}, "cannot be a topic's name")],
+)
+def test_check_command_refuses(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(CommandError, match=complaint):
+        call_command("fluvio_check", **options)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outbox in processes that are killed, in front of a cluster, on each database."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from django.db import transaction
+from django_kit import PATIENCE, close_connections, finish, manage, run_script, start
+from kit import wait_until
+
+from fluvio_sync.contrib.django import outbox
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator, Sequence
+
+    from fluvio_sync.testing import LocalCluster
+
+TOPIC = "orders"
+
+DIES_AFTER_ITS_COMMIT = """
+import os, signal, sys
+from django.db import transaction
+from django_project.models import Order
+from fluvio_sync.contrib.django import outbox, send_on_commit
+
+using = sys.argv[1]
+with transaction.atomic(using=using):
+    Order.objects.using(using).create(item="tea")
+    outbox.send("orders", "by the outbox", using=using)
+    transaction.on_commit(lambda: os.kill(os.getpid(), signal.SIGKILL), using=using)
+    send_on_commit("orders", "on commit", using=using)
+"""
+
+
+def values(cluster: LocalCluster) -> list[bytes]:
+    return [record.value for record in cluster.records(TOPIC)]
+
+
+def test_what_a_process_leaves_that_is_killed_after_its_commit(django_cluster: LocalCluster, database: str) -> None:
+    from django_project.models import Order
+
+    django_cluster.create_topic(TOPIC)
+    status, _, _ = run_script(DIES_AFTER_ITS_COMMIT, database)
+    assert status == -signal.SIGKILL
+    assert Order.objects.using(database).get().item == "tea"
+    assert values(django_cluster) == []
+    status, output, errors = manage("fluvio_outbox_relay", "--once", "--database", database)
+    assert (status, output, errors) == (0, "delivered 1, refused 0, postponed 0\n", "")
+    assert values(django_cluster) == [b"by the outbox"]  # and the one of send_on_commit is lost
+
+
+@contextmanager
+def relaying(database: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    process = start("-m", "django_project", "fluvio_outbox_relay", "--database", database, *options)
+    try:
+        wait_for_work(process)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def wait_for_work(relay: subprocess.Popen[str]) -> None:
+    """Wait until a relay is at work, from when on it hears signals; if it never is, the test's own deadline ends it."""
+    assert relay.stdout is not None
+    assert relay.stdout.readline().startswith("relay ")
+
+
+def put(database: str, value: object, key: str | None = None) -> None:
+    with transaction.atomic(using=database):
+        outbox.send(TOPIC, str(value), key=key, using=database)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_relay_ends_at_once_when_asked_to(
+    django_cluster: LocalCluster, default_database: str, number: signal.Signals
+) -> None:
+    django_cluster.create_topic(TOPIC)
+    with relaying(default_database, "--interval", "0.05") as process:
+        put(default_database, "tea")
+        wait_until(lambda: values(django_cluster) == [b"tea"], "the relay delivers", PATIENCE)
+    with relaying(default_database, "--interval", "3600") as process:
+        process.send_signal(number)
+        assert finish(process) == (0, "delivered 0, refused 0, postponed 0\n", "")
+
+
+class Relays:
+    """Three relays with short claims, each of which is replaced when it is killed."""
+
+    def __init__(self, database: str) -> None:
+        self._options = ("--database", database, "--interval", "0.02", "--batch", "15", "--lease", "1.5")
+        self._running = [self._start() for _ in range(3)]
+        self.killed = 0
+
+    def _start(self) -> subprocess.Popen[str]:
+        return start("-m", "django_project", "fluvio_outbox_relay", *self._options)
+
+    def kill(self, index: int) -> None:
+        """Kill one as the kernel does when there is no memory, and start another."""
+        self._running[index].kill()
+        self._running[index].communicate()
+        self._running[index] = self._start()
+        self.killed += 1
+
+    def stop(self) -> list[int]:
+        """End all as an operator does; returns their exit statuses."""
+        for relay in self._running:
+            wait_for_work(relay)
+            relay.send_signal(signal.SIGTERM)
+        return [finish(relay)[0] for relay in self._running]
+
+    def end(self) -> None:
+        for relay in self._running:
+            if relay.poll() is None:
+                relay.kill()
+                relay.communicate()
+
+
+@pytest.fixture
+def relays(database: str) -> Iterator[Relays]:
+    relays = Relays(database)
+    yield relays
+    relays.end()
+
+
+def write(database: str, values: Sequence[str], key: str | None) -> None:
+    """Store records in the outbox, each in a transaction of its own."""
+    try:
+        for value in values:
+            put(database, value, key)
+    finally:
+        close_connections()
+
+
+def test_relays_under_load_that_are_killed(django_cluster: LocalCluster, relays: Relays, database: str) -> None:
+    """Nothing is lost, and each key is in order once repeats are left out."""
+    django_cluster.create_topic(TOPIC, partitions=2)
+    chance = random.Random(1)
+    keys = [f"key {number}" for number in range(12)]
+    in_order, keyless = [str(number) for number in range(40)], [f"keyless {number}" for number in range(120)]
+    pause = threading.Event()
+    with ThreadPoolExecutor(5) as pool:
+        writing = [pool.submit(write, database, in_order, key) for key in keys]
+        writing.append(pool.submit(write, database, keyless, None))
+        while relays.killed < 6 or not all(one.done() for one in writing):
+            pause.wait(0.7)  # of work between two kills
+            if chance.random() < 0.5:
+                django_cluster.cut_next_produce(5001, "after")
+            relays.kill(chance.randrange(3))
+        for one in writing:
+            one.result(PATIENCE)
+    wait_until(lambda: outbox.health(database).pending == 0, "everything is delivered", PATIENCE)
+    assert relays.stop() == [0, 0, 0]
+    stored = [record for partition in range(2) for record in django_cluster.records(TOPIC, partition)]
+    for key in keys:
+        of_key = [record.value.decode() for record in stored if record.key == key.encode()]
+        assert list(dict.fromkeys(of_key)) == in_order, key
+    assert {record.value.decode() for record in stored if record.key is None} == set(keyless)
+    assert outbox.health(database).failed == 0

@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flask applications: their config, their client, their fake, their command and their probe."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kit import wait_until
+
+from fluvio_sync import BufferFullError, ConfigError, ConnectError, Fluvio, RetriesExhaustedError, TopicNotFoundError
+from fluvio_sync.contrib._health import health_answer
+from fluvio_sync.stats import Health
+from fluvio_sync.testing import FakeFluvio
+
+pytest.importorskip("flask", reason="Flask is not installed")
+
+import flask
+
+from fluvio_sync.contrib.flask import FlaskFluvio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kit import Where
+    from werkzeug.test import TestResponse
+
+    from fluvio_sync.testing import LocalCluster
+
+ROOT = Path(__file__).parent.parent.parent
+NOWHERE = "127.0.0.1:1"
+
+fluvio = FlaskFluvio()
+
+
+def make_app(**config: Any) -> flask.Flask:
+    app = flask.Flask("shop")
+    app.config.update(config)
+    fluvio.init_app(app)
+    app.add_url_rule("/health", view_func=fluvio.health_view)
+    app.add_url_rule("/send/<topic>", view_func=send, methods=["POST"])
+    return app
+
+
+def send(topic: str) -> list[int | None]:
+    metadata = fluvio.producer(topic, linger=0.001).send(flask.request.get_data()).result(timeout=10)
+    return [metadata.partition, metadata.offset]
+
+
+@pytest.fixture
+def app(where: Where) -> Iterator[flask.Flask]:
+    app = make_app(FLUVIO_ENDPOINT=where.endpoint, FLUVIO_TLS=where.tls, FLUVIO_CLIENT_ID="shop")
+    yield app
+    with app.app_context():
+        fluvio.client.close(5)
+
+
+# The client.
+
+
+def test_a_view_produces(app: flask.Flask, where: Where) -> None:
+    topic = where.topic()
+    for number in range(3):
+        assert app.test_client().post(f"/send/{topic}", data=b"order %d" % number).json == [0, number]
+    assert [record.value for record in where.records(topic, count=3)] == [b"order 0", b"order 1", b"order 2"]
+
+
+def test_the_client_connects_at_its_first_use(app: flask.Flask, where: Where) -> None:
+    before = threading.active_count()
+    with app.app_context():
+        client = fluvio.client
+        assert (client.running, client.endpoint, client.client_id) == (False, where.endpoint, "shop")
+        assert threading.active_count() == before
+        assert where.topic() in client.topics()
+        assert client.running
+        assert fluvio.client is client
+
+
+def test_threads_that_race_for_the_first_use_share_a_client(app: flask.Flask, where: Where) -> None:
+    topic = where.topic()
+    start = threading.Barrier(8)
+
+    def produce(number: int) -> Fluvio:
+        with app.app_context():
+            start.wait(10)
+            assert fluvio.producer(topic).send(b"%d" % number).result(10).acknowledged
+            return fluvio.client
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = list(pool.map(produce, range(8)))
+    assert len(set(map(id, clients))) == 1
+    assert len(where.records(topic, count=8)) == 8
+
+
+def test_applications_have_clients_of_their_own(app: flask.Flask) -> None:
+    other = make_app(FLUVIO_ENDPOINT=NOWHERE)
+    with app.app_context():
+        client = fluvio.client
+        with other.app_context():
+            assert fluvio.client.endpoint == NOWHERE
+        assert fluvio.client is client
+
+
+def test_what_the_config_does_not_say_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLUVIO_SYNC_ENDPOINT", "sc.example:9003")
+    with make_app(FLUVIO_ENDPOINT=None).app_context():
+        assert fluvio.client.endpoint == "sc.example:9003"
+    with make_app(FLUVIO_ENDPOINT=NOWHERE).app_context():
+        assert fluvio.client.endpoint == NOWHERE
+
+
+def test_config_that_changes_before_the_first_use_counts() -> None:
+    app = make_app()
+    app.config["FLUVIO_ENDPOINT"] = NOWHERE
+    with app.app_context():
+        assert fluvio.client.endpoint == NOWHERE
+
+
+def test_settings_of_producers(app: flask.Flask, where: Where) -> None:
+    app.config["FLUVIO_PRODUCER"] = {"linger": 0.5, "compression": "gzip"}
+    topic = where.topic()
+    with app.app_context():
+        assert (config := fluvio.producer(topic, linger=0.25).config).linger == 0.25
+        assert config.compression is not None
+        assert config.compression.value == "gzip"
+        with pytest.raises(ConfigError, match="did you mean 'linger'"):
+            fluvio.producer(topic, lingr=1)
+
+
+def test_errors_of_the_cluster_reach_the_view(app: flask.Flask) -> None:
+    app.config["FLUVIO_METADATA_TIMEOUT"] = 0
+    with app.app_context(), pytest.raises(TopicNotFoundError):
+        fluvio.producer("there-is-no-such-topic")
+    with make_app(FLUVIO_ENDPOINT=NOWHERE).app_context(), pytest.raises(ConnectError):
+        fluvio.producer("orders")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_preloaded_application_sends_before_and_after_a_fork(where: Where) -> None:
+    topic = where.topic()
+    script = f"""if True:
+        import os
+        from flask import Flask
+        from fluvio_sync.contrib.flask import FlaskFluvio
+        fluvio = FlaskFluvio()
+        app = Flask("shop")
+        app.config["FLUVIO_ENDPOINT"] = {where.endpoint!r}
+        fluvio.init_app(app)
+        app.app_context().push()
+        fluvio.producer({topic!r}).send("parent")
+        child = os.fork()
+        assert fluvio.producer({topic!r}).send("child" if child == 0 else "parent").result(10).acknowledged
+        if child == 0:
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        """
+    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+    assert sorted(record.value for record in where.records(topic, count=3)) == [b"child", b"parent", b"parent"]
+
+
+# The config.
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"FLUVIO_CONECT_TIMEOUT": 3}, "'FLUVIO_CONECT_TIMEOUT'.*did you mean 'FLUVIO_CONNECT_TIMEOUT'"),
+        ({"FLUVIO_XYZZY": 3}, "'FLUVIO_XYZZY'.*are the extension's: FLUVIO_ENDPOINT, "),
+        ({"FLUVIO_LINGER": 3}, "'FLUVIO_LINGER'.*FLUVIO_PRODUCER = {'linger': ...}"),
+        ({"FLUVIO_CONNECT_TIMEOUT": "3"}, "FLUVIO_CONNECT_TIMEOUT: .*'3'"),
+        ({"FLUVIO_ENDPOINT": "a:b"}, "FLUVIO_ENDPOINT: "),
+        ({"FLUVIO_TLS": "verified"}, "FLUVIO_TLS: "),
+        ({"FLUVIO_ENDPOINT": "a", "FLUVIO_PROFILE": "b"}, "exclude each other"),
+        ({"FLUVIO_PRODUCER": {"lingr": 3}}, "FLUVIO_PRODUCER: .*did you mean 'linger'"),
+        ({"FLUVIO_PRODUCER": {"linger": -3}}, "FLUVIO_PRODUCER: .*-3"),
+        ({"FLUVIO_PRODUCER": "linger"}, "FLUVIO_PRODUCER is a dictionary"),
+        ({"FLUVIO_FAKE": "no"}, "FLUVIO_FAKE"),
+    ],
+)
+def test_a_bad_config_is_refused_by_init_app(config: dict[str, Any], words: str) -> None:
+    app = flask.Flask("shop")
+    app.config.update(config)
+    with pytest.raises(ConfigError, match=words):
+        fluvio.init_app(app)
+    assert "fluvio" not in app.extensions
+
+
+def test_init_app_looks_for_no_profile_and_ignores_the_librarys_own_variables() -> None:
+    make_app(FLUVIO_PROFILE="there-is-no-such-profile", FLUVIO_SYNC_ENDPOINT="x")
+
+
+def test_a_bad_variable_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLUVIO_SYNC_CONNECT_TIMEOUT", "soon")
+    with pytest.raises(ConfigError, match=r"^FLUVIO_SYNC_CONNECT_TIMEOUT"):
+        make_app(FLUVIO_CLIENT_ID="x")
+
+
+def test_an_application_is_initialised_once() -> None:
+    app = flask.Flask("shop")
+    extension = FlaskFluvio(app)
+    with pytest.raises(ConfigError, match="'shop'"):
+        extension.init_app(app)
+    with flask.Flask("other").app_context(), pytest.raises(ConfigError, match=r"init_app was not called.*'other'"):
+        fluvio.client  # noqa: B018 - which raises
+
+
+def test_outside_of_an_application_flask_says_so() -> None:
+    with pytest.raises(RuntimeError, match="application context"):
+        fluvio.client  # noqa: B018 - which raises
+
+
+# The fake.
+
+
+def test_testing_brings_a_fake() -> None:
+    app = make_app(FLUVIO_ENDPOINT=NOWHERE)
+    app.testing = True  # after init_app, as many tests do
+    assert app.test_client().post("/send/orders", data=b"book").json == [0, 0]
+    with app.app_context():
+        assert isinstance(fluvio.client, FakeFluvio)
+        assert fluvio.fake is fluvio.client
+        assert fluvio.fake.values("orders") == [b"book"]
+        fluvio.fake.fail_next(BufferFullError("full"))
+        with pytest.raises(BufferFullError):
+            fluvio.producer("orders").send(b"x")
+    with make_app(TESTING=True).app_context():
+        assert fluvio.fake.records == []
+
+
+def test_the_fake_is_a_matter_of_config() -> None:
+    with make_app(TESTING=True, FLUVIO_FAKE=False, FLUVIO_ENDPOINT=NOWHERE).app_context():
+        assert not isinstance(fluvio.client, FakeFluvio)
+        with pytest.raises(ConfigError, match="FLUVIO_FAKE"):
+            fluvio.fake  # noqa: B018 - which raises
+    with make_app(FLUVIO_FAKE=True).app_context():
+        assert isinstance(fluvio.client, FakeFluvio)
+
+
+# The probe.
+
+
+def probe(app: flask.Flask) -> tuple[int, dict[str, Any]]:
+    answer: TestResponse = app.test_client().get("/health")
+    return answer.status_code, dict(answer.json or {})
+
+
+def test_a_probe_makes_no_connection() -> None:
+    app = make_app(FLUVIO_ENDPOINT=NOWHERE)
+    assert probe(app) == (200, {"status": "unused"})
+    with app.app_context():
+        assert not fluvio.client.running
+
+
+def test_a_probe_follows_the_cluster(own: LocalCluster) -> None:
+    own.create_topic("orders")
+    app = make_app(FLUVIO_ENDPOINT=own.endpoint)
+    app.test_client().post("/send/orders", data=b"x")
+    status, shown = probe(app)
+    assert (status, shown["status"], shown["last_error"]) == (200, "connected", None)
+    assert shown["leaders"] == [{"topic": "orders", "partition": 0, "leader": 5001}]
+    own.kill_sc()
+    wait_until(lambda: probe(app)[0] == 503, "the probe notices")
+    assert probe(app)[1]["status"] == "disconnected"
+    assert probe(app)[1]["last_error"]
+    own.restart_sc()
+    wait_until(lambda: probe(app)[0] == 200, "the probe notices")
+    with app.app_context():
+        fluvio.client.close(5)
+
+
+def test_a_partition_without_a_leader_is_shown_and_no_reason_to_be_unready() -> None:
+    health = Health(
+        connected=True,
+        leaders={("b", 1): None, ("a", 0): 5001},
+        records_queued=1,
+        bytes_queued=2,
+        records_in_flight=3,
+        last_error="why",
+        last_error_at=4,
+    )
+    assert health_answer(health) == (
+        200,
+        {
+            "status": "connected",
+            "leaders": [
+                {"topic": "a", "partition": 0, "leader": 5001},
+                {"topic": "b", "partition": 1, "leader": None},
+            ],
+            "records_queued": 1,
+            "bytes_queued": 2,
+            "records_in_flight": 3,
+            "last_error": "why",
+            "last_error_at": 4,
+        },
+    )
+
+
+# The command.
+
+
+def test_the_command_finds_a_cluster(app: flask.Flask, where: Where) -> None:
+    topic = where.topic()
+    runner = app.test_cli_runner()
+    done = runner.invoke(args=["fluvio", "check"])
+    assert (done.exit_code, "FAIL" in done.output) == (0, False), done.output
+    assert where.endpoint in done.output
+    done = runner.invoke(args=["fluvio", "check", "--topic", topic])
+    assert done.exit_code == 0, done.output
+    assert f"topic {topic!r}" in done.output
+    assert len(where.records(topic, count=1)) == 1
+
+
+def test_the_command_fails_where_there_is_none() -> None:
+    done = make_app(FLUVIO_ENDPOINT=NOWHERE).test_cli_runner().invoke(args=["fluvio", "check"])
+    assert (done.exit_code, "FAIL" in done.output) == (1, True), done.output
+
+
+# Its package, and the example.
+
+
+def test_without_flask_the_error_names_the_extra() -> None:
+    code = "import sys; sys.modules['flask'] = None; import fluvio_sync.contrib.flask"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: fluvio_sync.contrib.flask needs Flask: pip install 'fluvio-sync[flask]'"
+    )
+
+
+@pytest.mark.parametrize("example", ["flask_app", "testing_your_code"])
+def test_an_examples_own_tests_pass(example: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull, "."]
+    done = subprocess.run(
+        command, cwd=ROOT / "examples" / example, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^[3-9] passed", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_example_runs_on_a_cluster(own: LocalCluster) -> None:
+    own.create_topic("orders")
+    code = """if True:
+        from app import create_app
+        client = create_app().test_client()
+        print(client.get("/health").json)
+        print(client.post("/orders?customer=7", data=b"3 books").json)
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "examples" / "flask_app",
+        env=os.environ | {"FLUVIO_SYNC_ENDPOINT": own.endpoint},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["{'status': 'unused'}", "{'offset': 0, 'partition': 0}"]
+    assert [(record.key, record.value) for record in own.records("orders")] == [(b"7", b"3 books")]
+
+
+def test_the_documentations_code_works() -> None:
+    text = (ROOT / "docs" / "flask.md").read_text(encoding="utf-8")
+    application, test = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {"__name__": "shop", "RetriesExhaustedError": RetriesExhaustedError}
+    exec(application, names)
+    exec(test, names)
+    names["test_an_order"]()

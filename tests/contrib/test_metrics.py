@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured, as Prometheus sees it, and the counters of a whole client that it is made of."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from kit import attempts, wait_until
+
+import fluvio_sync
+from fluvio_sync import ConfigError, Fluvio
+from fluvio_sync.contrib._measures import OF_CLIENTS, OF_TOPICS
+from fluvio_sync.contrib._unconnected import unconnected
+from fluvio_sync.testing import FakeFluvio
+
+pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from fluvio_sync.contrib.prometheus import FluvioCollector
+
+if TYPE_CHECKING:
+    from kit import Where
+
+    from fluvio_sync.testing import LocalCluster
+
+OPERATING = Path(__file__).parent.parent.parent / "docs" / "operating.md"
+
+
+# Fluvio.stats() and Fluvio.running.
+
+
+def test_stats_of_a_client_are_those_of_its_topics(client: Fluvio, where: Where) -> None:
+    one, other = where.topic(), where.topic()
+    assert client.stats() == {}
+    producer = client.topic_producer(one)
+    producer.send(b"12345").result(10)
+    assert client.stats()[one] == producer.stats()
+    client.topic_producer(other).send(b"x").result(10)
+    assert {topic: stats.records_acked for topic, stats in client.stats().items()} == {one: 1, other: 1}
+
+
+def test_stats_of_a_topic_sum_up_its_producers_whatever_their_settings(client: Fluvio, where: Where) -> None:
+    topic = where.topic()
+    plain, packed = client.topic_producer(topic), client.topic_producer(topic, compression="gzip")
+    for producer, count in ((plain, 3), (packed, 2)):
+        for _ in range(count):
+            producer.send(b"12345").result(10)
+    found, parts = client.stats()[topic], (plain.stats(), packed.stats())
+    assert (found.records_acked, found.bytes_acked, found.batches_acked) == (5, 25, 5)
+    latencies = [part.latency for part in parts if part.latency is not None]
+    assert found.latency is not None
+    assert found.latency[0] == pytest.approx((latencies[0][0] * 3 + latencies[1][0] * 2) / 5)
+    assert found.latency[1] == max(longest for _, longest in latencies)
+    assert found.reconnects == parts[0].reconnects
+    assert found.checksum == parts[0].checksum
+
+
+def test_a_client_is_running_from_its_first_use_until_it_is_closed(where: Where) -> None:
+    fluvio = unconnected({"endpoint": where.endpoint, "tls": where.tls})
+    states = [(fluvio.running, fluvio.stats()) for _ in range(2)]  # asking does not change it
+    fluvio.topics()
+    states.append((fluvio.running, fluvio.stats()))
+    fluvio.close(5)
+    states.append((fluvio.running, fluvio.stats()))
+    assert states == [(False, {}), (False, {}), (True, {}), (False, {})]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_client_is_not_running_in_a_child_that_has_not_used_it(where: Where) -> None:
+    topic = where.topic()
+    script = """if True:
+        import os, sys
+        from fluvio_sync import Fluvio
+        fluvio = Fluvio.connect(sys.argv[1])
+        fluvio.topic_producer(sys.argv[2]).send(b"x").result(10)
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        print(fluvio.running, len(fluvio.stats()), flush=True)
+        if not child:
+            os._exit(0)
+        """
+    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", script, where.endpoint, topic]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["False 0", "True 1"]
+
+
+# Prometheus.
+
+
+def scraped(registry: CollectorRegistry) -> dict[str, float]:
+    lines = generate_latest(registry).decode().splitlines()
+    return {name: float(value) for name, _, value in (ln.rpartition(" ") for ln in lines if not ln.startswith("#"))}
+
+
+def test_a_scrape_shows_what_a_client_did(own: LocalCluster) -> None:
+    own.create_topic("orders")
+    registry = CollectorRegistry()
+    with Fluvio.connect(own.endpoint, client_id="shop") as fluvio:
+        FluvioCollector(fluvio, registry=registry)
+        producer = fluvio.topic_producer("orders", delivery_semantic=attempts(1))
+        producer.send(b"12345").result(10)
+        own.fail_next_produce(9000)
+        assert producer.send(b"12").exception(10) is not None
+        producer.flush(10)
+        found = scraped(registry)
+        labels = '{client="shop",topic="orders"}'
+        assert found[f"fluvio_producer_records_acked_total{labels}"] == 1
+        assert found[f"fluvio_producer_records_failed_total{labels}"] == 1
+        assert found[f"fluvio_producer_bytes_acked_total{labels}"] == 5
+        assert found[f"fluvio_producer_records_queued{labels}"] == 0
+        stats = producer.stats()
+        assert stats.latency is not None
+        assert found[f"fluvio_producer_batch_latency_seconds_total{labels}"] == pytest.approx(stats.latency[0])
+        assert found[f"fluvio_producer_batch_latency_max_seconds{labels}"] == stats.latency[1]
+        assert found['fluvio_client_connected{client="shop"}'] == 1
+        assert found['fluvio_client_partitions_without_leader{client="shop"}'] == 0
+        assert found['fluvio_client_last_error_timestamp_seconds{client="shop"}'] > 1e9
+        own.kill_spu(5001)
+        own.kill_sc()
+        wait_until(lambda: scraped(registry)['fluvio_client_connected{client="shop"}'] == 0, "it is disconnected")
+    assert scraped(registry) == {}
+
+
+def test_a_scrape_counts_reconnections_and_partitions_without_leader(own: LocalCluster) -> None:
+    own.create_topic("orders")
+    registry = CollectorRegistry()
+    with Fluvio.connect(own.endpoint) as fluvio:
+        FluvioCollector(fluvio, registry=registry)
+        producer = fluvio.topic_producer("orders")
+        producer.send(b"x").result(10)
+        own.kill_spu(5001)
+        name = 'fluvio_client_partitions_without_leader{client="fluvio-sync"}'
+        wait_until(lambda: scraped(registry)[name] == 1, "the leader is missing")
+        own.restart_spu(5001)
+        producer.send(b"x").result(10)
+        assert scraped(registry)['fluvio_client_reconnects_total{client="fluvio-sync"}'] == 1
+
+
+def test_nothing_connects_and_nothing_is_made_up() -> None:
+    registry = CollectorRegistry(auto_describe=True)
+    fluvio = unconnected({"endpoint": "127.0.0.1:1"})
+    FluvioCollector(fluvio, registry=registry)
+    assert scraped(registry) == {}
+    assert not fluvio.running
+
+
+def test_names_follow_prometheus_conventions() -> None:
+    registry = CollectorRegistry()
+    fluvio = FakeFluvio()
+    fluvio.topic_producer("orders").send(b"x")
+    FluvioCollector(fluvio, registry=registry)
+    families = list(registry.collect())
+    assert len({family.name for family in families}) == len(families) == len(OF_TOPICS) + len(OF_CLIENTS)
+    for family in families:
+        assert family.name.startswith(("fluvio_producer_", "fluvio_client_"))
+        assert family.documentation.endswith(".")
+        for sample in family.samples:
+            assert sample.name.endswith("_total") == (family.type == "counter")
+
+
+def test_clients_are_told_apart_by_their_ids() -> None:
+    orders, logs, unnamed = (unconnected({"endpoint": "a:1", "client_id": name}) for name in ("orders", "logs", "logs"))
+    FluvioCollector(orders, logs, registry=None)
+    with pytest.raises(ConfigError, match="'logs'"):
+        FluvioCollector(orders, logs, unnamed, registry=None)
+    registry = CollectorRegistry()
+    FluvioCollector(orders, registry=registry)
+    with pytest.raises(ValueError, match="fluvio_producer"):
+        FluvioCollector(logs, registry=registry)
+
+
+def test_without_prometheus_the_error_names_the_extra() -> None:
+    code = "import sys; sys.modules['prometheus_client'] = None; import fluvio_sync.contrib.prometheus"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.splitlines()[-1].endswith("pip install 'fluvio-sync[prometheus]'")
+
+
+def test_every_metric_is_in_the_documentation() -> None:
+    text = OPERATING.read_text(encoding="utf-8")
+    fluvio = FakeFluvio()
+    fluvio.topic_producer("orders").send(b"x")
+    names = {sample.name for family in FluvioCollector(fluvio, registry=None).collect() for sample in family.samples}
+    assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def logged_events() -> set[str]:
+    """Return what the library logs: the first argument of its loggers' calls, and names that are chosen before."""
+    package = Path(fluvio_sync.__file__).parent
+    paths = [*package.glob("*.py"), *package.glob("contrib/*.py")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    calls = re.findall(r"\.(?:debug|info|warning|error|report)\(\s*(?:\"\w+\", )?\"(\w+\.\w+)\"", text)
+    chosen = re.findall(r"^ +event = .*$", text, re.MULTILINE)
+    return {*calls, *re.findall(r"\"(\w+\.\w+)\"", "\n".join(chosen))}
+
+
+def test_every_log_event_is_in_the_documentation() -> None:
+    section = OPERATING.read_text(encoding="utf-8").partition("\n## Logs\n")[2].partition("\n## ")[0]
+    described = {
+        event for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for event in re.findall(r"`([\w.]+)`", row)
+    }
+    assert described == logged_events()
+    assert {"records.failed", "delivery.failing", "at_most_once.dropping"} <= described
