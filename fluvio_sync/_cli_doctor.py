@@ -61,17 +61,10 @@ def doctor(options: argparse.Namespace, screen: Screen) -> int:
         taken += 1
         failed += not step.ok
         if sys.stdout is not None:  # closed
-            sys.stdout.write((as_json(step) if options.json else as_text(step)) + "\n")
+            sys.stdout.write((as_json(step) if options.json else step.text) + "\n")
             sys.stdout.flush()
     screen.say(f"{failed} of {taken} steps failed" if failed else f"all {counted(taken, 'step')} went well")
     return FAILED if failed else OK
-
-
-def as_text(step: Step) -> str:
-    """Return a step as a line for a person."""
-    advice = f" -> {step.advice}" if step.advice else ""
-    result = "ok" if step.ok else "FAIL"
-    return f"{result:<4}  {step.name:<14}  {step.seconds * 1000:7.1f} ms  {step.detail}{advice}"
 
 
 def as_json(step: Step) -> str:

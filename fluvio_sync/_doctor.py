@@ -23,7 +23,7 @@ from fluvio_sync._doctor_advice import SC_UNREACHABLE, SPU_UNREACHABLE, advice_f
 from fluvio_sync._engine import Engine
 from fluvio_sync._environment import client_settings
 from fluvio_sync._link import Link
-from fluvio_sync._tls_config import TlsConfig
+from fluvio_sync._unconnected import unconnected
 from fluvio_sync.client import Fluvio
 from fluvio_sync.delivery import AtLeastOnce, Isolation
 from fluvio_sync.errors import FluvioError, ProtocolError
@@ -60,6 +60,13 @@ class Step(NamedTuple):
     detail: str
     advice: str = ""
 
+    @property
+    def text(self) -> str:
+        """A line for a person."""
+        advice = f" -> {self.advice}" if self.advice else ""
+        result = "ok" if self.ok else "FAIL"
+        return f"{result:<4}  {self.name:<14}  {self.seconds * 1000:7.1f} ms  {self.detail}{advice}"
+
 
 class _Finding(Exception):  # noqa: N818 - it never leaves this module
     """A step that failed without an error of the library."""
@@ -67,17 +74,6 @@ class _Finding(Exception):  # noqa: N818 - it never leaves this module
     def __init__(self, detail: str, advice: str) -> None:
         super().__init__(detail)
         self.advice = advice
-
-
-class _Unconnected(Fluvio):
-    """A client whose settings are checked and completed as `Fluvio.connect` does, and which stays unconnected."""
-
-    def _running_engine(self) -> Engine:
-        if self._engine is None:
-            if isinstance(self._config.tls, TlsConfig):
-                self._config.tls.ssl_context()  # raises here what would leave an engine half made
-            self._engine = Engine(self._config)
-        return self._engine
 
 
 def diagnose(topic: str | None = None, *, timeout: float = 5.0, **settings: Any) -> Iterator[Step]:
@@ -89,7 +85,7 @@ def diagnose(topic: str | None = None, *, timeout: float = 5.0, **settings: Any)
     engines: list[Engine] = []
 
     def configure() -> str:
-        engines.append(_Unconnected.connect(**settings)._running_engine())
+        engines.append(Engine(unconnected(settings)._config))
         config = engines[0].config
         return f"{config.endpoint}, {_origin(settings)}; client id {config.client_id!r}"
 

@@ -73,6 +73,9 @@ class Engine:
 
     def __init__(self, config: ClientConfig, clock: Clock | None = None) -> None:
         """Nothing is connected and no thread runs before `open`."""
+        tls = config.tls
+        # First: it may raise, and the poller has sockets.
+        self._context = tls.ssl_context() if isinstance(tls, TlsConfig) else tls
         self.config = config
         self.pid = os.getpid()
         self.clock = clock or SystemClock()
@@ -89,8 +92,6 @@ class Engine:
             request_timeout=config.request_timeout,
             on_failing=self.accumulator.failing_changed,
         )
-        tls = config.tls
-        self._context = tls.ssl_context() if isinstance(tls, TlsConfig) else tls
         self._sc = Peer(
             name="SC",
             endpoint=config.endpoint,

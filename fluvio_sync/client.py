@@ -144,12 +144,16 @@ class Fluvio:
                 buffer_memory=size("buffer_memory", buffer_memory),
             )
         )
-        if client._waits_for_fork():
-            return client
-        log = client._running_engine().log
+        client._begin()
+        return client
+
+    def _begin(self) -> None:
+        """Connect, unless that has to wait for a fork."""
+        if self._waits_for_fork():
+            return
+        log = self._running_engine().log
         for variable, meant in misspelt(os.environ).items():
             log.warning("environment.unknown", variable=variable, did_you_mean=meant)
-        return client
 
     @property
     def endpoint(self) -> str:

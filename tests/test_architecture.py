@@ -15,7 +15,9 @@ EFFECTS = {"socket", "ssl", "select", "selectors", "threading", "time", "random"
 PURE = [
     *sorted(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "protocol").glob("*.py")),
     "_actions.py",
+    "_cli_durations.py",
     "_dispatch.py",
+    "_doctor_advice.py",
     "_endpoint.py",
     "_failures.py",
     "_halving.py",
@@ -51,3 +53,33 @@ def test_a_pure_room_imports_no_effect(name: str) -> None:
 def test_the_codec_knows_nothing_of_the_client(path: Path) -> None:
     ours = {module for module in imported(path) if module.startswith("fluvio_sync")}
     assert all(module.startswith("fluvio_sync.protocol") or module == "fluvio_sync.errors" for module in ours)
+
+
+COMMANDS = {f"fluvio_sync._cli_{name}" for name in ("completion", "doctor", "produce", "topics")}
+
+
+def imported_anywhere(path: Path) -> set[str]:
+    """Return the modules that a file imports, in its functions as well."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def is_of_command(module: str) -> bool:
+    return module == "fluvio_sync.cli" or module.startswith("fluvio_sync._cli_")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_command_knows_the_command(path: Path) -> None:
+    known = {module for module in imported_anywhere(path) if is_of_command(module)}
+    if path.name == "cli.py":
+        assert known >= COMMANDS
+    elif path.name.startswith("_cli_"):
+        assert "fluvio_sync.cli" not in known
+        assert not known & COMMANDS  # no command knows another
+    else:
+        assert not known or path.name == "__main__.py"

@@ -27,12 +27,11 @@ try:
 except ImportError as error:
     raise ImportError("fluvio_sync.contrib.flask needs Flask: pip install 'fluvio-sync[flask]'") from error
 
-from fluvio_sync._cli_doctor import as_text
 from fluvio_sync._doctor import diagnose
 from fluvio_sync._settings import flag
+from fluvio_sync._unconnected import CLIENT_SETTINGS, check_client_settings, unconnected
 from fluvio_sync.config import ProducerConfig
 from fluvio_sync.contrib._health import health_answer
-from fluvio_sync.contrib._unconnected import CLIENT_SETTINGS, check_client_settings, unconnected
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ def _check_command(topic: str | None) -> None:
     """Take each step to the cluster alone and say what it found."""
     failed = False
     for step in diagnose(topic, **_client_settings(flask.current_app.config)):
-        click.echo(as_text(step))
+        click.echo(step.text)
         failed = failed or not step.ok
     if failed:
         raise SystemExit(1)

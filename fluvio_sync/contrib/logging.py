@@ -36,10 +36,10 @@ import backoff  # noqa: F401
 from fluvio_sync import _lifecycle
 from fluvio_sync._settings import seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync._unconnected import CLIENT_SETTINGS, unconnected
 from fluvio_sync.config import ProducerConfig
 from fluvio_sync.contrib._json_formatter import JsonFormatter
 from fluvio_sync.contrib._outbox import Item, Outbox
-from fluvio_sync.contrib._unconnected import CLIENT_SETTINGS, unconnected
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:

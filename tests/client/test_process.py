@@ -271,6 +271,9 @@ def test_an_at_most_once_record_that_is_lost_at_exit_is_told_of(own: LocalCluste
         producer = fluvio.topic_producer(topic, delivery_semantic=AtMostOnce())
         say("ready")
         input()
+        # What nobody has heard of yet is tried at once, and dropped where nobody listens, which is only logged.
+        while fluvio._engine.metadata.spu_online(5001):
+            threading.Event().wait(0.005)
         producer.send("lost")
         """
     with running(script, own.endpoint, "t") as process:

@@ -22,7 +22,7 @@ from django.core.checks import Error, Warning  # noqa: A004 - Django's name for 
 
 from fluvio_sync._environment import client_settings
 from fluvio_sync._settings import shown
-from fluvio_sync.contrib._unconnected import check_client_settings
+from fluvio_sync._unconnected import check_client_settings
 from fluvio_sync.contrib.django._aliases import (
     DEFAULT,
     KEYS,

@@ -9,7 +9,6 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 
-from fluvio_sync._cli_doctor import as_text
 from fluvio_sync._doctor import Step, diagnose
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync.contrib.django import _aliases
@@ -54,7 +53,7 @@ class Command(BaseCommand):
             raise CommandError(f"{failed} of {steps} steps failed")
 
     def _print(self, step: Step) -> None:
-        self.stdout.write(as_text(step), self.style.SUCCESS if step.ok else self.style.ERROR)
+        self.stdout.write(step.text, self.style.SUCCESS if step.ok else self.style.ERROR)
         self.stdout.flush()
 
 

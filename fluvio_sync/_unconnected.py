@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client for frameworks: its settings are checked at once, and it connects at its first use.
+"""A client for frameworks and the doctor: its settings are checked at once, and it connects at its first use.
 
 An application is put together long before it sends, often in another process: in the parent of a fork, on a build
 machine, in a test.  Nothing in here connects, starts a thread or reads a certificate.
@@ -8,16 +8,12 @@ machine, in a test.  Nothing in here connects, starts a thread or reads a certif
 from __future__ import annotations
 
 import inspect
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._log import get_logger
 from fluvio_sync.client import Fluvio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from fluvio_sync._engine import Engine
 
 CLIENT_SETTINGS = tuple(name for name in inspect.signature(Fluvio.connect).parameters if name != "unknown")
 """The names of what `Fluvio.connect` takes."""
@@ -28,8 +24,8 @@ _PLACE = ("endpoint", "profile", "profile_path")
 class _Checked(Fluvio):
     """Takes settings as `Fluvio.connect` does, and goes no further."""
 
-    def _running_engine(self) -> Engine:
-        return cast("Engine", SimpleNamespace(log=get_logger("client")))  # all that `connect` asks of it
+    def _begin(self) -> None:
+        pass
 
 
 def unconnected(settings: Mapping[str, Any]) -> Fluvio:
