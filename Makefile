@@ -54,13 +54,17 @@ $(VENV)/.quickstart: $(VENV)/.python setup.cfg pyproject.toml
 	     $(PIP) install -e . ; }
 	@touch $@
 
-# The official wheel is compared with where it can be installed; tests that need it are skipped elsewhere.
+# The official wheel is compared with, and uWSGI run, where they can be installed; tests that need them are skipped
+# elsewhere.
 $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
 	@echo "Installing fluvio-sync and what its tests need"
 	@$(PIP) install -e '.[test]'
 	@$(PIP) install '$(OFFICIAL)' >$(VENV)/official.log 2>&1 \
 	|| echo "Note: the official wheel $(OFFICIAL) cannot be installed here (it may need a C compiler, see" \
 	        "$(VENV)/official.log); the tests that use it will be skipped"
+	@$(PIP) install 'uwsgi>=2.0.22' >$(VENV)/uwsgi.log 2>&1 \
+	|| echo "Note: uWSGI cannot be installed here (it needs a C compiler, see $(VENV)/uwsgi.log);" \
+	        "the tests that use it will be skipped"
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

@@ -77,7 +77,10 @@ def test_the_wheel_depends_on_two_packages(wheel: zipfile.ZipFile) -> None:
 def test_the_metadata_is_complete(wheel: zipfile.ZipFile) -> None:
     fields = metadata(wheel)
     assert fields["Requires-Python"] == ">=3.10"
-    assert set(fields.get_all("Provides-Extra", [])) == {"fast", "compression", "profile", "test", "lint", "bench"}
+    assert set(fields.get_all("Provides-Extra", [])) == {
+        *("fast", "compression", "profile", "django", "flask", "celery", "prometheus", "opentelemetry"),
+        *("test", "lint", "bench"),
+    }
     assert fields["Description-Content-Type"] == "text/markdown"
 
 

@@ -1,120 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""uWSGI for real: forked in C, with threads and without, recycled and stopped under load."""
+"""uWSGI for real: forked in C, with threads and without, recycled, reloaded and stopped under load."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
-import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import threading
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from webapps import DJANGO, FLASK, PLAIN, App, assert_stored, load, serving
 
 from fluvio_sync.testing import LocalCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 UWSGI = shutil.which("uwsgi", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 if UWSGI is None:
     pytest.skip("uWSGI is not installed", allow_module_level=True)
 
-TOPIC = "views"
-PATIENCE = 30.0
+SIMPLE = PLAIN._replace(target="uwsgi_app:application")
 
 
-class Server:
-    """A uWSGI with a master, which imports the application, and two workers."""
+def uwsgi(app: App, *options: str) -> Callable[[str], list[str]]:
+    """Return how to run an application, which the master loads, with two workers."""
 
-    def __init__(self, endpoint: str, *options: str, send_in_master: bool = False) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+    def command(address: str) -> list[str]:
         assert UWSGI is not None
-        command = [UWSGI, "--http-socket", f"127.0.0.1:{self.port}", "--master", "--processes", "2", "--die-on-term"]
-        command += ["--virtualenv", sys.prefix, "--wsgi-file", "uwsgi_app.py", "--need-app", *options]
-        environment = os.environ | {"FLUVIO_SYNC_ENDPOINT": endpoint, "TOPIC": TOPIC}
-        if send_in_master:
-            environment["SEND_IN_MASTER"] = "1"
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-        # A pipe could fill up, and outlives the master with its workers.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
-        self.process = subprocess.Popen(
-            command, cwd=Path(__file__).parent, env=environment, stderr=self._log, start_new_session=True
-        )
+        line = [UWSGI, "--http-socket", address, "--master", "--processes", "2", "--die-on-term", "--need-app"]
+        return [*line, "--virtualenv", sys.prefix, "--module", app.target, *options]
 
-    def wait_until_it_answers(self) -> None:
-        end = time.monotonic() + PATIENCE
-        while not self._answers():
-            assert self.process.poll() is None, self.errors()
-            assert time.monotonic() < end, self.errors()
+    return command
 
-    def _answers(self) -> bool:
-        try:
-            self.get("/first")
-        except (OSError, urllib.error.URLError):
-            threading.Event().wait(0.05)
-            return False
-        return True
 
-    def get(self, path: str) -> tuple[int, int, int, str]:
-        """Return worker, partition and offset of what a view produced, and why the master could not send."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as answer:
-            worker, partition, offset, refused = json.load(answer)
-            return worker, partition, offset, refused
-
-    def stop(self) -> str:
-        """End it as an operator does; returns what it wrote to standard error."""
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(PATIENCE)
-        return self.errors()
-
-    def errors(self) -> str:
-        """Return what it wrote to standard error."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
-
-    def kill(self) -> None:
-        """End it with its workers, if they are still there."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self._log.close()
+@pytest.fixture(params=[SIMPLE, DJANGO, FLASK], ids=lambda app: app.name)
+def app(request: pytest.FixtureRequest) -> App:
+    found: App = request.param
+    pytest.importorskip(found.needs, reason=f"{found.needs} is not installed")
+    return found
 
 
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
     with LocalCluster() as cluster:
-        cluster.create_topic(TOPIC, partitions=2)
+        for topic in {SIMPLE.topic, DJANGO.topic, FLASK.topic}:
+            cluster.create_topic(topic, partitions=2)
         yield cluster
 
 
-@contextlib.contextmanager
-def serving(cluster: LocalCluster, *options: str, send_in_master: bool = False) -> Iterator[Server]:
-    server = Server(cluster.endpoint, *options, send_in_master=send_in_master)
-    try:
-        server.wait_until_it_answers()
-        yield server
-    finally:
-        server.kill()
-
-
-def assert_stored(cluster: LocalCluster, paths: list[str], answers: list[tuple[int, int, int, str]]) -> None:
-    logs = [[record.value for record in cluster.records(TOPIC, partition)] for partition in range(2)]
-    for path, (_, partition, offset, _) in zip(paths, answers, strict=True):
-        assert logs[partition][offset] == path.encode()
+def everything(cluster: LocalCluster) -> list[bytes]:
+    return [record.value for partition in range(2) for record in cluster.records(SIMPLE.topic, partition)]
 
 
 @pytest.mark.parametrize(
@@ -131,24 +69,23 @@ def assert_stored(cluster: LocalCluster, paths: list[str], answers: list[tuple[i
 def test_every_answered_request_is_stored_where_its_answer_says(
     cluster: LocalCluster, options: tuple[str, ...]
 ) -> None:
-    with serving(cluster, *options) as server:
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            paths = [f"/{number}" for number in range(200)]
-            answers = list(pool.map(server.get, paths))
-        errors = server.stop()
-    assert_stored(cluster, paths, answers)
-    assert len({worker for worker, _, _, _ in answers}) == 2
-    assert "Traceback" not in errors
+    with serving(SIMPLE, cluster, uwsgi(SIMPLE, *options)) as server:
+        answers = load(server, 200, 8)
+        output = server.stop()
+    assert len(answers) == 200
+    assert_stored(SIMPLE, cluster, answers)
+    assert len({place.worker for place in answers.values()}) == 2
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("option", ["--lazy-apps", "--py-call-uwsgi-fork-hooks", None])
 def test_sending_while_the_application_is_loaded(cluster: LocalCluster, option: str | None) -> None:
     """The master cannot, unless it forks as Python does: a worker could inherit a lock that nobody releases."""
-    with serving(cluster, "--enable-threads", *[option] if option else [], send_in_master=True) as server:
-        _, _, _, refused = server.get("/x")
+    app = SIMPLE._replace(settings={"SEND_IN_MASTER": "1"})
+    with serving(app, cluster, uwsgi(app, "--enable-threads", *[option] if option else [])) as server:
+        refused = server.get("x").note
         server.stop()
-    records = [record.value for partition in range(2) for record in cluster.records(TOPIC, partition)]
-    sent = [value for value in records if value.startswith(b"imported")]
+    sent = [value for value in everything(cluster) if value.startswith(b"imported")]
     if option:
         assert refused == ""
         assert len(sent) == len(set(sent))
@@ -161,10 +98,23 @@ def test_sending_while_the_application_is_loaded(cluster: LocalCluster, option: 
 
 def test_recycled_workers_lose_nothing(cluster: LocalCluster) -> None:
     recycling = ("--max-requests", "20", "--min-worker-lifetime", "0")
-    with serving(cluster, "--enable-threads", *recycling) as server:
-        paths = [f"/{number}" for number in range(200)]
-        answers = [server.get(path) for path in paths]
-        errors = server.stop()
-    assert_stored(cluster, paths, answers)
-    assert len({worker for worker, _, _, _ in answers}) > 2
-    assert "Traceback" not in errors
+    with serving(SIMPLE, cluster, uwsgi(SIMPLE, "--enable-threads", *recycling)) as server:
+        answers = load(server, 100, 1)
+        output = server.stop()
+    assert_stored(SIMPLE, cluster, answers)
+    assert len(answers) > 80
+    assert len({place.worker for place in answers.values()}) > 2
+    assert "Traceback" not in output
+
+
+def test_the_examples_are_reloaded_and_stopped_under_load(app: App, cluster: LocalCluster) -> None:
+    with serving(app, cluster, uwsgi(app, "--threads", "4")) as server:
+        answers = load(server, 300, 8, at=100, event=lambda: server.process.send_signal(signal.SIGHUP))
+        assert_stored(app, cluster, answers)
+        assert len(answers) > 150
+    with serving(app, cluster, uwsgi(app, "--threads", "4")) as server:
+        answers = load(server, 300, 8, at=100, event=lambda: server.process.send_signal(signal.SIGTERM))
+        server.process.wait(20)
+        assert "Traceback" not in server.output()
+    assert len(answers) >= 100
+    assert_stored(app, cluster, answers)
