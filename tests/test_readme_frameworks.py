@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +30,8 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 BIN = Path(sys.executable).parent
 PATIENCE = 30.0
 
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl, which the README uses, is not installed")
+
 
 class Reader:
     """Somebody who reads a section and does what it says."""
@@ -47,7 +50,8 @@ class Reader:
 
     def block(self, number: int) -> str:
         """Return a block of code."""
-        return re.findall(r"^```python.*?\n(.*?)^```", self._text, re.DOTALL | re.MULTILINE)[number]
+        blocks: list[str] = re.findall(r"^```python.*?\n(.*?)^```", self._text, re.DOTALL | re.MULTILINE)
+        return blocks[number]
 
     def indented(self, beginning: str) -> list[str]:
         """Return the lines of the indented block that has a line with this beginning."""

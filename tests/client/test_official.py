@@ -44,7 +44,8 @@ def wheel(profile: Path, step: str, **arguments: Any) -> Any:
     """Have the wheel do something; it is killed if it hangs."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
-        env={**os.environ, "FLV_PROFILE_PATH": str(profile)},
+        # A real SPU cuts what it sends at a number of bytes, and the wheel cannot read half a batch.
+        env={**os.environ, "FLV_PROFILE_PATH": str(profile), "FLV_CLIENT_MAX_FETCH_BYTES": str(1 << 26)},
         input=json.dumps({"step": step, **arguments}),
         capture_output=True,
         text=True,

@@ -28,8 +28,10 @@ FOLDER = Path(__file__).parent
 PATIENCE = 60.0
 FORKING = "ignore:This process:DeprecationWarning"  # Python's, for every fork where there are threads
 
-os.environ["DJANGO_SETTINGS_MODULE"] = "django_project.settings"
+SETTINGS = {"DJANGO_SETTINGS_MODULE": "django_project.settings"}
+os.environ |= SETTINGS
 django.setup()
+del os.environ["DJANGO_SETTINGS_MODULE"]  # Celery, in other tests' processes, would take it for its own
 
 
 def start(*arguments: str, stderr: Any = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
@@ -37,7 +39,7 @@ def start(*arguments: str, stderr: Any = subprocess.PIPE, **environment: str) ->
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-W", FORKING, *arguments],
         cwd=FOLDER,
-        env=os.environ | environment,
+        env=os.environ | SETTINGS | environment,
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,

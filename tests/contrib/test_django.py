@@ -20,6 +20,7 @@ from django_project.models import Order
 from kit import wait_until
 
 from fluvio_sync import BufferFullError, ClosedError, ConfigError, DeliveryTimeoutError, RecordTooLargeError
+from fluvio_sync._unconnected import unconnected
 from fluvio_sync.contrib.django import _clients, _on_commit, client, producer, send_on_commit
 from fluvio_sync.contrib.django.testing import fake_fluvio
 
@@ -110,6 +111,20 @@ def test_threads_that_race_for_the_first_use_get_the_same(django_cluster: LocalC
         assert made == {client()}
         _clients.forget()
     assert len(django_cluster.records("orders")) == 20 * 16
+
+
+def test_of_clients_that_threads_make_at_once_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    barrier = threading.Barrier(4)
+
+    def together(settings: Any) -> Any:
+        barrier.wait(10)
+        return unconnected(settings)
+
+    monkeypatch.setattr(_clients, "unconnected", together)
+    monkeypatch.setenv("FLUVIO_SYNC_ENDPOINT", "127.0.0.1:1")
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: client(), range(4)))
+    assert set(made) == {client()}
 
 
 def test_overriding_the_setting_closes_and_forgets(django_cluster: LocalCluster) -> None:

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,3 +137,14 @@ def test_as_a_fixture(fluvio: FakeFluvio, default_database: str) -> None:
         outbox.send("orders", b"tea")
     call_command("fluvio_outbox_relay", once=True, verbosity=0)
     assert fluvio.values("orders") == [b"tea"]
+
+
+def test_the_code_of_the_guide_is_python() -> None:
+    guide = (Path(__file__).parent.parent.parent / "docs" / "django.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 8
+    for block in blocks:
+        for line in ast.walk(ast.parse(block)):
+            if isinstance(line, ast.ImportFrom) and str(line.module).startswith("fluvio_sync"):
+                module = importlib.import_module(str(line.module))
+                assert all(hasattr(module, alias.name) for alias in line.names), line.module

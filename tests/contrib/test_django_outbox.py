@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_kit import close_connections
 from kit import wait_until
@@ -427,12 +430,10 @@ def test_a_relay_that_was_overtaken_spoils_nothing(database: str) -> None:
     quick = Outcome()
     quick.delivered = [found[0].pk]
     quick.refused = [(found[1], "why")]
-    quick.tried = set(claimed)
     _store.settle(database, "quick", claimed, quick)
     slow = Outcome()
     slow.delivered = [found[1].pk]
     slow.postponed = [(found[0], "late")]
-    slow.tried = set(claimed)
     _store.settle(database, "slow", claimed, slow)
     assert states(database) == ["delivered", "delivered"]
     assert records(database)[0].error == ""
@@ -466,12 +467,12 @@ def test_a_relay_that_is_stopped_finishes_what_is_on_its_way(fluvio: FakeFluvio,
     assert claim(database, "other") == ["1", "2"]
 
 
-def test_what_is_unknown_when_the_claim_ends_stays_claimed(fluvio: FakeFluvio, database: str) -> None:
+def test_what_is_unknown_when_the_claim_ends_is_sent_again(fluvio: FakeFluvio, database: str) -> None:
     send(database, "tea", key="k")
     with fluvio.held():
         assert Relay(database, batch=10, lease=0.3, retention=7, stop=Stop()).work() == Pass(1, 0)
     assert fluvio.values("orders") == [b"tea"]
-    assert states(database) == ["pending"]  # it will be sent again
+    assert states(database) == ["pending"]
     relay(database)
     assert fluvio.values("orders") == [b"tea", b"tea"]
 
@@ -565,6 +566,23 @@ def test_the_order_needs_no_claims(database: str, seed: int) -> None:
 def test_options_that_cannot_be(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(CommandError, match=complaint):
         call_command("fluvio_outbox_relay", **options)
+
+
+def test_the_guide_names_the_options_and_their_defaults() -> None:
+    guide = (Path(__file__).parent.parent.parent / "docs" / "django.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| `--(\w+)` \| ?(\w*) \|", guide, re.MULTILINE))
+    parser = fluvio_outbox_relay.Command().create_parser("manage.py", "fluvio_outbox_relay")
+    taken = parser.parse_args([])
+    assert {name: float(default) for name, default in shown.items() if default.isdigit()} == {
+        "batch": taken.batch,
+        "interval": taken.interval,
+        "lease": taken.lease,
+        "retention": taken.retention,
+    }
+    assert (shown["database"], shown["once"]) == (taken.database, "")
+    named = re.findall(r"fluvio_outbox_relay --([\w-]+) ", guide)
+    assert all(f"--{name}" in parser.format_help() for name in (*shown, *named))
+    assert {"retry-failed", "skip-failed"} <= set(named)
 
 
 def test_a_database_that_fails_is_tried_again(
@@ -683,6 +701,8 @@ def test_long_queues(database: str) -> None:
     records(database).filter(pk=first["late"]).update(due=timezone.now())
     assert _store.claim(database, "one", limit=1, lease=30.0, avoided=())[0] == [first["late"]]
     queue(database, "free", 30)
-    assert claim(database, "other", limit=5) == ["0", "1", "2", "3", "4"]
+    with CaptureQueriesContext(connections[database]) as queries:
+        assert claim(database, "other", limit=5) == ["0", "1", "2", "3", "4"]
+    assert sum("EXISTS" in query["sql"] for query in queries.captured_queries) == 1, "it looked twice"
     assert records(database).filter(claimed_by="other").get().key == b"free"
     assert claim(database, "third") == []

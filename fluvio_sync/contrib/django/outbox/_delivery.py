@@ -26,16 +26,12 @@ if TYPE_CHECKING:
 
 
 class Outcome:
-    """What became of records: `delivered` are ids; `refused` for good, or `postponed`, each with the error's text.
-
-    `tried`: the ids of all that were sent, including those of which nothing is known when the pass ends.
-    """
+    """What became of records: `delivered` are ids; `refused` for good, or `postponed`, each with the error's text."""
 
     def __init__(self) -> None:
         self.delivered: list[int] = []
         self.refused: list[tuple[OutboxRecord, str]] = []
         self.postponed: list[tuple[OutboxRecord, str]] = []
-        self.tried: set[int] = set()
 
 
 class Delivery:
@@ -79,7 +75,6 @@ class Delivery:
         producer = self._destinations.producer(record.alias, record.topic)
         if producer is None:
             return
-        self._outcome.tried.add(record.pk)
         key = None if record.key is None else bytes(record.key)
         try:
             future = producer.send(bytes(record.value), key=key, timestamp=record.timestamp)

@@ -90,7 +90,7 @@ class _Claiming(NamedTuple):
 
 
 def settle(database: str, relay: str, claimed: Iterable[int], outcome: Outcome) -> None:
-    """Note what became of records, and give back claims on what was not sent.
+    """Note what became of records, and give back the claims on those of which nothing became.
 
     Another relay may have taken over in the meantime: a delivery counts whoever made it, a failure only if nobody did.
     """
@@ -109,8 +109,7 @@ def settle(database: str, relay: str, claimed: Iterable[int], outcome: Outcome) 
             records.filter(pk=record.pk, state=State.PENDING).update(
                 due=due, claimed_by="", error=error, attempts=F("attempts") + 1
             )
-        unsent = set(claimed) - outcome.tried
-        records.filter(pk__in=unsent, state=State.PENDING, claimed_by=relay).update(due=now, claimed_by="")
+        records.filter(pk__in=claimed, state=State.PENDING, claimed_by=relay).update(due=now, claimed_by="")
 
 
 def expire(database: str, retention: float) -> int:
