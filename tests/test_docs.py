@@ -48,7 +48,12 @@ def test_the_table_of_variables_is_that_of_the_code() -> None:
     assert shown == {_environment._variable(name) for name in names}
 
 
-@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", CONNECTING, re.DOTALL | re.MULTILINE))
+def blocks(*names: str) -> list[str]:
+    texts = [(ROOT / "docs" / name).read_text() for name in names]
+    return [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+
+
+@pytest.mark.parametrize("block", blocks("connecting.md", "testing.md"))
 def test_code_runs(block: str) -> None:
     with LocalCluster() as cluster:
         command = [sys.executable, "-W", "error", "-c", block.replace(PLACEHOLDER, cluster.endpoint)]

@@ -16,6 +16,7 @@ from django_kit import PATIENCE, close_connections, finish, manage, run_script, 
 from kit import wait_until
 
 from fluvio_sync.contrib.django import outbox
+from fluvio_sync.contrib.django.outbox.models import OutboxRecord
 
 if TYPE_CHECKING:
     import subprocess
@@ -91,6 +92,31 @@ def test_a_relay_ends_at_once_when_asked_to(
     with relaying(default_database, "--interval", "3600") as process:
         process.send_signal(number)
         assert finish(process) == (0, "delivered 0, refused 0, postponed 0\n", "")
+
+
+def test_a_relay_outlives_its_cluster(django_cluster: LocalCluster, default_database: str) -> None:
+    django_cluster.create_topic(TOPIC)
+    records = OutboxRecord.objects.using(default_database)
+    sent = []
+    with relaying(default_database, "--interval", "0.05", "--lease", "3") as process:
+        for phase in ("before", "down", "after"):
+            if phase == "down":
+                django_cluster.kill_sc()
+                django_cluster.kill_spu(5001)
+            for number in range(20):
+                sent.append(f"{phase} {number}".encode())
+                put(default_database, f"{phase} {number}", "same")
+            if phase == "down":
+                failing = records.filter(attempts__gt=0, state="pending")
+                wait_until(failing.exists, "the relay notices", PATIENCE)
+                django_cluster.restart_spu(5001)
+                django_cluster.restart_sc()
+            wait_until(lambda: outbox.health(default_database).pending == 0, "everything is delivered", PATIENCE)
+        process.send_signal(signal.SIGTERM)
+        status, output, _ = finish(process)
+    assert status == 0
+    assert output.startswith("delivered 60, refused 0, postponed ")
+    assert list(dict.fromkeys(values(django_cluster))) == sent
 
 
 class Relays:
