@@ -7,12 +7,14 @@ per SPU and isolation level, and one memory bound.  After a fork the child's cop
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
 import os
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
@@ -24,7 +26,7 @@ from fluvio_sync._lane import RECORD_CHARGE
 from fluvio_sync._settings import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync.config import Compression, ProducerConfig, TlsConfig
-from fluvio_sync.errors import ClosedError, ConfigError
+from fluvio_sync.errors import ClosedError, ConfigError, ConnectTimeoutError, FluvioError
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.metadata import TopicCompression
@@ -69,6 +71,7 @@ class Fluvio:
         self._config = config
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, and when that was
         self._closed = False
         _lifecycle.add_client(self)
 
@@ -309,17 +312,37 @@ class Fluvio:
         engine = self._engine
         if engine is not None and engine.pid == os.getpid():
             return engine
-        with self._lock:
-            if self._closed:
-                raise ClosedError(f"this client of {self.endpoint} is closed")
-            engine = self._engine
-            if engine is None or engine.pid != os.getpid():
-                _uwsgi.refuse_before_fork()
-                engine = Engine(self._config)
-                engine.open()
-                self._engine = engine
-                _lifecycle.add_engine(self, engine)
+        began = time.monotonic()
+        timeout = self._config.connect_timeout
+        if not self._lock.acquire(timeout=timeout):
+            message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
+            raise ConnectTimeoutError(message, address=self.endpoint)
+        try:
+            return self._make_engine(began)
+        finally:
+            self._lock.release()
+
+    def _make_engine(self, began: float) -> Engine:
+        """Return the engine; the caller has the lock, and has waited for it since `began`."""
+        if self._closed:
+            raise ClosedError(f"this client of {self.endpoint} is closed")
+        engine = self._engine
+        if engine is not None and engine.pid == os.getpid():
             return engine
+        if self._failure is not None and self._failure[0] >= began:
+            # Threads that wait for each other would wait many time-outs.
+            raise copy.copy(self._failure[1]) from self._failure[1].__cause__
+        _uwsgi.refuse_before_fork()
+        engine = Engine(self._config)
+        try:
+            engine.open()
+        except FluvioError as error:
+            self._failure = time.monotonic(), error
+            raise
+        self._failure = None
+        self._engine = engine
+        _lifecycle.add_engine(self, engine)
+        return engine
 
     def _waits_for_fork(self) -> bool:
         """Whether it is to connect at first use, in uWSGI's workers."""

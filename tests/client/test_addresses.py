@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from kit import within
 
-from fluvio_sync import ConnectError, Fluvio
+from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio
+from fluvio_sync._unconnected import unconnected
 from fluvio_sync.testing.cluster import LocalCluster
 
 if TYPE_CHECKING:
@@ -111,6 +113,23 @@ def test_no_address_works(monkeypatch: pytest.MonkeyPatch) -> None:
             Fluvio.connect(NAME, connect_timeout=0.6)
     assert NAME in str(caught.value)
     assert "no answer; Connection refused" in str(caught.value)
+
+
+def test_threads_that_find_no_cluster_wait_no_longer_than_one() -> None:
+    """As a web application's do whose client connects at its first use."""
+    with swallowing() as (host, port):
+        fluvio = unconnected({"endpoint": f"{host}:{port}", "connect_timeout": 0.5})
+
+        def use(_: int) -> BaseException:
+            with pytest.raises(ConnectTimeoutError, match=f"{host}:{port}") as caught:
+                fluvio.topics()
+            return caught.value
+
+        with within(0.6, shortest=0.5), ThreadPoolExecutor(8) as pool:
+            errors = list(pool.map(use, range(8)))
+        assert len({id(error) for error in errors}) == 8  # each its own: a shared one would grow its traceback
+        with within(0.5, shortest=0.5):  # whoever comes later tries again
+            use(0)
 
 
 def test_spus_are_reached_by_name_too(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
