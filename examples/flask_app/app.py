@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
 
-from fluvio_sync import DeliveryError
+from fluvio_sync import FluvioError
 from fluvio_sync.contrib.flask import FlaskFluvio
 
 if TYPE_CHECKING:
@@ -38,11 +38,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 def order() -> ResponseReturnValue:
     """Produce the request's body, and answer where the record is."""
-    future = fluvio.producer("orders").send(request.get_data(), key=request.args.get("customer"))
     try:
-        metadata = future.result(timeout=5)
+        metadata = (
+            fluvio.producer("orders").send(request.get_data(), key=request.args.get("customer")).result(timeout=5)
+        )
+    except FluvioError as error:  # it says whether the record may be stored; many are time-outs as well
+        return {"error": str(error)}, 503
     except TimeoutError:
         return {"error": "not acknowledged yet; it may still be"}, 504
-    except DeliveryError as error:
-        return {"error": str(error), "may_be_stored": error.may_be_stored}, 503
     return {"partition": metadata.partition, "offset": metadata.offset}, 201

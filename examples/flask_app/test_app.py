@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from app import create_app, fluvio
 
-from fluvio_sync import RetriesExhaustedError
+from fluvio_sync import BufferFullError, DeliveryTimeoutError, RetriesExhaustedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flask import Flask
+
+    from fluvio_sync import DeliveryError, FluvioError
 
 
 @pytest.fixture
@@ -30,8 +32,9 @@ def test_an_order_is_produced(app: Flask) -> None:
     assert [(record.key, record.value) for record in fluvio.fake.records] == [(b"7", b"3 books")]
 
 
-def test_an_order_that_cannot_be_stored(app: Flask) -> None:
-    fluvio.fake.fail_next(RetriesExhaustedError)
+@pytest.mark.parametrize("error", [RetriesExhaustedError, DeliveryTimeoutError, BufferFullError("full")])
+def test_an_order_that_cannot_be_stored(app: Flask, error: FluvioError | type[DeliveryError]) -> None:
+    fluvio.fake.fail_next(error)
     answer = app.test_client().post("/orders", data=b"3 books")
     assert answer.status_code == 503
     assert fluvio.fake.records == []

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from fluvio_sync import ConfigError, Fluvio
+from fluvio_sync import ClosedError, ConfigError, Fluvio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +26,10 @@ def application(
     environ: dict[str, str], start_response: Callable[[str, list[tuple[str, str]]], object]
 ) -> Iterable[bytes]:
     """Produce the path that was asked for and answer where it is."""
-    metadata = producer.send(environ["PATH_INFO"]).result(timeout=10)
+    try:
+        metadata = producer.send(environ["PATH_INFO"]).result(timeout=10)
+    except ClosedError:  # uWSGI ends Python, and the client with it, while threads still take requests
+        start_response("503 Service Unavailable", [])
+        return []
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps([os.getpid(), metadata.partition, metadata.offset, refused]).encode()]
