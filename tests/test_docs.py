@@ -3,19 +3,16 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from documents import python_blocks, run_block
 
 from fluvio_sync import _environment
 from fluvio_sync._failures import Treatment, treatment_of
 from fluvio_sync.protocol.error_code import Code
-from fluvio_sync.testing import LocalCluster
 
 ROOT = Path(__file__).parent.parent
-PLACEHOLDER = "127.0.0.1:9003"
 CONNECTING = (ROOT / "docs" / "connecting.md").read_text()
 DELIVERY = (ROOT / "docs" / "delivery.md").read_text()
 
@@ -49,13 +46,9 @@ def test_the_table_of_variables_is_that_of_the_code() -> None:
 
 
 def blocks(*names: str) -> list[str]:
-    texts = [(ROOT / "docs" / name).read_text() for name in names]
-    return [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    return [block for name in names for block in python_blocks((ROOT / "docs" / name).read_text())]
 
 
 @pytest.mark.parametrize("block", blocks("connecting.md", "testing.md"))
 def test_code_runs(block: str) -> None:
-    with LocalCluster() as cluster:
-        command = [sys.executable, "-W", "error", "-c", block.replace(PLACEHOLDER, cluster.endpoint)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+    run_block(block)

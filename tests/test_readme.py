@@ -6,20 +6,17 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from documents import PLACEHOLDER, python_blocks, run_block
 
 import fluvio_sync
 from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy, cli
-from fluvio_sync.testing import LocalCluster
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-PLACEHOLDER = "127.0.0.1:9003"
+BLOCKS = python_blocks(README)
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -38,17 +35,7 @@ def test_there_is_code() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_code_runs(block: str) -> None:
-    with LocalCluster() as cluster:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", block.replace(PLACEHOLDER, cluster.endpoint)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "not acknowledged" not in done.stdout
-        assert cluster.violations() == []
+    assert "not acknowledged" not in run_block(block)
 
 
 def test_make_targets_exist() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sockets import free_port
 
 from fluvio_sync.testing import LocalCluster
 
@@ -39,9 +40,7 @@ class Reader:
     def __init__(self, section: str, folder: Path, cluster: str) -> None:
         self._text = README.split(f"\n## {section}\n")[1].split("\n## ")[0].replace("127.0.0.1:9003", cluster)
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLUVIO", "FLASK"))}
         self._environment = environment | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",

@@ -240,10 +240,3 @@ class Proxy(Server):
     def close(self) -> None:
         self.flowing.set()
         super().close()
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import Any
 
 import pytest
 from kit import within
+from sockets import free_port, swallowing
 
 from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio
 from fluvio_sync._unconnected import unconnected
 from fluvio_sync.testing.cluster import LocalCluster
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NAME = "sc.example"
 
@@ -47,26 +45,8 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> 
     monkeypatch.setattr(socket, "getaddrinfo", found)
 
 
-@contextmanager
-def swallowing() -> Iterator[tuple[str, int]]:
-    """Give an address where packets are dropped: the queue of a listener that never accepts is full."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()
-        for filler in fillers:
-            filler.close()
-
-
 def refusing() -> tuple[str, int]:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        address: tuple[str, int] = sock.getsockname()
-        return address
+    return "127.0.0.1", free_port()
 
 
 def address_of(cluster: LocalCluster) -> tuple[str, int]:

@@ -21,11 +21,11 @@ from hostile import (
     Server,
     Talk,
     acknowledgement,
-    free_port,
     pass_on,
     reply_to,
 )
 from kit import SLACK, assert_settled, attempts, in_thread, used_memory, wait_until, within
+from sockets import free_port, swallowing
 
 from fluvio_sync import (
     AtMostOnce,
@@ -231,21 +231,10 @@ def test_nobody_listens() -> None:
 
 
 def test_a_host_that_swallows_packets() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        fillers = []
-        for _ in range(4):  # the queue of a listener that never accepts: the kernel drops what comes then
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(address)
-            fillers.append(filler)
-        endpoint = f"127.0.0.1:{address[1]}"
+    with swallowing() as (host, port):
+        endpoint = f"{host}:{port}"
         with within(SHORT, shortest=SHORT), pytest.raises(ConnectTimeoutError, match=f"{endpoint}.*connecting"):
             Fluvio.connect(endpoint, connect_timeout=SHORT)
-        for filler in fillers:
-            filler.close()
 
 
 def test_a_name_that_does_not_resolve() -> None:

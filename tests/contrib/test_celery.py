@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from documents import python_blocks
 
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync.testing import LocalCluster
@@ -280,7 +280,7 @@ def test_without_celery_the_error_names_the_extra() -> None:
 def test_the_documentations_code_works(cluster: LocalCluster) -> None:
     """In a process of its own: it connects to signals."""
     text = (ROOT / "docs" / "celery.md").read_text(encoding="utf-8")
-    application, more = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    application, more = python_blocks(text)
     code = (
         f"{application}\nimport logging\nfrom celery.signals import worker_process_shutdown\n{more}\nprint(ship('7'))"
     )

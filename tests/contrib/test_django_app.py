@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from django.db import transaction
 from django.test import SimpleTestCase, TestCase, override_settings
 from django_kit import close_connections
 from django_project.models import Order
+from documents import python_blocks
 
 from fluvio_sync import ConfigError, DeliveryTimeoutError
 from fluvio_sync.contrib.django import client, outbox, producer, send_on_commit
@@ -141,7 +141,7 @@ def test_as_a_fixture(fluvio: FakeFluvio, default_database: str) -> None:
 
 def test_the_code_of_the_guide_is_python() -> None:
     guide = (Path(__file__).parent.parent.parent / "docs" / "django.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    blocks = python_blocks(guide)
     assert len(blocks) >= 8
     for block in blocks:
         for line in ast.walk(ast.parse(block)):

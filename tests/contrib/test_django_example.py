@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kit import wait_until
+from sockets import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,9 +71,7 @@ def served(shop: Path, django_cluster: LocalCluster) -> Iterator[str]:
     """The address of the shop, as `runserver` serves it."""
     django_cluster.create_topic("orders")
     manage(shop, "migrate")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     server = subprocess.Popen(
         [sys.executable, "manage.py", "runserver", "--noreload", address],

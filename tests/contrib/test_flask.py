@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from documents import python_blocks
 from kit import wait_until
 
 from fluvio_sync import BufferFullError, ConfigError, ConnectError, Fluvio, RetriesExhaustedError, TopicNotFoundError
@@ -369,7 +370,7 @@ def test_the_example_runs_on_a_cluster(own: LocalCluster) -> None:
 
 def test_the_documentations_code_works() -> None:
     text = (ROOT / "docs" / "flask.md").read_text(encoding="utf-8")
-    application, test = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    application, test = python_blocks(text)
     names: dict[str, Any] = {"__name__": "shop", "RetriesExhaustedError": RetriesExhaustedError}
     exec(application, names)
     exec(test, names)

@@ -9,7 +9,6 @@ import json
 import logging
 import logging.config
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from documents import python_blocks
 from kit import wait_until, within
 
 from fluvio_sync import ConfigError, RetryPolicy
@@ -580,9 +580,7 @@ def test_children_of_multiprocessing_deliver(cluster: LocalCluster, tmp_path: Pa
 def test_the_documentations_code_works(closed_port: str) -> None:
     """In a process of its own: it configures logging."""
     text = (Path(__file__).parent.parent.parent / "docs" / "operating.md").read_text(encoding="utf-8")
-    (block,) = (
-        block for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if "dict" in block
-    )
+    (block,) = (block for block in python_blocks(text) if "dict" in block)
     code = f"import logging.config\n{block}\nprint(logging.getLogger().handlers)"
     done = run(code.replace("127.0.0.1:9003", closed_port))
     assert (done.returncode, done.stderr) == (0, "")

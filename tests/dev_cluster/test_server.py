@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sockets import TIMEOUT, connect, receive
 
 from fluvio_sync.errors import ConnectError
 from fluvio_sync.protocol.consume import (
@@ -17,7 +18,7 @@ from fluvio_sync.protocol.consume import (
     FetchOffsetsResponse,
     FetchOffsetsTopic,
 )
-from fluvio_sync.protocol.frames import FrameReader, split_response
+from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.metadata import ListRequest, PartitionObject, WatchRequest, WatchUpdate
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
@@ -29,33 +30,12 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Any]
 
-TIMEOUT = 10.0
-
 
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
     with LocalCluster(spus=2, in_process=True) as running:
         running.create_topic("t", partitions=2)
         yield running
-
-
-def dial(endpoint: str) -> socket.socket:
-    host, _, port = endpoint.rpartition(":")
-    sock = socket.create_connection((host, int(port)), TIMEOUT)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def receive(sock: socket.socket, count: int) -> list[bytes]:
-    """Return `count` frames, or fewer if the connection ends before."""
-    frames: list[bytes] = []
-    reader = FrameReader()
-    while len(frames) < count:
-        data = sock.recv(1 << 20)
-        if not data:
-            break
-        frames += reader.feed(data)
-    return frames
 
 
 def is_closed(sock: socket.socket) -> bool:
@@ -99,7 +79,7 @@ def test_a_peer_that_talks_nonsense_is_cut_off_and_the_others_are_not(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make, data: bytes, node: str
 ) -> None:
     endpoint = cluster.endpoint if node == "sc" else cluster.spu_endpoints[5001]
-    with spu(cluster) as link, dial(endpoint) as sock:
+    with spu(cluster) as link, connect(endpoint) as sock:
         assert outcome(link, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
         sock.sendall(data)
         assert is_closed(sock)
@@ -122,7 +102,7 @@ def test_requests_may_arrive_in_pieces_or_many_at_once(
     frames = b"".join(
         request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"%d" % n))), correlation_id=n) for n in range(3)
     )
-    with dial(cluster.spu_endpoints[5001]) as sock:
+    with connect(cluster.spu_endpoints[5001]) as sock:
         for position in range(len(frames)):
             sock.sendall(frames[position : position + 1])
         sock.sendall(frames * 100)
@@ -134,7 +114,7 @@ def test_requests_may_arrive_in_pieces_or_many_at_once(
 
 def test_many_connections(cluster: LocalCluster, batch: Make, produce: Make, request_frame: Make) -> None:
     frame = request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
-    socks = [dial(cluster.spu_endpoints[5001]) for _ in range(200)]
+    socks = [connect(cluster.spu_endpoints[5001]) for _ in range(200)]
     for sock in socks:
         sock.sendall(frame)
     assert all(len(receive(sock, 1)) == 1 for sock in socks)
@@ -147,7 +127,7 @@ def test_a_half_closed_connection_gets_its_replies_then_ends(
     cluster: LocalCluster, batch: Make, produce: Make, request_frame: Make
 ) -> None:
     frame = request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
-    with dial(cluster.spu_endpoints[5001]) as sock:
+    with connect(cluster.spu_endpoints[5001]) as sock:
         sock.sendall(frame * 50)
         sock.shutdown(socket.SHUT_WR)
         assert len(receive(sock, 51)) == 50
@@ -163,7 +143,7 @@ def test_a_peer_that_does_not_read_is_not_read_from(
     # Bytes behind a request are ignored, so these fill the sockets' buffers with few requests.
     length = 128 * 1024
     frame = struct.pack(">i", length - 4) + frame[4:] + bytes(length - len(frame))
-    with dial(cluster.endpoint) as sock:
+    with connect(cluster.endpoint) as sock:
         sock.settimeout(0.3)
         sent = 0
         with contextlib.suppress(TimeoutError):

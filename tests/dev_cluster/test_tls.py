@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from sockets import TIMEOUT, connect, receive
 
 from fluvio_sync import TlsConfig
 from fluvio_sync.errors import ConfigError, ConnectError
-from fluvio_sync.protocol.frames import FrameReader, split_response
+from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.metadata import ListRequest
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, ScApi, SpuApi
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Any]
 
-TIMEOUT = 10.0
 COMMAND = [sys.executable, "-m", "fluvio_sync.testing.dev_cluster"]
 
 
@@ -52,27 +52,8 @@ def anyone() -> ssl.SSLContext:
     return context
 
 
-def connect(endpoint: str) -> socket.socket:
-    host, _, port = endpoint.rpartition(":")
-    sock = socket.create_connection((host, int(port)), TIMEOUT)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
 def dial(endpoint: str) -> ssl.SSLSocket:
     return anyone().wrap_socket(connect(endpoint))
-
-
-def receive(sock: socket.socket, count: int) -> list[bytes]:
-    """Return `count` frames, or fewer if the connection ends before."""
-    frames: list[bytes] = []
-    reader = FrameReader()
-    while len(frames) < count:
-        data = sock.recv(1 << 20)
-        if not data:
-            break
-        frames += reader.feed(data)
-    return frames
 
 
 def heard_until_the_end(sock: socket.socket) -> bytes:

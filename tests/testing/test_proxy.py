@@ -10,8 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Server, Talk, acknowledgement, free_port, reply_to
+from hostile import Server, Talk, acknowledgement, reply_to
 from kit import wait_until
+from sockets import free_port
 
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_request, split_response
