@@ -210,7 +210,7 @@ class Accumulator:
         """
         payload = len(value) if key is None else len(key) + len(value)
         if payload > channel.largest:
-            _check_size(key, value, channel.config.max_request_size)
+            check_size(key, value, channel.config.max_request_size)
         # Asked of the lock itself: a flag could be left behind by an exception.
         if self.lock._is_owned():  # type: ignore[attr-defined]
             raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
@@ -592,7 +592,7 @@ def _tally(action: Finished, runs: list[Run], count: int) -> None:
             run.tally.add_failed(run, records)
 
 
-def _check_size(key: bytes | None, value: bytes, limit: int) -> None:
+def check_size(key: bytes | None, value: bytes, limit: int) -> None:
     """Refuse a record whose batch would be larger than `limit` bytes."""
     size = BATCH_OVERHEAD + record_size(key, value, 0, 0)
     if size > limit:

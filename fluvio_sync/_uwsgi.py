@@ -22,7 +22,7 @@ _LOADS_IN_WORKERS = ("lazy-apps", "lazy")
 
 
 def refuse_without_threads() -> None:
-    """Raise `ConfigError` in a uWSGI that runs no threads (before 2.0.27 they have to be enabled)."""
+    """Raise `ConfigError` in a uWSGI that runs no threads."""
     uwsgi = _module()
     if uwsgi is not None and not getattr(uwsgi, "has_threads", True):
         raise ConfigError(

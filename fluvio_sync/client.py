@@ -8,7 +8,6 @@ per SPU and isolation level, and one memory bound.  After a fork the child's cop
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 import inspect
 import os
@@ -30,7 +29,7 @@ from fluvio_sync.errors import ClosedError, ConfigError, ConnectTimeoutError, Fl
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.metadata import TopicCompression
-from fluvio_sync.stats import FlushResult, Health, ProducerStats
+from fluvio_sync.stats import FlushResult, Health, ProducerStats, sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_SUMMED = ("records_", "bytes_", "batches_")  # counters of a topic; reconnections are the client's
 
 
 def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
@@ -253,7 +250,7 @@ class Fluvio:
         found: dict[str, list[ProducerStats]] = {}
         for channel in list(engine.accumulator.channels.values()):
             found.setdefault(channel.topic, []).append(engine.accumulator.stats(channel, engine.reconnects))
-        return {topic: _sum_of(parts) for topic, parts in found.items()}
+        return {topic: sum_of(parts) for topic, parts in found.items()}
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Drain, then close all connections; returns what became of all producers' records.
@@ -267,8 +264,8 @@ class Fluvio:
         """Close; returns also the error of a record at whose future nobody looked."""
         limit = seconds("timeout", timeout, optional=True)
         with self._lock:
-            engine = self._engine
-            if engine is None or engine.pid != os.getpid():
+            engine = self._present_engine()
+            if engine is None:
                 self._closed = True
                 return FlushResult(0, 0, 0, None), None
         lost = engine.close(limit)
@@ -309,8 +306,8 @@ class Fluvio:
 
     def _running_engine(self) -> Engine:
         """Return this process's engine, made and connected if need be."""
-        engine = self._engine
-        if engine is not None and engine.pid == os.getpid():
+        engine = self._present_engine()
+        if engine is not None:
             return engine
         began = time.monotonic()
         timeout = self._config.connect_timeout
@@ -326,8 +323,8 @@ class Fluvio:
         """Return the engine; the caller has the lock, and has waited for it since `began`."""
         if self._closed:
             raise ClosedError(f"this client of {self.endpoint} is closed")
-        engine = self._engine
-        if engine is not None and engine.pid == os.getpid():
+        engine = self._present_engine()
+        if engine is not None:
             return engine
         if self._failure is not None and self._failure[0] >= began:
             # Threads that wait for each other would wait many time-outs.
@@ -368,18 +365,6 @@ def _check_override(override: object) -> None:
             parse_endpoint(address)
         except ConfigError as error:
             raise ConfigError(f"spu_address_override for SPU {spu}: {error}") from error
-
-
-def _sum_of(parts: list[ProducerStats]) -> ProducerStats:
-    """Return the counters of a topic's producers whose settings differ."""
-    fields = [field.name for field in dataclasses.fields(ProducerStats) if field.name.startswith(_SUMMED)]
-    totals = {name: sum(getattr(part, name) for part in parts) for name in fields}
-    latencies = [(*part.latency, part.batches_acked) for part in parts if part.latency is not None]
-    latency = None
-    if latencies:
-        total = sum(mean * batches for mean, _, batches in latencies)
-        latency = total / totals["batches_acked"], max(longest for _, longest, _ in latencies)
-    return dataclasses.replace(parts[0], **totals, latency=latency)
 
 
 def _find_cluster(

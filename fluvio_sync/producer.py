@@ -96,11 +96,11 @@ class TopicProducer:
         if self._tally.closed:
             raise self._closed()
         if type(value) is not bytes or self._serializes:
-            value = _to_bytes("value", value, self.config.value_serializer)
+            value = to_bytes("value", value, self.config.value_serializer)
         if key is not None and (type(key) is not bytes or self._serializes):
-            key = _to_bytes("key", key, self.config.key_serializer)
+            key = to_bytes("key", key, self.config.key_serializer)
         if timestamp is not None:
-            timestamp = _to_milliseconds(timestamp)
+            timestamp = to_milliseconds(timestamp)
         channel = self._channel
         if partition is not None:
             channel.check_partition(partition)
@@ -127,9 +127,9 @@ class TopicProducer:
             key, value = record if type(record) is tuple and len(record) == 2 else (None, record)
             try:
                 if type(value) is not bytes or value_serializer is not None:
-                    value = _to_bytes("value", value, value_serializer)
+                    value = to_bytes("value", value, value_serializer)
                 if key is not None and (type(key) is not bytes or key_serializer is not None):
-                    key = _to_bytes("key", key, key_serializer)
+                    key = to_bytes("key", key, key_serializer)
                 if key is None and self._round is not None and (among := channel.among):
                     partition = among[0] if len(among) == 1 else self._round.next_of(among)
                 else:
@@ -249,7 +249,8 @@ class TopicProducer:
         return TopicProducer, (self._fluvio, self.topic, self.config)
 
 
-def _to_bytes(what: str, data: Any, serializer: Any) -> bytes:
+def to_bytes(what: str, data: Any, serializer: Any) -> bytes:
+    """Return a record's key or value (`what`: which) as bytes; TypeError, and whatever the serializer raises."""
     if serializer is not None:
         data = serializer(data)
     if isinstance(data, bytes):
@@ -267,7 +268,8 @@ def _to_bytes(what: str, data: Any, serializer: Any) -> bytes:
         ) from None
 
 
-def _to_milliseconds(timestamp: int | datetime) -> int:
+def to_milliseconds(timestamp: int | datetime) -> int:
+    """Return a timestamp as milliseconds since the epoch; TypeError, ValueError."""
     if isinstance(timestamp, datetime):
         if timestamp.tzinfo is None:
             raise ValueError("a timestamp without a time zone is ambiguous; use datetime.now(timezone.utc)")

@@ -7,6 +7,7 @@ A `Tally` belongs to one producer handle and counts the outcomes of its own reco
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
@@ -59,6 +60,21 @@ class ProducerStats:
     reconnects: int
     latency: tuple[float, float] | None
     checksum: str
+
+
+_SUMMED = ("records_", "bytes_", "batches_")  # counters of a topic; reconnections are the client's
+
+
+def sum_of(parts: list[ProducerStats]) -> ProducerStats:
+    """Return the counters of a topic's producers whose settings differ."""
+    fields = [field.name for field in dataclasses.fields(ProducerStats) if field.name.startswith(_SUMMED)]
+    totals = {name: sum(getattr(part, name) for part in parts) for name in fields}
+    latencies = [(*part.latency, part.batches_acked) for part in parts if part.latency is not None]
+    latency = None
+    if latencies:
+        total = sum(mean * batches for mean, _, batches in latencies)
+        latency = total / totals["batches_acked"], max(longest for _, longest, _ in latencies)
+    return dataclasses.replace(parts[0], **totals, latency=latency)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fluvio_sync._accumulator import _check_size
+from fluvio_sync._accumulator import check_size
 from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync.producer import _to_bytes, _to_milliseconds
+from fluvio_sync.producer import to_bytes, to_milliseconds
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,10 +36,10 @@ def prepare(topic: str, value: Any, key: Any, timestamp: int | datetime | None, 
     timestamp, `RecordTooLargeError`, and whatever a serializer raises.
     """
     check_topic_name(topic)
-    sent = _to_bytes("value", value, config.value_serializer)
-    sent_key = None if key is None else _to_bytes("key", key, config.key_serializer)
-    _check_size(sent_key, sent, config.max_request_size)
-    return Record(topic, sent_key, sent, None if timestamp is None else _to_milliseconds(timestamp))
+    sent = to_bytes("value", value, config.value_serializer)
+    sent_key = None if key is None else to_bytes("key", key, config.key_serializer)
+    check_size(sent_key, sent, config.max_request_size)
+    return Record(topic, sent_key, sent, None if timestamp is None else to_milliseconds(timestamp))
 
 
 def for_prepared(config: ProducerConfig) -> ProducerConfig:
