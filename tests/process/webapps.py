@@ -170,7 +170,7 @@ def load(
 ) -> dict[str, Place]:
     """Have many threads ask; returns where the records of those that were answered are.
 
-    `event`: happens once the request number `at` was answered, while others are under way.
+    `event`: happens once the requests up to number `at` were answered, while others are under way.
     """
     answers: dict[str, Place] = {}
 
@@ -182,7 +182,7 @@ def load(
     with ThreadPoolExecutor(threads) as pool:
         asked = [pool.submit(ask, number) for number in range(requests)]
         if event is not None:
-            asked[at].result(PATIENCE)
+            wait(asked[: at + 1], PATIENCE)
             event()
         wait(asked, PATIENCE)
     return answers
