@@ -10,101 +10,30 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
-from fluvio_sync._actions import Acknowledge, Drop, HandOver
+from fluvio_sync._books import enter
+from fluvio_sync._channel import Channel, check_size
 from fluvio_sync._lane import RECORD_CHARGE, Batch, FlushBarrier, Lane, LaneState
-from fluvio_sync.errors import BufferFullError, ClosedError, PartitionNotFoundError, RecordTooLargeError
+from fluvio_sync.errors import BufferFullError, ClosedError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.protocol import checksum
 from fluvio_sync.protocol.batch import (
-    BATCH_OVERHEAD,
-    LONE_OVERHEAD,
     BatchBuilder,
-    record_size,
 )
-from fluvio_sync.stats import Counters, ProducerStats, Run
+from fluvio_sync.stats import ProducerStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from fluvio_sync._actions import Finished
     from fluvio_sync._callbacks import CallbackThread
     from fluvio_sync._clock import Clock
+    from fluvio_sync._lane import Decision
     from fluvio_sync._metadata import Metadata, News
     from fluvio_sync.config import Compression, ProducerConfig
     from fluvio_sync.partitioner import Partitioner
     from fluvio_sync.stats import Tally
-
-
-class Channel:
-    """A topic under one set of settings: what the producer handles with equal settings share."""
-
-    def __init__(
-        self,
-        topic: str,
-        config: ProducerConfig,
-        compression: Compression,
-    ) -> None:
-        self.topic = topic
-        self.config = config
-        self.compression = compression
-        self.lanes: dict[int, Lane] = {}
-        self.counters = Counters()
-        self.partition_count = 0
-        self.available: tuple[int, ...] = ()
-        # What keyless records go round.  Empty if `choose` has to look closer: none is online, or some fail.  Read once
-        # a record, without the lock, so never changed in place.
-        self.among: tuple[int, ...] = ()
-        self.segment_size: int | None = None  # of the topic: what an SPU accepts as one batch
-        self.filtered = bool(config.smartmodules)  # an SPU may drop records, and then nobody knows their offsets
-        self.failing: set[int] = set()  # partitions whose last attempt failed
-        self.largest = config.max_request_size - LONE_OVERHEAD  # bytes of a record that fits whatever its numbers are
-
-    def refresh(self, metadata: Metadata) -> None:
-        """Take over what the metadata says of the topic; the caller holds the lock."""
-        count = metadata.partition_count(self.topic)
-        if count:  # a deleted topic keeps its last shape: sends to it are answered by their futures
-            self.partition_count = count
-            storage = metadata.topics[self.topic].spec.storage
-            self.segment_size = None if storage is None else storage.segment_size
-            deduplicated = metadata.topics[self.topic].spec.deduplication is not None
-            self.filtered = deduplicated or bool(self.config.smartmodules)
-        self.available = metadata.available(self.topic)
-        self.look_again()
-
-    def look_again(self) -> None:
-        """What is available, or what fails, changed; the caller holds the lock."""
-        self.among = () if self.failing else self.available
-
-    def choose(self, partitioner: Partitioner, key: bytes | None, value: bytes, quota: int) -> int:
-        """Return the partition that the partitioner chooses; keyless records avoid failing partitions over `quota`."""
-        available = self.available
-        if key is None and self.failing:
-            charge = len(value) + RECORD_CHARGE
-            preferred = tuple(p for p in available if not self._would_be_over(p, charge, quota))
-            available = preferred or available
-        partition = partitioner.partition(key, value, self.partition_count, available)
-        if type(partition) is not int or not 0 <= partition < self.partition_count:
-            self.check_partition(partition)
-        return partition
-
-    def _would_be_over(self, partition: int, charge: int, quota: int) -> bool:
-        lane = self.lanes.get(partition)
-        return lane is not None and lane.is_over_share(charge, quota)
-
-    def check_partition(self, partition: int) -> None:
-        """Refuse a partition that the topic does not have."""
-        if isinstance(partition, bool) or not isinstance(partition, int):
-            raise TypeError(f"a partition is an int, not {type(partition).__name__}")
-        if not 0 <= partition < self.partition_count:
-            raise PartitionNotFoundError(
-                f"topic {self.topic!r} has partitions 0 to {self.partition_count - 1}, not {partition}",
-                topic=self.topic,
-                partition=partition,
-            )
 
 
 class Accumulator:
@@ -419,7 +348,7 @@ class Accumulator:
             held = f"buffer_memory ({self.limit} bytes) is taken up by records that are not acknowledged yet"
         return BufferFullError(f"{held}, and {why}; this record for topic {lane.topic!r} was not taken")
 
-    def settle(self, finished: Iterable[Finished], now: float) -> None:
+    def settle(self, finished: Iterable[Decision], now: float) -> None:
         """Take finished batches off the books and tell those who wait; the caller holds the lock.
 
         Called after a batch's futures were completed; maybe again, if that was interrupted.
@@ -428,7 +357,7 @@ class Accumulator:
         for action in finished:
             batch = action.batch
             lane = batch.lane
-            _count(action, now)
+            enter(action, now)
             for barrier in batch.flushes:
                 barrier.batches.discard(batch)
                 reached = reached or not barrier.batches
@@ -540,69 +469,3 @@ def unresolved(lanes: Iterable[Lane]) -> tuple[list[Batch], list[Batch]]:
         waiting += lane.waiting()
         in_flight += (batch for batch in lane.in_flight if not batch.done)
     return waiting, in_flight
-
-
-def _count(action: Finished, now: float) -> None:
-    """Enter the outcome of a batch into its channel's counters and its owners' tallies: once, if done again.
-
-    Each statement that changes a count has no call in it, so that no signal comes between its parts.
-    """
-    batch = action.batch
-    counters = batch.lane.channel.counters
-    count = batch.builder.count
-    if batch.counted:
-        pass
-    elif isinstance(action, Acknowledge):
-        latency = now - batch.ready_at
-        slowest = max(counters.latency_max, latency)
-        counters.records_acked, counters.bytes_acked, counters.batches_acked, counters.latency_sum, batch.counted = (
-            counters.records_acked + count,
-            counters.bytes_acked + batch.builder.payload,
-            counters.batches_acked + 1,
-            counters.latency_sum + latency,
-            True,
-        )
-        counters.latency_max = slowest
-    elif isinstance(action, HandOver):
-        counters.records_unacknowledged, batch.counted = counters.records_unacknowledged + count, True
-    elif isinstance(action, Drop):
-        counters.records_dropped, batch.counted = counters.records_dropped + count, True
-    else:
-        counters.records_failed, counters.bytes_failed, counters.batches_failed, batch.counted = (
-            counters.records_failed + count,
-            counters.bytes_failed + batch.builder.payload,
-            counters.batches_failed + 1,
-            True,
-        )
-    _tally(action, batch.outcome.runs, count)
-
-
-def _tally(action: Finished, runs: list[Run], count: int) -> None:
-    ends = [run.start for run in runs[1:]] + [count]
-    for run, end in zip(runs, ends, strict=False):  # no run at all if send() was interrupted at its first record
-        records = end - run.start
-        if isinstance(action, Acknowledge):
-            run.tally.add_acked(run, records)
-        elif isinstance(action, HandOver):
-            run.tally.add_unacknowledged(run, records)
-        elif isinstance(action, Drop):
-            run.tally.add_dropped(run, records)
-        else:
-            run.failure = partial(action.failure, run.start)
-            run.tally.add_failed(run, records)
-
-
-def check_size(key: bytes | None, value: bytes, limit: int) -> None:
-    """Refuse a record whose batch would be larger than `limit` bytes."""
-    size = BATCH_OVERHEAD + record_size(key, value, 0, 0)
-    if size > limit:
-        raise _too_large(len(value) + len(key or b""), size, limit)
-
-
-def _too_large(payload: int, size: int, limit: int) -> RecordTooLargeError:
-    return RecordTooLargeError(
-        f"a record of {payload} bytes takes a batch of {size} bytes, more than max_request_size ({limit} bytes); "
-        "raise that setting (an SPU accepts batches up to 33554432 bytes) or send less",
-        size=size,
-        limit=limit,
-    )

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from fluvio_sync._lane import Acknowledge, Drop, Fail, HandOver
 
-    from fluvio_sync._lane import Batch
+if TYPE_CHECKING:
     from fluvio_sync._link import Link, Request, Settlement
-    from fluvio_sync.errors import FluvioError
 
 
 class Connect(NamedTuple):
@@ -38,33 +36,6 @@ class Ask(NamedTuple):
     settlement: Settlement
 
 
-class Acknowledge(NamedTuple):
-    """Resolve a batch: its first record is at `base_offset` (None: stored, but nobody knows where)."""
-
-    batch: Batch
-    base_offset: int | None
-
-
-class HandOver(NamedTuple):
-    """An at-most-once batch was written."""
-
-    batch: Batch
-
-
-class Fail(NamedTuple):
-    """Fail a batch; `failure(index)` makes the error of one of its records."""
-
-    batch: Batch
-    failure: Callable[[int], FluvioError]
-
-
-class Drop(NamedTuple):
-    """An at-most-once batch was lost."""
-
-    batch: Batch
-    error: FluvioError
-
-
 class Report(NamedTuple):
     """A change of state worth a line in the log."""
 
@@ -73,5 +44,4 @@ class Report(NamedTuple):
     fields: dict[str, object]
 
 
-Finished = Acknowledge | HandOver | Fail | Drop
-Action = Connect | Disconnect | Write | Ask | Report | Finished
+Action = Connect | Disconnect | Write | Ask | Report | Acknowledge | HandOver | Fail | Drop

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync.futures import DeliveryFuture
-
-    # Finished futures whose callbacks are due; None ends the thread.
-    Due = SimpleQueue[list[DeliveryFuture] | None]
+    Work = list[Callable[[], None]]
+    Due = SimpleQueue[Work | None]  # None ends the thread
 
 
 class CallbackThread:
@@ -37,11 +35,11 @@ class CallbackThread:
         self._thread: threading.Thread | None = None
         self._idents: set[int] = set()  # of threads that run callbacks: one, but for a moment after a stop
 
-    def submit(self, futures: list[DeliveryFuture]) -> None:
-        """Have the callbacks of these finished futures run."""
+    def submit(self, work: Work) -> None:
+        """Have these run, each of which runs the callbacks of one finished future and raises nothing."""
         with self._lock:
             self._submitted += 1
-            self._queue.put(futures)
+            self._queue.put(work)
             running = self._thread is not None or self._start()
         if not running:
             self._run_one(self._queue)
@@ -80,11 +78,11 @@ class CallbackThread:
         self._idents.discard(threading.get_ident())
 
     def _run_one(self, queue: Due) -> bool:
-        futures = queue.get()
-        if futures is None:
+        work = queue.get()
+        if work is None:
             return False
-        for future in futures:
-            future.run_callbacks()
+        for run_callbacks in work:
+            run_callbacks()
         with self._lock:
             self._finished += 1
             self._changed.notify_all()

@@ -19,19 +19,7 @@ import enum
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fluvio_sync._actions import (
-    Acknowledge,
-    Action,
-    Ask,
-    Connect,
-    Disconnect,
-    Drop,
-    Fail,
-    Finished,
-    HandOver,
-    Report,
-    Write,
-)
+from fluvio_sync._actions import Action, Ask, Connect, Disconnect, Report, Write
 from fluvio_sync._failures import (
     Treatment,
     closed,
@@ -45,7 +33,7 @@ from fluvio_sync._failures import (
     unusable,
 )
 from fluvio_sync._halving import halve
-from fluvio_sync._lane import Batch, Lane, LaneState
+from fluvio_sync._lane import Acknowledge, Batch, Decision, Drop, Fail, HandOver, Lane, LaneState
 from fluvio_sync._link import Link, LinkState, Request, Settlement
 from fluvio_sync._metadata import Route
 from fluvio_sync._timers import Timers
@@ -764,7 +752,7 @@ class Dispatcher:
         if not batch.done:
             self._conclude(Fail(batch, failure) if batch.lane.acked else Drop(batch, failure(0)))
 
-    def _conclude(self, decision: Finished) -> None:
+    def _conclude(self, decision: Decision) -> None:
         batch = decision.batch
         batch.decision, batch.done = decision, True
         self._actions.append(decision)

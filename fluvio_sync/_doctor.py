@@ -23,6 +23,7 @@ from fluvio_sync._doctor_advice import SC_UNREACHABLE, SPU_UNREACHABLE, advice_f
 from fluvio_sync._engine import Engine
 from fluvio_sync._environment import client_settings
 from fluvio_sync._link import Link
+from fluvio_sync._session import Session
 from fluvio_sync._unconnected import unconnected
 from fluvio_sync.client import Fluvio
 from fluvio_sync.delivery import AtLeastOnce, Isolation
@@ -85,7 +86,7 @@ def diagnose(topic: str | None = None, *, timeout: float = 5.0, **settings: Any)
     engines: list[Engine] = []
 
     def configure() -> str:
-        engines.append(Engine(unconnected(settings)._config))
+        engines.append(Engine(unconnected(settings)._session.config))
         config = engines[0].config
         return f"{config.endpoint}, {_origin(settings)}; client id {config.client_id!r}"
 
@@ -313,7 +314,7 @@ class _Diagnosis:
             metadata_timeout=self._timeout,
             exit_timeout=0.0,
         )
-        client = Fluvio(config)
+        client = Fluvio(Session(config))
         try:
             policy = RetryPolicy(timeout=self._timeout)
             producer = client.topic_producer(topic, delivery_semantic=AtLeastOnce(policy))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fluvio_sync import _blocking
-from fluvio_sync._accumulator import Accumulator, Channel, unresolved
+from fluvio_sync._accumulator import Accumulator, unresolved
 from fluvio_sync._admin import Admin
 from fluvio_sync._callbacks import CallbackThread
 from fluvio_sync._clock import SystemClock
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Mapping
 
+    from fluvio_sync._channel import Channel
     from fluvio_sync._clock import Clock
     from fluvio_sync._link import Link
     from fluvio_sync.config import ProducerConfig

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.protocol.batch import decode_record_set
@@ -18,10 +18,9 @@ from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.stats import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from fluvio_sync._accumulator import Channel
-    from fluvio_sync._actions import Finished
+    from fluvio_sync._channel import Channel
     from fluvio_sync._link import Link, Settlement
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import BatchOutcome
@@ -92,7 +91,7 @@ class Batch:
         self.maybe_written = False  # a byte of it went out, and no refusal proved that it was not stored
         self.in_request = False  # of an attempt that has not been answered or lost
         self.done = False
-        self.decision: Finished | None = None
+        self.decision: Decision | None = None
         self.counted = False  # in its channel's counters
         self.halves: tuple[Batch, Batch] | None = None  # that take its place
         self.encoded: list[bytes] | None = None
@@ -326,3 +325,36 @@ class Lane:
         if self.queue:
             return self.queue[0].ready_at
         return None if self.open is None else self.open.ready_at
+
+
+# What becomes of a batch, decided once.
+
+
+class Acknowledge(NamedTuple):
+    """Resolve a batch: its first record is at `base_offset` (None: stored, but nobody knows where)."""
+
+    batch: Batch
+    base_offset: int | None
+
+
+class HandOver(NamedTuple):
+    """An at-most-once batch was written."""
+
+    batch: Batch
+
+
+class Fail(NamedTuple):
+    """Fail a batch; `failure(index)` makes the error of one of its records."""
+
+    batch: Batch
+    failure: Callable[[int], FluvioError]
+
+
+class Drop(NamedTuple):
+    """An at-most-once batch was lost."""
+
+    batch: Batch
+    error: FluvioError
+
+
+Decision = Acknowledge | HandOver | Fail | Drop

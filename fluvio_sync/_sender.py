@@ -13,21 +13,11 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fluvio_sync._actions import (
-    Acknowledge,
-    Ask,
-    Connect,
-    Disconnect,
-    Drop,
-    Fail,
-    Finished,
-    HandOver,
-    Report,
-    Write,
-)
+from fluvio_sync._actions import Ask, Connect, Disconnect, Report, Write
 from fluvio_sync._blocking import connect_timed_out
 from fluvio_sync._connection import Connection, Stage
 from fluvio_sync._failures import unusable
+from fluvio_sync._lane import Acknowledge, Decision, Drop, Fail, HandOver
 from fluvio_sync._link import LinkState, Request, Settlement
 from fluvio_sync._spu_requests import ask_offsets, encode_produce, read_high_watermark
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
@@ -91,7 +81,7 @@ class Sender:
         # Whether signals can raise exceptions in the thread that has the turn.  Then none is taken for a bug of this
         # library, and whoever waits for a future is told by another thread, which nothing interrupts.
         self.interruptible = False
-        self.untold: deque[Finished] = deque()
+        self.untold: deque[Decision] = deque()
         self._accumulator = accumulator
         self._dispatcher = dispatcher
         self._watch = watch
@@ -103,7 +93,7 @@ class Sender:
         self._unready: dict[Connection, None] = {}  # these have timers, or more to read
         self._told: deque[Happening] = deque()  # by other threads
         self._happenings: list[Happening] = []
-        self._finished: list[Finished] = []
+        self._finished: list[Decision] = []
 
     def tell(self, happening: Happening) -> None:
         """Have the step do something with the client's lock held; any thread."""
@@ -216,7 +206,7 @@ class Sender:
             self._settle(finished)
         return bool(self._happenings or accumulator.noted)
 
-    def _settle(self, finished: list[Finished]) -> None:
+    def _settle(self, finished: list[Decision]) -> None:
         with self._accumulator.lock:
             self._accumulator.settle(finished, self._clock.monotonic())
         self.settled += len(finished)
@@ -407,7 +397,7 @@ class Sender:
         else:
             self._report(action)
 
-    def _tell(self, action: Finished) -> None:
+    def _tell(self, action: Decision) -> None:
         """Tell those who wait for a finished outcome."""
         outcome = action.batch.outcome
         if not outcome.has_audience:
@@ -433,7 +423,7 @@ class Sender:
     def _give_up(self, action: Action) -> None:
         """Bring to an end what could not be carried out, so that nobody waits for it for ever."""
         error = _internal_error()
-        if isinstance(action, Finished):
+        if isinstance(action, Decision):
             action.batch.maybe_written = True
             # Without effect on an outcome that is told already.
             action.batch.outcome.fail(unusable(action.batch, error, self._clock.monotonic()))
@@ -446,7 +436,7 @@ class Sender:
             if link in self._lines:
                 self._lose(self._lines[link], error)
 
-    def _log_losses(self, finished: list[Finished]) -> None:
+    def _log_losses(self, finished: list[Decision]) -> None:
         """One line for the records of a partition that failed together."""
         lost: dict[tuple[str, int], list[Fail]] = {}
         for action in finished:

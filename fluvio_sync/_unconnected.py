@@ -33,7 +33,7 @@ def unconnected(settings: Mapping[str, Any]) -> Fluvio:
 
     Raises `ConfigError` for what `Fluvio.connect` refuses, a profile that is not there included.
     """
-    return Fluvio(_Checked.connect(**settings)._config)  # noqa: SLF001 - the same class
+    return Fluvio(_Checked.connect(**settings)._session)  # noqa: SLF001 - the same class
 
 
 def check_client_settings(settings: Mapping[str, Any]) -> None:

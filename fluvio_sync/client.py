@@ -7,25 +7,23 @@ per SPU and isolation level, and one memory bound.  After a fork the child's cop
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import os
 import ssl
-import threading
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
-from fluvio_sync import _lifecycle, _uwsgi
+from fluvio_sync import _uwsgi
 from fluvio_sync._endpoint import parse_endpoint
-from fluvio_sync._engine import ClientConfig, Engine
+from fluvio_sync._engine import ClientConfig
 from fluvio_sync._environment import client_settings, misspelt
 from fluvio_sync._lane import RECORD_CHARGE
+from fluvio_sync._session import Session
 from fluvio_sync._settings import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync.config import Compression, ProducerConfig, TlsConfig
-from fluvio_sync.errors import ClosedError, ConfigError, ConnectTimeoutError, FluvioError
+from fluvio_sync.errors import ConfigError
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.metadata import TopicCompression
@@ -63,14 +61,9 @@ def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
 class Fluvio:
     """A client of a cluster; made by `Fluvio.connect`."""
 
-    def __init__(self, config: ClientConfig) -> None:
-        """Make an unconnected client, which connects at first use; applications call `Fluvio.connect`."""
-        self._config = config
-        self._lock = threading.Lock()
-        self._engine: Engine | None = None
-        self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, and when that was
-        self._closed = False
-        _lifecycle.add_client(self)
+    def __init__(self, session: Session) -> None:
+        """Make a client that connects at its first use; applications call `Fluvio.connect`."""
+        self._session = session
 
     @classmethod
     @_completed_by_environment
@@ -128,7 +121,7 @@ class Fluvio:
         if not isinstance(client_id, str) or len(client_id.encode()) > 255:
             raise ConfigError("client_id is a string of at most 255 bytes")
         _check_override(spu_address_override)
-        client = cls(
+        session = Session(
             ClientConfig(
                 endpoint=parse_endpoint(where),
                 tls=tls or secured,
@@ -144,31 +137,32 @@ class Fluvio:
                 buffer_memory=size("buffer_memory", buffer_memory),
             )
         )
+        client = cls(session)
         client._begin()
         return client
 
     def _begin(self) -> None:
         """Connect, unless that has to wait for a fork."""
-        if self._waits_for_fork():
+        if self._session.waits_for_fork():
             return
-        log = self._running_engine().log
+        log = self._session.running().log
         for variable, meant in misspelt(os.environ).items():
             log.warning("environment.unknown", variable=variable, did_you_mean=meant)
 
     @property
     def endpoint(self) -> str:
         """The SC's `"host:port"`."""
-        return str(self._config.endpoint)
+        return self._session.endpoint
 
     @property
     def client_id(self) -> str:
         """What the cluster sees, and what tells a process's clients apart in metrics."""
-        return self._config.client_id
+        return self._session.config.client_id
 
     @property
     def running(self) -> bool:
         """Whether it is at work in this process: not before its first use, as after a fork, and not once closed."""
-        return self._present_engine() is not None
+        return self._session.present() is not None
 
     # Producers.
 
@@ -183,20 +177,20 @@ class Fluvio:
         """
         check_topic_name(topic)
         producer_config = ProducerConfig.from_settings(config, settings)
-        if producer_config.max_request_size + RECORD_CHARGE > self._config.buffer_memory:
+        if producer_config.max_request_size + RECORD_CHARGE > self._session.config.buffer_memory:
             raise ConfigError(
                 f"max_request_size ({producer_config.max_request_size} bytes) with its {RECORD_CHARGE} bytes of "
-                f"accounts is more than the client's buffer_memory ({self._config.buffer_memory} bytes): "
+                f"accounts is more than the client's buffer_memory ({self._session.config.buffer_memory} bytes): "
                 "the largest record would never find space"
             )
         producer = self._make_producer(topic, producer_config)
-        if not self._waits_for_fork():
+        if not self._session.waits_for_fork():
             producer.attach()
             producer.warn_of_settings()
         return producer
 
     def _make_producer(self, topic: str, config: ProducerConfig) -> TopicProducer:
-        return TopicProducer(self, topic, config)
+        return TopicProducer(self._session, topic, config)
 
     # Topics.
 
@@ -218,7 +212,7 @@ class Fluvio:
         codec = TopicCompression.ANY
         if compression is not None:
             codec = TopicCompression[choice(Compression, "compression", compression).name]
-        engine = self._running_engine()
+        engine = self._session.running()
         engine.admin.create_topic(
             name, partitions=partitions, replication=replication, compression=codec, exist_ok=exist_ok
         )
@@ -226,7 +220,7 @@ class Fluvio:
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and its records; raises `TopicNotFoundError`, or as `create_topic`."""
-        self._running_engine().admin.delete_topic(name)
+        self._session.running().admin.delete_topic(name)
 
     def topics(self) -> list[str]:
         """Return the names of the cluster's topics, sorted; Fluvio's own are left out."""
@@ -234,17 +228,17 @@ class Fluvio:
 
     def describe_topics(self) -> list[TopicDescription]:
         """Return the cluster's topics with their numbers of partitions and replicas and their codec, as `topics()`."""
-        return self._running_engine().admin.topics()
+        return self._session.running().admin.topics()
 
     # Life.
 
     def health(self) -> Health:
         """Return a snapshot for a readiness probe; no I/O for a connected client."""
-        return self._running_engine().health()
+        return self._session.running().health()
 
     def stats(self) -> dict[str, ProducerStats]:
         """Return a snapshot of each topic's counters under all settings; no I/O, and empty unless it is `running`."""
-        engine = self._present_engine()
+        engine = self._session.present()
         if engine is None:
             return {}
         found: dict[str, list[ProducerStats]] = {}
@@ -258,24 +252,7 @@ class Fluvio:
         `timeout`: seconds; None: as long as the records' own deadlines allow.  What is unresolved then fails with
         `ClosedError`, a blocked `send()` too.  May be repeated.  Raises `RuntimeError` from a callback.
         """
-        return self._close(timeout)[0]
-
-    def _close(self, timeout: float | timedelta | None) -> tuple[FlushResult, Exception | None]:
-        """Close; returns also the error of a record at whose future nobody looked."""
-        limit = seconds("timeout", timeout, optional=True)
-        with self._lock:
-            engine = self._present_engine()
-            if engine is None:
-                self._closed = True
-                return FlushResult(0, 0, 0, None), None
-        lost = engine.close(limit)
-        with self._lock:
-            self._closed = True
-            self._engine = None
-        _lifecycle.remove_engine(engine)
-        if lost:
-            engine.log.error("records.lost", records=lost, reason="the client was closed before they were resolved")
-        return engine.tally.take(), engine.tally.take_unseen_failure()
+        return self._session.close(seconds("timeout", timeout, optional=True))[0]
 
     def __enter__(self) -> Self:
         return self
@@ -288,7 +265,7 @@ class Fluvio:
         Left by Ctrl-C or the like, it waits at most `exit_timeout`.
         """
         leaving = error is not None and not isinstance(error, Exception)
-        _, unseen = self._close(self._config.exit_timeout if leaving else None)
+        _, unseen = self._session.close(self._session.config.exit_timeout if leaving else None)
         if unseen is not None and error is None:
             raise unseen
 
@@ -296,61 +273,7 @@ class Fluvio:
         return f"<Fluvio client of {self.endpoint}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Settings alone: the process that unpickles it connects at first use.
-        return Fluvio, (self._config,)
-
-    def _present_engine(self) -> Engine | None:
-        """Return this process's engine if there is one."""
-        engine = self._engine
-        return engine if engine is not None and engine.pid == os.getpid() else None
-
-    def _running_engine(self) -> Engine:
-        """Return this process's engine, made and connected if need be."""
-        engine = self._present_engine()
-        if engine is not None:
-            return engine
-        began = time.monotonic()
-        timeout = self._config.connect_timeout
-        if not self._lock.acquire(timeout=timeout):
-            message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
-            raise ConnectTimeoutError(message, address=self.endpoint)
-        try:
-            return self._make_engine(began)
-        finally:
-            self._lock.release()
-
-    def _make_engine(self, began: float) -> Engine:
-        """Return the engine; the caller has the lock, and has waited for it since `began`."""
-        if self._closed:
-            raise ClosedError(f"this client of {self.endpoint} is closed")
-        engine = self._present_engine()
-        if engine is not None:
-            return engine
-        if self._failure is not None and self._failure[0] >= began:
-            # Threads that wait for each other would wait many time-outs.
-            raise copy.copy(self._failure[1]) from self._failure[1].__cause__
-        _uwsgi.refuse_before_fork()
-        engine = Engine(self._config)
-        try:
-            engine.open()
-        except FluvioError as error:
-            self._failure = time.monotonic(), error
-            raise
-        self._failure = None
-        self._engine = engine
-        _lifecycle.add_engine(self, engine)
-        return engine
-
-    def _waits_for_fork(self) -> bool:
-        """Whether it is to connect at first use, in uWSGI's workers."""
-        return self._engine is None and _uwsgi.is_before_fork()
-
-    def _forget_engine(self) -> None:
-        """Start clean in the child of a fork; takes no lock that the parent may have held."""
-        self._lock = threading.Lock()
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.abandon()
+        return Fluvio, (self._session,)
 
 
 def _check_override(override: object) -> None:

@@ -130,7 +130,7 @@ class BatchOutcome:
             future._publish()
         called, self.called = self.called, []
         if called:
-            self.callbacks.submit(called)
+            self.callbacks.submit([future.run_callbacks for future in called])
 
     # Each of these has an effect once: the first outcome counts.  Nobody enlists any more then; who did is to be told
     # by `publish`.

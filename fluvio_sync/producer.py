@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from fluvio_sync._accumulator import Channel
+    from fluvio_sync._channel import Channel
     from fluvio_sync._engine import Engine
-    from fluvio_sync.client import Fluvio
+    from fluvio_sync._session import Session
     from fluvio_sync.config import ProducerConfig
 
 # Records that are queued together: the lock is held for a tenth of a millisecond.
@@ -40,16 +40,16 @@ class TopicProducer:
     `topic`: its name; `config`: the `ProducerConfig` in force.
     """
 
-    def __init__(self, fluvio: Fluvio, topic: str, config: ProducerConfig) -> None:
+    def __init__(self, session: Session, topic: str, config: ProducerConfig) -> None:
         self.topic = topic
         self.config = config
-        self._fluvio = fluvio
+        self._session = session
         self._tally = Tally()
         self._process: object = None  # attached at first use
 
     def attach(self) -> TopicProducer:
         """Find the topic in the client of this process; called by `Fluvio.topic_producer`."""
-        engine = self._fluvio._running_engine()
+        engine = self._session.running()
         self._channel: Channel = engine.channel(self.topic, self.config)
         self._partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
         self._engine: Engine = engine
@@ -242,11 +242,10 @@ class TopicProducer:
             )
 
     def __repr__(self) -> str:
-        return f"<TopicProducer for {self.topic!r} at {self._fluvio.endpoint}>"
+        return f"<TopicProducer for {self.topic!r} at {self._session.endpoint}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Settings alone: the process that unpickles it connects at first use.
-        return TopicProducer, (self._fluvio, self.topic, self.config)
+        return TopicProducer, (self._session, self.topic, self.config)
 
 
 def to_bytes(what: str, data: Any, serializer: Any) -> bytes:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 # child with a module that it can never import.
 import backoff  # noqa: F401
 
-from fluvio_sync import _lifecycle
+from fluvio_sync import _exit
 from fluvio_sync._settings import seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync._unconnected import CLIENT_SETTINGS, unconnected
@@ -177,10 +177,10 @@ class FluvioHandler(logging.Handler):
 
     def _find_topic(self) -> TopicProducer:
         producer = self._client.topic_producer(self._topic, self._config)
-        engine = self._client._present_engine()  # noqa: SLF001 - the two are one mechanism
+        engine = self._client._session.present()  # noqa: SLF001 - the two are one mechanism
         if engine is not None:
             # `logging.shutdown` comes after whatever else is logged at exit, and calls `flush` and `close`.
-            _lifecycle.remove_engine(engine)
+            _exit.remove_engine(engine)
         return producer
 
     def _report(self, text: str) -> None:

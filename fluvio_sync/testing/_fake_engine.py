@@ -13,12 +13,12 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._accumulator import Accumulator
-from fluvio_sync._actions import Acknowledge, Drop, Fail, HandOver
 from fluvio_sync._admin import check_topic, describe
 from fluvio_sync._callbacks import CallbackThread
 from fluvio_sync._clock import SystemClock
 from fluvio_sync._engine import Engine, flush_timed_out
 from fluvio_sync._failures import closed
+from fluvio_sync._lane import Acknowledge, Drop, Fail, HandOver
 from fluvio_sync._log import get_logger
 from fluvio_sync._metadata import Metadata
 from fluvio_sync.errors import (
@@ -52,11 +52,10 @@ from fluvio_sync.testing._cluster_model import Spu, SpuAddress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from fluvio_sync._accumulator import Channel
-    from fluvio_sync._actions import Finished
     from fluvio_sync._admin import TopicDescription
+    from fluvio_sync._channel import Channel
     from fluvio_sync._engine import ClientConfig
-    from fluvio_sync._lane import Batch
+    from fluvio_sync._lane import Batch, Decision
     from fluvio_sync.config import ProducerConfig
     from fluvio_sync.protocol.metadata import MetadataObject
 
@@ -203,7 +202,7 @@ class FakeEngine(Engine):
                 lane.queue.clear()
         return batches
 
-    def _decide(self, batch: Batch) -> Finished:
+    def _decide(self, batch: Batch) -> Decision:
         batch.done = True
         lane = batch.lane
         error = self.take_failure(lane.topic, lane.partition, refusing=False)
@@ -219,7 +218,7 @@ class FakeEngine(Engine):
             return HandOver(batch)
         return Acknowledge(batch, None if lane.channel.filtered else base)
 
-    def _complete(self, finished: list[Finished]) -> None:
+    def _complete(self, finished: list[Decision]) -> None:
         for action in finished:
             outcome = action.batch.outcome
             if isinstance(action, Acknowledge):
@@ -277,7 +276,7 @@ class FakeEngine(Engine):
 
     def _give_up(self, concerned: Callable[[Batch], bool]) -> None:
         with self._delivering:
-            finished: list[Finished] = []
+            finished: list[Decision] = []
             with self.accumulator.lock:
                 for lane in self.accumulator.lanes():
                     lost = [batch for batch in lane.queue if concerned(batch)]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluvio_sync._endpoint import Endpoint
 from fluvio_sync._engine import ClientConfig
+from fluvio_sync._session import Session
 from fluvio_sync._tls_config import TlsConfig
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import ProducerConfig
-from fluvio_sync.errors import ClosedError
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.testing._fake_engine import Failure, FakeEngine, FakeRecord
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from fluvio_sync._engine import Engine
     from fluvio_sync.errors import DeliveryError, FluvioError
     from fluvio_sync.futures import DeliveryFuture
 
@@ -49,9 +50,8 @@ class FakeFluvio(Fluvio):
             exit_timeout=5.0,
             buffer_memory=buffer_memory,
         )
-        super().__init__(config)
         self._fake = FakeEngine(config, topics)
-        self._engine = self._fake
+        super().__init__(_FakeSession(config, self._fake))
 
     @classmethod
     def connect(cls, endpoint: str | None = None, **settings: Any) -> FakeFluvio:  # noqa: ARG003 - as the real one
@@ -98,16 +98,6 @@ class FakeFluvio(Fluvio):
         finally:
             self.release()
 
-    # What the real client has connections for.
-
-    def _running_engine(self) -> FakeEngine:
-        if self._closed:
-            raise ClosedError(f"this client of {self.endpoint} is closed")
-        return self._fake
-
-    def _forget_engine(self) -> None:
-        """The child of a fork goes on with its copy."""
-
     if TYPE_CHECKING:
 
         def topic_producer(self, topic: str, config: ProducerConfig | None = None, **settings: Any) -> FakeProducer: ...  # noqa: D102
@@ -117,6 +107,20 @@ class FakeFluvio(Fluvio):
 
     def __repr__(self) -> str:
         return f"<FakeFluvio with {len(self.records)} records>"
+
+
+class _FakeSession(Session):
+    """Its engine is there from the start, and goes on in the child of a fork."""
+
+    def __init__(self, config: ClientConfig, engine: FakeEngine) -> None:
+        super().__init__(config)
+        self.engine = engine
+
+    def present(self) -> Engine | None:
+        return self.engine
+
+    def forget(self) -> None:
+        pass
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a fake cannot be pickled: its records would be in another process")
@@ -139,7 +143,8 @@ class FakeProducer(TopicProducer):
         **settings: Any,
     ) -> None:
         self.fluvio = fluvio or FakeFluvio({topic: partitions})
-        super().__init__(self.fluvio, topic, ProducerConfig.from_settings(config, settings))
+        session = self.fluvio._session  # noqa: SLF001 - the two are one
+        super().__init__(session, topic, ProducerConfig.from_settings(config, settings))
         self.attach()
 
     @property

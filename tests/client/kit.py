@@ -82,22 +82,22 @@ def bring_online(client: Fluvio, topic: str, partitions: int) -> None:
 
 def wait_online(client: Fluvio, topic: str, partitions: int) -> None:
     """Wait until the client knows that so many of the topic's partitions are online."""
-    engine = client._engine
+    engine = client._session.engine
     assert engine is not None
     wait_until(lambda: len(engine.metadata.available(topic)) == partitions, f"{partitions} partitions are online")
 
 
 def wait_offline(client: Fluvio, spu: int) -> None:
     """Wait until the SC has told the client that an SPU is offline."""
-    engine = client._engine
+    engine = client._session.engine
     assert engine is not None
     wait_until(lambda: not engine.metadata.spu_online(spu), f"SPU {spu} is offline")
 
 
 def used_memory(client: Fluvio) -> int:
     """Return the bytes that unresolved records are charged."""
-    assert client._engine is not None
-    return client._engine.accumulator.used
+    assert client._session.engine is not None
+    return client._session.engine.accumulator.used
 
 
 def assert_settled(client: Fluvio) -> None:
@@ -128,7 +128,7 @@ class Where:
     @property
     def spus(self) -> int:
         """How many SPUs are online."""
-        engine = self.admin._engine
+        engine = self.admin._session.engine
         assert engine is not None
         return sum(engine.metadata.spu_online(spu) for spu in engine.metadata.spus)
 
@@ -168,7 +168,7 @@ class Where:
 
     def batches(self, topic: str, partition: int = 0) -> list[BatchHeader]:
         """Return the headers of a partition's batches, as they are stored."""
-        engine = self.admin._engine
+        engine = self.admin._session.engine
         assert engine is not None
         leader = engine.metadata.partitions[topic, partition].spec.leader
         with self._link(str(engine.metadata.advertised(leader)), engine.metadata.spu_name(leader)) as spu:
@@ -205,7 +205,7 @@ def place(metadata: RecordMetadata) -> tuple[int, int]:
 @contextmanager
 def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the background thread from working."""
-    engine = fluvio._engine
+    engine = fluvio._session.engine
     assert engine is not None
     here, go_on = threading.Event(), threading.Event()
 

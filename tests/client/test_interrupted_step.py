@@ -14,7 +14,7 @@ import pytest
 from interruption import interrupted
 
 from fluvio_sync import Fluvio
-from fluvio_sync._lifecycle import remove_engine
+from fluvio_sync._exit import remove_engine
 from fluvio_sync._sender_thread import SenderThread
 from fluvio_sync.testing import read_records
 
@@ -36,7 +36,7 @@ def test_a_step_may_end_anywhere(own: LocalCluster, monkeypatch: pytest.MonkeyPa
     while was_interrupted:
         fluvio = Fluvio.connect(own.endpoint)
         producer = fluvio.topic_producer("t", linger=0)
-        engine = fluvio._engine
+        engine = fluvio._session.engine
         assert engine is not None
         futures = [producer.send(b"%d" % (sent + n), partition=n % 2) for n in range(3)]
         sent += 3

@@ -608,8 +608,8 @@ def test_handles_with_functions_of_their_own_leave_nothing_behind(where: Where, 
         for number in range(200)
     ]
     assert [future.result(10).offset for future in futures] == list(range(200)), "they share one order"
-    assert client._engine is not None
-    assert len(client._engine.accumulator.channels) < 10
+    assert client._session.engine is not None
+    assert len(client._session.engine.accumulator.channels) < 10
 
 
 def test_a_handle_may_be_dropped_right_after_send(where: Where, client: Fluvio) -> None:
@@ -664,7 +664,7 @@ def test_pickled_clients_and_producers_connect_at_first_use(where: Where, client
     with other:
         assert topic in other.topics()
         assert other.topic_producer(topic).send(b"y").result(10).offset == 1
-    copy._fluvio.close()
+    Fluvio(copy._session).close()
 
 
 # --- futures -------------------------------------------------------------------------------------

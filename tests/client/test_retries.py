@@ -123,7 +123,7 @@ def test_nothing_is_lost_when_an_spu_is_killed_and_restarted(own: LocalCluster, 
     futures = stream.stop()
     check(own, "t", futures)
     assert producer.stats().reconnects >= 3
-    assert_settled(producer._fluvio)
+    assert_settled(Fluvio(producer._session))
 
 
 def test_nothing_is_lost_when_an_spu_is_killed_with_a_batch_in_flight(
@@ -179,10 +179,10 @@ def test_leaders_that_move(pair: LocalCluster) -> None:
 
 
 def test_nothing_sticks(own: LocalCluster, producer: TopicProducer) -> None:
-    hasty = producer._fluvio.topic_producer("t", delivery_semantic=attempts(2, timeout=0.2))
+    hasty = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(2, timeout=0.2))
     for round_ in range(3):
         own.kill_spu(5001)
-        wait_offline(producer._fluvio, 5001)
+        wait_offline(Fluvio(producer._session), 5001)
         futures = [hasty.send(b"lost") for _ in range(3)]
         assert hasty.flush(5).failed == 3
         assert all(isinstance(future.exception(0), DeliveryError) for future in futures)
@@ -196,7 +196,7 @@ def test_nothing_sticks(own: LocalCluster, producer: TopicProducer) -> None:
 def test_waiting_for_an_spu_that_is_known_to_be_offline_spends_no_retry(
     own: LocalCluster, producer: TopicProducer
 ) -> None:
-    client = producer._fluvio
+    client = Fluvio(producer._session)
     single = client.topic_producer("t", delivery_semantic=attempts(1, timeout=20))
     own.kill_spu(5001)
     wait_offline(client, 5001)
@@ -210,7 +210,7 @@ def test_waiting_for_an_spu_that_is_known_to_be_offline_spends_no_retry(
 
 
 def test_an_spu_that_stays_away_costs_the_policys_time_and_not_more(own: LocalCluster, producer: TopicProducer) -> None:
-    client = producer._fluvio
+    client = Fluvio(producer._session)
     own.kill_spu(5001)
     wait_offline(client, 5001)
     limited = client.topic_producer("t", delivery_semantic=attempts(5, timeout=0.5), linger=0.1)
@@ -225,7 +225,7 @@ def test_an_spu_that_stays_away_costs_the_policys_time_and_not_more(own: LocalCl
 
 
 def test_every_future_is_done_by_linger_plus_timeout(own: LocalCluster, producer: TopicProducer) -> None:
-    limited = producer._fluvio.topic_producer(
+    limited = Fluvio(producer._session).topic_producer(
         "t", delivery_semantic=attempts(1000, delay=0.05, timeout=0.5), linger=0.1, batch_size=100
     )
     limited.send(b"0")
@@ -289,12 +289,12 @@ def test_news_cuts_a_delay_short(pair: LocalCluster, news: str) -> None:
 
 def test_ordinary_writes_are_no_news(own: LocalCluster, producer: TopicProducer) -> None:
     own.create_topic("other")
-    slow = producer._fluvio.topic_producer("t", delivery_semantic=attempts(2, delay=1.2, timeout=60))
-    other = producer._fluvio.topic_producer("other")
+    slow = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(2, delay=1.2, timeout=60))
+    other = Fluvio(producer._session).topic_producer("other")
     own.cut_next_produce(5001, "before")
     start = time.monotonic()
     future = slow.send(b"0")
-    wait_until(lambda: producer._fluvio.health().last_error is not None, "an attempt has failed")
+    wait_until(lambda: Fluvio(producer._session).health().last_error is not None, "an attempt has failed")
     while not future.done():
         other.send(b"x").result(5)
     assert 1.2 <= time.monotonic() - start < 1.2 + SLACK
@@ -320,7 +320,7 @@ def test_codes_that_are_retried(own: LocalCluster, producer: TopicProducer, code
 @pytest.mark.parametrize("code", RETRIED)
 def test_retries_that_are_exhausted(own: LocalCluster, producer: TopicProducer, code: int) -> None:
     own.fail_next_produce(code, count=4)
-    limited = producer._fluvio.topic_producer("t", delivery_semantic=attempts(4, delay=0.05))
+    limited = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(4, delay=0.05))
     with within(0.15, shortest=0.15):
         error = limited.send(b"lost").exception(5)
     assert type(error) is RetriesExhaustedError
@@ -372,7 +372,7 @@ def test_codes_that_are_not_retried(
 
 
 def test_a_refused_batch_does_not_stop_those_behind_it(own: LocalCluster, producer: TopicProducer) -> None:
-    small = producer._fluvio.topic_producer("t", batch_size=500, linger=60)
+    small = Fluvio(producer._session).topic_producer("t", batch_size=500, linger=60)
     own.fail_next_produce(9000)
     refused = [small.send(b"x" * 100) for _ in range(4)]
     assert small.flush(5).failed == 4
@@ -384,17 +384,17 @@ def test_a_refused_batch_does_not_stop_those_behind_it(own: LocalCluster, produc
 
 
 def test_a_batch_that_is_too_large_is_halved(own: LocalCluster, producer: TopicProducer) -> None:
-    lingering = producer._fluvio.topic_producer("t", linger=60)
+    lingering = Fluvio(producer._session).topic_producer("t", linger=60)
     own.fail_next_produce(10, count=3)
     futures = [lingering.send(b"%d" % number) for number in range(8)]
     assert lingering.flush(5) == FlushResult(8, 0, 0, None)
     check(own, "t", futures)
     assert len(own.records("t")) == 8
-    assert_settled(producer._fluvio)
+    assert_settled(Fluvio(producer._session))
 
 
 def test_only_the_record_that_is_too_large_fails(own: LocalCluster, producer: TopicProducer) -> None:
-    lingering = producer._fluvio.topic_producer("t", linger=60)
+    lingering = Fluvio(producer._session).topic_producer("t", linger=60)
     own.fail_next_produce(10, count=3)  # the batch of four, its first half, and that one's first record
     futures = [lingering.send(b"%d" % number) for number in range(4)]
     result = lingering.flush(5)
@@ -404,7 +404,7 @@ def test_only_the_record_that_is_too_large_fails(own: LocalCluster, producer: To
     assert error.code == 10
     assert [int(record.value) for record in own.records("t")] == [1, 2, 3]
     assert [future.result(0).offset for future in futures[1:]] == [0, 1, 2]
-    assert_settled(producer._fluvio)
+    assert_settled(Fluvio(producer._session))
 
 
 def test_one_failing_topic_does_not_disturb_the_others(own: LocalCluster, producer: TopicProducer) -> None:
@@ -412,7 +412,7 @@ def test_one_failing_topic_does_not_disturb_the_others(own: LocalCluster, produc
     own.create_topic("refusing")
     own.fail_next_produce(6, count=10_000, topic="failing")
     own.fail_next_produce(9000, count=10_000, topic="refusing")
-    fluvio = producer._fluvio
+    fluvio = Fluvio(producer._session)
     failing = fluvio.topic_producer("failing", delivery_semantic=PATIENT).send(b"x")
     refusing = fluvio.topic_producer("refusing")
     for number in range(50):
@@ -451,7 +451,7 @@ def test_entries_of_one_request_fail_each_for_itself(own: LocalCluster) -> None:
 
 def test_no_retries_means_one_attempt(own: LocalCluster, producer: TopicProducer) -> None:
     own.fail_next_produce(6)
-    single = producer._fluvio.topic_producer("t", delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0)))
+    single = Fluvio(producer._session).topic_producer("t", delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0)))
     with within(0):
         error = single.send(b"x").exception(5)
     assert type(error) is RetriesExhaustedError
@@ -471,7 +471,7 @@ def test_no_retries_means_one_attempt(own: LocalCluster, producer: TopicProducer
 )
 def test_the_policys_delays_pass(own: LocalCluster, producer: TopicProducer, policy: RetryPolicy, waits: float) -> None:
     own.fail_next_produce(3000, count=policy.max_retries)
-    timed = producer._fluvio.topic_producer("t", delivery_semantic=AtLeastOnce(policy))
+    timed = Fluvio(producer._session).topic_producer("t", delivery_semantic=AtLeastOnce(policy))
     with within(waits, shortest=waits):
         assert timed.send(b"0").result(5).offset == 0
     assert timed.stats().records_retried == policy.max_retries
@@ -479,7 +479,7 @@ def test_the_policys_delays_pass(own: LocalCluster, producer: TopicProducer, pol
 
 def test_the_policys_timeout_covers_attempts_and_delays(own: LocalCluster, producer: TopicProducer) -> None:
     own.fail_next_produce(3000, count=1000)
-    limited = producer._fluvio.topic_producer("t", delivery_semantic=attempts(1000, delay=0.05, timeout=0.5))
+    limited = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(1000, delay=0.05, timeout=0.5))
     with within(0.5, shortest=0.4):
         error = limited.send(b"0").exception(5)
     assert type(error) is DeliveryTimeoutError
@@ -560,7 +560,7 @@ def test_an_idle_connection_that_is_closed_costs_nothing(own: LocalCluster) -> N
         assert producer.send(b"0").result(5).offset == 0
         for number in (1, 2, 3):
             proxy.cut()
-            (link,) = fluvio._engine.dispatcher.links.values()  # type: ignore[union-attr]
+            (link,) = fluvio._session.engine.dispatcher.links.values()  # type: ignore[union-attr]
             wait_until(lambda link=link: link.state is LinkState.DOWN, "the end is noticed")  # type: ignore[misc]
             assert producer.send(b"%d" % number).result(5).offset == number
         assert producer.stats().reconnects == 3
@@ -571,7 +571,7 @@ def test_errors_and_logs_keep_records_to_themselves(
     own: LocalCluster, producer: TopicProducer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    limited = producer._fluvio.topic_producer("t", delivery_semantic=attempts(2))
+    limited = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(2))
     texts = []
     for code in (9000, 6, 1000, 13):
         own.fail_next_produce(code, count=2 if code in RETRIED else 1)
@@ -581,7 +581,7 @@ def test_errors_and_logs_keep_records_to_themselves(
     texts.append(str(limited.send(b"secret-value", key=b"secret-key").exception(5)))
     own.kill_spu(5001)
     future = limited.send(b"secret-value", key=b"secret-key")
-    texts += [repr(future), repr(limited), repr(limited.stats()), repr(limited._fluvio), repr(limited.config)]
+    texts += [repr(future), repr(limited), repr(limited.stats()), repr(Fluvio(limited._session)), repr(limited.config)]
     own.restart_spu(5001)
     future.result(5)
     texts += [caplog.text, *(str(vars(record)) for record in caplog.records)]
@@ -590,7 +590,7 @@ def test_errors_and_logs_keep_records_to_themselves(
 
 
 def test_a_failure_with_an_unknown_outcome_says_so(own: LocalCluster, producer: TopicProducer) -> None:
-    single = producer._fluvio.topic_producer("t", delivery_semantic=attempts(1))
+    single = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(1))
     own.cut_next_produce(5001, "after")
     error = single.send(b"0").exception(5)
     assert type(error) is RetriesExhaustedError
@@ -668,7 +668,7 @@ def test_what_a_server_says_to_at_most_once_is_logged(own: LocalCluster, caplog:
 def test_producing_goes_on_without_the_sc_and_new_topics_come_with_it(
     own: LocalCluster, producer: TopicProducer
 ) -> None:
-    fluvio = producer._fluvio
+    fluvio = Fluvio(producer._session)
     producer.send(b"0").result(5)
     for round_ in range(2):
         own.kill_sc()
@@ -765,7 +765,7 @@ def test_committed_waits_do_not_hold_up_uncommitted_records(
     replicated: tuple[LocalCluster, TopicProducer, int],
 ) -> None:
     pair, producer, follower = replicated
-    quick = producer._fluvio.topic_producer("t")
+    quick = Fluvio(producer._session).topic_producer("t")
     pair.kill_spu(follower)
     waiting = producer.send(b"1")
     for _ in range(5):

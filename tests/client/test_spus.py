@@ -29,8 +29,8 @@ def three() -> Iterator[LocalCluster]:
 
 
 def lines(fluvio: Fluvio) -> list[Line]:
-    assert fluvio._engine is not None
-    return list(fluvio._engine.sender._lines.values())
+    assert fluvio._session.engine is not None
+    return list(fluvio._session.engine.sender._lines.values())
 
 
 def test_each_leader_has_one_connection(three: LocalCluster) -> None:

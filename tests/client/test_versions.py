@@ -26,8 +26,8 @@ def test_every_version_of_the_metadata(sc_version: int) -> None:
         assert offsets == [0, 0, 1]
         cluster.kill_spu(cluster.leader("t", 0))  # what the SC pushes later
         assert producer.send(b"x", partition=0).result(5).offset == 2
-        assert fluvio._engine is not None
-        watched = fluvio._engine.watch.connection
+        assert fluvio._session.engine is not None
+        watched = fluvio._session.engine.watch.connection
         assert watched is not None
         assert watched.version(ScApi.WATCH) == min(sc_version, 19)
         fluvio.delete_topic("t")
@@ -40,8 +40,8 @@ def test_every_version_of_produce(spu_version: int) -> None:
         fluvio.create_topic("t")
         producer = fluvio.topic_producer("t", compression="gzip")
         assert producer.send(b"x", key=b"k").result(5).offset == 0
-        assert fluvio._engine is not None
-        (line,) = fluvio._engine.sender._lines.values()
+        assert fluvio._session.engine is not None
+        (line,) = fluvio._session.engine.sender._lines.values()
         assert line.connection.version(SpuApi.PRODUCE) == min(spu_version, 25)
         assert cluster.violations() == []
 
@@ -82,8 +82,8 @@ def test_each_socket_agrees_for_itself_while_a_cluster_is_upgraded() -> None:
         with Fluvio.connect(cluster.endpoint) as fluvio:
             producer = fluvio.topic_producer("t", delivery_semantic=attempts(1000, timeout=20))
             assert producer.send(b"x").result(5).offset == 0
-            assert fluvio._engine is not None
-            lines = fluvio._engine.sender._lines
+            assert fluvio._session.engine is not None
+            lines = fluvio._session.engine.sender._lines
             (before,) = lines.values()
             assert before.connection.version(SpuApi.PRODUCE) == 24
             assert isinstance(cluster._running, ClusterThread)

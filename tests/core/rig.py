@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluvio_sync._accumulator import Accumulator, Channel
-from fluvio_sync._actions import Acknowledge, Ask, Connect, Disconnect, Fail, Finished, Report, Write
+from fluvio_sync._accumulator import Accumulator
+from fluvio_sync._actions import Ask, Connect, Disconnect, Report, Write
 from fluvio_sync._callbacks import CallbackThread
 from fluvio_sync._dispatch import Dispatcher
+from fluvio_sync._lane import Acknowledge, Decision, Fail
 from fluvio_sync._metadata import Metadata, News
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.protocol.error_code import ErrorCode
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluvio_sync._actions import Action
+    from fluvio_sync._channel import Channel
     from fluvio_sync._link import Link, Request, Settlement
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import DeliveryFuture
@@ -159,7 +161,7 @@ class Rig:
         return actions
 
     def _finish(self, actions: list[Action]) -> None:
-        finished = [action for action in actions if isinstance(action, Finished)]
+        finished = [action for action in actions if isinstance(action, Decision)]
         for action in finished:
             if isinstance(action, Acknowledge):
                 action.batch.outcome.acknowledge(action.base_offset)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
-from fluvio_sync._actions import HandOver
 from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS, Event
-from fluvio_sync._lane import LaneState
+from fluvio_sync._lane import HandOver, LaneState
 from fluvio_sync.config import SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (

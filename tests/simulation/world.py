@@ -16,9 +16,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._accumulator import Accumulator
-from fluvio_sync._actions import Acknowledge, Ask, Connect, Disconnect, Drop, Fail, HandOver, Write
+from fluvio_sync._actions import Ask, Connect, Disconnect, Write
 from fluvio_sync._callbacks import CallbackThread
 from fluvio_sync._dispatch import Dispatcher
+from fluvio_sync._lane import Acknowledge, Drop, Fail, HandOver
 from fluvio_sync._link import Settlement
 from fluvio_sync._metadata import LABELS, Metadata
 from fluvio_sync._spu_requests import encode_produce, read_high_watermark
@@ -40,8 +41,8 @@ from fluvio_sync.testing._cluster_model import SpuAddress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._accumulator import Channel
     from fluvio_sync._actions import Action
+    from fluvio_sync._channel import Channel
     from fluvio_sync._lane import Batch
     from fluvio_sync._link import Link, Request
     from fluvio_sync.futures import DeliveryFuture

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fluvio_sync._accumulator import check_size
+from fluvio_sync._channel import check_size
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync.producer import to_bytes, to_milliseconds
 

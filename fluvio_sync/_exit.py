@@ -1,43 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fork and exit: what happens to clients when their process multiplies or ends, and when nobody holds them any more.
+"""What happens to engines when their process ends, and when nobody holds their client any more.
 
-Fork: the child's copies of the parent's sockets are closed and each client forgets its engine; it makes another when
-it is used.  The hook takes no lock, since the thread that holds one may not exist in the child.
-
-Exit: each engine drains for at most its client's `exit_timeout`, and one line on stderr says how many records were
-lost, whatever logging is configured.  `atexit` does not run in the children of `multiprocessing`; its own finalizers
-do.  A client that is garbage-collected leaves its engine behind, which ends once it has delivered what it was given.
+At the interpreter's exit each engine drains for at most its client's `exit_timeout`, and one line on stderr says how
+many records were lost, whatever logging is configured.  `atexit` does not run in the children of `multiprocessing`;
+its own finalizers do.  A client that is garbage-collected leaves its engine behind, which ends once it has delivered
+what it was given.
 """
 
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 import weakref
 from typing import TYPE_CHECKING
 
 from fluvio_sync._clock import SystemClock
-from fluvio_sync.futures import forget_parent
 
 if TYPE_CHECKING:
     from fluvio_sync._engine import Engine
-    from fluvio_sync.client import Fluvio
 
-_clients: weakref.WeakSet[Fluvio] = weakref.WeakSet()
 _engines: set[Engine] = set()  # of this process, until they are closed
 
 
-def add_client(client: Fluvio) -> None:
-    """Have a client start clean in the child of a fork."""
-    _clients.add(client)
-
-
-def add_engine(client: Fluvio, engine: Engine) -> None:
-    """Have an engine drained at exit, and ended when its client is gone."""
+def add_engine(owner: object, engine: Engine) -> None:
+    """Have an engine drained at exit, and ended when its owner is gone."""
     _engines.difference_update([known for known in _engines if known.thread.has_ended()])
     _engines.add(engine)
-    weakref.finalize(client, engine.thread.retire).atexit = False
+    weakref.finalize(owner, engine.thread.retire).atexit = False
     if "multiprocessing.util" in sys.modules:
         from multiprocessing import util  # noqa: PLC0415 - only where the application uses it
 
@@ -49,11 +38,9 @@ def remove_engine(engine: Engine) -> None:
     _engines.discard(engine)
 
 
-def _after_fork_in_child() -> None:
-    forget_parent()
+def forget_engines() -> None:
+    """They are another process's: this one is the child of a fork."""
     _engines.clear()
-    for client in list(_clients):
-        client._forget_engine()  # noqa: SLF001 - the two are one mechanism
 
 
 def _drain() -> None:
@@ -78,6 +65,4 @@ def _drain() -> None:
             )
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_drain)
