@@ -8,7 +8,6 @@ calls; its driver then calls `close()`.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import enum
 import errno
@@ -17,10 +16,12 @@ import os
 import selectors
 import socket
 import ssl
-import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fluvio_sync._resolution import Resolution
+from fluvio_sync._tls_failures import CLIENT_CERTIFICATE, alert_of, describe
+from fluvio_sync._undisturbed import undisturbed
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_response
 from fluvio_sync.protocol.primitives import Writer
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from fluvio_sync._endpoint import Endpoint
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
-T = TypeVar("T")
-
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
@@ -51,21 +50,6 @@ _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
 _TLS_CHUNK = 256 * 1024
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
 _CLIENT_VERSION = "0.50.2"
-
-_SETTING = "(TlsConfig.verified(cert=..., key=...))"
-# What a server tells of the certificate that the client showed, in OpenSSL's words.
-_REFUSALS = (
-    "ACCESS_DENIED",
-    "BAD_CERTIFICATE",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_UNKNOWN",
-    "DECRYPT_ERROR",
-    "UNKNOWN_CA",
-    "UNSUPPORTED_CERTIFICATE",
-)
-# OpenSSL's codes for a chain that does not lead to an authority that is trusted.
-_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
 
 
 class Stage(enum.Enum):
@@ -108,38 +92,6 @@ class Peer(NamedTuple):
             return "the server's certificate is not checked"
         name = f"be for {self.server_name!r} and " if self.tls is not None and self.tls.check_hostname else ""
         return f"the server's certificate must {name}satisfy {self.authority}"
-
-
-class Resolution:
-    """A name look-up on a daemon thread of its own, since `getaddrinfo` cannot be given a time-out."""
-
-    def __init__(self, endpoint: Endpoint, notify: Callable[[], None]) -> None:
-        self.done = threading.Event()
-        self.addresses: list[tuple[Any, ...]] = []
-        self.error: OSError | None = None
-        self._endpoint = endpoint
-        self._notify = notify
-        try:
-            self.addresses = _addresses(endpoint, socket.AI_NUMERICHOST)
-            self.done.set()
-        except OSError:
-            thread = threading.Thread(target=self._look_up, name="fluvio-sync-resolver", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is shutting down and starts no thread any more
-                self._look_up()
-
-    def _look_up(self) -> None:
-        try:
-            self.addresses = _addresses(self._endpoint, 0)
-        except (OSError, UnicodeError) as error:
-            self.error = error if isinstance(error, OSError) else OSError(str(error))
-        self.done.set()
-        self._notify()
-
-
-def _addresses(endpoint: Endpoint, flags: int) -> list[tuple[Any, ...]]:
-    return list(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=flags))
 
 
 class Outgoing:
@@ -186,6 +138,11 @@ class Connection:
         self._resolution = Resolution(peer.endpoint, notify)
 
     # Driving.
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """The socket, with TLS around it or without; None before the first address is tried."""
+        return self._sock
 
     def fileno(self) -> int:
         """Return the socket's descriptor, -1 without one."""
@@ -354,7 +311,7 @@ class Connection:
             assert tls is not None
             plain = sock
             self._sock = None  # what comes in between must not have two close the one descriptor
-            sock = self._sock = _undisturbed(
+            sock = self._sock = undisturbed(
                 lambda: tls.wrap_socket(plain, server_hostname=self.peer.server_name, do_handshake_on_connect=False)
             )
         return sock
@@ -477,7 +434,7 @@ class Connection:
         return self._connect_error(f"{why}; {self.peer.remedy}" if self.peer.remedy else why)
 
     def _tls_error(self, error: OSError) -> ConnectError:
-        return self._connect_error(f"{_tls_failure(error)}; {self.peer.check}")
+        return self._connect_error(f"{describe(error)}; {self.peer.check}")
 
     def _lost(self, error: OSError | None) -> FluvioError:
         if self.stage is Stage.READY:
@@ -486,7 +443,11 @@ class Connection:
         if isinstance(error, ssl.SSLError):
             return self._tls_error(error)
         reason = "" if error is None else f" ({error.strerror or error})"
-        hint = "want TLS (tls=...)" if self.peer.tls is None else f"demand a certificate of the client {_SETTING}"
+        hint = (
+            "want TLS (tls=...)"
+            if self.peer.tls is None
+            else f"demand a certificate of the client {CLIENT_CERTIFICATE}"
+        )
         return self._connect_error(
             f"it closed the connection without an answer{reason}; it may {hint}, or be no SC or SPU of Fluvio's"
         )
@@ -497,63 +458,9 @@ class Connection:
             try:
                 self._sock.recv_into(self._received)
             except OSError as answer:
-                if _alert(answer):
+                if alert_of(answer):
                     return answer
         return error
-
-
-def _tls_failure(error: OSError) -> str:
-    """Return what went wrong between TLS's first byte and the first of Fluvio's."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message.rstrip(".")
-        if error.verify_code in _UNKNOWN_AUTHORITY:
-            reason = f"the authority that is trusted did not sign it ({reason})"
-        return f"its TLS certificate is not accepted: {reason}"
-    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionError):
-        return "it closed the connection in the TLS handshake; it may not speak TLS"
-    alert = _alert(error)
-    if not alert:
-        return f"the TLS handshake failed: {error}; it may not speak TLS"
-    words = alert.lower().replace("_", " ")
-    if alert == "CERTIFICATE_REQUIRED":
-        return f"the server demands a certificate of the client, and none was given {_SETTING}"
-    if alert in _REFUSALS:
-        return f"the server refuses the client's certificate {_SETTING}: {words}"
-    # With TLS 1.2, a handshake failure is also what a missing certificate is answered with.
-    hint = f"; it may demand a certificate of the client {_SETTING}" if alert == "HANDSHAKE_FAILURE" else ""
-    return f"the server ended the TLS handshake: {words}{hint}"
-
-
-def _undisturbed(make: Callable[[], T]) -> T:
-    """Return what `make` makes, in a thread if need be: signal handlers, which may raise, run in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        return make()
-    made: list[T] = []
-    errors: list[BaseException] = []
-    done = threading.Lock()
-    done.acquire()
-
-    def work() -> None:
-        try:
-            made.append(make())
-        except BaseException as error:  # noqa: BLE001 - it is the caller's
-            errors.append(error)
-        finally:
-            done.release()
-
-    try:
-        _thread.start_new_thread(work, ())  # not threading.Thread, whose locks an exception may leave locked
-    except RuntimeError:  # the interpreter is shutting down and starts no thread any more
-        return make()
-    done.acquire()
-    if errors:
-        raise errors[0]
-    return made[0]
-
-
-def _alert(error: OSError) -> str:
-    """Return what a server said in TLS before it closed, in OpenSSL's words; empty if it said nothing."""
-    return (getattr(error, "reason", None) or "").partition("_ALERT_")[2]
 
 
 def is_of_application(error: OSError) -> bool:

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: SLF001 - it takes the steps of a client and its connections one by one
 """What is wrong between here and a cluster: each step that a client takes, taken alone, timed and explained.
 
 Effects: reads the profile and the environment, connects to the SC and to every SPU; nothing is written to the cluster
@@ -18,13 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync import _blocking
 from fluvio_sync._clock import SystemClock
-from fluvio_sync._connection import Connection, Resolution, Stage
+from fluvio_sync._connection import Connection, Stage
 from fluvio_sync._doctor_advice import SC_UNREACHABLE, SPU_UNREACHABLE, advice_for
 from fluvio_sync._engine import Engine
 from fluvio_sync._environment import client_settings
 from fluvio_sync._link import Link
+from fluvio_sync._resolution import Resolution
 from fluvio_sync._session import Session
-from fluvio_sync._unconnected import unconnected
+from fluvio_sync._unconnected import checked_config
 from fluvio_sync.client import Fluvio
 from fluvio_sync.delivery import AtLeastOnce, Isolation
 from fluvio_sync.errors import FluvioError, ProtocolError
@@ -86,7 +86,7 @@ def diagnose(topic: str | None = None, *, timeout: float = 5.0, **settings: Any)
     engines: list[Engine] = []
 
     def configure() -> str:
-        engines.append(Engine(unconnected(settings)._session.config))
+        engines.append(Engine(checked_config(settings)))
         config = engines[0].config
         return f"{config.endpoint}, {_origin(settings)}; client id {config.client_id!r}"
 
@@ -133,7 +133,7 @@ class _Diagnosis:
         self._engine = engine
         self._timeout = timeout
         self._clock = SystemClock()
-        self._sc: Peer = engine._sc
+        self._sc: Peer = engine.sc
 
     def steps(self, topic: str | None) -> Iterator[Step]:
         """Take all steps; without a working SC there are no others."""
@@ -271,7 +271,7 @@ class _Diagnosis:
         return step._replace(detail=detail, advice="start this SPU, or look at its log")
 
     def _ask(self, spu: int) -> str:
-        peer = self._engine._peer_of(Link(spu, Isolation.READ_UNCOMMITTED))
+        peer = self._engine.peer_of(Link(spu, Isolation.READ_UNCOMMITTED))
         connection = self._dial(peer)
         try:
             self._reach(connection, Stage.VERSIONS)
@@ -332,13 +332,13 @@ def _is_beyond(connection: Connection, stage: Stage) -> bool:
 def _address_of(connection: Connection) -> str:
     """Say which of a name's addresses answered."""
     try:
-        return "connected to {}, port {}".format(*connection._sock.getpeername()[:2])  # type: ignore[union-attr]
+        return "connected to {}, port {}".format(*connection.sock.getpeername()[:2])  # type: ignore[union-attr]
     except OSError:  # it is broken again
         return f"connected to {connection.peer.endpoint}"
 
 
 def _tls_of(connection: Connection) -> str:
-    sock = connection._sock
+    sock = connection.sock
     if not isinstance(sock, ssl.SSLSocket):
         return "off: plain TCP, nobody is verified"
     if sock.context.verify_mode is ssl.CERT_NONE:

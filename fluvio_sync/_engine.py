@@ -93,7 +93,7 @@ class Engine:
             request_timeout=config.request_timeout,
             on_failing=self.accumulator.failing_changed,
         )
-        self._sc = Peer(
+        self.sc = Peer(
             name="SC",
             endpoint=config.endpoint,
             ranges=SC_CLIENT_RANGES,
@@ -102,13 +102,13 @@ class Engine:
             server_name=self._server_name(None, config.endpoint),
             authority=authority(tls),
         )
-        self.watch = MetadataWatch(self._sc, self.metadata, timeout=config.connect_timeout, notify=self.poller.wake)
+        self.watch = MetadataWatch(self.sc, self.metadata, timeout=config.connect_timeout, notify=self.poller.wake)
         self.sender = Sender(
             self.accumulator,
             self.dispatcher,
             self.watch,
             self.poller,
-            peer_of=self._peer_of,
+            peer_of=self.peer_of,
             clock=self.clock,
             log=self.log,
         )
@@ -118,7 +118,7 @@ class Engine:
         )
         self.callbacks.drive = self.thread.drive
         self.admin = Admin(
-            self._sc,
+            self.sc,
             connect_timeout=config.connect_timeout,
             request_timeout=config.request_timeout,
             clock=self.clock,
@@ -176,7 +176,7 @@ class Engine:
         tls = self.config.tls
         return tls.server_name(spu_name) if isinstance(tls, TlsConfig) else endpoint.host
 
-    def _peer_of(self, link: Link) -> Peer:
+    def peer_of(self, link: Link) -> Peer:
         """Whom a link connects to."""
         advertised = self.metadata.advertised(link.spu)
         endpoint, origin = self._override(link.spu, advertised)
@@ -192,7 +192,7 @@ class Engine:
             client_id=self.config.client_id,
             tls=self._context,
             server_name=self._server_name(self.metadata.spu_name(link.spu), endpoint),
-            authority=self._sc.authority,
+            authority=self.sc.authority,
             origin=origin,
             remedy=_REMEDY,
         )

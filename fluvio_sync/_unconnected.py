@@ -10,10 +10,13 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._session import Session
 from fluvio_sync.client import Fluvio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fluvio_sync._engine import ClientConfig
 
 CLIENT_SETTINGS = tuple(name for name in inspect.signature(Fluvio.connect).parameters if name != "unknown")
 """The names of what `Fluvio.connect` takes."""
@@ -28,12 +31,17 @@ class _Checked(Fluvio):
         pass
 
 
-def unconnected(settings: Mapping[str, Any]) -> Fluvio:
-    """Return a client of these settings of `Fluvio.connect` and of the environment, which connects at its first use.
+def checked_config(settings: Mapping[str, Any]) -> ClientConfig:
+    """Return these settings of `Fluvio.connect`, completed from the environment.
 
     Raises `ConfigError` for what `Fluvio.connect` refuses, a profile that is not there included.
     """
-    return Fluvio(_Checked.connect(**settings)._session)  # noqa: SLF001 - the same class
+    return _Checked.connect(**settings)._session.config  # noqa: SLF001 - the same class
+
+
+def unconnected(settings: Mapping[str, Any]) -> Fluvio:
+    """Return a client of such settings, which connects at its first use; raises as `checked_config`."""
+    return Fluvio(Session(checked_config(settings)))
 
 
 def check_client_settings(settings: Mapping[str, Any]) -> None:
