@@ -54,8 +54,6 @@ def add_completion(commands: Commands, whole: Callable[[], argparse.ArgumentPars
         help="print a script that completes this command in a shell",
         description="Print a script by which a shell completes commands, options and their values.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("shell", metavar="bash|zsh|fish", choices=sorted(_SCRIPTS))
     parser.set_defaults(run=complete, whole=whole)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from fluvio_sync._doctor import diagnose
 from fluvio_sync._topic_name import check_topic_name
 
 if TYPE_CHECKING:
+    import argparse
+
     from fluvio_sync._cli_options import Commands
     from fluvio_sync._cli_screen import Screen
     from fluvio_sync._doctor import Step
@@ -42,8 +43,6 @@ def add_doctor(commands: Commands) -> None:
         help="find out what is wrong between here and a cluster",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(run=doctor)
     parser.add_argument("--topic", metavar="TOPIC", help="produce, too: this WRITES a record to the topic")

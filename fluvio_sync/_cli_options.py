@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     T = TypeVar("T")
-    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - what add_subparsers() returns has no public name
+    Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - what add_subparsers() returns has no public name
 
 CLIENT_ID_VARIABLE = "FLUVIO_CLIENT_ID"
 """The official command line's variable for what the cluster sees of it."""
@@ -40,6 +40,13 @@ OK, FAILED, USAGE = 0, 1, 2
 def statuses(failed: str) -> str:
     """Return the part of a help text about exit statuses; `failed`: what 1 means."""
     return f"exit status:\n  0         done\n  1         {failed}\n  2         wrong usage\n  130, 143  Ctrl-C, SIGTERM"
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's: takes options by their whole names, and prints its texts as they stand."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
 
 # How values are checked.

@@ -104,8 +104,6 @@ def add_produce(commands: Commands) -> None:
         help="produce the lines of a file or of standard input",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(run=produce)
     parser.add_argument("topic", metavar="TOPIC", help="the topic, which has to exist")

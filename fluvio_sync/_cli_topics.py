@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._cli_options import FAILED, OK, add_cluster, connect_settings, one_of, statuses, whole
+from fluvio_sync._cli_options import FAILED, OK, Parser, add_cluster, connect_settings, one_of, statuses, whole
 from fluvio_sync._settings import choice
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync.client import Fluvio
@@ -16,6 +15,8 @@ from fluvio_sync.config import Compression
 from fluvio_sync.errors import ServerError, TopicNotFoundError
 
 if TYPE_CHECKING:
+    import argparse
+
     from fluvio_sync._cli_options import Commands
     from fluvio_sync._cli_screen import Screen
 
@@ -40,8 +41,6 @@ def add_topics(commands: Commands) -> None:
         help="list, create and delete topics",
         description="List, create and delete topics; each has a --help of its own.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     actions = parser.add_subparsers(prog="fluvio-sync topics", title="commands", metavar="COMMAND", required=True)
     _add_list(actions)
@@ -49,15 +48,13 @@ def add_topics(commands: Commands) -> None:
     _add_delete(actions)
 
 
-def _add_action(actions: Commands, name: str, usage: str, does: str) -> argparse.ArgumentParser:
+def _add_action(actions: Commands, name: str, usage: str, does: str) -> Parser:
     return actions.add_parser(
         name,
         usage=f"fluvio-sync topics {name} {usage}",
         help=does,
         description=f"{does[0].upper()}{does[1:]}.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
 
 

@@ -7,7 +7,6 @@ Exit status: 0; 1 if a record or a step failed, a line was skipped or the cluste
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from fluvio_sync import _cli_stop
 from fluvio_sync._cli_completion import add_completion
 from fluvio_sync._cli_doctor import add_doctor
-from fluvio_sync._cli_options import FAILED, USAGE, add_cluster, statuses
+from fluvio_sync._cli_options import FAILED, USAGE, Parser, add_cluster, statuses
 from fluvio_sync._cli_produce import add_produce
 from fluvio_sync._cli_screen import Screen, show_warnings
 from fluvio_sync._cli_topics import add_topics
@@ -23,6 +22,7 @@ from fluvio_sync._version import __version__
 from fluvio_sync.errors import ConfigError, FluvioError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 _EPILOG = f"""\
@@ -74,14 +74,12 @@ def _run(options: argparse.Namespace, screen: Screen) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="fluvio-sync",
         usage="fluvio-sync COMMAND [OPTION...]",
         description="Produce to a Fluvio cluster.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action="version", version=f"fluvio-sync {__version__}")
     add_cluster(parser, before_command=True)
