@@ -13,20 +13,11 @@ from fluvio_sync import _blocking
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync.config import Compression
 from fluvio_sync.errors import ConfigError, ProtocolError, ServerError, TopicNotFoundError
+from fluvio_sync.protocol.admin import AdminStatus, CreateTopicRequest, DeleteTopicRequest
 from fluvio_sync.protocol.error_code import Code
-from fluvio_sync.protocol.metadata import (
-    AdminStatus,
-    AssignedReplicas,
-    ComputedReplicas,
-    CreateTopicRequest,
-    DeleteTopicRequest,
-    ListRequest,
-    ListResponse,
-    TopicCompression,
-    TopicObject,
-    TopicSpec,
-)
+from fluvio_sync.protocol.metadata import AssignedReplicas, ComputedReplicas, TopicCompression, TopicObject, TopicSpec
 from fluvio_sync.protocol.versions import ScApi
+from fluvio_sync.protocol.watch import ListRequest, ListResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -773,10 +773,8 @@ class Dispatcher:
     def _begin_settlement(
         self, lane: Lane, batches: list[Batch], link: Link, base_offset: int, error: FluvioError, now: float
     ) -> None:
-        settlement = Settlement(lane, link, batches, base_offset)
-        settlement.next_ask = now
         lane.in_flight = batches
-        lane.settlement = settlement
+        lane.settlement = Settlement(lane, link, batches, base_offset, now)
         for batch in batches:
             batch.maybe_written = True
             batch.last_error = error

@@ -29,8 +29,8 @@ from fluvio_sync.client import Fluvio
 from fluvio_sync.delivery import AtLeastOnce, Isolation
 from fluvio_sync.errors import FluvioError, ProtocolError
 from fluvio_sync.profile import load_profile, profile_path
-from fluvio_sync.protocol.consume import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.metadata import split_partition_key
+from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.versions import ScApi, SpuApi
 from fluvio_sync.retry import RetryPolicy
 

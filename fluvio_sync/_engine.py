@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fluvio_sync import _blocking
+from fluvio_sync import _blocking, retry
 from fluvio_sync._accumulator import Accumulator, unresolved
 from fluvio_sync._admin import Admin
 from fluvio_sync._callbacks import CallbackThread
@@ -151,10 +151,7 @@ class Engine:
 
         Raises `ConnectError`, `ConnectTimeoutError`, `ProtocolError`, `UnsupportedVersionError`.
         """
-        # What the sender will need is imported here: a fork while its thread imports would leave the child with an
-        # import lock that nobody holds.  (backoff takes 50 ms, so not when the package is imported.)
-        import backoff  # noqa: F401, PLC0415
-
+        retry.load()
         watch = self.watch
         timeout = self.config.connect_timeout
         try:

@@ -7,7 +7,6 @@ What whoever deploys an application decides: where the cluster is, TLS, time-out
 
 from __future__ import annotations
 
-import difflib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +42,14 @@ def client_settings(environ: Mapping[str, str]) -> dict[str, Any]:
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that have no effect and are nearly called like one that has, with that one."""
     known = (*_READERS, "tls", *_CERTIFICATES)
-    found = {}
-    for variable in environ:
-        name = variable.removeprefix(PREFIX).lower()
-        if variable.startswith(PREFIX) and name not in known:
-            alike = difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
-            if alike:
-                found[variable] = _variable(alike[0])
-    return found
+    ours = {name: name.removeprefix(PREFIX).lower() for name in environ if name.startswith(PREFIX)}
+    unknown = {variable: name for variable, name in ours.items() if name not in known}
+    if not unknown:
+        return {}
+    from difflib import get_close_matches  # noqa: PLC0415 - hardly anybody needs it
+
+    alike = {variable: get_close_matches(name, known, n=1, cutoff=_ALIKE) for variable, name in unknown.items()}
+    return {variable: _variable(names[0]) for variable, names in alike.items() if names}
 
 
 def _variable(name: str) -> str:

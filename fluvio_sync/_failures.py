@@ -82,11 +82,9 @@ _ADVICE: dict[int, str] = {
 
 def refused(code: ErrorCode, topic: str, partition: int, spu: int) -> ServerError:
     """Return the cause of a failed attempt that the server answered with an error code."""
-    return ServerError(
-        f"SPU {spu} answered {code.name} ({code.code}) for topic {topic!r}, partition {partition}: {code.text}",
-        code=code.code,
-        name=code.name,
-    )
+    message = f"SPU {spu} answered {code.name} ({code.code}) for topic {topic!r}, partition {partition}: {code.text}"
+    advice = _ADVICE.get(code.code)
+    return ServerError(f"{message}; {advice}" if advice else message, code=code.code, name=code.name)
 
 
 def _record(batch: Batch) -> str:
@@ -142,23 +140,21 @@ def retries_exhausted(batch: Batch, cause: FluvioError, now: float) -> Callable[
 
 def rejected(batch: Batch, cause: ServerError, now: float) -> Callable[[int], FluvioError]:
     """Return what fails a batch that the server refused for good."""
-    advice = _ADVICE.get(cause.code)
-    message = f"{_record(batch)}: {cause}" + (f"; {advice}" if advice else "")
-    facts = _facts(batch, now) | {"retriable": False, "code": cause.code, "name": cause.name}
-    return partial(_make, RejectedError, message, cause, facts)
+    facts = _facts(batch, now) | {"code": cause.code, "name": cause.name}
+    return partial(_make, RejectedError, f"{_record(batch)}: {cause}", cause, facts)
 
 
 def gone(batch: Batch, reason: str, now: float) -> Callable[[int], FluvioError]:
     """Return what fails a batch whose topic or partition does not exist any more."""
     cause = TopicNotFoundError(reason, topic=batch.lane.topic)
     message = f"{_record(batch)}: {reason}; it was deleted after the producer was made{_stored(batch)}"
-    return partial(_make, DeliveryError, message, cause, _facts(batch, now) | {"retriable": False})
+    return partial(_make, DeliveryError, message, cause, _facts(batch, now))
 
 
 def unusable(batch: Batch, cause: FluvioError, now: float) -> Callable[[int], FluvioError]:
     """Return what fails a batch whose server this client cannot talk to, now or later."""
     message = f"{_record(batch)}: {cause}{_stored(batch)}"
-    return partial(_make, DeliveryError, message, cause, _facts(batch, now) | {"retriable": False})
+    return partial(_make, DeliveryError, message, cause, _facts(batch, now))
 
 
 def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[int], FluvioError]:
@@ -168,8 +164,7 @@ def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[in
         f"(the policy's timeout is {batch.lane.timeout} s); it will become visible to read-committed consumers once "
         "the replicas catch up, and is lost if the leader is lost before"
     )
-    facts = _facts(batch, now) | {"retriable": False}
-    cause = batch.last_error
+    facts, cause = _facts(batch, now), batch.last_error
 
     def make(index: int) -> FluvioError:
         offset = None if batch.lane.channel.filtered else base_offset + index

@@ -16,7 +16,8 @@ def halve(batch: Batch) -> tuple[Batch, Batch]:
     left, right = _piece(batch, records[:middle]), _piece(batch, records[middle:])
     for run in batch.outcome.runs:
         if run.start < middle:
-            left.outcome.runs.append(Run(run.start, run.tally))
+            left.outcome.runs.append(run)
+        if run.start <= middle:
             right.outcome.runs[:] = [Run(0, run.tally)]
         else:
             right.outcome.runs.append(Run(run.start - middle, run.tally))

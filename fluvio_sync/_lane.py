@@ -287,12 +287,11 @@ class Lane:
         for batch in [*self.unresolved]:
             if batch.halves is not None:
                 self.replace_by_halves(batch)
-        if self.open is not None and self.open.done:
-            self.open = None
         self.in_flight = [batch for batch in self.unresolved if batch.in_request and not batch.done]
         self.requeue()
         for batch in self.in_flight:
             batch.maybe_written = True
+        for batch in self.unresolved:
             batch.delays = None  # a generator that an exception left has ended
         self.settlement = None
         self.leave_at = None

@@ -62,7 +62,6 @@ class Link:
     def reset(self) -> None:
         """Its connection is gone, and nothing that is queued or under way on it counts any more."""
         self.state = LinkState.DOWN
-        self.generation += 1
         self.queue.clear()
         for request in self.in_flight:
             request.lost = True
@@ -104,10 +103,10 @@ class Settlement:
 
     __slots__ = ("asked_at", "base_offset", "batches", "lane", "link", "next_ask")
 
-    def __init__(self, lane: Lane, link: Link, batches: list[Batch], base_offset: int) -> None:
+    def __init__(self, lane: Lane, link: Link, batches: list[Batch], base_offset: int, now: float) -> None:
         self.lane = lane
         self.link = link
         self.batches = batches
         self.base_offset = base_offset
         self.asked_at: float | None = None  # since when an answer is awaited
-        self.next_ask = 0.0
+        self.next_ask = now

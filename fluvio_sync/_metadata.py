@@ -23,7 +23,7 @@ from fluvio_sync.protocol.metadata import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluvio_sync.protocol.metadata import WatchUpdate
+    from fluvio_sync.protocol.watch import WatchUpdate
 
 LABELS = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
 

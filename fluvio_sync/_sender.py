@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from fluvio_sync._log import Logger
     from fluvio_sync._poller import Poller
     from fluvio_sync._watch import MetadataWatch
-    from fluvio_sync.protocol.metadata import WatchUpdate
     from fluvio_sync.protocol.primitives import Reader
+    from fluvio_sync.protocol.watch import WatchUpdate
 
     # Something that happened, to be told to the dispatcher with the lock held.
     Happening = Callable[[float], None]

@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fluvio_sync.delivery import Isolation
-from fluvio_sync.protocol.consume import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
-from fluvio_sync.protocol.produce import IsolationCode, SmartModuleInvocation, produce_request_buffers
+from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
+from fluvio_sync.protocol.produce import IsolationCode, produce_request_buffers
+from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
 
 if TYPE_CHECKING:

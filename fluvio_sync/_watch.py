@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from fluvio_sync._connection import Connection, Peer, Stage
 from fluvio_sync._metadata import LABELS, Metadata, News
 from fluvio_sync.errors import FluvioError, ProtocolError
-from fluvio_sync.protocol.metadata import WatchRequest, WatchUpdate
 from fluvio_sync.protocol.versions import ScApi
+from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,15 +2,15 @@
 """When a failed attempt is tried again: `RetryPolicy`, over the generators of `backoff`.
 
 Pure: no socket, thread, clock or log, and randomness only where a policy asks for jitter.  Policies
-are immutable and any thread may use one; an iterator of delays belongs to one batch.  `backoff` is
-imported when the first delay is asked for: it imports asyncio, which takes some 50 ms.
+are immutable and any thread may use one; an iterator of delays belongs to one batch.  What delays are
+computed with is imported by `load`, or with the first delay: `backoff` imports asyncio, which takes
+some 50 ms.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fluvio_sync import _settings
@@ -18,6 +18,7 @@ from fluvio_sync import _settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
+    from fractions import Fraction
 
 
 class RetryStrategy(enum.Enum):
@@ -122,7 +123,9 @@ class RetryPolicy:
         In floats, 0.07 s times 10 times 10 is not 7 s.  Fractions of the decimal numbers are exact,
         and each becomes the nearest float only when it is handed out.
         """
-        import backoff  # noqa: PLC0415 - see the module's docstring
+        from fractions import Fraction  # noqa: PLC0415 - see the module's docstring
+
+        import backoff  # noqa: PLC0415
 
         generators: Any = backoff  # annotated for floats, right for any number
         initial, limit = Fraction(str(self.initial_delay)), Fraction(str(self.max_delay))
@@ -137,6 +140,16 @@ class RetryPolicy:
             delays = generators.expo(base=multiplier, factor=initial, max_value=limit)
         next(delays)  # these generators begin with a None
         return (unit * delay for delay in delays)
+
+
+def load() -> None:
+    """Import what delays are computed with.
+
+    The sender's thread must import nothing: a fork meanwhile leaves the child with an import lock that nobody holds.
+    """
+    import fractions  # noqa: F401, PLC0415
+
+    import backoff  # noqa: F401, PLC0415
 
 
 def _jittered(delay: float, random: Uniform | None) -> float:

@@ -1,20 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rooms of the house: pure modules import no effect."""
+"""The house: which rooms are pure, what stands on what, and what importing the package costs."""
 
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
+import time
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import fluvio_sync
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PACKAGE = Path(fluvio_sync.__file__).parent
+
 EFFECTS = {"socket", "ssl", "select", "selectors", "threading", "time", "random", "logging", "structlog", "os", "queue"}
+
+LAYERS = [
+    ("ground", "errors _version _clock _log _timers stats"),
+    ("protocol", "protocol protocol.*"),
+    (
+        "settings",
+        "_settings _topic_name _endpoint _tls_config _environment config delivery retry partitioner profile",
+    ),
+    ("futures", "futures _callbacks"),
+    (
+        "decisions",
+        "_lane _link _channel _books _actions _failures _halving _metadata _dispatch _accumulator",
+    ),
+    ("connections", "_resolution _tls_failures _undisturbed _connection _poller _blocking _watch _admin _spu_requests"),
+    ("sender", "_sender _sender_thread"),
+    ("client", "_uwsgi _engine _exit _session producer client"),
+    ("package", "fluvio_sync"),
+    ("around the client", "_unconnected _doctor_advice _doctor testing testing.* contrib._backlog"),
+    ("frameworks", "_pytest_plugin contrib contrib.*"),
+    ("command", "_cli_* cli __main__"),
+]
+"""From the ground up: a module imports its own layer and those below, and nothing above, for types neither."""
+
+DATA_THAT_REFERS_TO_EACH_OTHER = {"_channel", "_lane", "_link"}
+"""A channel has lanes, a lane its batches and its link, a link its lanes: these name each other's types."""
+
 PURE = [
     *sorted(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "protocol").glob("*.py")),
     "_actions.py",
+    "_books.py",
+    "_channel.py",
     "_cli_durations.py",
     "_dispatch.py",
     "_doctor_advice.py",
@@ -30,38 +68,62 @@ PURE = [
     "delivery.py",
     "errors.py",
     "retry.py",
+    "testing/_cluster_core.py",
+    "testing/_cluster_faults.py",
+    "testing/_cluster_model.py",
+    "testing/_cluster_modules.py",
+    "testing/_cluster_produce.py",
+    "testing/_cluster_sc.py",
+    "testing/_cluster_session.py",
+    "testing/_cluster_spu.py",
+    "testing/_cluster_stream.py",
+    "testing/_cluster_topics.py",
 ]
 
 
-def imported(path: Path) -> set[str]:
-    """Return the modules that a file imports when it is imported itself."""
+def name_of(path: Path) -> str:
+    """Return a module's name without the package's, which stands for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if parts[-1] == "__init__":
+        parts = parts[:-1]
+    return ".".join(parts) or "fluvio_sync"
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def statements(body: list[ast.stmt], *, types: bool) -> Iterator[ast.stmt]:
+    """Yield what runs when a module is imported; with `types` also what type checkers alone read."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try | ast.With):
+            if types or not is_for_types(node):
+                yield from statements(node.body, types=types)
+            yield from statements(getattr(node, "orelse", []), types=types)
+            for handler in getattr(node, "handlers", []):
+                yield from statements(handler.body, types=types)
+
+
+def everything(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text()))
+
+
+def at_import(path: Path) -> Iterator[ast.AST]:
+    return statements(ast.parse(path.read_text()).body, types=False)
+
+
+def with_types(path: Path) -> Iterator[ast.AST]:
+    return statements(ast.parse(path.read_text()).body, types=True)
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    """Return the full names of the modules that are imported, and of the names that are imported from them."""
     names: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return names
-
-
-@pytest.mark.parametrize("name", PURE)
-def test_a_pure_room_imports_no_effect(name: str) -> None:
-    assert not {module.split(".")[0] for module in imported(PACKAGE / name)} & EFFECTS
-
-
-@pytest.mark.parametrize("path", sorted((PACKAGE / "protocol").glob("*.py")), ids=lambda path: path.name)
-def test_the_codec_knows_nothing_of_the_client(path: Path) -> None:
-    ours = {module for module in imported(path) if module.startswith("fluvio_sync")}
-    assert all(module.startswith("fluvio_sync.protocol") or module == "fluvio_sync.errors" for module in ours)
-
-
-COMMANDS = {f"fluvio_sync._cli_{name}" for name in ("completion", "doctor", "produce", "topics")}
-
-
-def imported_anywhere(path: Path) -> set[str]:
-    """Return the modules that a file imports, in its functions as well."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -69,17 +131,117 @@ def imported_anywhere(path: Path) -> set[str]:
     return names
 
 
-def is_of_command(module: str) -> bool:
-    return module == "fluvio_sync.cli" or module.startswith("fluvio_sync._cli_")
+def ours(nodes: Iterator[ast.AST]) -> set[str]:
+    """Return which of our own modules are imported; a package is not, where it only says where a module stands."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if known(name) in MODULES else node.module or "")
+    return {known(name) for name in found} & MODULES.keys()
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_command_knows_the_command(path: Path) -> None:
-    known = {module for module in imported_anywhere(path) if is_of_command(module)}
-    if path.name == "cli.py":
-        assert known >= COMMANDS
-    elif path.name.startswith("_cli_"):
-        assert "fluvio_sync.cli" not in known
-        assert not known & COMMANDS  # no command knows another
-    else:
-        assert not known or path.name == "__main__.py"
+def known(name: str) -> str:
+    return name if name == "fluvio_sync" else name.removeprefix("fluvio_sync.")
+
+
+def layer_of(module: str) -> int:
+    """Return the number of a module's layer: its own name decides before a pattern does."""
+    members = {name: number for number, (_, names) in enumerate(LAYERS) for name in names.split()}
+    if module in members:
+        return members[module]
+    for pattern, number in members.items():
+        if pattern.endswith("*") and module.startswith(pattern[:-1]):
+            return number
+    raise AssertionError(f"{module} is in no layer: which one does it belong to?")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_imported_from_above(module: str) -> None:
+    path = MODULES[module]
+    above = {other for other in ours(everything(path)) if layer_of(other) > layer_of(module)}
+    assert not above, f"{module} ({LAYERS[layer_of(module)][0]}) knows what stands above it"
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    assert circle({module: ours(at_import(path)) - {module} for module, path in MODULES.items()}) == []
+
+
+def test_no_type_goes_round_in_a_circle() -> None:
+    graph = {module: ours(with_types(path)) - {module} for module, path in MODULES.items()}
+    for module in DATA_THAT_REFERS_TO_EACH_OTHER:
+        graph[module] -= DATA_THAT_REFERS_TO_EACH_OTHER
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_room_imports_no_effect(name: str) -> None:
+    assert not {module.split(".")[0] for module in imported(everything(PACKAGE / name))} & EFFECTS
+
+
+COMMANDS = {f"_cli_{name}" for name in ("completion", "doctor", "produce", "topics")}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_no_command_knows_another(command: str) -> None:
+    assert not ours(everything(MODULES[command])) & (COMMANDS | {"cli"})
+
+
+# --- what importing costs --------------------------------------------------------------------------
+
+
+def run(code: str, **environment: str) -> str:
+    """Run a program in a process of its own and return what it prints."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=env | environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+def test_importing_starts_no_thread_and_opens_nothing() -> None:
+    code = """
+import sys
+opened = []
+sys.addaudithook(lambda event, args: opened.append(event) if event.startswith(("socket.", "_thread.start")) else None)
+import threading, fluvio_sync, fluvio_sync.testing
+print(opened, threading.enumerate() == [threading.main_thread()])
+"""
+    assert run(code) == "[] True"
+
+
+def test_importing_brings_nothing_heavy() -> None:
+    # asyncio takes as long to import as the whole package, and so do the packages that import it.
+    heavy = ("asyncio", "backoff", "structlog", "cramjam", "argparse", "tomllib", "http", "email", "multiprocessing")
+    code = f"import sys, fluvio_sync; print([name for name in {heavy} if name in sys.modules])"
+    assert run(code) == "[]"
+
+
+def test_importing_takes_no_longer_than_starting_python_three_times(tmp_path: Path) -> None:
+    """60 ms where Python takes 20 to start; a ratio, because machines differ."""
+    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+
+    def shortest(code: str) -> float:
+        times = []
+        for _ in range(12):
+            began = time.perf_counter()
+            run(code, **compiled)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    start = shortest("pass")
+    whole = shortest("import fluvio_sync")
+    assert whole - start < 3 * start

@@ -38,8 +38,8 @@ from fluvio_sync._settings import seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync._unconnected import CLIENT_SETTINGS, unconnected
 from fluvio_sync.config import ProducerConfig
+from fluvio_sync.contrib._backlog import Backlog, Item
 from fluvio_sync.contrib._json_formatter import JsonFormatter
-from fluvio_sync.contrib._outbox import Item, Outbox
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ class FluvioHandler(logging.Handler):
         self._config = ProducerConfig.from_settings(ProducerConfig(max_block=_PATIENCE), of_producer)
         defaults = {"client_id": "fluvio-sync-logging", "endpoint": endpoint, "buffer_memory": self._limit}
         self._client = unconnected(defaults | of_client)
-        self._own_threads = tuple(f"{self._client.client_id}-{role}" for role in ("sender", "outbox"))
+        self._own_threads = tuple(f"{self._client.client_id}-{role}" for role in ("sender", "backlog"))
         self._formatting = threading.local()
         self._reports = 0
-        self._outbox = self._new_outbox()
+        self._backlog = self._new_backlog()
         self.formatter = JsonFormatter()
 
     # What `logging` calls.
@@ -133,15 +133,15 @@ class FluvioHandler(logging.Handler):
 
     def flush(self) -> None:
         """Wait, for at most `flush_timeout`, until what was logged so far is delivered, or failed."""
-        outbox = self._outbox
-        if outbox.pid == os.getpid():
-            outbox.flush(self._flush_timeout)
+        backlog = self._backlog
+        if backlog.pid == os.getpid():
+            backlog.flush(self._flush_timeout)
 
     def close(self) -> None:
         """Deliver for at most `flush_timeout` what there is, and take no more; a line says how many were lost."""
-        outbox = self._outbox
-        if outbox.pid == os.getpid() and not outbox.closed:
-            lost = outbox.close(self._flush_timeout)
+        backlog = self._backlog
+        if backlog.pid == os.getpid() and not backlog.closed:
+            lost = backlog.close(self._flush_timeout)
             if lost:
                 self._print(f"{lost} were lost")
         super().close()
@@ -149,8 +149,8 @@ class FluvioHandler(logging.Handler):
     @property
     def lost(self) -> int:
         """How many records of this process were not delivered: no space, too large, refused, failed."""
-        outbox = self._outbox
-        return outbox.lost if outbox.pid == os.getpid() else 0
+        backlog = self._backlog
+        return backlog.lost if backlog.pid == os.getpid() else 0
 
     # Its parts.
 
@@ -163,17 +163,17 @@ class FluvioHandler(logging.Handler):
             or getattr(self._formatting, "now", False)
         )
 
-    def _here(self) -> Outbox:
-        """Return this process's outbox; the caller holds the handler's lock, which `logging` renews at a fork."""
-        if self._outbox.pid != os.getpid():
+    def _here(self) -> Backlog:
+        """Return this process's backlog; the caller holds the handler's lock, which `logging` renews at a fork."""
+        if self._backlog.pid != os.getpid():
             self._reports = 0
-            self._outbox = self._new_outbox()
-        return self._outbox
+            self._backlog = self._new_backlog()
+        return self._backlog
 
-    def _new_outbox(self) -> Outbox:
+    def _new_backlog(self) -> Backlog:
         if "multiprocessing.util" in sys.modules:
             _close_at_end_of_child(self)
-        return Outbox(self._client, self._find_topic, self._limit, self._report)
+        return Backlog(self._client, self._find_topic, self._limit, self._report)
 
     def _find_topic(self) -> TopicProducer:
         producer = self._client.topic_producer(self._topic, self._config)

@@ -6,6 +6,9 @@ keeps state between calls but the caches of constants that are filled at import,
 use any function; the objects that hold state (`Reader`, `Writer`, `FrameReader`, `BatchBuilder`)
 belong to one thread at a time.
 
+From the ground up: `primitives` has the numbers and strings, `layout` what is made of them, `message` the classes that
+declare how they are laid out; all others are about Fluvio's own things.
+
 Whatever bytes arrive, decoding ends in a value or in `fluvio_sync.errors.ProtocolError`, and never
 allocates or loops by a number that it was told before that number is checked against the bytes that
 are there.

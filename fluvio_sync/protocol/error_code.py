@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: ARG002, ARG003 - `version` is a parameter of every write and read, gates or not
 """Fluvio's error codes: a 2-byte tag, then a payload that depends on it.
 
 Pure.  A code is no plain number: after an unknown tag nothing can be read, because the length of
@@ -9,14 +8,16 @@ its payload is unknown too.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol.layout import I64, STRING, U8, U32, U64, VARBYTES, option
+from fluvio_sync.protocol.message import Message, apart, nested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from fluvio_sync.protocol.layout import Layout
     from fluvio_sync.protocol.primitives import Reader, Writer
 
 
@@ -89,66 +90,34 @@ class Code(enum.IntEnum):
     SYSTEM_SPEC_UPDATING_ATTEMPT = 12002
 
 
-class _Part(enum.Enum):
-    """The types of which payloads are made."""
+_OPTIONAL_STRING = option(STRING)
+_OPTIONAL_DATA = option(VARBYTES)
 
-    STRING = enum.auto()
-    OPTIONAL_STRING = enum.auto()
-    U8 = enum.auto()
-    U32 = enum.auto()
-    U64 = enum.auto()
-    I64 = enum.auto()
-    DATA = enum.auto()
-    OPTIONAL_DATA = enum.auto()
-
-
-_READ: Mapping[_Part, Callable[[Reader], object]] = {
-    _Part.STRING: lambda r: r.string(),
-    _Part.OPTIONAL_STRING: lambda r: r.option(r.string),
-    _Part.U8: lambda r: r.u8(),
-    _Part.U32: lambda r: r.u32(),
-    _Part.U64: lambda r: r.u64(),
-    _Part.I64: lambda r: r.i64(),
-    _Part.DATA: lambda r: r.varbytes(),
-    _Part.OPTIONAL_DATA: lambda r: r.option(r.varbytes),
-}
-
-_WRITE: Mapping[_Part, Callable[[Writer, object], None]] = {
-    _Part.STRING: lambda w, x: w.string(x),  # type: ignore[arg-type]
-    _Part.OPTIONAL_STRING: lambda w, x: w.option(x, w.string),  # type: ignore[arg-type]
-    _Part.U8: lambda w, x: w.u8(x),  # type: ignore[arg-type]
-    _Part.U32: lambda w, x: w.u32(x),  # type: ignore[arg-type]
-    _Part.U64: lambda w, x: w.u64(x),  # type: ignore[arg-type]
-    _Part.I64: lambda w, x: w.i64(x),  # type: ignore[arg-type]
-    _Part.DATA: lambda w, x: w.varbytes(x),  # type: ignore[arg-type]
-    _Part.OPTIONAL_DATA: lambda w, x: w.option(x, w.varbytes),  # type: ignore[arg-type]
-}
-
-_PAYLOADS: Mapping[int, tuple[_Part, ...]] = {
-    Code.OTHER: (_Part.STRING,),
-    Code.REQUEST_TIMED_OUT: (_Part.U64, _Part.U8),
-    Code.OFFSET_EVICTED: (_Part.I64, _Part.I64),
-    Code.PARTITION_FULL: (_Part.STRING, _Part.U32),
-    Code.OFFSET_FLUSH_REQUEST_ERROR: (_Part.STRING,),
-    Code.SMART_MODULE_NOT_FOUND: (_Part.STRING,),
-    Code.SMART_MODULE_INVALID: (_Part.STRING, _Part.OPTIONAL_STRING),
-    Code.SMART_MODULE_INVALID_EXPORTS: (_Part.STRING, _Part.STRING),
+_PAYLOADS: Mapping[int, tuple[Layout[Any], ...]] = {
+    Code.OTHER: (STRING,),
+    Code.REQUEST_TIMED_OUT: (U64, U8),
+    Code.OFFSET_EVICTED: (I64, I64),
+    Code.PARTITION_FULL: (STRING, U32),
+    Code.OFFSET_FLUSH_REQUEST_ERROR: (STRING,),
+    Code.SMART_MODULE_NOT_FOUND: (STRING,),
+    Code.SMART_MODULE_INVALID: (STRING, _OPTIONAL_STRING),
+    Code.SMART_MODULE_INVALID_EXPORTS: (STRING, STRING),
     Code.SMART_MODULE_RUNTIME_ERROR: (
-        _Part.STRING,
-        _Part.I64,
-        _Part.U8,
-        _Part.OPTIONAL_DATA,
-        _Part.DATA,
+        STRING,
+        I64,
+        U8,
+        _OPTIONAL_DATA,
+        VARBYTES,
     ),
-    Code.SMART_MODULE_CHAIN_INIT_ERROR: (_Part.STRING,),
-    Code.SMART_MODULE_INIT_ERROR: (_Part.STRING,),
-    Code.SMART_MODULE_LOOK_BACK_ERROR: (_Part.STRING,),
-    Code.SMART_MODULE_MEMORY_LIMIT_EXCEEDED: (_Part.U64, _Part.U64),
-    Code.DERIVED_STREAM_NOT_FOUND: (_Part.STRING,),
-    Code.DERIVED_STREAM_INVALID: (_Part.STRING,),
-    Code.DEDUPLICATION_SMART_MODULE_NAME_INVALID: (_Part.STRING,),
-    Code.SYSTEM_SPEC_DELETION_ATTEMPT: (_Part.STRING, _Part.STRING),
-    Code.SYSTEM_SPEC_UPDATING_ATTEMPT: (_Part.STRING, _Part.STRING),
+    Code.SMART_MODULE_CHAIN_INIT_ERROR: (STRING,),
+    Code.SMART_MODULE_INIT_ERROR: (STRING,),
+    Code.SMART_MODULE_LOOK_BACK_ERROR: (STRING,),
+    Code.SMART_MODULE_MEMORY_LIMIT_EXCEEDED: (U64, U64),
+    Code.DERIVED_STREAM_NOT_FOUND: (STRING,),
+    Code.DERIVED_STREAM_INVALID: (STRING,),
+    Code.DEDUPLICATION_SMART_MODULE_NAME_INVALID: (STRING,),
+    Code.SYSTEM_SPEC_DELETION_ATTEMPT: (STRING, STRING),
+    Code.SYSTEM_SPEC_UPDATING_ATTEMPT: (STRING, STRING),
 }
 
 _TEXTS: Mapping[int, str] = {
@@ -231,8 +200,7 @@ def name_of(code: int) -> str:
     return _NAMES[code]
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorCode:
+class ErrorCode(Message):
     """A code and its payload.
 
     `payload` by tag, in the order of the wire:
@@ -252,12 +220,13 @@ class ErrorCode:
     ValueError for an unknown code or a payload with the wrong number of parts.
     """
 
-    code: int
-    payload: tuple[object, ...] = field(default=(), repr=False)  # it may hold a record
+    code: int = apart(min_size=2)
+    payload: tuple[object, ...] = apart(default=(), repr=False)  # it may hold a record
 
     NONE: ClassVar[ErrorCode]
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """ValueError for an unknown code or a payload with the wrong number of parts."""
         name_of(self.code)
         expected = len(_PAYLOADS.get(self.code, ()))
         if len(self.payload) != expected:
@@ -276,27 +245,30 @@ class ErrorCode:
     def write(self, w: Writer, version: int) -> None:
         """Append it; it has no version gates."""
         w.i16(self.code)
-        for part, value in zip(_PAYLOADS.get(self.code, ()), self.payload, strict=True):
-            _WRITE[part](w, value)
+        for layout, value in zip(_PAYLOADS.get(self.code, ()), self.payload, strict=True):
+            layout.write(w, value, version)
 
     @classmethod
     def read(cls, r: Reader, version: int) -> ErrorCode:
         """Read one; ProtocolError for an unknown tag."""
-        return cls.read_payload(r.i16(), r)
+        return cls.read_payload(r.i16(), r, version)
 
     @classmethod
-    def read_payload(cls, tag: int, r: Reader) -> ErrorCode:
+    def read_payload(cls, tag: int, r: Reader, version: int) -> ErrorCode:
         """Read what follows `tag`; ProtocolError if it is unknown."""
         plain = PLAIN_CODES.get(tag)
         if plain is not None:
             return plain
-        parts = _PAYLOADS.get(tag)
-        if parts is None:
+        layouts = _PAYLOADS.get(tag)
+        if layouts is None:
             raise ProtocolError(f"unknown error code {tag}: its payload cannot be read")
-        return cls(tag, tuple([_READ[part](r) for part in parts]))
+        return cls(tag, tuple([layout.read(r, version) for layout in layouts]))
 
 
 PLAIN_CODES: Mapping[int, ErrorCode] = {int(code): ErrorCode(int(code)) for code in Code if code not in _PAYLOADS}
 """One instance of every code without a payload, by its tag."""
 
 ErrorCode.NONE = PLAIN_CODES[Code.NONE]
+
+ERROR_CODE = nested(ErrorCode)
+"""Its layout, for the messages that hold one."""

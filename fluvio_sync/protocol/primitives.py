@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The primitive codec: fixed-width integers, strings, options, vectors, maps and varints.
+"""The primitive codec: fixed-width integers, strings, bytes, counts and varints.
 
 Pure.  A `Reader` or `Writer` belongs to one thread at a time.
 
@@ -11,21 +11,13 @@ records and inside one error payload.
 
 from __future__ import annotations
 
-import enum
 import struct
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
     Buffer = bytes | bytearray | memoryview
-
-T = TypeVar("T")
-K = TypeVar("K")
-V = TypeVar("V")
-E = TypeVar("E", bound=enum.IntEnum)
 
 MAX_STRING = 32767
 """The longest string, in bytes of UTF-8: Fluvio's decoder takes a longer one for an empty one."""
@@ -196,14 +188,6 @@ class Reader:
             raise ProtocolError(f"a boolean is 0 or 1, not {value}")
         return value == 1
 
-    def enumeration(self, kind: type[E]) -> E:
-        """Return a member of `kind`, by the one byte that numbers it."""
-        value = self.u8()
-        try:
-            return kind(value)
-        except ValueError:
-            raise ProtocolError(f"{value} is no {kind.__name__}") from None
-
     def string(self) -> str:
         """Return a string; a negative length counts as empty, as in Fluvio's decoder."""
         size = self.i16()
@@ -242,33 +226,21 @@ class Reader:
         """Return all bytes that are left, uncopied."""
         return self.raw(self.remaining)
 
-    def option(self, read: Callable[[], T]) -> T | None:
-        """Return a value, or None where there is none."""
-        return read() if self.boolean() else None
-
-    def vec(self, read: Callable[[], T], min_size: int = 1) -> tuple[T, ...]:
-        """Return a vector; a count below one is an empty one, as in Fluvio's decoder.
+    def count(self, min_size: int) -> int:
+        """Return how many elements of a vector follow; a count below one is none, as in Fluvio's decoder.
 
         `min_size`: the fewest bytes that one element takes; a count that could not fit in what
-        remains is refused before anything is read.
+        remains is refused.
         """
-        return tuple([read() for _ in range(self.count(min_size))])
-
-    def count(self, min_size: int) -> int:
-        """Return how many elements follow; see `vec`."""
         count = self.i32()
         self._check_count(count, min_size)
         return count
 
-    def mapping_of(self, read_key: Callable[[], K], read_value: Callable[[], V], min_size: int = 2) -> dict[K, V]:
-        """Return a map; `min_size`: the fewest bytes that one pair takes."""
+    def map_count(self, min_size: int) -> int:
+        """Return how many pairs of a map follow; `min_size`: the fewest bytes that one takes."""
         count = self.u16()
         self._check_count(count, min_size)
-        return {read_key(): read_value() for _ in range(count)}
-
-    def mapping(self) -> dict[str, str]:
-        """Return a map of strings to strings."""
-        return self.mapping_of(self.string, self.string, 4)
+        return count
 
     def duration(self) -> Duration:
         """Return a duration: u64 seconds, u32 nanoseconds."""
@@ -378,35 +350,6 @@ class Writer:
     def raw(self, value: Buffer) -> None:
         """Append `value` as it is."""
         self._out += value
-
-    def option(self, value: T | None, write: Callable[[T], None]) -> None:
-        """Append whether there is a value (a boolean), then the value."""
-        self.boolean(value is not None)
-        if value is not None:
-            write(value)
-
-    def vec(self, items: Collection[T], write: Callable[[T], None]) -> None:
-        """Append a vector: a u32 count and the elements."""
-        self.i32(len(items))
-        for item in items:
-            write(item)
-
-    def mapping_of(
-        self,
-        items: Mapping[K, V],
-        write_key: Callable[[K], None],
-        write_value: Callable[[V], None],
-    ) -> None:
-        """Append a map, in ascending order of its keys."""
-        self.u16(len(items))
-        for key in sorted(items):  # type: ignore[type-var]
-            write_key(key)
-            write_value(items[key])
-
-    def mapping(self, items: Mapping[str, str]) -> None:
-        """Append a map of strings to strings."""
-        # Code points sort as their UTF-8 does, which is the order of Fluvio's BTreeMap.
-        self.mapping_of(items, self.string, self.string)
 
     def duration(self, value: Duration) -> None:
         """Append a duration: u64 seconds, u32 nanoseconds."""

@@ -3,35 +3,41 @@
 """Produce: the request, in two forms, and the response.
 
 Pure.  A producer writes with `produce_request_buffers`, which copies no record; `ProduceRequest` is
-the same message as a value, for whoever has to read one.
+the same message as a value, for whoever has to read one.  All this is read and written too often to
+be declared (see `message`): it is spelled out.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.error_code import PLAIN_CODES, ErrorCode
 from fluvio_sync.protocol.frames import RequestHeader, request_prefix
-from fluvio_sync.protocol.primitives import Duration, Writer
+from fluvio_sync.protocol.layout import STRING, option, vec
+from fluvio_sync.protocol.message import nested
+from fluvio_sync.protocol.primitives import Writer
+from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
 MIN_VERSION = 8
 """The oldest version in which requests are written."""
 
+_HOW = struct.Struct(">hi")  # isolation and time-out
 _PARTITION = struct.Struct(">Ii")
 _RESULT_HEAD = struct.Struct(">Ih")
 _RESULT_TAIL = struct.Struct(">qqq")
 _NO_MODULES = b"\0\0\0\0"
+_MODULES = vec(nested(SmartModuleInvocation))
+_TRANSACTIONAL_ID = option(STRING)
 
 
 class IsolationCode(enum.IntEnum):
@@ -41,159 +47,17 @@ class IsolationCode(enum.IntEnum):
     READ_COMMITTED = -1
 
 
-# --- SmartModules --------------------------------------------------------------------------------
-
-
-class ModuleKind(enum.IntEnum):
-    """What a SmartModule does; GENERIC leaves that to the cluster."""
-
-    FILTER = 0
-    MAP = 1
-    ARRAY_MAP = 2
-    AGGREGATE = 3
-    FILTER_MAP = 4
-    JOIN = 5
-    JOIN_STREAM = 6
-    GENERIC = 7
-
-
-class ModuleContext(enum.IntEnum):
-    """What a GENERIC module is given."""
-
-    NONE = 0
-    AGGREGATE = 1
-    JOIN = 2
-    JOIN_STREAM = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Lookback:
-    """Records that a module is shown first: the `last` ones, not older than `age` (version 21)."""
-
-    last: int
-    age: Duration | None = None
-
-    def write(self, w: Writer, version: int) -> None:
-        """Append it."""
-        w.u64(self.last)
-        if version >= 21:
-            w.option(self.age, w.duration)
-
-    @classmethod
-    def read(cls, r: Reader, version: int) -> Lookback:
-        """Read one."""
-        return cls(r.u64(), r.option(r.duration) if version >= 21 else None)
-
-
-_CONTEXT_SHAPES: Mapping[ModuleContext, ModuleKind] = {
-    ModuleContext.NONE: ModuleKind.GENERIC,
-    ModuleContext.AGGREGATE: ModuleKind.AGGREGATE,
-    ModuleContext.JOIN: ModuleKind.JOIN,
-    ModuleContext.JOIN_STREAM: ModuleKind.JOIN_STREAM,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SmartModuleInvocation:
-    """One SmartModule for the SPU to run on what is produced or consumed.
-
-    Either `name`, of a module that the cluster has (`name`, `group/name`, `group/name@version`), or
-    `adhoc`, the module itself, gzipped.  `context` counts for the kind GENERIC only; `accumulator`
-    for an aggregate, `topic` for joins, `derived_stream` for a join with a stream.  `lookback`
-    exists from version 20, `label` (a name for metrics) from 25.  ValueError unless exactly one of
-    `name` and `adhoc` is given.
-    """
-
-    name: str | None = None
-    adhoc: bytes | None = None
-    kind: ModuleKind = ModuleKind.GENERIC
-    context: ModuleContext = ModuleContext.NONE
-    accumulator: bytes = b""
-    topic: str = ""
-    derived_stream: str = ""
-    params: Mapping[str, str] = field(default_factory=dict)
-    lookback: Lookback | None = None
-    label: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.name is None) == (self.adhoc is None):
-            raise ValueError("a SmartModule is given either by name or as ad-hoc bytes")
-
-    def write(self, w: Writer, version: int) -> None:
-        """Append it."""
-        if self.adhoc is not None:
-            w.u8(1)
-            w.byte_string(self.adhoc)
-        else:
-            w.u8(0)
-            w.string(self.name or "")
-        self._write_kind(w)
-        w.mapping(self.params)
-        if version >= 20:
-            w.option(self.lookback, lambda lookback: lookback.write(w, version))
-        if version >= 25:
-            w.option(self.label, w.string)
-
-    def _write_kind(self, w: Writer) -> None:
-        w.u8(self.kind)
-        shape = self.kind
-        if shape is ModuleKind.GENERIC:
-            w.u8(self.context)
-            shape = _CONTEXT_SHAPES[self.context]
-        if shape is ModuleKind.AGGREGATE:
-            w.byte_string(self.accumulator)
-        elif shape is ModuleKind.JOIN:
-            w.string(self.topic)
-        elif shape is ModuleKind.JOIN_STREAM:
-            w.string(self.topic)
-            w.string(self.derived_stream)
-
-    @classmethod
-    def read(cls, r: Reader, version: int) -> SmartModuleInvocation:
-        """Read one."""
-        name, adhoc = _read_module(r)
-        shape = kind = r.enumeration(ModuleKind)
-        context = ModuleContext.NONE
-        if kind is ModuleKind.GENERIC:
-            context = r.enumeration(ModuleContext)
-            shape = _CONTEXT_SHAPES[context]
-        joins = shape in {ModuleKind.JOIN, ModuleKind.JOIN_STREAM}
-        return cls(
-            name,
-            adhoc,
-            kind,
-            context,
-            r.byte_string() if shape is ModuleKind.AGGREGATE else b"",
-            r.string() if joins else "",
-            r.string() if shape is ModuleKind.JOIN_STREAM else "",
-            r.mapping(),
-            r.option(lambda: Lookback.read(r, version)) if version >= 20 else None,
-            r.option(r.string) if version >= 25 else None,
-        )
-
-
-MIN_INVOCATION = 6
-"""The fewest bytes of a `SmartModuleInvocation`."""
-
-
-def _read_module(r: Reader) -> tuple[str | None, bytes | None]:
-    tag = r.u8()
-    if tag == 0:
-        return r.string(), None
-    if tag == 1:
-        return None, r.byte_string()
-    raise ProtocolError(f"unknown kind of SmartModule {tag}")
-
-
 # --- the request ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionData:
+class PartitionData(NamedTuple):
     """What goes to one partition: a record set (batches back to back), without its length."""
 
     partition: int
-    records: bytes = field(repr=False)
+    records: bytes
+
+    def __repr__(self) -> str:
+        return f"PartitionData(partition={self.partition}, records=<{len(self.records)} bytes>)"
 
     def write(self, w: Writer, version: int) -> None:
         """Append it."""
@@ -207,8 +71,7 @@ class PartitionData:
         return cls(partition, bytes(r.raw(size)))
 
 
-@dataclass(frozen=True, slots=True)
-class TopicData:
+class TopicData(NamedTuple):
     """What goes to one topic."""
 
     name: str
@@ -217,16 +80,18 @@ class TopicData:
     def write(self, w: Writer, version: int) -> None:
         """Append it."""
         w.string(self.name)
-        w.vec(self.partitions, lambda partition: partition.write(w, version))
+        w.i32(len(self.partitions))
+        for partition in self.partitions:
+            partition.write(w, version)
 
     @classmethod
     def read(cls, r: Reader, version: int) -> TopicData:
         """Read one."""
-        return cls(r.string(), r.vec(lambda: PartitionData.read(r, version), _PARTITION.size))
+        name, count = r.string(), r.count(_PARTITION.size)
+        return cls(name, tuple([PartitionData.read(r, version) for _ in range(count)]))
 
 
-@dataclass(frozen=True, slots=True)
-class ProduceRequest:
+class ProduceRequest(NamedTuple):
     """Records for any number of partitions.
 
     `isolation`: see `IsolationCode`; an SPU takes any negative number for read-committed and any
@@ -242,26 +107,22 @@ class ProduceRequest:
 
     def write(self, w: Writer, version: int) -> None:
         """Append it."""
-        w.option(self.transactional_id, w.string)
-        w.i16(self.isolation)
-        w.i32(self.timeout_ms)
-        w.vec(self.topics, lambda topic: topic.write(w, version))
-        w.vec(self.smartmodules, lambda module: module.write(w, version))
+        _TRANSACTIONAL_ID.write(w, self.transactional_id, version)
+        w.pack(_HOW, self.isolation, self.timeout_ms)
+        w.i32(len(self.topics))
+        for topic in self.topics:
+            topic.write(w, version)
+        _MODULES.write(w, self.smartmodules, version)
 
     @classmethod
     def read(cls, r: Reader, version: int) -> ProduceRequest:
         """Read one; ProtocolError for a negative time-out (a real SPU closes the connection)."""
-        transactional_id = r.option(r.string)
-        isolation, timeout_ms = r.i16(), r.i32()
+        transactional_id = _TRANSACTIONAL_ID.read(r, version)
+        isolation, timeout_ms = r.unpack(_HOW)
         if timeout_ms < 0:
             raise ProtocolError(f"a produce request's time-out is negative: {timeout_ms} ms")
-        return cls(
-            isolation,
-            timeout_ms,
-            r.vec(lambda: TopicData.read(r, version), 6),
-            r.vec(lambda: SmartModuleInvocation.read(r, version), MIN_INVOCATION),
-            transactional_id,
-        )
+        topics = tuple([TopicData.read(r, version) for _ in range(r.count(6))])
+        return cls(isolation, timeout_ms, topics, _MODULES.read(r, version), transactional_id)
 
 
 def produce_request_buffers(
@@ -313,8 +174,7 @@ def produce_request_buffers(
 def _request_head(isolation: int, timeout_ms: int, topic_count: int) -> bytes:
     w = Writer()
     w.boolean(False)  # no transaction
-    w.i16(isolation)
-    w.i32(timeout_ms)
+    w.pack(_HOW, isolation, timeout_ms)
     w.u32(topic_count)
     return w.getvalue()
 
@@ -331,9 +191,7 @@ def _smartmodules(modules: tuple[SmartModuleInvocation, ...], version: int) -> b
     if not modules:
         return _NO_MODULES
     w = Writer()
-    w.u32(len(modules))
-    for module in modules:
-        module.write(w, version)
+    _MODULES.write(w, modules, version)
     return w.getvalue()
 
 
@@ -367,7 +225,7 @@ class PartitionResult(NamedTuple):
     def read(cls, r: Reader, version: int) -> PartitionResult:
         """Read one."""
         partition, tag = r.unpack(_RESULT_HEAD)
-        error = PLAIN_CODES.get(tag) or ErrorCode.read_payload(tag, r)
+        error = PLAIN_CODES.get(tag) or ErrorCode.read_payload(tag, r, version)
         if version >= 5:
             return cls(partition, error, *r.unpack(_RESULT_TAIL))
         return cls(partition, error, r.i64(), r.i64() if version >= 2 else 0)
@@ -382,7 +240,9 @@ class TopicResult(NamedTuple):
     def write(self, w: Writer, version: int) -> None:
         """Append it."""
         w.string(self.name)
-        w.vec(self.partitions, lambda partition: partition.write(w, version))
+        w.i32(len(self.partitions))
+        for partition in self.partitions:
+            partition.write(w, version)
 
     @classmethod
     def read(cls, r: Reader, version: int) -> TopicResult:
@@ -402,7 +262,9 @@ class ProduceResponse(NamedTuple):
 
     def write(self, w: Writer, version: int) -> None:
         """Append it."""
-        w.vec(self.topics, lambda topic: topic.write(w, version))
+        w.i32(len(self.topics))
+        for topic in self.topics:
+            topic.write(w, version)
         if version >= 1:
             w.i32(self.throttle_time)
 

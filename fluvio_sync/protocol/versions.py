@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: ARG002, ARG003 - `version` is a parameter of every write and read, gates or not
 """API keys, the ApiVersions handshake, and the choice of a version.
 
 Pure.  Keys 1001 to 1006 mean different things on an SC and on an SPU, so every table here comes
@@ -9,16 +8,17 @@ twice.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fluvio_sync.errors import UnsupportedVersionError
-from fluvio_sync.protocol.error_code import ErrorCode
+from fluvio_sync.protocol.error_code import ERROR_CODE
+from fluvio_sync.protocol.layout import I16, STRING, vec
+from fluvio_sync.protocol.message import Message, nested, wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fluvio_sync.protocol.primitives import Reader, Writer
+    from fluvio_sync.protocol.error_code import ErrorCode
 
 API_VERSIONS = 18
 """The key of ApiVersions, on an SC and on an SPU; neither lists it."""
@@ -74,78 +74,34 @@ SPU_CLIENT_RANGES: Mapping[int, tuple[int, int]] = {
 """The versions (lowest, highest) of an SPU's requests that this package speaks, by key."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiVersionsRequest:
+class ApiVersionsRequest(Message):
     """The first message on every connection.
 
-    `client_version` has to be a semantic version (an SC closes the connection otherwise).  The
-    three fields exist from version 1.
+    `client_version` has to be a semantic version (an SC closes the connection otherwise).
     """
 
-    client_version: str
-    client_os: str
-    client_arch: str
-
-    def write(self, w: Writer, version: int) -> None:
-        """Append it."""
-        if version >= 1:
-            w.string(self.client_version)
-            w.string(self.client_os)
-            w.string(self.client_arch)
-
-    @classmethod
-    def read(cls, r: Reader, version: int) -> ApiVersionsRequest:
-        """Read one."""
-        if version < 1:
-            return cls("", "", "")
-        return cls(r.string(), r.string(), r.string())
+    client_version: str = wire(STRING, default="", since=1)
+    client_os: str = wire(STRING, default="", since=1)
+    client_arch: str = wire(STRING, default="", since=1)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiVersionKey:
+class ApiVersionKey(Message):
     """The versions that a server offers of one request."""
 
-    api_key: int
-    min_version: int
-    max_version: int
-
-    def write(self, w: Writer, version: int) -> None:
-        """Append it."""
-        w.i16(self.api_key)
-        w.i16(self.min_version)
-        w.i16(self.max_version)
-
-    @classmethod
-    def read(cls, r: Reader, version: int) -> ApiVersionKey:
-        """Read one."""
-        return cls(r.i16(), r.i16(), r.i16())
+    api_key: int = wire(I16)
+    min_version: int = wire(I16)
+    max_version: int = wire(I16)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiVersionsResponse:
+class ApiVersionsResponse(Message):
     """What a server offers.
 
     `platform_version`: the SC's is the platform's, an SPU's is `"0.0.0"`.
     """
 
-    error_code: ErrorCode
-    api_keys: tuple[ApiVersionKey, ...]
-    platform_version: str
-
-    def write(self, w: Writer, version: int) -> None:
-        """Append it."""
-        self.error_code.write(w, version)
-        w.vec(self.api_keys, lambda key: key.write(w, version))
-        w.string(self.platform_version)
-
-    @classmethod
-    def read(cls, r: Reader, version: int) -> ApiVersionsResponse:
-        """Read one."""
-        return cls(
-            ErrorCode.read(r, version),
-            r.vec(lambda: ApiVersionKey.read(r, version), 6),
-            r.string(),
-        )
+    error_code: ErrorCode = wire(ERROR_CODE)
+    api_keys: tuple[ApiVersionKey, ...] = wire(vec(nested(ApiVersionKey)))
+    platform_version: str = wire(STRING)
 
     def offered(self, api_key: int) -> tuple[int, int] | None:
         """Return the lowest and highest version of a request, or None if it is not listed."""

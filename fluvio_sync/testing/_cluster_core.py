@@ -4,20 +4,19 @@
 Pure: no socket, thread, clock or randomness, so that a simulation can run it on its own time.
 Everything runs in the one thread that drives the cluster; there are no locks.
 
-Owns the topics, the SPUs, the stored consumer offsets and the open sessions.  Whoever drives it
-brings request frames to the sessions of `sc_session()` and `spu_session()`, sends what the sessions
-from `take_ready()` have to say, and calls `on_time()` when `wakeup_at` is due.
+Owns the topics, the SPUs, the stored consumer offsets and the open sessions.  Whoever drives it makes
+a session for each connection (`ScSession(core)`, `SpuSession(core, spu)`), brings request frames to
+it, sends what the sessions from `take_ready()` have to say, and calls `on_time()` when `wakeup_at` is due.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol.admin import AdminStatus
 from fluvio_sync.protocol.error_code import Code, ErrorCode
 from fluvio_sync.protocol.metadata import (
-    AdminStatus,
-    Change,
     CleanupPolicy,
     ComputedReplicas,
     Endpoint,
@@ -29,23 +28,22 @@ from fluvio_sync.protocol.metadata import (
     TopicStorage,
 )
 from fluvio_sync.protocol.primitives import Reader, Writer
+from fluvio_sync.protocol.watch import Change
 from fluvio_sync.testing._cluster_faults import Cut, Faults
 from fluvio_sync.testing._cluster_model import (
     CONSUMER_OFFSET_TOPIC,
+    SC,
     Partition,
     Spu,
     SpuAddress,
     Topic,
 )
-from fluvio_sync.testing._cluster_sc import SC, ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
 from fluvio_sync.testing._cluster_topics import MAX_PARTITIONS, grown, placement, refusal
 from fluvio_sync.testing._partition_log import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fluvio_sync.testing._cluster_session import Session
     from fluvio_sync.testing._cluster_stream import Stream
     from fluvio_sync.testing._partition_log import LogStorage
 
@@ -61,6 +59,41 @@ _SYSTEM_SPEC = TopicSpec(
     TopicStorage(512_000_000, 2_048_000_000),
     system=True,
 )
+
+
+class Peer(Protocol):
+    """The cluster's side of a connection, as the core and whoever drives it see it; see `_cluster_session`."""
+
+    @property
+    def node(self) -> int:
+        """The node that it is to."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is to be closed once `outgoing` is sent."""
+        ...
+
+    def outgoing(self) -> list[bytes]:
+        """Return the frames to be sent, and forget them."""
+        ...
+
+    @property
+    def wakeup_at(self) -> float | None:
+        """When `on_time` has to be called, in monotonic seconds."""
+        ...
+
+    def on_time(self, now: float) -> None:
+        """Do what is due."""
+
+    def push_changes(self, label: str, epoch: int, changes: Sequence[Change]) -> None:
+        """Tell whoever watches this kind of object."""
+
+    def serve_queue(self) -> None:
+        """Take up requests until one has to wait."""
+
+    def disconnect(self) -> None:
+        """Forget it: its connection is gone."""
 
 
 class ClusterCore:
@@ -108,9 +141,9 @@ class ClusterCore:
         self._storage = storage if storage is not None else MemoryStorage()
         self._epochs: dict[str, int] = {}
         self._stale: dict[str, Partition] = {}
-        self._sessions: dict[Session, None] = {}
-        self._ready: dict[Session, None] = {}
-        self._waiting: dict[SpuSession, None] = {}
+        self._sessions: dict[Peer, None] = {}
+        self._ready: dict[Peer, None] = {}
+        self._waiting: dict[Peer, None] = {}
         self._streams: dict[tuple[str, int], list[Stream]] = {}
         self._load()
         if CONSUMER_OFFSET_TOPIC not in self.topics:
@@ -118,19 +151,7 @@ class ClusterCore:
 
     # --- driving it ------------------------------------------------------------------------------
 
-    def sc_session(self) -> ScSession:
-        """Return the cluster's side of a new connection to the SC."""
-        session = ScSession(self)
-        self._sessions[session] = None
-        return session
-
-    def spu_session(self, spu: int) -> SpuSession:
-        """Return the cluster's side of a new connection to an SPU; KeyError for an unknown one."""
-        session = SpuSession(self, self.spus[spu].address.id)
-        self._sessions[session] = None
-        return session
-
-    def take_ready(self) -> list[Session]:
+    def take_ready(self) -> list[Peer]:
         """Return the sessions that have something to send, or are closed, since the last call."""
         ready, self._ready = list(self._ready), {}
         return ready
@@ -155,6 +176,12 @@ class ClusterCore:
         self._storage.close()
 
     # --- what sessions need ----------------------------------------------------------------------
+
+    def add(self, session: Peer) -> None:
+        """Take a new session, for a node that exists (KeyError)."""
+        if session.node != SC:
+            self.spus[session.node]
+        self._sessions[session] = None
 
     def partition(self, topic: str, index: int) -> Partition | None:
         """Return a partition, if it exists."""
@@ -181,11 +208,11 @@ class ClusterCore:
         """Return the number of the last change to this kind of object."""
         return self._epochs.get(label, 0)
 
-    def mark_ready(self, session: Session) -> None:
+    def mark_ready(self, session: Peer) -> None:
         """Note that a session has something to send, or is closed."""
         self._ready[session] = None
 
-    def mark_waiting(self, session: SpuSession, *, waiting: bool) -> None:
+    def mark_waiting(self, session: Peer, *, waiting: bool) -> None:
         """Note that a session waits for replication, or no longer does."""
         if waiting:
             self._waiting[session] = None
@@ -202,14 +229,11 @@ class ClusterCore:
         if stream in streams:
             streams.remove(stream)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: Peer) -> None:
         """Drop a session whose connection is gone."""
         self._sessions.pop(session, None)
         self._ready.pop(session, None)
-        if isinstance(session, SpuSession):
-            self._waiting.pop(session, None)
-            for stream in session.streams.values():
-                self.end_stream(stream)
+        self._waiting.pop(session, None)
 
     def store_consumer_offset(self, key: tuple[str, str, int], offset: int | None) -> None:
         """Set (or delete) the offset of (consumer, topic, partition)."""
@@ -333,8 +357,7 @@ class ClusterCore:
         label = item.LABEL
         self._epochs[label] = self.epoch(label) + 1
         for session in self._sessions:
-            if isinstance(session, ScSession):
-                session.push_changes(label, self.epoch(label), [Change(delete, item)])
+            session.push_changes(label, self.epoch(label), [Change(delete, item)])
 
     def publish_statuses(self) -> None:
         """Tell watchers what writes did to partitions, if it is time."""
@@ -345,9 +368,8 @@ class ClusterCore:
         self.status_due = None
         label = PartitionObject.LABEL
         self._epochs[label] = self.epoch(label) + 1
-        for session in self._sessions:
-            if isinstance(session, ScSession) and changes:
-                session.push_changes(label, self.epoch(label), changes)
+        for session in self._sessions if changes else ():
+            session.push_changes(label, self.epoch(label), changes)
 
     def _feed_streams(self, partition: Partition) -> None:
         for stream in self._streams.get((partition.topic, partition.index), ()):

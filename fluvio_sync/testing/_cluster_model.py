@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
     from fluvio_sync.testing._partition_log import PartitionLog
 
+SC = 0
+"""The node number of the SC; SPUs have theirs from 1 on."""
+
 CONSUMER_OFFSET_TOPIC = "consumer-offset"
 """The system topic that every cluster has; its partition 0 is where consumers look for offsets."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync.protocol.batch import BatchHeader, Record
     from fluvio_sync.protocol.primitives import Buffer
-    from fluvio_sync.protocol.produce import SmartModuleInvocation
+    from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 
 KEEP = "keep"
 """The parameter of every filter: a text; records are kept whose value, which has to be UTF-8, contains it."""

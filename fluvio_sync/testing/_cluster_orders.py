@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync.protocol.metadata import (
-    AdminStatus,
     ComputedReplicas,
     Endpoint,
     TopicCompression,
@@ -22,6 +21,7 @@ from fluvio_sync.protocol.metadata import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from fluvio_sync.protocol.admin import AdminStatus
     from fluvio_sync.testing._cluster_server import ClusterServer
 
 

@@ -11,21 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fluvio_sync.errors import ProtocolError
-from fluvio_sync.protocol.error_code import Code, ErrorCode
-from fluvio_sync.protocol.metadata import (
+from fluvio_sync.protocol.admin import (
+    AddMirror,
     AdminStatus,
-    Change,
     CreateTopicRequest,
     DeleteTopicRequest,
-    ListRequest,
-    ListResponse,
-    PartitionObject,
-    SpuObject,
-    TopicObject,
     UpdateTopicRequest,
-    WatchRequest,
-    WatchUpdate,
 )
+from fluvio_sync.protocol.error_code import Code, ErrorCode
+from fluvio_sync.protocol.metadata import PartitionObject, SpuObject, TopicObject
 from fluvio_sync.protocol.versions import (
     API_VERSIONS,
     ApiVersionKey,
@@ -33,6 +27,8 @@ from fluvio_sync.protocol.versions import (
     ApiVersionsResponse,
     ScApi,
 )
+from fluvio_sync.protocol.watch import Change, ListRequest, ListResponse, WatchRequest, WatchUpdate
+from fluvio_sync.testing._cluster_model import SC
 from fluvio_sync.testing._cluster_session import Session
 
 if TYPE_CHECKING:
@@ -42,9 +38,6 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.metadata import MetadataObject
     from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.testing._cluster_core import ClusterCore
-
-SC = 0
-"""The node number of the SC; SPUs have theirs from 1 on."""
 
 _SEMVER = re.compile(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
 
@@ -156,10 +149,10 @@ class ScSession(Session):
         request = UpdateTopicRequest.read(reader, header.api_version)
         if request.label != TopicObject.LABEL:
             answer = _unsupported("updating", request.label)
-        elif request.add_mirror is not None:
+        elif isinstance(request.action, AddMirror):
             answer = AdminStatus(request.name, ErrorCode(Code.MIRROR_NOT_FOUND), "not found")
         else:
-            answer = self._core.add_partitions(request.name, request.add_partitions)
+            answer = self._core.add_partitions(request.name, request.action.count)
         self.push(header.correlation_id, header.api_version, answer)
 
 

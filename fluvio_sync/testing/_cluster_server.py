@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.frames import FrameReader
 from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import SC
+from fluvio_sync.testing._cluster_model import SC, SpuAddress
+from fluvio_sync.testing._cluster_sc import ScSession
+from fluvio_sync.testing._cluster_spu import SpuSession
 from fluvio_sync.testing._cluster_tls import TlsSocket, server_context
 from fluvio_sync.testing._partition_log import FileStorage
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from fluvio_sync.testing._cluster_core import Peer
     from fluvio_sync.testing._cluster_session import Session
 
 T = TypeVar("T")
@@ -148,7 +150,7 @@ class ClusterServer:
         self._host = host
         self._sockets: dict[int, socket.socket] = {}
         self._listening: set[int] = set()
-        self._connections: dict[Session, _Connection] = {}
+        self._connections: dict[Peer, _Connection] = {}
         self._buffer = bytearray(_RECEIVE)
         self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
@@ -337,7 +339,7 @@ class ClusterServer:
             except OSError:  # the peer has gone already
                 sock.close()
                 continue
-            session = self.core.sc_session() if node == SC else self.core.spu_session(node)
+            session = ScSession(self.core) if node == SC else SpuSession(self.core, node)
             connection = self._connections[session] = _Connection(secured, session)
             self._watch(connection)
 

@@ -17,8 +17,9 @@ from fluvio_sync.protocol.frames import RequestHeader, encode_response, split_re
 from fluvio_sync.protocol.primitives import Reader, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from fluvio_sync.protocol.watch import Change
     from fluvio_sync.testing._cluster_core import ClusterCore
 
 
@@ -44,6 +45,7 @@ class Session:
         self._queue: deque[bytes] = deque()
         self._out: list[bytes] = []
         self._handlers = self._handler_table()
+        core.add(self)
 
     def _handler_table(self) -> Mapping[int, Callable[[RequestHeader, Reader], None]]:
         raise NotImplementedError
@@ -83,6 +85,9 @@ class Session:
         self._core.forget(self)
 
     # --- inside the cluster ----------------------------------------------------------------------
+
+    def push_changes(self, label: str, epoch: int, changes: Sequence[Change]) -> None:
+        """Tell whoever watches this kind of object: nobody, but where the SC's session does it."""
 
     @property
     def waiting(self) -> bool:

@@ -6,6 +6,7 @@ Pure.  Runs in the one thread that drives the cluster.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fluvio_sync.protocol.consume import (
@@ -17,22 +18,19 @@ from fluvio_sync.protocol.consume import (
     FetchConsumerOffsetsResponse,
     FetchedPartition,
     FetchedTopic,
-    FetchOffsetsRequest,
-    FetchOffsetsResponse,
     FetchPartition,
     FetchRequest,
     FetchResponse,
     OffsetUpdateStatus,
-    PartitionOffsets,
     ReplicaKey,
     StreamFetchRequest,
-    TopicOffsets,
     UpdateConsumerOffsetRequest,
     UpdateConsumerOffsetResponse,
     UpdateOffsetsRequest,
     UpdateOffsetsResponse,
 )
 from fluvio_sync.protocol.error_code import PLAIN_CODES, Code, ErrorCode
+from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, PartitionOffsets, TopicOffsets
 from fluvio_sync.protocol.produce import ProduceRequest
 from fluvio_sync.protocol.versions import (
     API_VERSIONS,
@@ -115,6 +113,12 @@ class SpuSession(Session):
             self._go_on()
             self.serve_queue()
 
+    def disconnect(self) -> None:
+        """See `Session`; its streams end."""
+        for stream in self.streams.values():
+            self._core.end_stream(stream)
+        super().disconnect()
+
     def _produce(self, header: RequestHeader, reader: Reader) -> None:
         request = ProduceRequest.read(reader, header.api_version)
         cut = self._core.faults.take_cut(self.node)
@@ -162,12 +166,13 @@ class SpuSession(Session):
 
     def _stream_fetch(self, header: RequestHeader, reader: Reader) -> None:
         request = StreamFetchRequest.read(reader, header.api_version)
+        send = partial(self.push, header.correlation_id, header.api_version)
         partition = self._core.led_by(self.node, request.topic, request.partition)
         if partition is None:
-            Stream(self, header, request, 0).end(PLAIN_CODES[Code.NOT_LEADER_FOR_PARTITION])
+            Stream(send, request, 0).end(PLAIN_CODES[Code.NOT_LEADER_FOR_PARTITION])
             return
         self._last_stream += 1
-        stream = Stream(self, header, request, self._last_stream)
+        stream = Stream(send, request, self._last_stream)
         named = next((item.name for item in request.smartmodules if item.name), None)
         refused = refusal(partition, request.fetch_offset)
         if named is not None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluvio_sync.protocol.consume import StreamFetchResponse
+from fluvio_sync.protocol.consume import FetchedPartition, StreamFetchResponse
 from fluvio_sync.protocol.error_code import Code, ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fluvio_sync.protocol.consume import StreamFetchRequest
-    from fluvio_sync.protocol.frames import RequestHeader
     from fluvio_sync.testing._cluster_model import Partition
-    from fluvio_sync.testing._cluster_spu import SpuSession
 
 _READ_COMMITTED = 1
 
@@ -28,12 +28,11 @@ class Stream:
     `max_bytes`: the official client loses the tail of a batch that it received half of.
     """
 
-    __slots__ = ("_acknowledged", "_header", "_offset", "_over", "_request", "_session", "id")
+    __slots__ = ("_acknowledged", "_offset", "_over", "_request", "_respond", "id")
 
-    def __init__(self, session: SpuSession, header: RequestHeader, request: StreamFetchRequest, number: int) -> None:
+    def __init__(self, send: Callable[[StreamFetchResponse], None], request: StreamFetchRequest, number: int) -> None:
         self.id = number
-        self._session = session
-        self._header = header
+        self._respond = send
         self._request = request
         self._offset = request.fetch_offset
         self._acknowledged = True
@@ -76,18 +75,9 @@ class Stream:
         self._send(0, error, b"")
 
     def _send(self, hw: int, error: ErrorCode, records: bytes) -> None:
-        response = StreamFetchResponse(
-            topic=self.topic,
-            stream_id=self.id,
-            partition_index=self.partition,
-            error_code=error,
-            high_watermark=hw,
-            next_filter_offset=0,
-            log_start_offset=0,
-            aborted=None,
-            records=records,
-        )
-        self._session.push(self._header.correlation_id, self._header.api_version, response)
+        fetched = FetchedPartition(self.partition, error, hw, records=records)
+        response = StreamFetchResponse(self.topic, self.id, fetched)
+        self._respond(response)
 
 
 def visible_end(partition: Partition, isolation: int) -> int:

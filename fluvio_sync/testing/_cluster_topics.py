@@ -7,16 +7,11 @@ Pure.  Runs in the one thread that drives the cluster.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fluvio_sync.protocol.admin import AdminStatus
 from fluvio_sync.protocol.error_code import Code, ErrorCode
-from fluvio_sync.protocol.metadata import (
-    AdminStatus,
-    AssignedReplicas,
-    ComputedReplicas,
-    TopicSpec,
-)
+from fluvio_sync.protocol.metadata import AssignedReplicas, ComputedReplicas, TopicSpec
 from fluvio_sync.testing._cluster_model import DEFAULT_SEGMENT
 
 if TYPE_CHECKING:
@@ -134,5 +129,4 @@ def grown(spec: TopicSpec, count: int) -> TopicSpec | None:
     replicas = spec.replicas
     if not isinstance(replicas, ComputedReplicas):
         return None
-    more = replace(replicas, partitions=replicas.partitions + count)
-    return replace(spec, replicas=more)
+    return spec.replace(replicas=replicas.replace(partitions=replicas.partitions + count))

@@ -31,7 +31,6 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.error_code import Code, name_of
 from fluvio_sync.protocol.metadata import (
-    Change,
     ComputedReplicas,
     PartitionObject,
     PartitionResolution,
@@ -43,9 +42,9 @@ from fluvio_sync.protocol.metadata import (
     TopicResolution,
     TopicSpec,
     TopicStatus,
-    WatchUpdate,
     partition_key,
 )
+from fluvio_sync.protocol.watch import Change, WatchUpdate
 from fluvio_sync.stats import Tally
 from fluvio_sync.testing._cluster_model import Spu, SpuAddress
 

@@ -18,23 +18,11 @@ from fluvio_sync.errors import (
     TopicNotFoundError,
 )
 from fluvio_sync.protocol.batch import decode_batch, iter_batches
-from fluvio_sync.protocol.consume import (
-    FetchOffsetsRequest,
-    FetchOffsetsResponse,
-    FetchOffsetsTopic,
-    OffsetUpdate,
-    StreamFetchRequest,
-    StreamFetchResponse,
-    UpdateOffsetsRequest,
-)
-from fluvio_sync.protocol.metadata import (
-    ListRequest,
-    ListResponse,
-    PartitionObject,
-    SpuObject,
-    partition_key,
-)
+from fluvio_sync.protocol.consume import OffsetUpdate, StreamFetchRequest, StreamFetchResponse, UpdateOffsetsRequest
+from fluvio_sync.protocol.metadata import PartitionObject, SpuObject, partition_key
+from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
+from fluvio_sync.protocol.watch import ListRequest, ListResponse
 from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
@@ -133,8 +121,8 @@ def _read(spu: Link, topic: str, partition: int, start: int, end: int) -> list[S
     version = spu.version(SpuApi.STREAM_FETCH)
     while start < end:
         response = StreamFetchResponse.read(spu.receive(2), version)
-        _check(response.error_code)
-        reached = _decode(response.records, start, records)
+        _check(response.partition.error_code)
+        reached = _decode(response.partition.records, start, records)
         if reached == start:
             raise ProtocolError("a response without a single whole batch")
         start = reached

@@ -14,8 +14,9 @@ import pytest
 from kit import assert_settled, place, read_back, wait_until
 
 from fluvio_sync import DeliveryError, Fluvio, TopicNotFoundError
-from fluvio_sync.protocol.metadata import PartitionObject, WatchRequest, WatchUpdate, split_partition_key
+from fluvio_sync.protocol.metadata import PartitionObject, split_partition_key
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, ScApi
+from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 from fluvio_sync.testing import FaultProxy
 from fluvio_sync.testing._link import Link
 

@@ -174,7 +174,7 @@ class Where:
         with self._link(str(engine.metadata.advertised(leader)), engine.metadata.spu_name(leader)) as spu:
             spu.send(SpuApi.STREAM_FETCH, 2, StreamFetchRequest(topic, partition, 0, 16 * 1024 * 1024))
             response = StreamFetchResponse.read(spu.receive(2), spu.version(SpuApi.STREAM_FETCH))
-        return [header for header, _ in iter_batches(response.records)]
+        return [header for header, _ in iter_batches(response.partition.records)]
 
     def _link(self, endpoint: str, spu_name: str | None) -> Link:
         context, server_name = self.tls.ssl_context(), self.tls.server_name(spu_name)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import socket
 import ssl
@@ -48,9 +47,10 @@ from fluvio_sync import (
 from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.error_code import PLAIN_CODES, Code, ErrorCode
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_response, split_request, split_response
-from fluvio_sync.protocol.metadata import PartitionObject, PartitionResolution, PartitionStatus, WatchUpdate
+from fluvio_sync.protocol.metadata import PartitionObject, PartitionResolution, PartitionStatus
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
 from fluvio_sync.protocol.versions import ApiVersionKey, ApiVersionsResponse, ScApi, SpuApi
+from fluvio_sync.protocol.watch import WatchUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -424,11 +424,11 @@ class ForgetfulSc:
     def _forget(update: WatchUpdate) -> WatchUpdate:
         def unborn(item: MetadataObject) -> MetadataObject:
             if isinstance(item, PartitionObject):
-                return dataclasses.replace(item, status=PartitionStatus(PartitionResolution.OFFLINE))
+                return item.replace(status=PartitionStatus(PartitionResolution.OFFLINE))
             return item
 
-        changes = tuple(dataclasses.replace(change, content=unborn(change.content)) for change in update.changes)
-        return dataclasses.replace(update, changes=changes, all=tuple(map(unborn, update.all)))
+        changes = tuple(change._replace(content=unborn(change.content)) for change in update.changes)
+        return update.replace(changes=changes, all=tuple(map(unborn, update.all)))
 
 
 def test_a_partition_that_the_sc_never_calls_online_is_tried(own: LocalCluster) -> None:

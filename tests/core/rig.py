@@ -14,7 +14,6 @@ from fluvio_sync._metadata import Metadata, News
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.metadata import (
-    Change,
     ComputedReplicas,
     Endpoint,
     IngressAddr,
@@ -33,9 +32,9 @@ from fluvio_sync.protocol.metadata import (
     TopicSpec,
     TopicStatus,
     TopicStorage,
-    WatchUpdate,
 )
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
+from fluvio_sync.protocol.watch import Change, WatchUpdate
 from fluvio_sync.stats import Tally
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ class Rig:
 
 def response(request: Request, *codes: int, base: int = 0) -> ProduceResponse:
     """Make an answer: one code for every entry, or one for all; entry n is stored from base + 100 n on."""
-    payload: dict[int, tuple[object, ...]] = {7: (1500, 0), 72: ("t", 0), 2: ("why",)}
+    payload: dict[int, tuple[object, ...]] = {7: (1500, 0), 72: ("t", 0), 2: ("why",), 6001: ("filter",)}
     all_codes = codes or (0,)
     topics: list[TopicResult] = []
     for index, (lane, _) in enumerate(request.entries):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -157,15 +156,16 @@ def test_partitions_share_a_request_and_are_answered_one_by_one() -> None:
     assert not caught.value.may_be_stored
 
 
-def test_requests_of_different_partitions_are_pipelined_up_to_a_limit() -> None:
-    rig = Rig(MAX_IN_FLIGHT + 3)
+@pytest.mark.parametrize("semantic", ["at-least-once", "at-most-once"])
+def test_requests_of_different_partitions_are_pipelined_up_to_a_limit(semantic: str) -> None:
+    rig = Rig(MAX_IN_FLIGHT + 3, delivery_semantic=semantic)
     rig.send(to=0)
     requests = writes(rig.connect())
     for index in range(1, MAX_IN_FLIGHT + 3):
         rig.send(to=index)
         requests += writes(rig.step())
     assert len(requests) == MAX_IN_FLIGHT
-    (more,) = writes(rig.answer(requests[0]))
+    (more,) = writes(rig.answer(requests[0]) if requests[0].acked else rig.written(requests[0]))
     assert [lane.partition for lane, _ in more.entries] == [MAX_IN_FLIGHT, MAX_IN_FLIGHT + 1, MAX_IN_FLIGHT + 2]
 
 
@@ -287,6 +287,26 @@ def test_a_late_answer_of_a_lost_request_does_not_count() -> None:
     assert not future.done()
 
 
+def test_connections_are_reported_when_they_open_break_and_open_again() -> None:
+    rig = Rig()
+    rig.send()
+    (link,) = connects(rig.step())
+    assert reports(rig.connect()) == ["connection.opened"]
+    assert reports(rig.lose(link, BROKEN)) == ["connection.lost", "delivery.failing"]
+    rig.step(0.020)
+    assert reports(rig.connect()) == ["connection.opened"]
+
+
+def test_lost_without_a_byte_written_is_not_stored() -> None:
+    rig = Rig(delivery_semantic=policy(max_retries=0))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.lose(request.link, BROKEN)
+    error = future.exception(0)
+    assert isinstance(error, RetriesExhaustedError)
+    assert not error.may_be_stored
+
+
 def test_lost_with_bytes_written_may_be_stored() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=0))
     future = rig.send()
@@ -389,6 +409,18 @@ def test_a_lingering_batch_of_a_partition_without_leader_fails_at_linger_plus_ti
     assert isinstance(future.exception(0), DeliveryTimeoutError)
 
 
+def test_the_deadline_of_a_batch_that_was_flushed_runs_from_the_flush() -> None:
+    rig = Rig(linger=60.0, delivery_semantic=policy(timeout=5.0))
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    future = rig.send()
+    rig.run(1.0)
+    rig.accumulator.begin_flush([rig.channel], None)
+    rig.run(4.9)
+    assert not future.done()
+    rig.run(0.2)
+    assert isinstance(future.exception(0), DeliveryTimeoutError)
+
+
 # Error codes.
 
 
@@ -428,7 +460,10 @@ def test_other_codes_are_final_and_name_themselves(code: int) -> None:
     assert f"({code})" in str(caught.value)
 
 
-@pytest.mark.parametrize(("code", "doubt"), [(6, False), (2003, False), (56, True), (1000, True), (72, True)])
+@pytest.mark.parametrize(
+    ("code", "doubt"),
+    [(6, False), (2003, False), (3000, False), (56, True), (-1, True), (1000, True), (72, True), (73, True)],
+)
 def test_only_some_refusals_leave_no_doubt(code: int, doubt: bool) -> None:  # noqa: FBT001
     rig = Rig(delivery_semantic=policy(max_retries=0))
     future = rig.send()
@@ -495,8 +530,36 @@ def test_a_lone_record_that_is_too_large_fails_and_the_others_go(large: int) -> 
     error = futures.pop(large).exception(0)
     assert isinstance(error, RejectedError)
     assert error.code == 10
+    assert not error.may_be_stored
     assert [f.result(0).offset for f in futures] == [0, 1]
     assert rig.accumulator.used == 0
+
+
+def test_the_halves_go_on_with_the_retries_that_are_left() -> None:
+    rig = Rig(delivery_semantic=policy(max_retries=1))
+    futures = [rig.send(b"1"), rig.send(b"2")]
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    (request,) = writes(rig.step(0.010))
+    (request,) = writes(rig.answer(request, 10))
+    for future in futures:
+        requests = writes(rig.answer(request, 6))
+        error = future.exception(0)
+        assert isinstance(error, RetriesExhaustedError)
+        assert error.attempts == 3
+        request = requests[0] if requests else request
+
+
+def test_a_half_belongs_to_those_who_sent_its_records() -> None:
+    rig = Rig()
+    other = type(rig.tally)()
+    futures = [rig.send(b"1"), rig.send(b"2")]
+    futures += [rig.accumulator.append(rig.channel, 0, None, value, None, other) for value in (b"3", b"4")]
+    (request,) = writes(rig.connect())
+    (request,) = writes(rig.answer(request, 10))
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, other)
+    rig.step()
+    assert [future.done() for future in futures] == [False, False, True, True]
 
 
 def test_futures_watched_and_called_before_the_halving_are_resolved_after_it() -> None:
@@ -587,16 +650,18 @@ def test_a_leader_that_answers_within_the_grace_is_believed() -> None:
 
 
 def test_a_lost_connection_does_not_fail_what_was_taken_out_of_its_request() -> None:
-    rig = Rig(request_timeout=30.0)
-    future = rig.send()
+    rig = Rig(2, request_timeout=30.0)
+    future, other = rig.send(), rig.send(to=1)
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
     rig.run(LEAVE_GRACE + 0.01)
     rig.lose(request.link, BROKEN)
-    (again,) = writes(rig.connect())
-    rig.answer(again, base=1)
-    assert future.result(0).offset == 1
-    assert rig.channel.counters.records_retried == 1
+    rig.step(0.020)
+    elsewhere, again = sorted(writes(rig.connect()), key=lambda request: request.entries[0][0].partition)
+    rig.answer(elsewhere, base=1)
+    rig.answer(again, base=2)
+    assert (future.result(0).offset, other.result(0).offset) == (1, 2)
+    assert rig.channel.counters.records_retried == 2
 
 
 def test_a_record_sent_to_a_topic_that_is_gone_does_not_linger() -> None:
@@ -743,8 +808,8 @@ def test_a_filtered_record_that_was_settled_has_no_offset_either() -> None:
 def test_a_topic_that_drops_duplicates_gives_no_offsets_as_long_as_it_does() -> None:
     rig = Rig()
     plain = topic("t", 1)
-    spec = dataclasses.replace(plain.spec, deduplication=Deduplication(100, None, "dedup"))
-    rig.push("Topic", [dataclasses.replace(plain, spec=spec)])
+    spec = plain.spec.replace(deduplication=Deduplication(100, None, "dedup"))
+    rig.push("Topic", [plain.replace(spec=spec)])
     future = rig.send()
     (request,) = writes(rig.connect())
     rig.answer(request, base=40)

@@ -7,8 +7,8 @@ import pytest
 from rig import partition, spu, topic
 
 from fluvio_sync._metadata import Metadata, Route
+from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
 from fluvio_sync.protocol.metadata import (
-    Change,
     IngressAddr,
     IngressPort,
     PartitionObject,
@@ -20,9 +20,8 @@ from fluvio_sync.protocol.metadata import (
     SpuSpec,
     SpuStatus,
     SpuType,
-    WatchUpdate,
 )
-from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
+from fluvio_sync.protocol.watch import Change, WatchUpdate
 
 if TYPE_CHECKING:
     from fluvio_sync._endpoint import Endpoint

@@ -5,19 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluvio_sync.protocol.admin import (
+    AddMirror,
+    AddPartitions,
+    AdminStatus,
+    CreateTopicRequest,
+    DeleteTopicRequest,
+    UpdateTopicRequest,
+)
 from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.metadata import (
-    AddMirror,
-    AdminStatus,
     AssignedReplicas,
     CleanupPolicy,
     ComputedReplicas,
-    CreateTopicRequest,
     Deduplication,
-    DeleteTopicRequest,
     HomeMirror,
-    ListRequest,
-    ListResponse,
     MirrorReplicas,
     PartitionMap,
     PartitionObject,
@@ -28,9 +30,6 @@ from fluvio_sync.protocol.metadata import (
     TopicResolution,
     TopicSpec,
     TopicStorage,
-    UpdateTopicRequest,
-    WatchRequest,
-    WatchUpdate,
 )
 from fluvio_sync.protocol.versions import (
     API_VERSIONS,
@@ -39,8 +38,11 @@ from fluvio_sync.protocol.versions import (
     ScApi,
     SpuApi,
 )
+from fluvio_sync.protocol.watch import ListRequest, ListResponse, WatchRequest, WatchUpdate
 from fluvio_sync.testing._cluster_core import STATUS_INTERVAL, ClusterCore
 from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._cluster_sc import ScSession
+from fluvio_sync.testing._cluster_spu import SpuSession
 from fluvio_sync.testing._partition_log import FileStorage
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ SPUS = [SpuAddress(5001, "127.0.0.1", 9010), SpuAddress(5002, "127.0.0.1", 9020)
 @pytest.fixture
 def administer(core: ClusterCore, tell: Tell) -> Callable[..., AdminStatus]:
     def send(api: ScApi, message: Any) -> AdminStatus:
-        (body,) = tell(core.sc_session(), api, message)
+        (body,) = tell(ScSession(core), api, message)
         return AdminStatus.read(body, 19)
 
     return send
@@ -71,7 +73,7 @@ def names(core: ClusterCore, tell: Tell) -> Callable[..., list[str]]:
 
     def ask(label: str, *filters: str, system: bool = False) -> list[str]:
         request = ListRequest(label, filters, system=system)
-        (body,) = tell(core.sc_session(), ScApi.LIST, request)
+        (body,) = tell(ScSession(core), ScApi.LIST, request)
         response = ListResponse.read(body, 19)
         assert response.label == label
         return [item.name for item in response.items]
@@ -179,12 +181,12 @@ def test_adding_partitions(core: ClusterCore, administer: Make) -> None:
         ("assigned", 1, 2008),
         ("consumer-offset", 1, 12002),
     ):
-        status = administer(ScApi.UPDATE, UpdateTopicRequest(name, count))
+        status = administer(ScApi.UPDATE, UpdateTopicRequest(name, AddPartitions(count)))
         assert (name, status.error_code.code) == (name, code)
     topic = core.topics["t"]
     assert topic.spec.partition_count == len(topic.partitions) == 3
     assert [item.leader for item in topic.partitions] == [5001, 5002, 5001]
-    mirror = UpdateTopicRequest("t", add_mirror=AddMirror("remote"))
+    mirror = UpdateTopicRequest("t", AddMirror("remote"))
     assert administer(ScApi.UPDATE, mirror).error_code.code == 11001
 
 
@@ -227,22 +229,22 @@ def versions(tell: Tell, session: Session, client_version: str) -> ApiVersionsRe
 
 def test_the_sc_wants_a_semantic_client_version(core: ClusterCore, tell: Tell) -> None:
     for wrong in ("", "1.2", "new", "1.2.3 "):
-        session = core.sc_session()
+        session = ScSession(core)
         assert versions(tell, session, wrong) is None
         assert session.closed
     for right in ("0.50.2", "0.50.2-dev-1", "1.0.0+x86"):
-        assert versions(tell, core.sc_session(), right) is not None
+        assert versions(tell, ScSession(core), right) is not None
 
 
 def test_an_spu_offers_less_to_a_client_without_a_version(core: ClusterCore, tell: Tell) -> None:
-    offers = [versions(tell, core.spu_session(5001), text) for text in ("0.50.2", "")]
+    offers = [versions(tell, SpuSession(core, 5001), text) for text in ("0.50.2", "")]
     assert [offer and offer.offered(SpuApi.STREAM_FETCH) for offer in offers] == [(0, 25), (0, 15)]
 
 
 def test_versions_can_be_lowered(tell: Tell) -> None:
     core = ClusterCore(SPUS, platform="0.9.0", sc_version=12, spu_version=24)
-    sc = versions(tell, core.sc_session(), "0.50.2")
-    spu = versions(tell, core.spu_session(5001), "0.50.2")
+    sc = versions(tell, ScSession(core), "0.50.2")
+    spu = versions(tell, SpuSession(core, 5001), "0.50.2")
     assert sc is not None
     assert spu is not None
     assert sc.platform_version == "0.9.0"
@@ -259,7 +261,7 @@ class Watcher:
     """The news of an SC session that watches everything, in order."""
 
     def __init__(self, core: ClusterCore, tell: Tell) -> None:
-        self.session = core.sc_session()
+        self.session = ScSession(core)
         self.first = {
             label: WatchUpdate.read(tell(self.session, ScApi.WATCH, WatchRequest(label))[0], 19)
             for label in ("SPU", "Partition", "Topic")
@@ -356,7 +358,7 @@ def test_a_follower_that_lacks_records_does_not_take_over(
 ) -> None:
     core.create_topic("t", TopicSpec(ComputedReplicas(1, 2)))
     core.kill_spu(5002)
-    tell(core.spu_session(5001), SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
+    tell(SpuSession(core, 5001), SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
     core.kill_spu(5001)
     core.restart_spu(5002)
     partition = core.topics["t"].partitions[0]
@@ -386,7 +388,7 @@ def test_what_writes_change_is_gathered(
 ) -> None:
     core.create_topic("t", TopicSpec())
     watcher.updates()
-    spu = core.spu_session(5001)
+    spu = SpuSession(core, 5001)
     for time in range(5):
         tell(spu, SpuApi.PRODUCE, produce("t", (0, batch(b"a"))), now=10 + time / 100)
     assert watcher.updates() == []
@@ -408,7 +410,7 @@ def test_a_held_sc_is_mute(core: ClusterCore, watcher: Watcher) -> None:
 
 
 def test_unknown_kinds_cannot_be_watched(core: ClusterCore, tell: Tell) -> None:
-    session = core.sc_session()
+    session = ScSession(core)
     assert tell(session, ScApi.WATCH, WatchRequest("Nonsense")) == []
     assert session.closed
 
@@ -429,7 +431,7 @@ def test_a_cluster_finds_its_topics_and_records_again(tmp_path: Path, tell: Tell
     core.create_topic("gone", TopicSpec())
     core.move_leader("t", 1, 5001)
     request = produce("t", (0, batch(b"a", b"b")), (1, batch(b"c")))
-    tell(core.spu_session(5001), SpuApi.PRODUCE, request)
+    tell(SpuSession(core, 5001), SpuApi.PRODUCE, request)
     core.delete_topic("gone")
     spec = core.topics["t"].spec
     core.close()
@@ -470,4 +472,4 @@ def test_a_cluster_needs_an_spu() -> None:
 
 def test_sessions_are_of_spus_that_exist(core: ClusterCore) -> None:
     with pytest.raises(KeyError):
-        core.spu_session(1)
+        SpuSession(core, 1)

@@ -12,9 +12,6 @@ from fluvio_sync.protocol.consume import (
     DeleteConsumerOffsetResponse,
     FetchConsumerOffsetsRequest,
     FetchConsumerOffsetsResponse,
-    FetchOffsetsRequest,
-    FetchOffsetsResponse,
-    FetchOffsetsTopic,
     FetchPartition,
     FetchRequest,
     FetchResponse,
@@ -30,8 +27,10 @@ from fluvio_sync.protocol.consume import (
 )
 from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
-from fluvio_sync.protocol.produce import SmartModuleInvocation
+from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
+from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
+from fluvio_sync.testing._cluster_spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +49,7 @@ def write(core: ClusterCore, tell: Tell, produce: Make, batch: Make) -> Callable
     core.create_topic("two", TopicSpec(ComputedReplicas(1, 2)))
 
     def send(*values: bytes) -> None:
-        tell(core.spu_session(5001), SpuApi.PRODUCE, produce("two", (0, batch(*values))))
+        tell(SpuSession(core, 5001), SpuApi.PRODUCE, produce("two", (0, batch(*values))))
 
     return send
 
@@ -59,7 +58,7 @@ class Consumer:
     """A session of 5001 with a stream."""
 
     def __init__(self, core: ClusterCore, tell: Tell) -> None:
-        self.session = core.spu_session(5001)
+        self.session = SpuSession(core, 5001)
         self._tell = tell
 
     def open(self, offset: int, max_bytes: int = 1 << 20, **settings: Any) -> list[Any]:
@@ -80,7 +79,7 @@ class Consumer:
 def _responses(bodies: Sequence[Reader]) -> list[Any]:
     """Return (stream id, error code, values) of every response."""
     found = [StreamFetchResponse.read(body, 25) for body in bodies]
-    return [(item.stream_id, item.error_code.code, _values(item.records)) for item in found]
+    return [(item.stream_id, item.partition.error_code.code, _values(item.partition.records)) for item in found]
 
 
 def _values(records: bytes) -> list[bytes]:
@@ -137,7 +136,7 @@ def test_a_stream_of_an_unknown_partition_or_module_is_refused(
     core: ClusterCore, consumer: Consumer, tell: Tell
 ) -> None:
     request = StreamFetchRequest("nope", 0, 0, 1000)
-    refused = _responses(tell(core.spu_session(5001), SpuApi.STREAM_FETCH, request))
+    refused = _responses(tell(SpuSession(core, 5001), SpuApi.STREAM_FETCH, request))
     assert refused == [(0, 6, [])]
     modules = (SmartModuleInvocation(name="missing"),)
     assert consumer.open(0, smartmodules=modules) == [(1, 6001, [])]
@@ -193,7 +192,7 @@ def test_offsets(core: ClusterCore, tell: Tell, write: Make) -> None:
     topics = (FetchOffsetsTopic("two", (0, 7)), FetchOffsetsTopic("nope", (0,)))
     request = FetchOffsetsRequest(topics)
     for spu, expected in ((5001, (0, 0, 2)), (5002, (3001, 0, 0))):
-        (body,) = tell(core.spu_session(spu), SpuApi.FETCH_OFFSETS, request)
+        (body,) = tell(SpuSession(core, spu), SpuApi.FETCH_OFFSETS, request)
         found = [
             (item.partition_index, item.error_code.code, item.start_offset, item.last_stable_offset)
             for topic in FetchOffsetsResponse.read(body, 25).topics
@@ -209,7 +208,7 @@ def test_the_one_shot_fetch(core: ClusterCore, tell: Tell, write: Make) -> None:
     wanted = tuple(FetchPartition(index, offset, 1000) for index, offset in ((0, 0), (0, 9), (1, 0)))
     for isolation, values in ((0, [b"a", b"b"]), (1, [b"a"])):
         request = FetchRequest((FetchTopic("two", wanted),), isolation=isolation)
-        (body,) = tell(core.spu_session(5001), SpuApi.FETCH, request)
+        (body,) = tell(SpuSession(core, 5001), SpuApi.FETCH, request)
         (topic,) = FetchResponse.read(body, 25).topics
         codes = [item.error_code.code for item in topic.partitions]
         assert codes == [0, 2, 6]
@@ -226,7 +225,7 @@ def store(tell: Tell, session: Session, offset: int, stream: int) -> tuple[int, 
 
 def stored(core: ClusterCore, tell: Tell, wanted: ConsumerOffsetFilter | None = None, spu: int = 5001) -> Any:
     request = FetchConsumerOffsetsRequest(wanted)
-    (body,) = tell(core.spu_session(spu), SpuApi.FETCH_CONSUMER_OFFSETS, request)
+    (body,) = tell(SpuSession(core, spu), SpuApi.FETCH_CONSUMER_OFFSETS, request)
     response = FetchConsumerOffsetsResponse.read(body, 25)
     if response.error_code.code:
         return response.error_code.code
@@ -251,7 +250,7 @@ def test_consumers_store_offsets(core: ClusterCore, consumer: Consumer, tell: Te
     assert stored(core, tell, spu=5002) == 3001
     request = DeleteConsumerOffsetRequest(here, "me")
     for spu, code in ((5002, 3001), (5001, 0), (5001, 0)):
-        (body,) = tell(core.spu_session(spu), SpuApi.DELETE_CONSUMER_OFFSET, request, version=25)
+        (body,) = tell(SpuSession(core, spu), SpuApi.DELETE_CONSUMER_OFFSET, request, version=25)
         assert DeleteConsumerOffsetResponse.read(body, 25).error_code.code == code
     assert stored(core, tell) == [("you", "two", 0)]
 
@@ -264,6 +263,6 @@ def test_version_23_of_fetch_offsets_knows_the_consumer(
     store(tell, consumer.session, 0, 1)
     for name, start in (("me", 1), ("nobody", 0)):
         request = FetchOffsetsRequest((FetchOffsetsTopic("two", (0,)),), name)
-        (body,) = tell(core.spu_session(5001), SpuApi.FETCH_OFFSETS, request, version=23)
+        (body,) = tell(SpuSession(core, 5001), SpuApi.FETCH_OFFSETS, request, version=23)
         (offsets,) = FetchOffsetsResponse.read(body, 23).topics[0].partitions
         assert (offsets.start_offset, offsets.last_stable_offset) == (start, 2)

@@ -9,8 +9,10 @@ import pytest
 
 from fluvio_sync.protocol.batch import decode_record_set, verify_batch
 from fluvio_sync.protocol.metadata import TopicSpec
-from fluvio_sync.protocol.produce import ProduceResponse, SmartModuleInvocation
+from fluvio_sync.protocol.produce import ProduceResponse
+from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
+from fluvio_sync.testing._cluster_spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,7 @@ def send(core: ClusterCore, produce: Make, tell: Make) -> Callable[..., tuple[in
     """Produce a record set through filters for these texts; returns code, payload and base offset."""
     core.create_topic("t", TopicSpec())
     core.load_smartmodule("filter")
-    session = core.spu_session(5001)
+    session = SpuSession(core, 5001)
 
     def give(records: bytes, *texts: str) -> tuple[int, tuple[object, ...], int]:
         modules = tuple(SmartModuleInvocation("filter", params={"keep": text}) for text in texts)
@@ -79,7 +81,7 @@ def test_a_filter_without_its_parameter_cannot_begin(core: ClusterCore, batch: M
     core.create_topic("t", TopicSpec())
     core.load_smartmodule("filter")
     request = produce("t", (0, batch(b"a")), smartmodules=(SmartModuleInvocation("filter"),))
-    (body,) = tell(core.spu_session(5001), SpuApi.PRODUCE, request)
+    (body,) = tell(SpuSession(core, 5001), SpuApi.PRODUCE, request)
     (result,) = ProduceResponse.read(body, 25).topics[0].partitions
     assert result.error_code.code == 6006
     assert "'keep'" in str(result.error_code.payload[0])

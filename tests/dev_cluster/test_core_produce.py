@@ -6,11 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync.protocol.consume import (
-    FetchOffsetsRequest,
-    FetchOffsetsResponse,
-    FetchOffsetsTopic,
-)
 from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.metadata import (
     ComputedReplicas,
@@ -18,14 +13,14 @@ from fluvio_sync.protocol.metadata import (
     TopicSpec,
     TopicStorage,
 )
-from fluvio_sync.protocol.produce import (
-    ProduceRequest,
-    ProduceResponse,
-    SmartModuleInvocation,
-)
+from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
+from fluvio_sync.protocol.produce import ProduceRequest, ProduceResponse
+from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import ApiVersionsRequest, SpuApi
 from fluvio_sync.testing._cluster_core import ClusterCore
 from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._cluster_sc import ScSession
+from fluvio_sync.testing._cluster_spu import SpuSession
 from fluvio_sync.testing._partition_log import MemoryLog, MemoryStorage
 
 if TYPE_CHECKING:
@@ -61,7 +56,7 @@ def outcome(tell: Tell, codes: Callable[..., Any]) -> Callable[..., list[tuple[i
 def test_entries_are_answered_in_order_and_written_one_after_the_other(
     topics: ClusterCore, batch: Make, produce: Make, outcome: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     request = produce("t", (0, batch(b"a", b"b")), (1, batch(b"x")), (7, b""), (0, batch(b"c")))
     assert outcome(session, request) == [(0, 0), (6, 0), (6, 0), (0, 2)]
     assert outcome(session, produce("nope", (0, batch(b"a")))) == [(6, 0)]
@@ -70,7 +65,7 @@ def test_entries_are_answered_in_order_and_written_one_after_the_other(
 def test_several_batches_of_an_entry_get_one_base_offset(
     topics: ClusterCore, batch: Make, produce: Make, outcome: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     records = batch(b"a", b"b") + batch(b"c") + batch(b"d", codec=1)
     for base in (0, 4, 8):
         assert outcome(session, produce("t", (0, records))) == [(0, base)]
@@ -79,7 +74,7 @@ def test_several_batches_of_an_entry_get_one_base_offset(
 def test_an_entry_without_records_succeeds_at_offset_zero(
     topics: ClusterCore, batch: Make, produce: Make, outcome: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     outcome(session, produce("t", (0, batch(b"a"))))
     assert outcome(session, produce("t", (0, b""))) == [(0, 0)]
     assert outcome(session, produce("t")) == []
@@ -88,7 +83,7 @@ def test_an_entry_without_records_succeeds_at_offset_zero(
 def test_a_topic_may_demand_a_codec(core: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
     core.create_topic("z", TopicSpec(compression=TopicCompression.ZSTD))
     core.create_topic("plain", TopicSpec(compression=TopicCompression.NONE))
-    session = core.spu_session(5001)
+    session = SpuSession(core, 5001)
     assert outcome(session, produce("z", (0, batch(b"a")))) == [(9000, 0)]
     assert outcome(session, produce("z", (0, batch(b"a", codec=4)))) == [(0, 0)]
     mixed = batch(b"a", codec=4) + batch(b"a", codec=1)
@@ -101,13 +96,13 @@ def test_a_batch_may_not_exceed_the_segment(core: ClusterCore, batch: Make, prod
     spec = TopicSpec(storage=TopicStorage(len(records)))
     core.create_topic("fits", spec)
     core.create_topic("small", TopicSpec(storage=TopicStorage(len(records) - 1)))
-    session = core.spu_session(5001)
+    session = SpuSession(core, 5001)
     assert outcome(session, produce("fits", (0, records + records))) == [(0, 0)]
     assert outcome(session, produce("small", (0, records))) == [(10, 0)]
 
 
 def test_a_batch_may_not_exceed_32_mib(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     overhead = len(batch(b"x" * 33_000_000)) - 33_000_000
     largest = batch(b"x" * (33_554_432 - overhead))
     assert outcome(session, produce("t", (0, largest))) == [(0, 0)]
@@ -118,7 +113,7 @@ def test_a_batch_may_not_exceed_32_mib(topics: ClusterCore, batch: Make, produce
 def test_modules_are_unknown_by_name_and_passed_over_otherwise(
     topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     named = (SmartModuleInvocation(name="missing"),)
     (body,) = tell(session, SpuApi.PRODUCE, produce("t", (0, batch(b"a")), smartmodules=named))
     (result,) = ProduceResponse.read(body, 25).topics[0].partitions
@@ -149,13 +144,13 @@ FAULTY: dict[str, Callable[[bytes], bytes]] = {
 def test_a_strict_cluster_closes_the_connection_and_says_why(
     topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make, fault: str
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     request = produce("t", (0, FAULTY[fault](batch(b"a", b"b"))))
     assert tell(session, SpuApi.PRODUCE, request) == []
     assert session.closed
     assert len(topics.violations) == 1
     assert "5001" in topics.violations[0]
-    assert outcome(topics.spu_session(5001), produce("t", (0, batch(b"a")))) == [(0, 0)]
+    assert outcome(SpuSession(topics, 5001), produce("t", (0, batch(b"a")))) == [(0, 0)]
 
 
 @pytest.mark.parametrize("fault", ["magic", "checksum", "count"])
@@ -163,7 +158,7 @@ def test_a_lenient_cluster_takes_what_a_real_one_does(batch: Make, produce: Make
     core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9010)], strict=False)
     core.create_topic("t", TopicSpec())
     request = produce("t", (0, FAULTY[fault](batch(b"a", b"b"))))
-    assert outcome(core.spu_session(5001), request) == [(0, 0)]
+    assert outcome(SpuSession(core, 5001), request) == [(0, 0)]
 
 
 def empty_batch() -> bytes:
@@ -173,13 +168,13 @@ def empty_batch() -> bytes:
 def test_an_empty_batch_breaks_the_partition_until_its_spu_restarts(batch: Make, produce: Make, outcome: Make) -> None:
     core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9010)], strict=False)
     core.create_topic("t", TopicSpec())
-    session = core.spu_session(5001)
+    session = SpuSession(core, 5001)
     assert outcome(session, produce("t", (0, empty_batch()))) == [(0, 0)]
     assert outcome(session, produce("t", (0, batch(b"a") + empty_batch()))) == [(56, 0)]
     assert outcome(session, produce("t", (0, batch(b"a")))) == [(73, 0)]
     core.kill_spu(5001)
     core.restart_spu(5001)
-    assert outcome(core.spu_session(5001), produce("t", (0, batch(b"a")))) == [(0, 0)]
+    assert outcome(SpuSession(core, 5001), produce("t", (0, batch(b"a")))) == [(0, 0)]
 
 
 def test_a_full_disk_breaks_the_partition_until_its_leader_moves(
@@ -196,11 +191,11 @@ def test_a_full_disk_breaks_the_partition_until_its_leader_moves(
     spus = [SpuAddress(5001, "127.0.0.1", 9010), SpuAddress(5002, "127.0.0.1", 9020)]
     core = ClusterCore(spus, storage)
     core.create_topic("t", TopicSpec())
-    session = core.spu_session(5001)
+    session = SpuSession(core, 5001)
     assert outcome(session, produce("t", (0, batch(b"a")))) == [(56, 0)]
     assert outcome(session, produce("t", (0, batch(b"a")))) == [(73, 0)]
     core.move_leader("t", 0, 5002)
-    assert outcome(core.spu_session(5002), produce("t", (0, batch(b"a")))) == [(56, 0)]
+    assert outcome(SpuSession(core, 5002), produce("t", (0, batch(b"a")))) == [(56, 0)]
 
 
 # --- read-committed ------------------------------------------------------------------------------
@@ -208,7 +203,7 @@ def test_a_full_disk_breaks_the_partition_until_its_leader_moves(
 
 def hw(tell: Tell, core: ClusterCore, topic: str) -> int:
     request = FetchOffsetsRequest((FetchOffsetsTopic(topic, (0,)),))
-    (body,) = tell(core.spu_session(5001), SpuApi.FETCH_OFFSETS, request)
+    (body,) = tell(SpuSession(core, 5001), SpuApi.FETCH_OFFSETS, request)
     return FetchOffsetsResponse.read(body, 25).topics[0].partitions[0].last_stable_offset
 
 
@@ -216,13 +211,13 @@ def test_read_committed_does_not_wait_while_all_replicas_live(
     topics: ClusterCore, batch: Make, produce: Make, outcome: Make
 ) -> None:
     request = produce("two", (0, batch(b"a")), committed=True)
-    assert outcome(topics.spu_session(5001), request) == [(0, 0)]
+    assert outcome(SpuSession(topics, 5001), request) == [(0, 0)]
 
 
 def test_a_dead_follower_means_code_7_with_the_real_offset(
     topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     outcome(session, produce("two", (0, batch(b"a"))))
     topics.kill_spu(5002)
     request = produce("two", (0, batch(b"b")), committed=True, timeout_ms=700)
@@ -245,7 +240,7 @@ def test_a_dead_follower_means_code_7_with_the_real_offset(
 def test_a_follower_that_returns_in_time_ends_the_wait(
     topics: ClusterCore, batch: Make, produce: Make, tell: Tell, codes: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     topics.kill_spu(5002)
     request = produce("two", (0, batch(b"a")), committed=True)
     assert tell(session, SpuApi.PRODUCE, request) == []
@@ -258,12 +253,12 @@ def test_a_follower_that_returns_in_time_ends_the_wait(
 def test_a_wait_stops_all_behind_it_on_the_connection_and_nothing_else(
     topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     topics.kill_spu(5002)
     tell(session, SpuApi.PRODUCE, produce("two", (0, batch(b"a")), committed=True))
     assert tell(session, SpuApi.PRODUCE, produce("t", (0, batch(b"b")))) == []
     assert session.backlog > 0
-    assert outcome(topics.spu_session(5001), produce("t", (0, batch(b"c")))) == [(0, 0)]
+    assert outcome(SpuSession(topics, 5001), produce("t", (0, batch(b"c")))) == [(0, 0)]
     topics.on_time(1.0)
     assert len(session.outgoing()) == 2
     assert session.backlog == 0
@@ -272,7 +267,7 @@ def test_a_wait_stops_all_behind_it_on_the_connection_and_nothing_else(
 def test_waits_run_one_after_another_each_with_the_whole_timeout(
     topics: ClusterCore, batch: Make, produce: Make, tell: Tell
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     topics.kill_spu(5002)
     entries = [(0, batch(b"a")), (0, batch(b"b"))]
     tell(session, SpuApi.PRODUCE, produce("two", *entries, committed=True, timeout_ms=1000))
@@ -286,13 +281,13 @@ def test_waits_run_one_after_another_each_with_the_whole_timeout(
 def test_a_timeout_of_zero_does_not_wait(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
     topics.kill_spu(5002)
     request = produce("two", (0, batch(b"a")), committed=True, timeout_ms=0)
-    assert outcome(topics.spu_session(5001), request) == [(7, 0)]
+    assert outcome(SpuSession(topics, 5001), request) == [(7, 0)]
 
 
 def test_a_single_replica_never_waits(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
     topics.kill_spu(5002)
     request = produce("t", (0, batch(b"a")), committed=True)
-    assert outcome(topics.spu_session(5001), request) == [(0, 0)]
+    assert outcome(SpuSession(topics, 5001), request) == [(0, 0)]
 
 
 # --- faults to order -----------------------------------------------------------------------------
@@ -301,7 +296,7 @@ def test_a_single_replica_never_waits(topics: ClusterCore, batch: Make, produce:
 def test_errors_to_order_are_answered_and_nothing_is_written(
     topics: ClusterCore, batch: Make, produce: Make, outcome: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     topics.fail_next_produce(1000, count=2, topic="t")
     topics.fail_next_produce(72, topic="two", payload=("two", 0))
     request = produce("t", (0, batch(b"a")))
@@ -315,14 +310,14 @@ def test_errors_to_order_are_answered_and_nothing_is_written(
 def test_a_held_spu_carries_out_one_request_and_is_mute_until_released(
     topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     topics.hold_replies(5001, on=True)
     for value in (b"a", b"b"):
         assert tell(session, SpuApi.PRODUCE, produce("t", (0, batch(value)))) == []
     partition = topics.partition("t", 0)
     assert partition is not None
     assert partition.log.end_offset == 1
-    assert outcome(topics.spu_session(5002), produce("t", (1, batch(b"x")))) == [(0, 0)]
+    assert outcome(SpuSession(topics, 5002), produce("t", (1, batch(b"x")))) == [(0, 0)]
     topics.hold_replies(5001, on=False)
     assert session in topics.take_ready()
     assert len(session.outgoing()) == 2
@@ -333,22 +328,22 @@ def test_a_held_spu_carries_out_one_request_and_is_mute_until_released(
 def test_a_connection_is_cut_before_or_after_the_write(
     topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make, when: Any, written: int
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     topics.cut_next_produce(5001, when)
-    assert outcome(topics.spu_session(5002), produce("t", (1, batch(b"x")))) == [(0, 0)]
+    assert outcome(SpuSession(topics, 5002), produce("t", (1, batch(b"x")))) == [(0, 0)]
     hello = ApiVersionsRequest("0.50.2", "linux", "x86_64")
     assert len(tell(session, 18, hello, version=2)) == 1
     assert tell(session, SpuApi.PRODUCE, produce("t", (0, batch(b"a")))) == []
     assert session.closed
     assert session in topics.take_ready()
     assert topics.violations == []
-    again = outcome(topics.spu_session(5001), produce("t", (0, batch(b"a"))))
+    again = outcome(SpuSession(topics, 5001), produce("t", (0, batch(b"a"))))
     assert again == [(0, written)]
 
 
 def test_a_killed_spu_drops_its_sessions(topics: ClusterCore, batch: Make, produce: Make, tell: Tell) -> None:
-    session = topics.spu_session(5002)
-    other = topics.spu_session(5001)
+    session = SpuSession(topics, 5002)
+    other = SpuSession(topics, 5001)
     topics.kill_spu(5002)
     assert session.closed
     assert session in topics.take_ready()
@@ -389,7 +384,7 @@ def test_orders_that_make_no_sense_are_refused(
     ids=["empty", "one byte", "boolean", "unknown request", "negative time-out"],
 )
 def test_what_cannot_be_decoded_closes_the_connection(topics: ClusterCore, payload: bytes) -> None:
-    for session in (topics.spu_session(5001), topics.sc_session()):
+    for session in (SpuSession(topics, 5001), ScSession(topics)):
         session.receive(payload, 0.0)
         assert session.closed
         assert session.outgoing() == []
@@ -400,7 +395,7 @@ def test_what_cannot_be_decoded_closes_the_connection(topics: ClusterCore, paylo
 def test_bytes_behind_a_request_are_ignored(
     topics: ClusterCore, batch: Make, produce: Make, request_frame: Make
 ) -> None:
-    session = topics.spu_session(5001)
+    session = SpuSession(topics, 5001)
     frame = request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
     session.receive(frame[4:] + b"more", 0.0)
     assert len(session.outgoing()) == 1

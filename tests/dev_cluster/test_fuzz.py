@@ -13,6 +13,7 @@ from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
 from fluvio_sync.protocol.versions import API_VERSIONS, ScApi, SpuApi
 from fluvio_sync.testing._cluster_core import ClusterCore
 from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._cluster_sc import ScSession
 from fluvio_sync.testing._cluster_spu import SpuSession
 
 if TYPE_CHECKING:
@@ -51,12 +52,12 @@ def cluster() -> ClusterCore:
 @given(st.sampled_from(KEYS), st.sampled_from([0, 2, 12, 19, 23, 25]), BODIES, st.sampled_from([0, 1]))
 def test_any_bytes_are_answered_or_end_the_connection(key: int, version: int, body: bytes, node: int) -> None:
     core = cluster()
-    session: Session = core.spu_session(node) if node else core.sc_session()
+    session: Session = SpuSession(core, node) if node else ScSession(core)
     session.receive(struct.pack(">Hhih", key, version, 1, 0) + body, 0.0)
     core.on_time(1e9)
     waits = isinstance(session, SpuSession) and session.streams
     assert session.closed or session.outgoing() or waits
     # The other node is none the worse.
-    other = core.spu_session(2)
+    other = SpuSession(core, 2)
     other.receive(struct.pack(">Hhih", API_VERSIONS, 2, 1, 0) + b"\0\1x\0\0\0\0", 0.0)
     assert len(other.outgoing()) == 1

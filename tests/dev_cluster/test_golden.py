@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from fluvio_sync.protocol.frames import split_request, split_response
-from fluvio_sync.protocol.metadata import ComputedReplicas, ListResponse, TopicSpec
+from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
+from fluvio_sync.protocol.watch import ListResponse
 from fluvio_sync.testing._cluster_core import ClusterCore
 from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._cluster_sc import ScSession
+from fluvio_sync.testing._cluster_spu import SpuSession
 
 DATA = Path(__file__).parents[1] / "protocol" / "data"
 
@@ -65,7 +68,7 @@ def captured_cluster() -> ClusterCore:
 
 def answers(core: ClusterCore, name: str, *, wait: float = 0.0) -> str:
     entry = EXCHANGES[name]
-    session = core.sc_session() if entry["to"] == "sc" else core.spu_session(SPU_OF.get(name, 5002))
+    session = ScSession(core) if entry["to"] == "sc" else SpuSession(core, SPU_OF.get(name, 5002))
     session.receive(bytes.fromhex(entry["request"])[4:], core.now)
     if wait:
         assert session.outgoing() == []
@@ -143,7 +146,7 @@ def test_the_official_wheel_is_answered_as_it_was_by_a_real_spu() -> None:
     """Produce with every codec, read-committed, offsets, and the stream of what was produced."""
     core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9313)])
     core.create_topic("golden2", TopicSpec(ComputedReplicas(2, 1, ignore_rack=True)))
-    session = core.spu_session(5001)
+    session = SpuSession(core, 5001)
     told = [entry for entry in lines("session.jsonl") if entry["port"] == 9313]
     frames: list[str] = []
     for entry in told:

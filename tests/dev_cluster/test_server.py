@@ -13,15 +13,12 @@ import pytest
 from sockets import TIMEOUT, connect, receive
 
 from fluvio_sync.errors import ConnectError
-from fluvio_sync.protocol.consume import (
-    FetchOffsetsRequest,
-    FetchOffsetsResponse,
-    FetchOffsetsTopic,
-)
 from fluvio_sync.protocol.frames import split_response
-from fluvio_sync.protocol.metadata import ListRequest, PartitionObject, WatchRequest, WatchUpdate
+from fluvio_sync.protocol.metadata import PartitionObject
+from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
+from fluvio_sync.protocol.watch import ListRequest, WatchRequest, WatchUpdate
 from fluvio_sync.testing import LocalCluster, _cluster_server
 from fluvio_sync.testing._link import Link
 

@@ -21,9 +21,9 @@ from sockets import TIMEOUT, connect, receive
 from fluvio_sync import TlsConfig
 from fluvio_sync.errors import ConfigError, ConnectError
 from fluvio_sync.protocol.frames import split_response
-from fluvio_sync.protocol.metadata import ListRequest
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, ScApi, SpuApi
+from fluvio_sync.protocol.watch import ListRequest
 from fluvio_sync.testing import LocalCluster, _cluster_server, read_partition
 from fluvio_sync.testing._cluster_tls import TlsSocket, server_context
 from fluvio_sync.testing._link import Link

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
-from fluvio_sync.protocol import consume, metadata, produce, versions
+from fluvio_sync.protocol import admin, consume, offsets, produce, versions, watch
 from fluvio_sync.protocol.frames import RequestHeader, split_request, split_response
 from fluvio_sync.protocol.versions import API_VERSIONS, ScApi, SpuApi
 
@@ -30,18 +30,18 @@ DATA = Path(__file__).parent / "data"
 
 SC_MESSAGES: dict[int, tuple[Any, Any]] = {
     API_VERSIONS: (versions.ApiVersionsRequest, versions.ApiVersionsResponse),
-    ScApi.CREATE: (metadata.CreateTopicRequest, metadata.AdminStatus),
-    ScApi.DELETE: (metadata.DeleteTopicRequest, metadata.AdminStatus),
-    ScApi.LIST: (metadata.ListRequest, metadata.ListResponse),
-    ScApi.WATCH: (metadata.WatchRequest, metadata.WatchUpdate),
-    ScApi.UPDATE: (metadata.UpdateTopicRequest, metadata.AdminStatus),
+    ScApi.CREATE: (admin.CreateTopicRequest, admin.AdminStatus),
+    ScApi.DELETE: (admin.DeleteTopicRequest, admin.AdminStatus),
+    ScApi.LIST: (watch.ListRequest, watch.ListResponse),
+    ScApi.WATCH: (watch.WatchRequest, watch.WatchUpdate),
+    ScApi.UPDATE: (admin.UpdateTopicRequest, admin.AdminStatus),
 }
 
 SPU_MESSAGES: dict[int, tuple[Any, Any]] = {
     API_VERSIONS: (versions.ApiVersionsRequest, versions.ApiVersionsResponse),
     SpuApi.PRODUCE: (produce.ProduceRequest, produce.ProduceResponse),
     SpuApi.FETCH: (consume.FetchRequest, consume.FetchResponse),
-    SpuApi.FETCH_OFFSETS: (consume.FetchOffsetsRequest, consume.FetchOffsetsResponse),
+    SpuApi.FETCH_OFFSETS: (offsets.FetchOffsetsRequest, offsets.FetchOffsetsResponse),
     SpuApi.STREAM_FETCH: (consume.StreamFetchRequest, consume.StreamFetchResponse),
     SpuApi.UPDATE_OFFSETS: (consume.UpdateOffsetsRequest, consume.UpdateOffsetsResponse),
 }
@@ -90,7 +90,7 @@ def _session() -> Iterator[Captured]:
 
 
 def _exchanges() -> Iterator[Captured]:
-    watch = None
+    watching = None
     lines = (DATA / "exchanges.jsonl").read_text().splitlines()
     for number, line in enumerate(lines, 1):
         entry = json.loads(line)
@@ -99,12 +99,12 @@ def _exchanges() -> Iterator[Captured]:
             data = bytes.fromhex(entry["request"])
             header, _ = split_request(data[4:])
             if header.api_key == ScApi.WATCH and entry["to"] == "sc":
-                watch = header
+                watching = header
             request, response = _messages(entry["to"])[header.api_key]
             yield Captured(f"{name} (request)", data, header, True, request)
         else:
-            assert watch is not None
-            header, response = watch, metadata.WatchUpdate
+            assert watching is not None
+            header, response = watching, watch.WatchUpdate
         yield Captured(name, bytes.fromhex(entry["response"]), header, False, response)
 
 

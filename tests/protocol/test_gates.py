@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fluvio_sync.errors import ProtocolError
-from fluvio_sync.protocol import consume, metadata, produce
+from fluvio_sync.protocol import admin, consume, metadata, offsets, produce, smartmodules, watch
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.primitives import Duration, Reader, Writer
 
@@ -77,23 +77,23 @@ def test_sc_13_system_and_14_mirror_of_a_partition() -> None:
 
 
 def test_sc_13_system_of_a_list() -> None:
-    full = metadata.ListRequest("Topic", ("a",), system=True)
+    full = watch.ListRequest("Topic", ("a",), system=True)
     envelope = "0005546f7069630000000"
     inner = "0000000100016100"
     assert_gates(
         full,
         {12: envelope + "8" + inner, 13: envelope + "9" + inner + "01"},
-        {12: metadata.ListRequest("Topic", ("a",))},
+        {12: watch.ListRequest("Topic", ("a",))},
     )
 
 
 def test_sc_13_force_of_a_deletion() -> None:
-    full = metadata.DeleteTopicRequest("t", force=True)
+    full = admin.DeleteTopicRequest("t", force=True)
     envelope = "0005546f7069630000000"
     assert_gates(
         full,
         {12: envelope + "3000174", 13: envelope + "400017401"},
-        {12: metadata.DeleteTopicRequest("t")},
+        {12: admin.DeleteTopicRequest("t")},
     )
 
 
@@ -195,7 +195,7 @@ def test_sc_19_adds_nothing_to_what_is_used_here() -> None:
         metadata.TopicStatus(metadata.TopicResolution.PROVISIONED, {0: (1,)}, {0: HOME}, "x"),
     )
     assert written(topic, 18) == written(topic, 19)
-    request = metadata.CreateTopicRequest("t", dry_run=True, timeout=5, spec=topic.spec)
+    request = admin.CreateTopicRequest("t", dry_run=True, timeout=5, spec=topic.spec)
     assert written(request, 18) == written(request, 19)
 
 
@@ -203,13 +203,13 @@ def test_sc_19_adds_nothing_to_what_is_used_here() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        metadata.WatchRequest("Topic"),
-        metadata.WatchUpdate("Topic", 1),
-        metadata.ListRequest("Topic"),
-        metadata.ListResponse("Topic"),
-        metadata.CreateTopicRequest("t"),
-        metadata.DeleteTopicRequest("t"),
-        metadata.UpdateTopicRequest("t", 1),
+        watch.WatchRequest("Topic"),
+        watch.WatchUpdate("Topic", 1),
+        watch.ListRequest("Topic"),
+        watch.ListResponse("Topic"),
+        admin.CreateTopicRequest("t"),
+        admin.DeleteTopicRequest("t"),
+        admin.UpdateTopicRequest("t", admin.AddPartitions(1)),
     ],
 )
 def test_sc_below_12_is_refused(message: Any, version: int) -> None:
@@ -231,7 +231,7 @@ def frame(version: int) -> list[bytes | bytearray | memoryview]:
         isolation=1,
         timeout_ms=2,
         topics=[("t", [(3, 2, [b"ab"])])],
-        smartmodules=[produce.SmartModuleInvocation("m", lookback=produce.Lookback(1), label="l")],
+        smartmodules=[smartmodules.SmartModuleInvocation("m", lookback=smartmodules.Lookback(1), label="l")],
     )
 
 
@@ -283,14 +283,14 @@ def test_spu_1_2_and_5_of_a_produce_response() -> None:
 
 
 def test_spu_20_lookback_21_its_age_and_25_the_label() -> None:
-    lookback = produce.Lookback(1, Duration(2, 3))
-    full = produce.SmartModuleInvocation("m", params={"k": "v"}, lookback=lookback, label="l")
+    lookback = smartmodules.Lookback(1, Duration(2, 3))
+    full = smartmodules.SmartModuleInvocation("m", params={"k": "v"}, lookback=lookback, label="l")
     at_19 = "0000016d0700000100016b000176"
     at_20 = at_19 + "010000000000000001"
     at_21 = at_20 + "01000000000000000200000003"
-    plain = produce.SmartModuleInvocation("m", params={"k": "v"})
-    young = produce.SmartModuleInvocation("m", params={"k": "v"}, lookback=produce.Lookback(1))
-    aged = produce.SmartModuleInvocation("m", params={"k": "v"}, lookback=lookback)
+    plain = smartmodules.SmartModuleInvocation("m", params={"k": "v"})
+    young = smartmodules.SmartModuleInvocation("m", params={"k": "v"}, lookback=smartmodules.Lookback(1))
+    aged = smartmodules.SmartModuleInvocation("m", params={"k": "v"}, lookback=lookback)
     assert_gates(
         full,
         {19: at_19, 20: at_20, 21: at_21, 24: at_21, 25: at_21 + "0100016c"},
@@ -301,25 +301,25 @@ def test_spu_20_lookback_21_its_age_and_25_the_label() -> None:
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
-        ({"kind": produce.ModuleKind.FILTER}, "00"),
-        ({"kind": produce.ModuleKind.MAP}, "01"),
-        ({"kind": produce.ModuleKind.ARRAY_MAP}, "02"),
-        ({"kind": produce.ModuleKind.AGGREGATE, "accumulator": b"a"}, "030000000161"),
-        ({"kind": produce.ModuleKind.FILTER_MAP}, "04"),
-        ({"kind": produce.ModuleKind.JOIN, "topic": "t"}, "05000174"),
+        ({"kind": smartmodules.ModuleKind.FILTER}, "00"),
+        ({"kind": smartmodules.ModuleKind.MAP}, "01"),
+        ({"kind": smartmodules.ModuleKind.ARRAY_MAP}, "02"),
+        ({"kind": smartmodules.ModuleKind.AGGREGATE, "accumulator": b"a"}, "030000000161"),
+        ({"kind": smartmodules.ModuleKind.FILTER_MAP}, "04"),
+        ({"kind": smartmodules.ModuleKind.JOIN, "topic": "t"}, "05000174"),
         (
-            {"kind": produce.ModuleKind.JOIN_STREAM, "topic": "t", "derived_stream": "d"},
+            {"kind": smartmodules.ModuleKind.JOIN_STREAM, "topic": "t", "derived_stream": "d"},
             "06000174000164",
         ),
         ({}, "0700"),
         (
-            {"context": produce.ModuleContext.AGGREGATE, "accumulator": b"a"},
+            {"context": smartmodules.ModuleContext.AGGREGATE, "accumulator": b"a"},
             "07010000000161",
         ),
-        ({"context": produce.ModuleContext.JOIN, "topic": "t"}, "0702000174"),
+        ({"context": smartmodules.ModuleContext.JOIN, "topic": "t"}, "0702000174"),
         (
             {
-                "context": produce.ModuleContext.JOIN_STREAM,
+                "context": smartmodules.ModuleContext.JOIN_STREAM,
                 "topic": "t",
                 "derived_stream": "d",
             },
@@ -328,8 +328,8 @@ def test_spu_20_lookback_21_its_age_and_25_the_label() -> None:
     ],
 )
 def test_spu_kinds_of_smartmodules(fields: dict[str, Any], kind: str) -> None:
-    by_name = produce.SmartModuleInvocation("m", **fields)
-    adhoc = produce.SmartModuleInvocation(adhoc=b"\0asm", **fields)
+    by_name = smartmodules.SmartModuleInvocation("m", **fields)
+    adhoc = smartmodules.SmartModuleInvocation(adhoc=b"\0asm", **fields)
     tail = "00000000"
     assert_gates(by_name, {25: "0000016d" + kind + tail})
     assert_gates(adhoc, {25: "01000000040061736d" + kind + tail})
@@ -338,13 +338,13 @@ def test_spu_kinds_of_smartmodules(fields: dict[str, Any], kind: str) -> None:
 def test_spu_a_module_is_named_or_given() -> None:
     for fields in ({}, {"name": "m", "adhoc": b""}):
         with pytest.raises(ValueError, match="either by name or as ad-hoc bytes"):
-            produce.SmartModuleInvocation(**fields)  # type: ignore[arg-type]
+            smartmodules.SmartModuleInvocation(**fields)  # type: ignore[arg-type]
 
 
 def test_spu_23_the_consumer_of_fetch_offsets_and_of_no_other_version() -> None:
-    full = consume.FetchOffsetsRequest((consume.FetchOffsetsTopic("t", (3,)),), "c")
+    full = offsets.FetchOffsetsRequest((offsets.FetchOffsetsTopic("t", (3,)),), "c")
     bare = "000000010001740000000100000003"
-    seen = consume.FetchOffsetsRequest(full.topics)
+    seen = offsets.FetchOffsetsRequest(full.topics)
     assert_gates(
         full,
         {22: bare, 23: bare + "01000163", 24: bare, 25: bare},
@@ -373,9 +373,13 @@ def test_spu_24_the_filter_of_stored_offsets() -> None:
 
 def test_spu_11_is_the_oldest_one_shot_fetch() -> None:
     full = consume.FetchRequest(
-        (consume.FetchTopic("t", (consume.FetchPartition(3, 4, 5, 6, 7),)),),
-        1, 2, 8, 1, (consume.ForgottenTopic("f", (9,)),),
-    )  # fmt: skip
+        (consume.FetchTopic("t", (consume.FetchPartition(3, 4, 5, current_leader_epoch=6, log_start_offset=7),)),),
+        (consume.ForgottenTopic("f", (9,)),),
+        max_wait=1,
+        min_bytes=2,
+        max_bytes=8,
+        isolation=1,
+    )
     data = (
         "00000001" "00000002" "00000008" "01" "00000001" "0001" "74" "00000001"
         "00000003" "00000006" "0000000000000004" "0000000000000007" "00000005"
@@ -390,7 +394,9 @@ def test_spu_11_is_the_oldest_one_shot_fetch() -> None:
 
 def test_the_order_of_a_one_shot_fetch_response() -> None:
     partition = consume.FetchedPartition(3, ErrorCode(6), 4, 5, 6, (consume.AbortedTransaction(7, 8),), b"ab")
-    full = consume.FetchResponse((consume.FetchedTopic("t", (partition,)),), ErrorCode(2, ("x",)), 1, 2)
+    full = consume.FetchResponse(
+        (consume.FetchedTopic("t", (partition,)),), error_code=ErrorCode(2, ("x",)), throttle_time_ms=1, session_id=2
+    )
     assert_gates(
         full,
         {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluvio_sync.protocol.admin import AdminStatus, CreateTopicRequest, DeleteTopicRequest
 from fluvio_sync.protocol.batch import (
     BATCH_HEADER,
     BatchBuilder,
@@ -17,17 +18,7 @@ from fluvio_sync.protocol.batch import (
     verify_batch,
 )
 from fluvio_sync.protocol.compression import Codec
-from fluvio_sync.protocol.consume import (
-    FetchOffsetsRequest,
-    FetchOffsetsResponse,
-    FetchOffsetsTopic,
-    OffsetUpdate,
-    PartitionOffsets,
-    StreamFetchRequest,
-    StreamFetchResponse,
-    TopicOffsets,
-    UpdateOffsetsRequest,
-)
+from fluvio_sync.protocol.consume import OffsetUpdate, StreamFetchRequest, StreamFetchResponse, UpdateOffsetsRequest
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.frames import (
     encode_request,
@@ -36,13 +27,9 @@ from fluvio_sync.protocol.frames import (
     split_response,
 )
 from fluvio_sync.protocol.metadata import (
-    AdminStatus,
     CleanupPolicy,
     ComputedReplicas,
-    CreateTopicRequest,
-    DeleteTopicRequest,
     IngressAddr,
-    ListResponse,
     PartitionResolution,
     ReplicaStatus,
     SpuObject,
@@ -51,19 +38,24 @@ from fluvio_sync.protocol.metadata import (
     TopicResolution,
     TopicSpec,
     TopicStorage,
-    WatchRequest,
-    WatchUpdate,
     split_partition_key,
+)
+from fluvio_sync.protocol.offsets import (
+    FetchOffsetsRequest,
+    FetchOffsetsResponse,
+    FetchOffsetsTopic,
+    PartitionOffsets,
+    TopicOffsets,
 )
 from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.produce import (
     PartitionResult,
     ProduceRequest,
     ProduceResponse,
-    SmartModuleInvocation,
     TopicResult,
     produce_request_buffers,
 )
+from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import (
     SC_CLIENT_RANGES,
     SPU_CLIENT_RANGES,
@@ -72,6 +64,7 @@ from fluvio_sync.protocol.versions import (
     SpuApi,
     negotiate,
 )
+from fluvio_sync.protocol.watch import ListResponse, WatchRequest, WatchUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +89,7 @@ def record_sets(message: Any) -> Iterator[bytes]:
             for partition in topic.partitions:
                 yield partition.records
     elif isinstance(message, StreamFetchResponse):
-        yield message.records
+        yield message.partition.records
 
 
 def test_a_captured_frame_is_read_and_written_back(captured: Any) -> None:
@@ -300,8 +293,8 @@ def test_session_consumes(all_captured: list[Any]) -> None:
     ]
     assert of_kind(all_captured, "session", StreamFetchRequest) == [StreamFetchRequest("golden2", 1, 0, 1048890)]
     (stream,) = of_kind(all_captured, "session", StreamFetchResponse)
-    assert (stream.topic, stream.stream_id, stream.high_watermark) == ("golden2", 1, 10)
-    records = [record for batch in decode_record_set(stream.records) for record in batch.records]
+    assert (stream.topic, stream.stream_id, stream.partition.high_watermark) == ("golden2", 1, 10)
+    records = [record for batch in decode_record_set(stream.partition.records) for record in batch.records]
     assert [record.offset for record in records] == list(range(10))
     assert records[0] == Record(b"", b"two", 0x01A20BCAC6F6, 0)
     assert records[1].timestamp == records[0].timestamp + 1

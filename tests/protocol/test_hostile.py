@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync.errors import ProtocolError
-from fluvio_sync.protocol import consume, metadata, produce, versions
+from fluvio_sync.protocol import consume, metadata, produce, versions, watch
 from fluvio_sync.protocol.batch import decode_batch, decode_record_set, iter_batches, verify_batch
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.frames import FrameReader, split_request, split_response
+from fluvio_sync.protocol.layout import STRING, U8, mapping, vec
 from fluvio_sync.protocol.primitives import Reader, decode_varint
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def decode(captured: Any, payload: bytes) -> Any:
             for partition in topic.partitions:
                 decode_record_set(partition.records, max_size=MIB)
     if isinstance(message, consume.StreamFetchResponse):
-        decode_record_set(message.records, max_size=MIB)
+        decode_record_set(message.partition.records, max_size=MIB)
     return message
 
 
@@ -105,15 +106,15 @@ CLAIMING: dict[str, Callable[[], object]] = {
     "varbytes": lambda: Reader(HUGE_VARINT + bytes(100)).varbytes(),
     "raw": lambda: Reader(bytes(100)).raw(2**31 - 1),
     "string": lambda: Reader(b"\x7f\xff" + bytes(100)).string(),
-    "vec": lambda: Reader(HUGE + bytes(100)).vec(lambda: 0),
-    "map": lambda: Reader(b"\xff\xff" + bytes(100)).mapping(),
+    "vec": lambda: vec(U8).read(Reader(HUGE + bytes(100)), 0),
+    "map": lambda: mapping(STRING, STRING).read(Reader(b"\xff\xff" + bytes(100)), 0),
     "varint": lambda: decode_varint(b"\xff" * 100, 0),
     "frame": lambda: FrameReader().feed(HUGE + bytes(100)),
     "versions": lambda: versions.ApiVersionsResponse.read(Reader(b"\0\0" + HUGE + bytes(100)), 2),
-    "envelope": lambda: metadata.WatchUpdate.read(Reader(b"\0\5Topic" + HUGE + bytes(100)), 19),
-    "changes": lambda: metadata.WatchUpdate.read(Reader(b"\0\5Topic\0\0\0\x70" + bytes(8) + HUGE + bytes(100)), 19),
-    "objects": lambda: metadata.ListResponse.read(Reader(b"\0\5Topic\0\0\0\x68" + HUGE + bytes(100)), 19),
-    "objects unknown": lambda: metadata.ListResponse.read(Reader(b"\0\5Whats\0\0\0\x68" + HUGE + bytes(100)), 19),
+    "envelope": lambda: watch.WatchUpdate.read(Reader(b"\0\5Topic" + HUGE + bytes(100)), 19),
+    "changes": lambda: watch.WatchUpdate.read(Reader(b"\0\5Topic\0\0\0\x70" + bytes(8) + HUGE + bytes(100)), 19),
+    "objects": lambda: watch.ListResponse.read(Reader(b"\0\5Topic\0\0\0\x68" + HUGE + bytes(100)), 19),
+    "objects unknown": lambda: watch.ListResponse.read(Reader(b"\0\5Whats\0\0\0\x68" + HUGE + bytes(100)), 19),
     "replicas": lambda: metadata.TopicSpec.read(Reader(b"\0" + HUGE + bytes(100)), 19),
     "produce topics": lambda: produce.ProduceRequest.read(Reader(b"\0\0\1" + bytes(4) + HUGE + bytes(100)), 25),
     "produce records": lambda: produce.PartitionData.read(Reader(bytes(4) + HUGE + bytes(9)), 25),
@@ -148,7 +149,7 @@ def test_every_truncation_of_a_record_set_is_refused(all_captured: list[Any]) ->
     for captured in all_captured:
         if captured.message is not consume.StreamFetchResponse:
             continue
-        records = decode(captured, captured.payload).records
+        records = decode(captured, captured.payload).partition.records
         whole = [0]
         for _, batch in iter_batches(records):
             whole.append(whole[-1] + len(batch))
@@ -176,7 +177,7 @@ def test_random_payloads(all_captured: list[Any]) -> None:
 def test_mutated_batches_of_every_codec(all_captured: list[Any]) -> None:
     draw = random.Random(11)
     (stream,) = [x for x in all_captured if x.message is consume.StreamFetchResponse]
-    batches = [bytes(view) for _, view in iter_batches(decode(stream, stream.payload).records)]
+    batches = [bytes(view) for _, view in iter_batches(decode(stream, stream.payload).partition.records)]
     assert {decode_batch(batch).header.codec for batch in batches} == {0, 1, 2, 3, 4}
     for batch in batches:
         for _ in range(400):

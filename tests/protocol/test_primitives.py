@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol.layout import STRING, U8, Layout, enumeration, mapping, option, vec
 from fluvio_sync.protocol.metadata import TopicResolution
 from fluvio_sync.protocol.primitives import (
     MAX_STRING,
@@ -93,7 +94,7 @@ def test_a_boolean_is_0_or_1(byte: int) -> None:
     with pytest.raises(ProtocolError, match=f"0 or 1, not {byte}"):
         Reader(bytes([byte])).boolean()
     with pytest.raises(ProtocolError):
-        Reader(bytes([byte, 0])).option(Reader(b"").u8)
+        option(U8).read(Reader(bytes([byte, 0])), 0)
 
 
 @given(st.text(max_size=300))
@@ -120,31 +121,39 @@ def test_a_string_is_utf8() -> None:
 
 
 def test_an_enumeration() -> None:
-    assert Reader(b"\x04").enumeration(TopicResolution) is TopicResolution.PROVISIONED
+    layout = enumeration(TopicResolution)
+    assert layout.read(Reader(b"\x04"), 0) is TopicResolution.PROVISIONED
     with pytest.raises(ProtocolError, match="6 is no TopicResolution"):
-        Reader(b"\x06").enumeration(TopicResolution)
+        layout.read(Reader(b"\x06"), 0)
 
 
 def test_a_negative_count_is_an_empty_vector() -> None:
     reader = Reader(b"\xff\xff\xff\xff\x07")
-    assert reader.vec(reader.u8) == ()
+    assert vec(U8).read(reader, 0) == ()
     assert reader.remaining == 1
 
 
 def test_a_count_that_cannot_fit_is_refused_before_anything_is_read() -> None:
     calls: list[int] = []
+
+    def read(r: Reader, _: int) -> int:
+        calls.append(1)
+        return r.u8()
+
+    element = Layout(read, U8.write, 4)
     with pytest.raises(ProtocolError, match="3 elements of at least 4 bytes do not fit in the 11"):
-        Reader(b"\0\0\0\x03" + bytes(11)).vec(lambda: calls.append(1), 4)
-    with pytest.raises(ProtocolError, match="65535 elements"):
-        Reader(b"\xff\xff" + bytes(100)).mapping_of(lambda: calls.append(1), lambda: None, 2)
+        vec(element).read(Reader(b"\0\0\0\x03" + bytes(11)), 0)
+    with pytest.raises(ProtocolError, match="65535 elements of at least 5 bytes"):
+        mapping(element, U8).read(Reader(b"\xff\xff" + bytes(100)), 0)
     assert not calls
 
 
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=8))
 def test_a_map_is_sorted_by_the_bytes_of_its_keys(items: dict[str, str]) -> None:
-    data = written(lambda w: w.mapping(items))
+    layout = mapping(STRING, STRING)
+    data = written(lambda w: layout.write(w, items, 0))
     reader = Reader(data)
-    assert reader.mapping() == items
+    assert layout.read(reader, 0) == items
     assert reader.remaining == 0
     keys = sorted(key.encode() for key in items)
     position = 2

@@ -11,6 +11,7 @@ import pytest
 
 from fluvio_sync import errors
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
+from fluvio_sync.protocol.admin import AdminStatus, CreateTopicRequest, DeleteTopicRequest
 from fluvio_sync.protocol.batch import (
     BATCH_HEADER,
     BatchBuilder,
@@ -28,16 +29,12 @@ from fluvio_sync.protocol.consume import (
     DeleteConsumerOffsetRequest,
     FetchConsumerOffsetsRequest,
     FetchConsumerOffsetsResponse,
-    FetchOffsetsRequest,
-    FetchOffsetsResponse,
-    FetchOffsetsTopic,
+    FetchedPartition,
     OffsetUpdate,
     OffsetUpdateStatus,
-    PartitionOffsets,
     ReplicaKey,
     StreamFetchRequest,
     StreamFetchResponse,
-    TopicOffsets,
     UpdateConsumerOffsetRequest,
     UpdateConsumerOffsetResponse,
     UpdateOffsetsRequest,
@@ -52,19 +49,14 @@ from fluvio_sync.protocol.frames import (
     split_request,
     split_response,
 )
+from fluvio_sync.protocol.layout import I32, STRING, U16, U32, U64, Layout, mapping, option, vec
 from fluvio_sync.protocol.metadata import (
-    AdminStatus,
-    Change,
     CleanupPolicy,
     ComputedReplicas,
-    CreateTopicRequest,
-    DeleteTopicRequest,
     Encryption,
     Endpoint,
     IngressAddr,
     IngressPort,
-    ListRequest,
-    ListResponse,
     PartitionObject,
     PartitionResolution,
     PartitionSpec,
@@ -81,8 +73,13 @@ from fluvio_sync.protocol.metadata import (
     TopicSpec,
     TopicStatus,
     TopicStorage,
-    WatchRequest,
-    WatchUpdate,
+)
+from fluvio_sync.protocol.offsets import (
+    FetchOffsetsRequest,
+    FetchOffsetsResponse,
+    FetchOffsetsTopic,
+    PartitionOffsets,
+    TopicOffsets,
 )
 from fluvio_sync.protocol.primitives import (
     Duration,
@@ -94,19 +91,16 @@ from fluvio_sync.protocol.primitives import (
 )
 from fluvio_sync.protocol.produce import (
     IsolationCode,
-    Lookback,
-    ModuleContext,
-    ModuleKind,
     PartitionData,
     PartitionResult,
     ProduceRequest,
     ProduceResponse,
-    SmartModuleInvocation,
     TopicData,
     TopicResult,
     produce_request_buffers,
 )
 from fluvio_sync.protocol.siphash import hash_key, siphash24, siphash24_pure
+from fluvio_sync.protocol.smartmodules import Lookback, ModuleContext, ModuleKind, SmartModuleInvocation
 from fluvio_sync.protocol.versions import (
     API_VERSIONS,
     ApiVersionKey,
@@ -115,6 +109,7 @@ from fluvio_sync.protocol.versions import (
     ScApi,
     SpuApi,
 )
+from fluvio_sync.protocol.watch import Change, ListRequest, ListResponse, WatchRequest, WatchUpdate
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 
 if TYPE_CHECKING:
@@ -169,6 +164,9 @@ def assert_request(message: Any, vector: dict[str, Any], key: int, version: int,
 
 
 # --- primitives ----------------------------------------------------------------------------------
+
+
+LAYOUTS: dict[str, Layout[Any]] = {"i32": I32, "u16": U16, "u32": U32, "u64": U64, "string": STRING}
 
 
 @covers("ints")
@@ -229,9 +227,9 @@ def test_string_decode_edge(vectors: dict[str, Any]) -> None:
 def test_option(vectors: dict[str, Any]) -> None:
     for vector in vectors["option"]:
         name = vector["type"].removeprefix("Option<").removesuffix(">").lower()
-        assert written(lambda w: w.option(vector["value"], getattr(w, name))) == vector["hex"]
-        reader = Reader(bytes.fromhex(vector["hex"]))
-        assert reader.option(getattr(reader, name)) == vector["value"]
+        layout = option(LAYOUTS[name])
+        assert written(lambda w: layout.write(w, vector["value"], 0)) == vector["hex"]
+        assert layout.read(Reader(bytes.fromhex(vector["hex"])), 0) == vector["value"]
 
 
 @covers("vec")
@@ -243,9 +241,9 @@ def test_vec(vectors: dict[str, Any]) -> None:
             assert written(lambda w: w.byte_string(value)) == vector["hex"]
             assert reader.byte_string() == value
         else:
-            name = {"Vec<String>": "string", "Vec<i32>": "i32"}[vector["type"]]
-            assert written(lambda w: w.vec(vector["value"], getattr(w, name))) == vector["hex"]
-            assert list(reader.vec(getattr(reader, name))) == vector["value"]
+            layout = vec(LAYOUTS[vector["type"].removeprefix("Vec<").removesuffix(">").lower()])
+            assert written(lambda w: layout.write(w, vector["value"], 0)) == vector["hex"]
+            assert list(layout.read(reader, 0)) == vector["value"]
         assert reader.remaining == 0
 
 
@@ -254,12 +252,14 @@ def test_btreemap(vectors: dict[str, Any]) -> None:
     for vector in vectors["btreemap"]:
         reader = Reader(bytes.fromhex(vector["hex"]))
         if vector["type"] == "BTreeMap<String,String>":
-            assert written(lambda w: w.mapping(vector["value"])) == vector["hex"]
-            assert reader.mapping() == vector["value"]
+            texts = mapping(STRING, STRING)
+            assert written(lambda w: texts.write(w, vector["value"], 0)) == vector["hex"]
+            assert texts.read(reader, 0) == vector["value"]
         else:
-            value = {int(key): spus for key, spus in vector["value"].items()}
-            assert written(lambda w: w.mapping_of(value, w.u32, lambda spus: w.vec(spus, w.i32))) == vector["hex"]
-            assert reader.mapping_of(reader.u32, lambda: list(reader.vec(reader.i32))) == value
+            replicas = mapping(U32, vec(I32))
+            value = {int(key): tuple(spus) for key, spus in vector["value"].items()}
+            assert written(lambda w: replicas.write(w, value, 0)) == vector["hex"]
+            assert replicas.read(reader, 0) == value
         assert reader.remaining == 0
 
 
@@ -620,7 +620,7 @@ def test_consume(vectors: dict[str, Any]) -> None:
             24,
         ),
         "stream_fetch_response_body_v25": (
-            StreamFetchResponse("t1", 1, 0, ErrorCode.NONE, 2, records=batch),
+            StreamFetchResponse("t1", 1, FetchedPartition(0, ErrorCode.NONE, 2, records=batch)),
             25,
         ),
         "update_offsets_request_body_v0": (UpdateOffsetsRequest((OffsetUpdate(5, 1),)), 0),

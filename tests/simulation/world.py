@@ -27,16 +27,19 @@ from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
 from fluvio_sync.errors import BufferFullError, ConnectError, FluvioError, RejectedError
 from fluvio_sync.protocol.batch import decode_record_set
-from fluvio_sync.protocol.consume import FetchOffsetsRequest, FetchOffsetsTopic
 from fluvio_sync.protocol.frames import RequestHeader, encode_request, split_response
-from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec, TopicStorage, WatchRequest, WatchUpdate
+from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec, TopicStorage
+from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsTopic
 from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import ScApi, SpuApi
+from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 from fluvio_sync.stats import Tally
 from fluvio_sync.testing._cluster_core import ClusterCore
 from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._cluster_sc import ScSession
+from fluvio_sync.testing._cluster_spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -386,7 +389,7 @@ class World:
     # --- the client's side -----------------------------------------------------------------------
 
     def _watch_sc(self) -> None:
-        pipe = self.watch = Pipe(self.core.sc_session(), 0)
+        pipe = self.watch = Pipe(ScSession(self.core), 0)
         self.metadata.lose()
 
         def lost(_error: FluvioError) -> None:
@@ -452,7 +455,7 @@ class World:
                 error = ConnectError(f"SPU {link.spu}: connection refused")
                 self.dispatcher.disconnected(link, generation, error, self.clock.now)
                 return
-            pipe = self.pipes[link] = Pipe(self.core.spu_session(link.spu), link.spu)
+            pipe = self.pipes[link] = Pipe(SpuSession(self.core, link.spu), link.spu)
 
             def lost(error: FluvioError) -> None:
                 if self.pipes.get(link) is pipe:

@@ -2,7 +2,7 @@
 """A queue in front of a client that may not be there: `put()` never waits for anything.
 
 One daemon thread connects, again and again if need be, and hands over what is queued.  The queue is bounded in bytes;
-what finds no space is refused, and counted.  An outbox belongs to one process: a child of a fork makes another.
+what finds no space is refused, and counted.  A backlog belongs to one process: a child of a fork makes another.
 
 `_lock` guards everything.  It is held for a few stores; nothing is sent, logged or written inside, and a finalizer
 or a signal handler that comes between may call `put()` itself.
@@ -45,7 +45,7 @@ class Item(NamedTuple):
         return len(self.value) + len(self.key or b"") + RECORD_CHARGE
 
 
-class Outbox:
+class Backlog:
     """See the module's description.  `pid`: the process that it belongs to."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Outbox:
         if self._thread is None:
             if _uwsgi.is_before_fork():  # where threads are not for the workers to inherit
                 return False
-            thread = threading.Thread(target=self._run, name=f"{self._client.client_id}-outbox", daemon=True)
+            thread = threading.Thread(target=self._run, name=f"{self._client.client_id}-backlog", daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # the interpreter is shutting down and starts no thread any more

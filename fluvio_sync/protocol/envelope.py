@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The envelope of what is said to an SC: a label that names a kind of object, a length, and the message proper.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from fluvio_sync.protocol.layout import BYTES, STRING
+from fluvio_sync.protocol.message import Message, apart, wire
+from fluvio_sync.protocol.primitives import Reader, Writer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class TypeBuffer(Message):
+    """The envelope: the kind of object, and the message as bytes.  Versions below 12 have another."""
+
+    label: str = wire(STRING)
+    inner: bytes = wire(BYTES, repr=False)
+
+    MIN_VERSION: ClassVar[int] = 12
+
+
+class Enveloped(Message):
+    """A message in an envelope; `label` is outside, its other fields are inside."""
+
+    label: str = apart()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # An envelope may be empty: it can hold what is of another kind, undecoded.
+        cls.min_size = TypeBuffer.min_size
+
+    def write(self, w: Writer, version: int) -> None:
+        """Append it, envelope and all; ValueError for a version below 12."""
+        self.sealed(version).write(w, version)
+
+    @classmethod
+    def read(cls, r: Reader, version: int) -> Self:
+        """Read one; ProtocolError for a version below 12."""
+        return cls.opened(TypeBuffer.read(r, version), version)
+
+    def sealed(self, version: int) -> TypeBuffer:
+        """Return its envelope."""
+        inner = Writer()
+        super().write(inner, version)
+        return TypeBuffer(self.label, inner.getvalue())
+
+    @classmethod
+    def opened(cls, envelope: TypeBuffer, version: int) -> Self:
+        """Return what an envelope holds."""
+        return super().read(Reader(envelope.inner), version).replace(label=envelope.label)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layouts: how one value stands on the wire, from integers to maps.
+
+Pure.  A layout holds no state: any thread may use any of them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol.primitives import Reader, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+K = TypeVar("K", int, str)
+V = TypeVar("V")
+E = TypeVar("E", bound=enum.IntEnum)
+
+
+class Layout(Generic[T]):
+    """How one value stands on the wire.
+
+    `read(r, version)` returns a value, or raises ProtocolError; `write(w, value, version)` appends one, or raises
+    ValueError.  `min_size`: the fewest bytes that a value takes in any version.  A count of elements that could not
+    fit in the bytes that are left is refused by it before the first of them is read.
+    """
+
+    __slots__ = ("min_size", "read", "write")
+
+    def __init__(
+        self, read: Callable[[Reader, int], T], write: Callable[[Writer, T, int], None], min_size: int
+    ) -> None:
+        self.read = read
+        self.write = write
+        self.min_size = min_size
+
+
+def primitive(read: Callable[[Reader], T], write: Callable[[Writer, T], None], min_size: int) -> Layout[T]:
+    """Return the layout of what is the same in every version."""
+    return Layout(lambda r, _: read(r), lambda w, value, _: write(w, value), min_size)
+
+
+BOOL = primitive(Reader.boolean, Writer.boolean, 1)
+U8 = primitive(Reader.u8, Writer.u8, 1)
+U16 = primitive(Reader.u16, Writer.u16, 2)
+U32 = primitive(Reader.u32, Writer.u32, 4)
+U64 = primitive(Reader.u64, Writer.u64, 8)
+I16 = primitive(Reader.i16, Writer.i16, 2)
+I32 = primitive(Reader.i32, Writer.i32, 4)
+I64 = primitive(Reader.i64, Writer.i64, 8)
+STRING = primitive(Reader.string, Writer.string, 2)
+BYTES = primitive(Reader.byte_string, Writer.byte_string, 4)
+VARBYTES = primitive(Reader.varbytes, Writer.varbytes, 1)
+DURATION = primitive(Reader.duration, Writer.duration, 12)
+
+
+def option(layout: Layout[T]) -> Layout[T | None]:
+    """Return the layout of a value that may be missing: a boolean, then the value."""
+    read_value, write_value = layout.read, layout.write
+
+    def read(r: Reader, version: int) -> T | None:
+        return read_value(r, version) if r.boolean() else None
+
+    def write(w: Writer, value: T | None, version: int) -> None:
+        w.boolean(value is not None)
+        if value is not None:
+            write_value(w, value, version)
+
+    return Layout(read, write, 1)
+
+
+def vec(layout: Layout[T]) -> Layout[tuple[T, ...]]:
+    """Return the layout of a vector: an i32 count, then the elements.
+
+    A count below one is read as an empty vector, as in Fluvio's decoder.
+    """
+    read_element, write_element, min_size = layout.read, layout.write, layout.min_size
+
+    def read(r: Reader, version: int) -> tuple[T, ...]:
+        return tuple([read_element(r, version) for _ in range(r.count(min_size))])
+
+    def write(w: Writer, value: tuple[T, ...], version: int) -> None:
+        w.i32(len(value))
+        for element in value:
+            write_element(w, element, version)
+
+    return Layout(read, write, 4)
+
+
+def mapping(key: Layout[K], value: Layout[V]) -> Layout[Mapping[K, V]]:
+    """Return the layout of a map: a u16 count, then keys and values in ascending order of the keys.
+
+    Code points sort as their UTF-8 does, so that strings stand in the order of Fluvio's BTreeMap.
+    """
+    min_size = key.min_size + value.min_size
+
+    def read(r: Reader, version: int) -> Mapping[K, V]:
+        return {key.read(r, version): value.read(r, version) for _ in range(r.map_count(min_size))}
+
+    def write(w: Writer, items: Mapping[K, V], version: int) -> None:
+        w.u16(len(items))
+        for one in sorted(items):
+            key.write(w, one, version)
+            value.write(w, items[one], version)
+
+    return Layout(read, write, 2)
+
+
+def enumeration(kind: type[E]) -> Layout[E]:
+    """Return the layout of a member of `kind`: the byte that numbers it."""
+    members = {int(member): member for member in kind}
+
+    def read(r: Reader, _: int) -> E:
+        number = r.u8()
+        member = members.get(number)
+        if member is None:
+            raise ProtocolError(f"{number} is no {kind.__name__}")
+        return member
+
+    return Layout(read, lambda w, member, _: w.u8(member), 1)

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declared messages: their fields and gates, their values, and what type checkers and counts refuse.
+
+Each `type: ignore` here is a mistake that mypy has to find: it reports those that are not needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol import layout
+from fluvio_sync.protocol.layout import BOOL, BYTES, I32, STRING, U8, U16, Layout, mapping, option, vec
+from fluvio_sync.protocol.message import Message, apart, nested, one_of, wire
+from fluvio_sync.protocol.primitives import Reader, Writer
+
+
+class Point(Message):
+    x: int = wire(U8)
+    y: int = wire(U8)
+
+
+class Size(Message):
+    x: int = wire(U8)
+    y: int = wire(U8)
+
+
+class Gated(Message):
+    """`old` ended with version 4, `new` began with 3, `only` was in 5 alone."""
+
+    always: int = wire(U8)
+    old: int = wire(U8, default=0, until=4)
+    new: int = wire(U8, default=9, since=3)
+    only: int = wire(U8, default=0, since=5, until=5)
+    last: int = wire(U8, default=0)
+
+
+class Ordered(Message):
+    first: int = wire(U8, default=1, kw_only=True)
+    second: int = wire(U8)
+    third: int = wire(U8, default=3)
+
+
+class Secret(Message):
+    name: str = wire(STRING)
+    value: bytes = wire(BYTES, default=b"", repr=False)
+
+
+class Recent(Message):
+    value: int = wire(U8)
+
+    MIN_VERSION = 7
+
+
+class RecentRequest(Message):
+    value: int = wire(U8)
+
+    MIN_VERSION = 7
+
+
+def written(message: Any, version: int = 0) -> bytes:
+    w = Writer()
+    message.write(w, version)
+    return w.getvalue()
+
+
+# --- the wire ------------------------------------------------------------------------------------
+
+
+def test_fields_are_written_and_read_in_the_order_in_which_they_are_declared() -> None:
+    assert written(Ordered(2, first=7)) == b"\7\2\3"
+    reader = Reader(b"\7\2\3!")
+    assert Ordered.read(reader, 0) == Ordered(2, 3, first=7)
+    assert reader.remaining == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "data", "seen"),
+    [
+        (-1, b"\1\2\5", Gated(1, 2, 9, 0, 5)),
+        (2, b"\1\2\5", Gated(1, 2, 9, 0, 5)),
+        (3, b"\1\2\3\5", Gated(1, 2, 3, 0, 5)),
+        (4, b"\1\2\3\5", Gated(1, 2, 3, 0, 5)),
+        (5, b"\1\3\4\5", Gated(1, 0, 3, 4, 5)),
+        (6, b"\1\3\5", Gated(1, 0, 3, 0, 5)),
+        (2**15 - 1, b"\1\3\5", Gated(1, 0, 3, 0, 5)),
+    ],
+)
+def test_a_field_is_on_the_wire_in_its_versions_and_its_default_elsewhere(
+    version: int, data: bytes, seen: Gated
+) -> None:
+    assert written(Gated(1, 2, 3, 4, 5), version) == data
+    reader = Reader(data)
+    assert Gated.read(reader, version) == seen
+    assert reader.remaining == 0
+
+
+@pytest.mark.parametrize("kind", [Recent, RecentRequest])
+def test_a_version_older_than_the_layout_is_refused(kind: Any) -> None:
+    assert kind.read(Reader(written(kind(1), 7)), 7) == kind(1)
+    with pytest.raises(ValueError, match=r"^Recent is not written in version 6, older than 7$"):
+        written(kind(1), 6)
+    with pytest.raises(ProtocolError, match=r"^version 6 of Recent is too old, older than 7$"):
+        kind.read(Reader(b"\1"), 6)
+
+
+def test_what_does_not_fit_its_layout_is_not_written() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        written(Point(256, 0))
+    with pytest.raises(ValueError, match="do not fit"):
+        written(Point("x", 0))  # type: ignore[arg-type]
+
+
+# --- unions --------------------------------------------------------------------------------------
+
+
+def test_a_union_is_told_apart_by_its_first_byte() -> None:
+    either: Layout[Point | Size] = one_of("kind of pair", {4: Point, 2: Size})
+    pairs: dict[bytes, Point | Size] = {b"\4\1\2": Point(1, 2), b"\2\1\2": Size(1, 2)}
+    for encoded, pair in pairs.items():
+        w = Writer()
+        either.write(w, pair, 0)
+        assert w.getvalue() == encoded
+        assert either.read(Reader(encoded), 0) == pair
+    with pytest.raises(ProtocolError, match=r"^unknown kind of pair 3$"):
+        either.read(Reader(b"\3\1\2"), 0)
+
+
+# --- the fewest bytes ----------------------------------------------------------------------------
+
+LAYOUTS = {name: value for name, value in vars(layout).items() if isinstance(value, Layout)}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_smallest_value_of_a_layout_is_made_of_zeros(name: str) -> None:
+    zeros = bytes(LAYOUTS[name].min_size)
+    reader = Reader(zeros + b"!")
+    value = LAYOUTS[name].read(reader, 0)
+    assert reader.remaining == 1
+    w = Writer()
+    LAYOUTS[name].write(w, value, 0)
+    assert w.getvalue() == zeros
+    with pytest.raises(ProtocolError):
+        LAYOUTS[name].read(Reader(zeros[1:]), 0)
+
+
+class Nest(Message):
+    point: Point = wire(nested(Point))
+    gated: Gated = wire(nested(Gated))
+    maybe: Point | None = wire(option(nested(Point)), default=None)
+    several: tuple[Point, ...] = wire(vec(nested(Point)), default=())
+    named: Any = wire(mapping(STRING, I32), default={})
+    later: int = wire(I32, default=0, since=3)
+
+
+def test_the_fewest_bytes_are_those_of_the_fields_that_every_version_has() -> None:
+    assert (Point.min_size, Gated.min_size, Secret.min_size) == (2, 2, 6)
+    assert Nest.min_size == 2 + 2 + 1 + 4 + 2
+    either: Layout[Secret | Point] = one_of("pair", {0: Secret, 1: Point})
+    assert either.min_size == 1 + 2
+
+
+def test_a_count_of_messages_that_cannot_fit_is_refused_before_one_is_read() -> None:
+    reads = []
+
+    class Counted(Point):
+        @classmethod
+        def read(cls, r: Reader, version: int) -> Any:
+            reads.append(version)
+            return super().read(r, version)
+
+    points = vec(nested(Counted))
+    with pytest.raises(ProtocolError, match="3 elements of at least 2 bytes do not fit in the 5 bytes"):
+        points.read(Reader(b"\0\0\0\3" + bytes(5)), 8)
+    assert reads == []
+    assert points.read(Reader(b"\0\0\0\3" + bytes(6)), 8) == (Counted(0, 0),) * 3
+    assert reads == [8, 8, 8]
+
+
+def test_a_count_of_pairs_that_cannot_fit_is_refused() -> None:
+    points = mapping(U16, nested(Point))
+    assert points.read(Reader(b"\0\1" + bytes(4)), 0) == {0: Point(0, 0)}
+    with pytest.raises(ProtocolError, match="2 elements of at least 4 bytes do not fit in the 7 bytes"):
+        points.read(Reader(b"\0\2" + bytes(7)), 0)
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def test_messages_are_equal_if_their_class_and_all_their_fields_are() -> None:
+    assert Point(1, 2) == Point(1, y=2)
+    assert hash(Point(1, 2)) == hash(Point(1, y=2)) != hash(Point(1, 3))
+    assert Point(1, 2) != Point(1, 3)
+    assert Point(1, 2) != (1, 2)
+    same_values: Any = Size(1, 2)
+    assert Point(1, 2) != same_values
+    assert len({Point(1, 2), Point(1, 2), same_values}) == 2
+
+
+def test_a_message_does_not_change() -> None:
+    point = Point(1, 2)
+    with pytest.raises(AttributeError, match="Point does not change: 'x' cannot be set"):
+        point.x = 3  # type: ignore[misc]
+    read: Any = Point.read(Reader(b"\1\2"), 0)
+    with pytest.raises(AttributeError, match="Point does not change: 'x' cannot be deleted"):
+        del read.x
+    for name in ("x", "z"):
+        with pytest.raises(AttributeError, match=f"Point does not change: '{name}' cannot be set"):
+            setattr(read, name, 3)
+    assert point == read == Point(1, 2)
+    assert not hasattr(point, "__dict__")
+
+
+def test_replacing_makes_another_message() -> None:
+    point = Point(1, 2)
+    assert point.replace(y=3) == Point(1, 3)
+    assert point == Point(1, 2)
+    with pytest.raises(TypeError, match="Point has no field 'z'"):
+        point.replace(z=3)
+
+
+def test_what_may_be_large_is_not_shown() -> None:
+    assert repr(Secret("n", b"xyz")) == "Secret(name='n')"
+    assert repr(Ordered(2)) == "Ordered(first=1, second=2, third=3)"
+
+
+def test_bad_arguments_name_the_class_and_the_argument() -> None:
+    with pytest.raises(TypeError, match=r"^Point is not given 'y'$"):
+        Point(1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^Point has no field 'z'$"):
+        Point(1, 2, z=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^Point is given 'x' twice$"):
+        Point(1, x=1)  # type: ignore[call-arg, misc]
+    with pytest.raises(TypeError, match=r"^Point takes 2 arguments by position, not 3$"):
+        Point(1, 2, 3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^Ordered takes 2 arguments by position, not 3$"):
+        Ordered(1, 2, 3)  # type: ignore[call-arg]
+
+
+# --- what a class does itself --------------------------------------------------------------------
+
+
+class Prefixed(Message):
+    """Its prefix is written before all else, twice."""
+
+    value: int = wire(U8)
+    prefix: str = apart(min_size=4)
+
+    def check(self) -> None:
+        if self.prefix == "bad":
+            raise ValueError("a bad prefix")
+
+    def write(self, w: Writer, version: int) -> None:
+        w.string(self.prefix)
+        w.string(self.prefix)
+        super().write(w, version)
+
+    @classmethod
+    def read(cls, r: Reader, version: int) -> Prefixed:
+        prefix = r.string()
+        r.string()
+        return super().read(r, version).replace(prefix=prefix)
+
+
+def test_a_field_apart_is_left_to_its_class() -> None:
+    data = b"\0\1p\0\1p\7"
+    assert written(Prefixed(7, "p")) == data
+    assert Prefixed.read(Reader(data), 0) == Prefixed(7, prefix="p")
+    assert Prefixed.min_size == 5
+    with pytest.raises(TypeError, match="Prefixed is not given 'prefix'"):
+        Prefixed(7)  # type: ignore[call-arg]
+
+
+def test_fields_that_do_not_go_together_are_refused_wherever_they_come_from() -> None:
+    with pytest.raises(ValueError, match="a bad prefix"):
+        Prefixed(7, "bad")
+    with pytest.raises(ValueError, match="a bad prefix"):
+        Prefixed(7, "p").replace(prefix="bad")
+
+
+class Cuboid(Size):
+    z: int = wire(U8)
+    x: int = wire(U16, default=5, kw_only=True)
+
+
+def test_a_class_inherits_fields_and_may_declare_them_anew_in_their_place() -> None:
+    assert written(Cuboid(1, 2)) == b"\0\5\1\2"
+    assert Cuboid.read(Reader(b"\0\5\1\2"), 0) == Cuboid(1, 2, x=5)
+    assert Cuboid.min_size == 4
+    assert written(Size(1, 2)) == b"\1\2"
+
+
+class Flag(Message):
+    on: bool = wire(BOOL, default=False)
+
+
+def test_defaults_are_used_where_nothing_is_given() -> None:
+    assert Flag() == Flag(on=False)
+    assert written(Flag()) == b"\0"
