@@ -28,7 +28,6 @@ VARINT_MAX = 2**31 - 1
 
 _SHIFTS = range(7, 70, 7)  # of the second to the tenth byte of a varint
 
-_I8 = struct.Struct(">b")
 _U8 = struct.Struct(">B")
 _I16 = struct.Struct(">h")
 _U16 = struct.Struct(">H")
@@ -36,8 +35,6 @@ _I32 = struct.Struct(">i")
 _U32 = struct.Struct(">I")
 _I64 = struct.Struct(">q")
 _U64 = struct.Struct(">Q")
-_F32 = struct.Struct(">f")
-_F64 = struct.Struct(">d")
 
 
 class Duration(NamedTuple):
@@ -136,10 +133,6 @@ class Reader:
         self.position = start + size
         return start
 
-    def i8(self) -> int:
-        """Return a signed 8-bit number."""
-        return int(_I8.unpack_from(self._view, self._take(1))[0])
-
     def u8(self) -> int:
         """Return an unsigned 8-bit number."""
         return self._view[self._take(1)]
@@ -168,14 +161,6 @@ class Reader:
     def u64(self) -> int:
         """Return an unsigned 64-bit number."""
         return int(_U64.unpack_from(self._view, self._take(8))[0])
-
-    def f32(self) -> float:
-        """Return a 32-bit float."""
-        return float(_F32.unpack_from(self._view, self._take(4))[0])
-
-    def f64(self) -> float:
-        """Return a 64-bit float."""
-        return float(_F64.unpack_from(self._view, self._take(8))[0])
 
     def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
         """Return the fields of `layout`, whose codes are all integers."""
@@ -272,18 +257,12 @@ class Writer:
         """Return everything written so far."""
         return bytes(self._out)
 
-    def pack(self, layout: struct.Struct, *values: float) -> None:
+    def pack(self, layout: struct.Struct, *values: int) -> None:
         """Append `values` in `layout`; ValueError if one does not fit."""
         try:
             self._out += layout.pack(*values)
         except struct.error as error:
             raise ValueError(f"{values} do not fit {layout.format!r}: {error}") from None
-        except OverflowError:
-            raise ValueError(f"{values} do not fit {layout.format!r}") from None
-
-    def i8(self, value: int) -> None:
-        """Append a signed 8-bit number."""
-        self.pack(_I8, value)
 
     def u8(self, value: int) -> None:
         """Append an unsigned 8-bit number."""
@@ -312,14 +291,6 @@ class Writer:
     def u64(self, value: int) -> None:
         """Append an unsigned 64-bit number."""
         self.pack(_U64, value)
-
-    def f32(self, value: float) -> None:
-        """Append a 32-bit float."""
-        self.pack(_F32, value)
-
-    def f64(self, value: float) -> None:
-        """Append a 64-bit float."""
-        self.pack(_F64, value)
 
     def boolean(self, value: bool) -> None:  # noqa: FBT001
         """Append a boolean: one byte, 0 or 1."""

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INTS = {
-    "i8": (-(2**7), 2**7 - 1),
     "u8": (0, 2**8 - 1),
     "i16": (-(2**15), 2**15 - 1),
     "u16": (0, 2**16 - 1),
@@ -70,23 +69,6 @@ def test_an_int_covers_its_range_and_no_more(name: str) -> None:
     for value in (lowest - 1, highest + 1):
         with pytest.raises(ValueError, match="do not fit"):
             written(lambda w, v=value: getattr(w, name)(v))  # type: ignore[misc]
-
-
-@given(st.floats(allow_nan=False))
-def test_f64(value: float) -> None:
-    data = written(lambda w: w.f64(value))
-    assert data == struct.pack(">d", value)
-    assert Reader(data).f64() == value
-
-
-@given(st.floats(width=32, allow_nan=False))
-def test_f32(value: float) -> None:
-    assert Reader(written(lambda w: w.f32(value))).f32() == value
-
-
-def test_a_float_out_of_range() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        Writer().f32(1e300)
 
 
 @pytest.mark.parametrize("byte", [2, 0x7F, 0xFF])
