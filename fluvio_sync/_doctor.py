@@ -8,7 +8,6 @@ step that failed as far as that can tell more.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import ssl
 import time
@@ -307,8 +306,7 @@ class _Diagnosis:
     # A record.
 
     def _produce(self, topic: str) -> str:
-        config = dataclasses.replace(
-            self._engine.config,
+        config = self._engine.config._replace(
             connect_timeout=self._timeout,
             request_timeout=self._timeout,
             metadata_timeout=self._timeout,

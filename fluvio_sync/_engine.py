@@ -7,8 +7,8 @@ A `Fluvio` object makes one when it connects, and another in the child of a fork
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync import _blocking, retry
 from fluvio_sync._accumulator import Accumulator, unresolved
@@ -53,8 +53,7 @@ if TYPE_CHECKING:
 _REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"
 
 
-@dataclass(frozen=True)
-class ClientConfig:
+class ClientConfig(NamedTuple):
     """The settings of a client, as `Fluvio.connect` describes them; what a pickled client consists of."""
 
     endpoint: Endpoint

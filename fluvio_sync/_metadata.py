@@ -223,8 +223,8 @@ class Metadata:
 
 
 def _public_host(spu: SpuObject) -> str:
-    hosts = [ingress.hostname or ingress.ip or "" for ingress in spu.spec.public_endpoint.ingress[:1]]
-    return hosts[0] if hosts else ""
+    addresses = spu.spec.public_endpoint.ingress
+    return (addresses[0].hostname or addresses[0].ip or "") if addresses else ""
 
 
 def _key(item: object) -> str:

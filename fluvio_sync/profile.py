@@ -11,9 +11,8 @@ import importlib
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync._settings import shown
@@ -27,8 +26,7 @@ PATH_VARIABLE = "FLV_PROFILE_PATH"
 """The environment variable that names the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """A profile and the cluster it names.
 
     `endpoint`: the SC's, as "host:port"; `use_spu_local_address`: reach SPUs at their local
@@ -150,8 +148,9 @@ class _File:
         return ", ".join(map(repr, self.table(self.content, kind, ""))) or "none"
 
 
-_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?")
-_KEY = re.compile(r"\s*([\w.\"' -]+?)\s*=")
+# Compiled when the first error asks for a line, not by everybody who imports the package.
+_HEADER = r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?"
+_KEY = r"\s*([\w.\"' -]+?)\s*="
 
 
 def _line_of(where: str, text: str) -> int | None:
@@ -162,13 +161,13 @@ def _line_of(where: str, text: str) -> int | None:
     """
     header, table, found = "", where.rpartition(".")[0], None
     for number, line in enumerate(text.splitlines(), 1):
-        if heading := _HEADER.fullmatch(line):
+        if heading := re.fullmatch(_HEADER, line):
             header = _plain(heading[1])
             if header == where:
                 return number
             if header == table:
                 found = number
-        elif (key := _KEY.match(line)) and f"{header}.{_plain(key[1])}".removeprefix(".") == where:
+        elif (key := re.match(_KEY, line)) and f"{header}.{_plain(key[1])}".removeprefix(".") == where:
             return number
     return found
 

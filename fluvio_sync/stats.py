@@ -7,8 +7,6 @@ A `Tally` belongs to one producer handle and counts the outcomes of its own reco
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,8 +27,7 @@ class FlushResult(NamedTuple):
     first_error: Exception | None
 
 
-@dataclass(frozen=True)
-class ProducerStats:
+class ProducerStats(NamedTuple):
     """A snapshot of all handles of a topic that have the same settings.
 
     Of records, bytes (keys and values) and batches: `queued` now waits in this process, `in_flight` is with a server;
@@ -67,18 +64,17 @@ _SUMMED = ("records_", "bytes_", "batches_")  # counters of a topic; reconnectio
 
 def sum_of(parts: list[ProducerStats]) -> ProducerStats:
     """Return the counters of a topic's producers whose settings differ."""
-    fields = [field.name for field in dataclasses.fields(ProducerStats) if field.name.startswith(_SUMMED)]
+    fields = [name for name in ProducerStats._fields if name.startswith(_SUMMED)]
     totals = {name: sum(getattr(part, name) for part in parts) for name in fields}
     latencies = [(*part.latency, part.batches_acked) for part in parts if part.latency is not None]
     latency = None
     if latencies:
         total = sum(mean * batches for mean, _, batches in latencies)
         latency = total / totals["batches_acked"], max(longest for _, longest, _ in latencies)
-    return dataclasses.replace(parts[0], **totals, latency=latency)
+    return parts[0]._replace(**totals, latency=latency)
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """What a readiness probe asks a client.
 
     `connected`: the SC's metadata arrives; `leaders`: for each partition (topic, number) that records were sent to,

@@ -7,7 +7,6 @@ import ast
 import os
 import subprocess
 import sys
-import time
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -202,12 +201,9 @@ def test_no_command_knows_another(command: str) -> None:
 # --- what importing costs --------------------------------------------------------------------------
 
 
-def run(code: str, **environment: str) -> str:
+def run(code: str) -> str:
     """Run a program in a process of its own and return what it prints."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=env | environment
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
 
@@ -230,18 +226,19 @@ def test_importing_brings_nothing_heavy() -> None:
     assert run(code) == "[]"
 
 
-def test_importing_takes_no_longer_than_starting_python_three_times(tmp_path: Path) -> None:
-    """60 ms where Python takes 20 to start; a ratio, because machines differ."""
-    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
+    """Some 55 ms where Python starts in 21: 2.7 times as long, and up to 3.1 times on a machine that is busy."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}
+    env |= {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
 
-    def shortest(code: str) -> float:
-        times = []
-        for _ in range(12):
-            began = time.perf_counter()
-            run(code, **compiled)
-            times.append(time.perf_counter() - began)
-        return min(times)
+    def spent(code: str) -> float:
+        process = subprocess.Popen([sys.executable, "-c", code], env=env)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        assert status == 0
+        return usage.ru_utime + usage.ru_stime
 
-    start = shortest("pass")
-    whole = shortest("import fluvio_sync")
-    assert whole - start < 3 * start
+    spent("import fluvio_sync")  # compiles it
+    pairs = [(spent("pass"), spent("import fluvio_sync")) for _ in range(15)]
+    start, whole = (min(times) for times in zip(*pairs, strict=True))
+    assert whole - start < 3.5 * start, f"{whole - start:.3f} s beside {start:.3f} s"
