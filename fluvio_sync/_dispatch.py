@@ -3,6 +3,8 @@
 
 Pure: no socket, thread, clock, randomness or log.  Every rule about what is sent when, what is retried, and what is
 given up stands in this file; the sender carries the actions out.  All calls are made with the client's lock held.
+It is the longest file of the package for that reason: the rules meet in the same few states, and whoever doubts one of
+them finds all the others that may come before it here.
 
 Two kinds of things have states.  A **lane** is the ordered batches of one topic, partition and settings; its moves
 are in `TRANSITIONS`, and `_move` makes no other.  A **link** is the connection to one SPU for one isolation level

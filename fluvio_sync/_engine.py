@@ -72,7 +72,7 @@ class Engine:
     """See the module's description.  `pid`: the process that it belongs to."""
 
     def __init__(self, config: ClientConfig, clock: Clock | None = None) -> None:
-        """Nothing is connected and no thread runs before `open`."""
+        """Make all parts, each after those that it needs; nothing is connected and no thread runs before `open`."""
         tls = config.tls
         # First: it may raise, and the poller has sockets.
         self._context = tls.ssl_context() if isinstance(tls, TlsConfig) else tls

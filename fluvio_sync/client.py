@@ -3,6 +3,7 @@
 
 One client per process is enough: it is thread-safe, and all its producers share one sender thread, one connection
 per SPU and isolation level, and one memory bound.  After a fork the child's copy starts clean at its first use.
+`Fluvio.connect` is long because every setting of a client is named and described there.
 """
 
 from __future__ import annotations
