@@ -4,9 +4,9 @@
 from fluvio_sync import Fluvio
 
 with Fluvio.connect("127.0.0.1:9003") as fluvio:
-    producer = fluvio.topic_producer("orders")
-    future = producer.send(b"value", key=b"user-42")
-    print(future.result(timeout=5))
+producer = fluvio.topic_producer("orders")
+future = producer.send(b"value", key=b"user-42")
+print(future.result(timeout=5))
 """
 
 from fluvio_sync._version import __version__
@@ -41,6 +41,7 @@ from fluvio_sync.partitioner import Partitioner, SiphashRoundRobinPartitioner, S
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 from fluvio_sync.stats import FlushResult, Health, ProducerStats
+from fluvio_sync.topics import TopicDescription
 
 __all__ = [
     "AtLeastOnce",
@@ -80,6 +81,7 @@ __all__ = [
     "SmartModule",
     "SpecificPartitioner",
     "TlsConfig",
+    "TopicDescription",
     "TopicNotFoundError",
     "TopicProducer",
     "UnsupportedVersionError",

@@ -7,7 +7,7 @@ creating a topic can take long.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fluvio_sync import _blocking
 from fluvio_sync._topic_name import check_topic_name
@@ -18,6 +18,7 @@ from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.protocol.metadata import AssignedReplicas, ComputedReplicas, TopicCompression, TopicObject, TopicSpec
 from fluvio_sync.protocol.versions import ScApi
 from fluvio_sync.protocol.watch import ListRequest, ListResponse
+from fluvio_sync.topics import TopicDescription
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,18 +29,6 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Reader
 
     R = TypeVar("R")
-
-
-class TopicDescription(NamedTuple):
-    """A topic as the SC lists it.
-
-    `replication`: replicas of a partition, None for a mirror; `compression`: the only codec it takes, None for any.
-    """
-
-    name: str
-    partitions: int
-    replication: int | None
-    compression: Compression | None
 
 
 def check_topic(name: str, partitions: int, replication: int) -> None:

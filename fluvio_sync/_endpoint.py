@@ -38,7 +38,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """Return the endpoint that `text` names.
 
     `"host:port"`, `"host"` (port 9003, an SC's), `"[::1]:9003"`, `"[::1]"` or `"::1"`.  Anything
-    else, a URL or a list for example, raises ConfigError, which shows the text and says what is
+    else, a URL or a list for example, raises `ConfigError`, which shows the text and says what is
     wrong with it.
     """
     if not isinstance(text, str):

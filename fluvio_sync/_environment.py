@@ -28,7 +28,7 @@ _ALIKE = 0.85  # of a misspelt variable's name; a Kubernetes service called "flu
 def client_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return what is set, by the names of `Fluvio.connect`'s arguments; an empty variable is not set.
 
-    ConfigError, which names the variable, for a value that cannot be used, and for variables that exclude each other.
+    `ConfigError`, which names the variable, for a value that cannot be used, and for variables that exclude each other.
     """
     settings = {name: read(_variable(name), text) for name, read in _READERS.items() if (text := _get(environ, name))}
     if "endpoint" in settings and "profile" in settings:

@@ -72,7 +72,7 @@ def seconds(
     """Return a duration (`float`, `int` or `timedelta`) as seconds.
 
     `minimum`, `maximum`: the bounds, themselves allowed; `positive`: 0 is refused; `optional`:
-    `None` is taken, and returned.  bool, NaN, infinity and everything else raise ConfigError.
+    `None` is taken, and returned.  bool, NaN, infinity and everything else raise `ConfigError`.
     """
     if value is None and optional:
         return None
@@ -99,7 +99,7 @@ def _as_float(value: object) -> float:
 
 
 def number(name: str, value: object, *, minimum: float) -> float:
-    """Return a finite `float` or `int` of at least `minimum` as a float; ConfigError otherwise."""
+    """Return a finite `float` or `int` of at least `minimum` as a float; `ConfigError` otherwise."""
     found = math.nan if isinstance(value, timedelta) else _as_float(value)
     if not math.isfinite(found) or found < minimum:
         raise ConfigError(f"{name} cannot be {shown(value)}: it is a finite number of at least {minimum:g}")
@@ -107,7 +107,7 @@ def number(name: str, value: object, *, minimum: float) -> float:
 
 
 def flag(name: str, value: object) -> bool:
-    """Return `value` if it is a bool; ConfigError otherwise ("false" is not taken for true)."""
+    """Return `value` if it is a bool; `ConfigError` otherwise ("false" is not taken for true)."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name} cannot be {shown(value)}: it is True or False")
     return value
@@ -117,7 +117,7 @@ def size(name: str, value: object, minimum: int = 1, maximum: int | None = None)
     """Return a whole number (of bytes, partitions, retries).
 
     `minimum`, `maximum`: the bounds, themselves allowed.  bool and
-    everything that is not an `int` raise ConfigError.
+    everything that is not an `int` raise `ConfigError`.
     """
     if (
         isinstance(value, bool)
@@ -163,7 +163,7 @@ def unknown_setting(name: str, known: Iterable[str]) -> ConfigError:
 
 
 def refuse_unknown(cls: type[_T]) -> type[_T]:
-    """Have a dataclass of keyword settings raise ConfigError, with the nearest name, for one that it does not have."""
+    """Have a dataclass of settings raise `ConfigError`, with the nearest name, for one that it does not have."""
     plain = cls.__init__
     known = [setting.name for setting in dataclasses.fields(cls)]  # type: ignore[arg-type]
 

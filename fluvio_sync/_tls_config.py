@@ -35,7 +35,7 @@ class TlsConfig:
     """TLS to the SC and the SPUs; made by `disabled()`, `anonymous()` or `verified()`.
 
     `ca_cert`, `cert` and `key` are paths or the PEM text itself.  `repr()` shows paths, never
-    texts; an object that holds the text of a private key refuses to be pickled (TypeError), as an
+    texts; an object that holds the text of a private key refuses to be pickled (`TypeError`), as an
     `ssl.SSLContext` does.
     """
 
@@ -70,7 +70,7 @@ class TlsConfig:
         addresses that are dialled do not matter.  `ca_cert`: the only authority that is trusted.
         `cert`, `key`: the client's, which a cluster may require; without `key`, `cert` holds both.
 
-        ConfigError if one is missing or of the wrong type; files are read by `ssl_context()`.
+        `ConfigError` if one is missing or of the wrong type; files are read by `ssl_context()`.
         """
         if not isinstance(domain, str) or not domain:
             raise ConfigError(f"domain cannot be {shown(domain)}: it is the name in the SC's certificate")
@@ -98,7 +98,7 @@ class TlsConfig:
 
         Reads the files.  The ssl module takes a certificate and its key only as files, so their
         texts are written to temporary ones that only this user can read, and that are removed at
-        once.  ConfigError, with the path and the reason, for what cannot be used.
+        once.  `ConfigError`, with the path and the reason, for what cannot be used.
         """
         if self.policy is TlsPolicy.DISABLED:
             return None
@@ -160,7 +160,7 @@ def _source(name: str, value: str | os.PathLike[str]) -> str:
 
 
 def trust(context: ssl.SSLContext, ca_cert: str, name: str = "ca_cert") -> None:
-    """Have a context trust an authority; ConfigError, which calls the setting `name`, if it cannot be used."""
+    """Have a context trust an authority; `ConfigError`, which calls the setting `name`, if it cannot be used."""
     import ssl  # noqa: PLC0415 - imported already
 
     try:
@@ -174,7 +174,7 @@ def trust(context: ssl.SSLContext, ca_cert: str, name: str = "ca_cert") -> None:
 
 
 def present(context: ssl.SSLContext, cert: str, key: str | None, names: tuple[str, str] = ("cert", "key")) -> None:
-    """Have a context show a certificate; ConfigError, which calls the settings `names`, if it cannot be used."""
+    """Have a context show a certificate; `ConfigError`, which calls the settings `names`, if it cannot be used."""
     import ssl  # noqa: PLC0415 - imported already
 
     def refuse_to_ask() -> str:  # without it, OpenSSL would ask on the terminal

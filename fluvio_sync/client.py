@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from fluvio_sync._admin import TopicDescription
+    from fluvio_sync.topics import TopicDescription
 
 P = ParamSpec("P")
 T = TypeVar("T")

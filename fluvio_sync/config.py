@@ -60,8 +60,8 @@ class Compression(enum.Enum):
 class SmartModule:
     """A SmartModule that the cluster knows, run by the SPU on what is produced.
 
-    `name`: "name", "group/name" or "group/name@version"; `params`: what the module is given, `str`
-    to `str`. ConfigError for anything else.
+    `name`: `"name"`, `"group/name"` or `"group/name@version"`; `params`: what the module is given, `str`
+    to `str`. `ConfigError` for anything else.
     """
 
     name: str
@@ -111,7 +111,7 @@ class ProducerSettings(TypedDict, total=False):
 @_settings.refuse_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerConfig:
-    """The settings of a producer.  Immutable, hashable; what it refuses raises ConfigError.
+    """The settings of a producer.  Immutable, hashable; what it refuses raises `ConfigError`.
 
     * `delivery_semantic`: `AtLeastOnce(RetryPolicy(...))` (default), `AtMostOnce()`, or the name of
       one.
@@ -164,7 +164,7 @@ class ProducerConfig:
     def from_settings(cls, config: ProducerConfig | None, settings: Mapping[str, Any]) -> ProducerConfig:
         """Return `config` (by default one of all defaults) with these settings changed.
 
-        ConfigError for a setting that does not exist (it names the nearest one) and for what the
+        `ConfigError` for a setting that does not exist (it names the nearest one) and for what the
         class refuses.
         """
         if not isinstance(config, (ProducerConfig, type(None))):

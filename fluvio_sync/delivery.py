@@ -28,7 +28,7 @@ class AtMostOnce:
 class AtLeastOnce:
     """A record is sent until the cluster acknowledges it, or `retry_policy` is spent.  The default.
 
-    `retry_policy`: a `RetryPolicy`; ConfigError for anything else.  A record may be stored twice
+    `retry_policy`: a `RetryPolicy`; `ConfigError` for anything else.  A record may be stored twice
     when the answer to an attempt was lost.
     """
 
@@ -52,7 +52,7 @@ def delivery_semantic(value: object) -> DeliverySemantic:
 
     An instance, one of the two classes, or a string as Fluvio's command line takes it:
     "at-least-once", "at_least_once", "AtLeastOnce", "atLeastOnce", "atleastonce", and the same for
-    most.  ConfigError otherwise.
+    most.  `ConfigError` otherwise.
     """
     if isinstance(value, (AtMostOnce, AtLeastOnce)):
         return value

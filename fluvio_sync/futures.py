@@ -130,7 +130,7 @@ class BatchOutcome:
             future._publish()
         called, self.called = self.called, []
         if called:
-            self.callbacks.submit([future.run_callbacks for future in called])
+            self.callbacks.submit([future._run_callbacks for future in called])
 
     # Each of these has an effect once: the first outcome counts.  Nobody enlists any more then; who did is to be told
     # by `publish`.
@@ -389,7 +389,7 @@ class DeliveryFuture(Future[RecordMetadata]):
                 break
         self._call(fn)
 
-    def run_callbacks(self) -> None:
+    def _run_callbacks(self) -> None:
         """Run what `add_done_callback` collected; the callback thread's task."""
         with self._locate()[0].lock:
             callbacks, self._done_callbacks = self._done_callbacks, ()

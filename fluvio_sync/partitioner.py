@@ -36,7 +36,7 @@ class Partitioner(Protocol):
 
         `key`: None for a null key; `partition_count`: of the topic, online or not, at least 1;
         `available`: the partitions that are online, ascending, possibly none.  `send()` raises
-        PartitionNotFoundError for a number out of range, and whatever this method raises.
+        `PartitionNotFoundError` for a number out of range, and whatever this method raises.
         """
         ...
 
@@ -50,7 +50,7 @@ class SiphashRoundRobinPartitioner:
 
     `start`: the first turn of the round, 0 to 2**32 - 1; by default random, so that many
     short-lived processes do not all begin with the same partition.  The turn wraps at 2**32.
-    ConfigError for another start.
+    `ConfigError` for another start.
     """
 
     __slots__ = ("_start", "_turns")
@@ -90,8 +90,8 @@ class SiphashRoundRobinPartitioner:
 class SpecificPartitioner:
     """Every record goes to one partition.
 
-    `partition`: its number, at least 0; ConfigError otherwise.  If the topic does not have it,
-    `send()` raises PartitionNotFoundError.
+    `partition`: its number, at least 0; `ConfigError` otherwise.  If the topic does not have it,
+    `send()` raises `PartitionNotFoundError`.
     """
 
     number: int

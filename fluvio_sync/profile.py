@@ -60,7 +60,7 @@ def load_profile(
     """Read a profile.
 
     `name`: by default the file's `current_profile`; `path`: by default `profile_path(environ)`.
-    ConfigError, with the path and the reason, if the file is missing, unreadable or malformed, if
+    `ConfigError`, with the path and the reason, if the file is missing, unreadable or malformed, if
     there is no such profile or no active one, and if the profile names no cluster or one that is
     not in the file.  On Python 3.10 also without the package tomli, which the extra
     `fluvio-sync[profile]` brings.

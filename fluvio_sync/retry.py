@@ -64,7 +64,7 @@ class RetryPolicy:
       least 1).
     * `jitter`: take a random delay between 0 and the one computed (default False, as in Fluvio).
 
-    Durations are `float`, `int` or `timedelta`; they are kept as `float`.  ConfigError for anything
+    Durations are `float`, `int` or `timedelta`; they are kept as `float`.  `ConfigError` for anything
     else.
 
     The defaults are those of Fluvio's Rust client, with one difference.  That client multiplies by

@@ -1,33 +1,154 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The documentation: its code runs, its tables are those of the code, and no public name is missing."""
+
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import importlib.util
+import inspect
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import python_blocks, run_block
+from documents import PAGES, ROOT, WORDS, Reader, blocks
 
-from fluvio_sync import _environment
+import fluvio_sync
+from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy, _environment
 from fluvio_sync._failures import Treatment, treatment_of
 from fluvio_sync.protocol.error_code import Code
+from fluvio_sync.testing import LocalCluster
 
-ROOT = Path(__file__).parent.parent
-CONNECTING = (ROOT / "docs" / "connecting.md").read_text()
-DELIVERY = (ROOT / "docs" / "delivery.md").read_text()
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+DOCS = ROOT / "docs"
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
-def test_the_drawing_shows_the_table() -> None:
+def text_of(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+# The code.
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "reference/" not in name])
+def test_a_page_can_be_followed(name: str, cluster: LocalCluster, tmp_path: Path) -> None:
+    with Reader(ROOT / name, tmp_path, cluster) as reader:
+        reader.follow()
+    assert cluster.violations() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_has_no_code_that_nobody_runs(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for block in blocks(text):
+        assert block.language in {"wait", "sh", "python", "text", "ini", "toml", "{eval-rst}", "{toctree}"}, block
+        assert block.words.keys() <= WORDS or block.language == "text", block
+    fences = re.findall(r"^\s*[`~]{3}.*$", text, re.MULTILINE)
+    assert len(fences) == 2 * sum(block.language != "wait" for block in blocks(text)), "fences that are no blocks"
+    assert not re.search(r"^ {4}(\$|>>>|pip|python|make|fluvio-sync) ", text, re.MULTILINE), "code without a fence"
+
+
+# The reference.
+
+NO_IMPORTS = re.compile(r"protocol|testing\.|cli$|contrib\.django\.(apps|checks|management|outbox\.)")
+"""Modules that no application imports: others import them, or show what is in them."""
+
+PARTS = {
+    "delivery": {"delivery_semantic"},
+    "errors": {"PlainTimeoutError"},
+    "futures": {"BatchOutcome", "Process", "forget_parent"},
+    "producer": {"to_bytes", "to_milliseconds"},
+    "retry": {"load"},
+    "stats": {"Counters", "Run", "Tally", "sum_of"},
+}
+"""What the modules of the package use of each other, and is for nobody else."""
+
+
+def public_modules() -> Iterator[str]:
+    package = ROOT / "fluvio_sync"
+    for path in sorted(package.rglob("*.py")):
+        name = ".".join(path.relative_to(package).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+        if not re.search(r"(^|\.)_", name) and not NO_IMPORTS.match(name):
+            yield name
+
+
+def public_names(module: ModuleType, path: str) -> set[str]:
+    if hasattr(module, "__all__"):
+        return {name for name in module.__all__ if name != "__version__"}
+    defined = re.findall(r"^(?:class |def |(?=[A-Z]\w+(?:: \S+)? = ))(\w{2,})", inspect.getsource(module), re.MULTILINE)
+    return {name for name in defined if not name.startswith("_")} - PARTS.get(path, set())
+
+
+def documented() -> dict[str, Any]:
+    """Return what the pages of the reference show, by its name there."""
+    found: dict[str, Any] = {}
+    for page in sorted((DOCS / "reference").glob("*.md")):
+        module = "fluvio_sync"
+        for kind, given in re.findall(r"^\.\. (\w+):: ([\w.]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+            if kind in {"module", "currentmodule"}:
+                module = given
+                continue
+            name = given if given.startswith("fluvio_sync.") else f"{module}.{given}"
+            assert name not in found, f"{name} is there twice"
+            where, _, what = name.rpartition(".")
+            found[name] = getattr(importlib.import_module(where), what)
+    return found
+
+
+def test_the_reference_has_every_public_name_once() -> None:
+    shown = documented()
+    assert len({id(thing) for thing in shown.values()}) == len(shown), "something is there under two names"
+    missing = []
+    for path in public_modules():
+        module = importlib.import_module(f"fluvio_sync.{path}" if path else "fluvio_sync")
+        missing += [
+            f"{module.__name__}.{name}"
+            for name in public_names(module, path)
+            if not any(getattr(module, name) is thing for thing in shown.values())
+        ]
+    assert missing == [], "put them into docs/reference, or among PARTS"
+
+
+@pytest.mark.parametrize("module", PARTS)
+def test_what_is_called_a_part_exists(module: str) -> None:
+    assert all(hasattr(importlib.import_module(f"fluvio_sync.{module}"), name) for name in PARTS[module])
+
+
+# Tables.
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """Return the rows of the tables under a heading, without their heads."""
+    section = re.split(r"\n#+ ", text.split(f"\n## {heading}\n")[1])[0]
+    tables = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for table in tables for line in table.splitlines()[2:]
+    ]
+
+
+def test_the_drawing_and_the_tables_of_states_are_those_of_the_code() -> None:
     spec = importlib.util.spec_from_file_location("draw_states", ROOT / "tools" / "draw_states.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.document() == DELIVERY, "run: python tools/draw_states.py --write"
+    for path, content in module.files().items():
+        assert path.read_text(encoding="utf-8") == content, "run: python tools/draw_states.py"
 
 
 def test_the_table_of_codes_names_every_code_that_is_not_final() -> None:
-    _, _, table = DELIVERY.partition("| server's code |")
+    _, _, table = text_of("delivery.md").partition("| server's code |")
     named = {
         int(number)
         for row in table.splitlines()
@@ -37,18 +158,40 @@ def test_the_table_of_codes_names_every_code_that_is_not_final() -> None:
 
 
 def test_the_table_of_variables_is_that_of_the_code() -> None:
-    _, _, section = CONNECTING.partition("\n## The environment\n")
     shown = {
-        name for row in section.splitlines() if row.startswith("|") for name in re.findall("FLUVIO_SYNC_[A-Z_]+", row)
+        name for row in text_of("reference/environment.md").splitlines() for name in re.findall(r"^\| (.*?) \|", row)
     }
     names = (*_environment._READERS, "tls", *_environment._CERTIFICATES)
-    assert shown == {_environment._variable(name) for name in names}
+    assert set(re.findall("FLUVIO_SYNC_[A-Z_]+", " ".join(shown))) == {_environment._variable(name) for name in names}
 
 
-def blocks(*names: str) -> list[str]:
-    return [block for name in names for block in python_blocks((ROOT / "docs" / name).read_text())]
+def test_every_error_is_explained() -> None:
+    page = text_of("what-can-go-wrong.md")
+    tables = rows(page, "Errors of a future") + rows(page, "Errors of calls")
+    explained = {name for row in tables for name in re.findall(r"`(\w+Error)`", row[0])}
+    public = {
+        name
+        for name in fluvio_sync.__all__
+        if isinstance(kind := getattr(fluvio_sync, name), type) and issubclass(kind, FluvioError)
+    }
+    assert explained == public - {"FluvioError"} | {"TimeoutError"}
 
 
-@pytest.mark.parametrize("block", blocks("connecting.md", "testing.md"))
-def test_code_runs(block: str) -> None:
-    run_block(block)
+def test_the_settings_that_matter_exist() -> None:
+    places = {
+        "topic_producer": {field.name for field in dataclasses.fields(ProducerConfig)},
+        "RetryPolicy": {field.name for field in dataclasses.fields(RetryPolicy)},
+        "connect": set(inspect.signature(Fluvio.connect).parameters),
+    }
+    table = rows(text_of("choosing.md"), "Settings that matter")
+    assert len(table) >= 10
+    for names, place, *_ in table:
+        for name in re.findall(r"`(\w+)`", names):
+            assert name in places[place.strip("`")], name
+
+
+def test_the_extras_are_those_of_the_package() -> None:
+    setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    extras = set(re.findall(r"^([a-z]+) =$", setup.split("[options.extras_require]")[1], re.MULTILINE))
+    shown = [row[0].strip("`") for row in rows(text_of("index.md"), "Install")]
+    assert sorted(shown) == sorted(extras - {"test", "lint", "bench", "docs"})

@@ -1,81 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the README says is so: its code runs, and its commands, settings and errors exist."""
+"""What README says is there is there; that its code runs is shown with the documentation's, in test_docs.py."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from documents import PLACEHOLDER, python_blocks, run_block
+from documents import PAGES, ROOT, blocks
 
-import fluvio_sync
-from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy, cli
+if TYPE_CHECKING:
+    from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = python_blocks(README)
 
 
-def rows(heading: str) -> list[list[str]]:
-    """Return the tables' rows under a heading, without their heads."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    tables = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
-    return [
-        [cell.strip() for cell in line.strip("|").split(" | ")] for table in tables for line in table.splitlines()[2:]
-    ]
+def test_the_two_commands_of_a_newcomer_are_near_the_top() -> None:
+    commands = [line for block in blocks(README) if block.language == "sh" for line in block.text.splitlines()]
+    assert commands[:2] == ["make quickstart", "make test"]
 
 
-def test_there_is_code() -> None:
-    assert len(BLOCKS) >= 2
-    assert PLACEHOLDER in BLOCKS[0]
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_code_runs(block: str) -> None:
-    assert "not acknowledged" not in run_block(block)
-
-
-def test_make_targets_exist() -> None:
+def test_the_targets_of_make_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"(?:^    |`)make ([a-z]+)", README, re.MULTILINE))
-    assert {"quickstart", "test", "bench"} <= targets
-    assert targets <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    commands = [
+        line for text in texts for block in blocks(text) if block.language == "sh" for line in block.text.splitlines()
+    ]
+    targets = {target for line in commands for target in re.findall(r"^make ([a-z-]+)", line)}
+    targets |= {target for text in texts for target in re.findall(r"`make ([a-z-]+)", text)}
+    assert {"quickstart", "test", "docs", "bench"} <= targets
+    assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
-def test_command_lines_are_valid(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = re.findall(r"^    fluvio-sync (produce .*?)(?: <.*)?$", README, re.MULTILINE)
-    assert lines
-    for line in lines:
-        options = cli._parser().parse_args(line.split())
-        assert options.topic == "orders", capsys.readouterr().err
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_to_their_headings(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith("https://"):
+            path, _, heading = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not heading or heading in headings(target.read_text(encoding="utf-8")), link
 
 
-def test_extras_exist() -> None:
-    setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
-    extras = set(re.findall(r"^([a-z]+) =$", setup.split("[options.extras_require]")[1], re.MULTILINE))
-    shown = [row[0].strip("`") for row in rows("Install")]
-    assert sorted(shown) == sorted(extras - {"test", "lint", "bench"})
-
-
-def test_settings_exist() -> None:
-    places = {
-        "topic_producer": {field.name for field in dataclasses.fields(ProducerConfig)},
-        "RetryPolicy": {field.name for field in dataclasses.fields(RetryPolicy)},
-        "connect": set(inspect.signature(Fluvio.connect).parameters),
-    }
-    for names, place, *_ in rows("Settings that matter"):
-        for name in re.findall(r"`(\w+)`", names):
-            assert name in places[place.strip("`")], name
-
-
-def test_every_error_is_explained() -> None:
-    explained = {name for row in rows("What can go wrong") for name in re.findall(r"`(\w+Error)`", row[0])}
-    public = {
-        name
-        for name in fluvio_sync.__all__
-        if isinstance(kind := getattr(fluvio_sync, name), type) and issubclass(kind, FluvioError)
-    }
-    assert explained == public - {"FluvioError"}
+def headings(text: str) -> set[str]:
+    """Return the anchors of a page, as code-hosting sites make them."""
+    found = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}

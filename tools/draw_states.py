@@ -1,46 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the delivery state machine from its table: python tools/draw_states.py [--write] (into docs/delivery.md)."""
+"""Draw the delivery state machine from its table: docs/states.svg and the tables of docs/delivery.md are written."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from fluvio_sync._dispatch import TRANSITIONS, Event
 from fluvio_sync._lane import LaneState
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "delivery.md"
-BEGIN, END = "<!-- drawn from the table -->\n", "<!-- end of the drawing -->\n"
+DOCS = Path(__file__).parent.parent / "docs"
+BEGIN, END = "<!-- made from the code -->\n", "<!-- end of what is made from the code -->\n"
+
+ANY = "any state"
+PLACES = {
+    ANY: (75, 130),
+    LaneState.LINGERING.name: (285, 25),
+    LaneState.QUEUED.name: (285, 95),
+    LaneState.WAITING.name: (285, 165),
+    LaneState.IDLE.name: (285, 235),
+    LaneState.IN_FLIGHT.name: (490, 95),
+    LaneState.BACKING_OFF.name: (490, 200),
+    LaneState.SETTLING.name: (695, 95),
+}
+"""The middle of each box."""
+
+WIDTH, HEIGHT = 770, 260
+HALF_WIDTH, HALF_HEIGHT = 62, 16  # of a box
+
+_HEAD = f"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" \
+font-family="sans-serif" font-size="12" text-anchor="middle">
+<defs><marker id="head" viewBox="0 0 10 10" refX="10" refY="5" markerWidth="8" markerHeight="8" orient="auto">\
+<path d="M0 0 10 5 0 10z" fill="#456"/></marker></defs>
+<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#fff"/>
+"""
 
 
-def drawing() -> str:
-    """Return the table of moves as a Mermaid diagram, and what its words mean."""
-    lines = ["```mermaid", "stateDiagram-v2"]
-    # Where a move leads depends on the event alone, so it is drawn once, from all states that have it.
+def moves() -> list[tuple[str, str, str]]:
+    """Return from where to where each event leads; from `ANY` if it may come in every state."""
+    found = []
     for event in Event:
-        starts = [state for state, moves in TRANSITIONS.items() if event in moves]
-        target = TRANSITIONS[starts[0]][event]
-        if len(starts) == len(TRANSITIONS):
-            lines.append(f"    any --> {target.name}: {event.name}")
-        else:
-            lines += [f"    {start.name} --> {target.name}: {event.name}" for start in starts]
-    lines += ["```", "", "| state | the lane has |", "|---|---|"]
+        starts = [state for state, targets in TRANSITIONS.items() if event in targets]
+        target = TRANSITIONS[starts[0]][event]  # which depends on the event alone
+        names = [ANY] if len(starts) == len(TRANSITIONS) else [start.name for start in starts]
+        found += [(name, target.name, event.name) for name in names]
+    return found
+
+
+def picture() -> str:
+    """Return the drawing as SVG."""
+    arrows = [_arrow(*move) for move in moves()]
+    return _HEAD + "\n".join([*arrows, *map(_box, PLACES)]) + "\n</svg>\n"
+
+
+def _box(name: str) -> str:
+    x, y = PLACES[name]
+    dashes = ' stroke-dasharray="4"' if name == ANY else ""
+    return (
+        f'<rect x="{x - HALF_WIDTH}" y="{y - HALF_HEIGHT}" width="{2 * HALF_WIDTH}" height="{2 * HALF_HEIGHT}" rx="6" '
+        f'fill="#eef" stroke="#456"{dashes}/><text x="{x}" y="{y + 4}" fill="#123">{name}</text>'
+    )
+
+
+def _arrow(start: str, end: str, label: str) -> str:
+    (x1, y1), (x2, y2) = _border(start, end), _border(end, start)
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    half = 3.5 * len(label) + 2  # of the label's width
+    return (
+        f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}" stroke="#456" marker-end="url(#head)"/>'
+        f'<rect x="{x - half:.0f}" y="{y - 7:.0f}" width="{2 * half:.0f}" height="14" fill="#fff"/>'
+        f'<text x="{x:.0f}" y="{y + 3:.0f}" font-size="10" fill="#123">{label}</text>'
+    )
+
+
+def _border(name: str, towards: str) -> tuple[float, float]:
+    """Return where the line between the middles of two boxes leaves the first one."""
+    (x, y), (other_x, other_y) = PLACES[name], PLACES[towards]
+    dx, dy = other_x - x, other_y - y
+    share = min(HALF_WIDTH / abs(dx) if dx else 1.0, HALF_HEIGHT / abs(dy) if dy else 1.0)
+    return x + dx * share, y + dy * share
+
+
+def tables() -> str:
+    """Return what the words of the drawing mean."""
+    lines = ["| state | the lane has |", "|---|---|"]
     lines += [f"| {state.name} | {state.value} |" for state in LaneState]
     lines += ["", "| event | it means |", "|---|---|"]
     lines += [f"| {event.name} | {event.value} |" for event in Event]
     return "\n".join(lines) + "\n"
 
 
-def document() -> str:
-    """Return the page with its drawing brought up to date."""
-    text = DOCUMENT.read_text()
-    before, rest = text.split(BEGIN)
+def files() -> dict[Path, str]:
+    """Return the files that are made of the table, and what is to be in them."""
+    page = DOCS / "delivery.md"
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    return before + BEGIN + drawing() + END + after
+    return {DOCS / "states.svg": picture(), page: before + BEGIN + tables() + END + after}
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv:
-        DOCUMENT.write_text(document())
-    else:
-        sys.stdout.write(drawing())
+    for path, content in files().items():
+        path.write_text(content, encoding="utf-8")

@@ -29,11 +29,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-# What the handler's thread will need is imported here, as is the codec above: a fork while a thread imports leaves the
-# child with a module that it can never import.
-import backoff  # noqa: F401
-
-from fluvio_sync import _exit
+from fluvio_sync import _exit, retry
 from fluvio_sync._settings import seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync._unconnected import CLIENT_SETTINGS, unconnected
@@ -48,6 +44,10 @@ if TYPE_CHECKING:
 
     from fluvio_sync.producer import TopicProducer
 
+# What the handler's thread will need is imported here, as is the codec above: a fork while a thread imports leaves the
+# child with a module that it can never import.
+retry.load()
+
 _LIBRARY = "fluvio_sync"
 _LEAST_MEMORY = 4 * 1024 * 1024  # half of it has to have space for the largest record
 # What the handler decides itself.
@@ -60,7 +60,7 @@ _MOST_REPORTS = 10
 
 
 class FluvioHandler(logging.Handler):
-    """Sends each log record to a topic, as JSON unless it has another formatter (see `JsonFormatter`).
+    """Sends each log record to a topic, as JSON unless it has another formatter.
 
     * `topic`: which has to exist; until it does, records wait.
     * `endpoint`: the SC; None (default): as for `Fluvio.connect`.

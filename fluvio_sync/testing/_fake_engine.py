@@ -51,12 +51,12 @@ from fluvio_sync.testing._cluster_model import Spu, SpuAddress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from fluvio_sync._admin import TopicDescription
     from fluvio_sync._channel import Channel
     from fluvio_sync._engine import ClientConfig
     from fluvio_sync._lane import Batch, Decision
     from fluvio_sync.config import ProducerConfig
     from fluvio_sync.protocol.metadata import MetadataObject
+    from fluvio_sync.topics import TopicDescription
 
 _SPU = SpuAddress(5001, "spu.invalid", 9010)
 # Seconds that `result()` and `flush()` without a time-out wait for a test to release what it holds.

@@ -55,8 +55,8 @@ def read_partition(
     `endpoint`: the SC's `"host:port"`; `timeout`: seconds for the whole call; `tls`: as for
     `Fluvio.connect`, default: plain TCP.
 
-    TopicNotFoundError, PartitionNotFoundError, ConnectError, RequestTimeoutError, ProtocolError,
-    UnsupportedVersionError, or ServerError if the leader refuses.
+    `TopicNotFoundError`, `PartitionNotFoundError`, `ConnectError`, `RequestTimeoutError`, `ProtocolError`,
+    `UnsupportedVersionError`, or `ServerError` if the leader refuses.
     """
     deadline = time.monotonic() + timeout
     tls = tls or TlsConfig.disabled()

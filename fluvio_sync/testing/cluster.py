@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fluvio_sync._tls_config import TlsConfig
 from fluvio_sync.errors import ConfigError, ServerError
@@ -21,8 +21,6 @@ from fluvio_sync.testing._reader import StoredRecord, read_partition
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-
-    from fluvio_sync.testing._cluster_faults import Cut
 
 
 class LocalCluster:
@@ -80,7 +78,7 @@ class LocalCluster:
     # --- its life --------------------------------------------------------------------------------
 
     def start(self) -> LocalCluster:
-        """Start it and wait until it serves; RuntimeError if it does not, e.g. for a taken port.
+        """Start it and wait until it serves; `RuntimeError` if it does not, e.g. for a taken port.
 
         Also for TLS files that are missing, unreadable or do not fit together.
         """
@@ -180,7 +178,7 @@ class LocalCluster:
         *,
         segment_size: int | None = None,
     ) -> None:
-        """Create a topic; ServerError if the SC refuses.
+        """Create a topic; `ServerError` if the SC refuses.
 
         `compression`: the only codec that it takes (`"none"`, `"gzip"`, ...); default: any.
         `segment_size`: bytes; no batch may be larger.
@@ -195,11 +193,11 @@ class LocalCluster:
         )
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic and its records; ServerError if there is none."""
+        """Delete a topic and its records; `ServerError` if there is none."""
         self._administer("delete_topic", name=name)
 
     def add_partitions(self, name: str, count: int) -> None:
-        """Add `count` partitions to a topic; ServerError if there is none."""
+        """Add `count` partitions to a topic; `ServerError` if there is none."""
         self._administer("add_partitions", name=name, count=count)
 
     def advertise(self, spu: int, public: str | None, local: str | None = None) -> None:
@@ -218,13 +216,13 @@ class LocalCluster:
         self._order("load_smartmodule", name=name)
 
     def leader(self, topic: str, partition: int = 0) -> int:
-        """Return the id of the SPU that leads a partition; ValueError if there is no such."""
+        """Return the id of the SPU that leads a partition; `ValueError` if there is no such."""
         return int(self._order("leader", topic=topic, partition=partition))
 
     def records(self, topic: str, partition: int = 0, tls: TlsConfig | None = None) -> list[StoredRecord]:
         """Return all records of a partition, read from its leader over the wire.
 
-        `tls`: as for `Fluvio.connect`; by default nobody is verified.  ConfigError without it where
+        `tls`: as for `Fluvio.connect`; by default nobody is verified.  `ConfigError` without it where
         clients must show a certificate.
         """
         if tls is None and "tls_client_ca" in self._tls:
@@ -271,7 +269,7 @@ class LocalCluster:
     ) -> None:
         """Answer the next `count` partition entries (of `topic`) with an error; nothing is written.
 
-        `payload`: the parts that some codes demand, see `protocol.error_code.ErrorCode`.
+        `payload`: the parts that some codes demand, in the order of the wire.
         """
         arguments = {"code": int(code), "count": count, "topic": topic, "payload": list(payload)}
         self._order("fail_next_produce", **arguments)
@@ -280,7 +278,7 @@ class LocalCluster:
         """Let an SPU (0: the SC) stall: it carries out one request a connection, and is mute."""
         self._order("hold_replies", node=spu, on=on)
 
-    def cut_next_produce(self, spu: int, when: Cut = "after", count: int = 1) -> None:
+    def cut_next_produce(self, spu: int, when: Literal["before", "after"] = "after", count: int = 1) -> None:
         """Break the connections of the next `count` produce requests to an SPU.
 
         `"before"`: nothing is written; `"after"`: all of it is, and the reply is lost.

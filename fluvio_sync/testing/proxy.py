@@ -75,7 +75,7 @@ class FaultProxy:
     def __init__(
         self, target: str, *, port: int = 0, on_produce: Callable[[int], ProduceFault | None] | None = None
     ) -> None:
-        """Listen; ConfigError for a malformed target, OSError for a port that is taken."""
+        """Listen; `ConfigError` for a malformed target, `OSError` for a port that is taken."""
         self.target = str(parse_endpoint(target))
         self.faults: Counter[str] = Counter()
         self.requests = 0
@@ -370,7 +370,7 @@ class _Way:
             self.size += len(data)
 
     def write(self, now: float) -> None:
-        """Write what is due; OSError if the sink is broken."""
+        """Write what is due; `OSError` if the sink is broken."""
         while self.out and self.out[0][0] <= now:
             due, data = self.out[0]
             try:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import python_blocks
 
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync.testing import LocalCluster
@@ -275,21 +274,3 @@ def test_without_celery_the_error_names_the_extra() -> None:
     assert done.stderr.splitlines()[-1] == (
         "ImportError: fluvio_sync.contrib.celery needs Celery: pip install 'fluvio-sync[celery]'"
     )
-
-
-def test_the_documentations_code_works(cluster: LocalCluster) -> None:
-    """In a process of its own: it connects to signals."""
-    text = (ROOT / "docs" / "celery.md").read_text(encoding="utf-8")
-    application, more = python_blocks(text)
-    code = (
-        f"{application}\nimport logging\nfrom celery.signals import worker_process_shutdown\n{more}\nprint(ship('7'))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env=os.environ | {"FLUVIO_SYNC_ENDPOINT": cluster.endpoint},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == ("0\n", "")

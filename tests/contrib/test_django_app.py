@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +11,6 @@ from django.db import transaction
 from django.test import SimpleTestCase, TestCase, override_settings
 from django_kit import close_connections
 from django_project.models import Order
-from documents import python_blocks
 
 from fluvio_sync import ConfigError, DeliveryTimeoutError
 from fluvio_sync.contrib.django import client, outbox, producer, send_on_commit
@@ -137,14 +133,3 @@ def test_as_a_fixture(fluvio: FakeFluvio, default_database: str) -> None:
         outbox.send("orders", b"tea")
     call_command("fluvio_outbox_relay", once=True, verbosity=0)
     assert fluvio.values("orders") == [b"tea"]
-
-
-def test_the_code_of_the_guide_is_python() -> None:
-    guide = (Path(__file__).parent.parent.parent / "docs" / "django.md").read_text(encoding="utf-8")
-    blocks = python_blocks(guide)
-    assert len(blocks) >= 8
-    for block in blocks:
-        for line in ast.walk(ast.parse(block)):
-            if isinstance(line, ast.ImportFrom) and str(line.module).startswith("fluvio_sync"):
-                module = importlib.import_module(str(line.module))
-                assert all(hasattr(module, alias.name) for alias in line.names), line.module

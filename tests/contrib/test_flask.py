@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import python_blocks
 from kit import wait_until
 
-from fluvio_sync import BufferFullError, ConfigError, ConnectError, Fluvio, RetriesExhaustedError, TopicNotFoundError
+from fluvio_sync import BufferFullError, ConfigError, ConnectError, Fluvio, TopicNotFoundError
 from fluvio_sync.contrib._health import health_answer
 from fluvio_sync.stats import Health
 from fluvio_sync.testing import FakeFluvio
@@ -366,12 +365,3 @@ def test_the_example_runs_on_a_cluster(own: LocalCluster) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["{'status': 'unused'}", "{'offset': 0, 'partition': 0}"]
     assert [(record.key, record.value) for record in own.records("orders")] == [(b"7", b"3 books")]
-
-
-def test_the_documentations_code_works() -> None:
-    text = (ROOT / "docs" / "flask.md").read_text(encoding="utf-8")
-    application, test = python_blocks(text)
-    names: dict[str, Any] = {"__name__": "shop", "RetriesExhaustedError": RetriesExhaustedError}
-    exec(application, names)
-    exec(test, names)
-    names["test_an_order"]()

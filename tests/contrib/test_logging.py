@@ -17,11 +17,9 @@ import threading
 import time
 import weakref
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import python_blocks
 from kit import wait_until, within
 
 from fluvio_sync import ConfigError, RetryPolicy
@@ -31,6 +29,7 @@ from fluvio_sync.delivery import AtLeastOnce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from kit import Where
 
@@ -269,7 +268,7 @@ def test_memory_is_bounded_and_drops_are_counted_and_reported_seldom(
             logger.info(text)
         kept = 2 * 1024 * 1024 // 10_000
         assert 1000 - kept <= handler.lost <= 1000 - 0.97 * kept
-        assert handler._outbox._used <= 2 * 1024 * 1024
+        assert handler._backlog._used <= 2 * 1024 * 1024
     errors = capsys.readouterr().err.splitlines()
     assert sum("dropped so far" in line for line in errors) == 3  # the 1st, the 10th, the 100th
     assert errors[-1].endswith("1000 were lost")
@@ -289,7 +288,7 @@ def test_a_full_client_makes_records_wait_in_the_handler_and_then_drops(cluster:
             slowest = max(slowest, time.perf_counter() - start)
         assert slowest < 0.25
         assert handler.lost > 40
-        assert handler._client.health().bytes_queued + handler._outbox._used < 4 * 1024 * 1024
+        assert handler._client.health().bytes_queued + handler._backlog._used < 4 * 1024 * 1024
         cluster.hold_replies(5001, on=False)
 
 
@@ -575,13 +574,3 @@ def test_children_of_multiprocessing_deliver(cluster: LocalCluster, tmp_path: Pa
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "0\n")
     assert sorted(messages(cluster)) == (["child", "parent"] if method == "fork" else ["child"])
-
-
-def test_the_documentations_code_works(closed_port: str) -> None:
-    """In a process of its own: it configures logging."""
-    text = (Path(__file__).parent.parent.parent / "docs" / "operating.md").read_text(encoding="utf-8")
-    (block,) = (block for block in python_blocks(text) if "dict" in block)
-    code = f"import logging.config\n{block}\nprint(logging.getLogger().handlers)"
-    done = run(code.replace("127.0.0.1:9003", closed_port))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"[<FluvioHandler for 'app-logs' at {closed_port} (INFO)>]\n"

@@ -195,7 +195,7 @@ def test_every_metric_is_in_the_documentation() -> None:
 def logged_events() -> set[str]:
     """Return what the library logs: the first argument of its loggers' calls, and names that are chosen before."""
     package = Path(fluvio_sync.__file__).parent
-    paths = [*package.glob("*.py"), *package.glob("contrib/*.py")]
+    paths = [*package.glob("*.py"), *package.glob("contrib/**/*.py")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     calls = re.findall(r"\.(?:debug|info|warning|error|report)\(\s*(?:\"\w+\", )?\"(\w+\.\w+)\"", text)
     chosen = re.findall(r"^ +event = .*$", text, re.MULTILINE)
