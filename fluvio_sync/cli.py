@@ -66,6 +66,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> int:
         screen.say(str(error))
         return FAILED
     except BrokenPipeError:  # whoever read standard output has seen enough
+        assert sys.stdout is not None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt as stop:

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from fluvio_sync.config import ProducerSettings
     from fluvio_sync.topics import TopicDescription
 
 P = ParamSpec("P")
@@ -167,7 +168,9 @@ class Fluvio:
 
     # Producers.
 
-    def topic_producer(self, topic: str, config: ProducerConfig | None = None, **settings: Any) -> TopicProducer:
+    def topic_producer(
+        self, topic: str, config: ProducerConfig | None = None, **settings: Unpack[ProducerSettings]
+    ) -> TopicProducer:
         """Return a producer for a topic.
 
         `config` and keyword `settings`: see `ProducerConfig`; settings change single values of `config`.  Cheap, and
@@ -303,6 +306,4 @@ def _find_cluster(
     return str(found.endpoint), found.tls, found.use_spu_local_address
 
 
-def connect(endpoint: str | None = None, **settings: Any) -> Fluvio:
-    """Connect to a cluster: the same as `Fluvio.connect`."""
-    return Fluvio.connect(endpoint, **settings)
+connect = Fluvio.connect

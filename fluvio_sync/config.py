@@ -52,7 +52,7 @@ class Compression(enum.Enum):
     ZSTD = "zstd"
 
     def __init__(self, name: str) -> None:
-        self.codec = Codec[name.upper()]
+        self.codec: Codec = Codec[name.upper()]
         """The codec's number on the wire."""
 
 
@@ -243,7 +243,7 @@ def _check_serializer(name: str, value: object) -> None:
 
 
 def _smartmodules(value: object) -> tuple[SmartModule, ...]:
-    modules = tuple(value) if isinstance(value, Iterable) else (None,)
+    modules: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (None,)
     if not all(isinstance(module, SmartModule) for module in modules):
         raise ConfigError(f"smartmodules cannot be {_settings.shown(value)}: it is a sequence of SmartModule")
     return modules

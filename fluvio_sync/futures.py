@@ -105,22 +105,22 @@ class BatchOutcome:
         callbacks: CallbackThread,
     ) -> None:
         """`timestamps`: of each record, relative to the first, shared with the batch's builder and growing."""
-        self.topic = topic
-        self.partition = partition
-        self.first_timestamp = first_timestamp
-        self.timestamps = timestamps
-        self.callbacks = callbacks
-        self.lock = Lock()
-        self.process = Process.current
+        self.topic: str = topic
+        self.partition: int = partition
+        self.first_timestamp: int = first_timestamp
+        self.timestamps: Sequence[int] = timestamps
+        self.callbacks: CallbackThread = callbacks
+        self.lock: Lock = Lock()
+        self.process: object = Process.current
         self.state: str = PENDING
-        self.acknowledged = False
+        self.acknowledged: bool = False
         self.base_offset: int | None = None
         # Makes the error of the record at an index; one object for many futures would grow its traceback.
         self.failure: Callable[[int], Exception] | None = None
         self.watched: list[DeliveryFuture] = []  # those with a Condition
         self.called: list[DeliveryFuture] = []  # those with callbacks
         self.halves: tuple[BatchOutcome, BatchOutcome] | None = None
-        self.left_count = 0
+        self.left_count: int = 0
         self.runs: list[Run] = []  # which producer handles the records belong to
 
     def publish(self) -> None:

@@ -58,8 +58,9 @@ class TopicProducer:
         self._tally.closed = closed
         self._accumulator = engine.accumulator
         self._serializes = self.config.value_serializer is not None or self.config.key_serializer is not None
-        is_default = type(self._partitioner) is SiphashRoundRobinPartitioner
-        self._round: Any = self._partitioner if is_default else None
+        self._round: SiphashRoundRobinPartitioner | None = (
+            self._partitioner if type(self._partitioner) is SiphashRoundRobinPartitioner else None
+        )
         self._process = Process.current
         return self
 

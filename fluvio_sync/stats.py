@@ -98,11 +98,11 @@ class Run:
     __slots__ = ("counted", "failure", "start", "tally", "unseen")
 
     def __init__(self, start: int, tally: Tally) -> None:
-        self.start = start
-        self.tally = tally
-        self.unseen = 0  # failed records at whose future nobody looked
+        self.start: int = start
+        self.tally: Tally = tally
+        self.unseen: int = 0  # failed records at whose future nobody looked
         self.failure: Callable[[], Exception] | None = None
-        self.counted = False
+        self.counted: bool = False
 
 
 class Tally:
@@ -217,18 +217,18 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.batches_acked = 0
-        self.batches_failed = 0
-        self.bytes_acked = 0
-        self.bytes_failed = 0
-        self.latency_max = 0.0
-        self.latency_sum = 0.0
-        self.records_acked = 0
-        self.records_dropped = 0
-        self.records_failed = 0
-        self.records_refused = 0
-        self.records_retried = 0
-        self.records_unacknowledged = 0
+        self.batches_acked: int = 0
+        self.batches_failed: int = 0
+        self.bytes_acked: int = 0
+        self.bytes_failed: int = 0
+        self.latency_max: float = 0.0
+        self.latency_sum: float = 0.0
+        self.records_acked: int = 0
+        self.records_dropped: int = 0
+        self.records_failed: int = 0
+        self.records_refused: int = 0
+        self.records_retried: int = 0
+        self.records_unacknowledged: int = 0
 
     def latency(self) -> tuple[float, float] | None:
         """Return mean and maximum latency in seconds, None before the first acknowledgement."""

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is shipped: the wheel, the source distribution, and what importing the package does."""
+"""What is shipped: the wheel and the source distribution, and what works where they are installed.
+
+Everything here is made as for a release, in environments that have nothing else; it needs the package index.
+"""
 
 from __future__ import annotations
 
+import configparser
 import email
+import fnmatch
 import re
 import shutil
 import subprocess
@@ -11,9 +16,11 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+
+from fluvio_sync import __version__
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -21,79 +28,219 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 LICENCE = "# SPDX-License-Identifier: Apache-2.0"
 SOURCES = [
-    path
-    for folder in ("fluvio_sync", "tests", "examples", "bench", "tools")
-    for path in sorted((ROOT / folder).rglob("*.py"))
+    ROOT / "noxfile.py",
+    *(
+        path
+        for folder in ("fluvio_sync", "tests", "examples", "bench", "docs", "tools")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ),
 ]
+EXTRAS = ("fast", "compression", "profile", "django", "flask", "celery", "prometheus", "opentelemetry")
+FOR_MAINTAINERS = ("test", "bench", "docs", "lint")
+INSTALLED = ROOT / "tests" / "installed"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a wheel and a source distribution, made from a copy of the tree with the tools installed here."""
-    tree = tmp_path_factory.mktemp("build") / "tree"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
-    shutil.copytree(ROOT, tree, ignore=ignored)
-    code = "from setuptools import build_meta as m; m.build_wheel('dist'); m.build_sdist('dist')"
+def run(*command: str | Path, cwd: Path, expected: int = 0) -> str:
+    """Run a program and return what it says."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tree, capture_output=True, text=True, timeout=100, check=False
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=110, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert "DeprecationWarning" not in done.stderr, done.stderr
-    return tree / "dist"
+    assert done.returncode == expected, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+# What is built.
+
+
+class Built(NamedTuple):
+    """`tree`: what it was made of; `wheel`: made of `sdist`, as an index's users may do."""
+
+    tree: Path
+    sdist: Path
+    wheel: Path
 
 
 @pytest.fixture(scope="module")
-def wheel(built: Path) -> zipfile.ZipFile:
-    (path,) = built.glob("*.whl")
-    return zipfile.ZipFile(path)
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    tree = tmp_path_factory.mktemp("build") / "tree"
+    left_behind = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line[:1] != "#"]
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", *left_behind))
+    said = run(sys.executable, "-m", "build", "--outdir", "dist", ".", cwd=tree)
+    assert "Deprecat" not in said, said
+    (sdist,) = (tree / "dist").glob("*.tar.gz")
+    (wheel,) = (tree / "dist").glob("*.whl")
+    return Built(tree, sdist, wheel)
 
 
-def metadata(wheel: zipfile.ZipFile) -> Message:
-    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-    return email.message_from_bytes(wheel.read(name))
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = fnmatch.filter(archive.namelist(), "*.dist-info/METADATA")
+        return email.message_from_bytes(archive.read(name))
 
 
-def test_the_wheel_is_for_every_platform(built: Path) -> None:
-    (path,) = built.glob("*.whl")
-    assert path.name.endswith("-py3-none-any.whl")
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
-    names = set(wheel.namelist())
+def test_an_index_would_take_both(built: Built) -> None:
+    said = run(sys.executable, "-m", "twine", "check", "--strict", built.sdist, built.wheel, cwd=built.tree)
+    assert said.count("PASSED") == 2
+
+
+def test_the_wheel_is_for_every_platform(built: Built) -> None:
+    assert built.wheel.name == f"fluvio_sync-{__version__}-py3-none-any.whl"
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
+    names = set(contents(built.wheel))
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fluvio_sync").rglob("*.py")}
     assert {name for name in names if ".dist-info/" not in name} == sources | {"fluvio_sync/py.typed"}
-    assert "fluvio_sync/testing/dev_cluster.py" in names
     assert any(name.endswith("LICENSE") for name in names)
 
 
-def test_the_wheel_depends_on_two_packages(wheel: zipfile.ZipFile) -> None:
-    required = metadata(wheel).get_all("Requires-Dist", [])
+def test_the_wheel_is_the_same_without_the_way_over_the_source_distribution(built: Built) -> None:
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", "direct", ".", cwd=built.tree)
+    (direct,) = (built.tree / "direct").glob("*.whl")
+    assert contents(direct) == contents(built.wheel)
+
+
+def test_the_source_distribution_holds_what_a_packager_needs(built: Built) -> None:
+    with tarfile.open(built.sdist) as archive:
+        held = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    folders = (".ci", "bench", "docs", "examples", "fluvio_sync", "tests", "tools")
+    needed = {
+        path.relative_to(built.tree).as_posix()
+        for folder in folders
+        for path in (built.tree / folder).rglob("*")
+        if path.is_file()
+    }
+    documents = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"}
+    tools = {".gitignore", ".pre-commit-config.yaml", "Makefile", "noxfile.py", "pyproject.toml", "setup.cfg"}
+    assert needed | documents | tools <= held
+    assert not fnmatch.filter(held, "*.pyc")
+
+
+def test_the_wheel_depends_on_two_packages(built: Built) -> None:
+    required = metadata(built.wheel).get_all("Requires-Dist", [])
     always = {re.match(r"[\w-]+", line)[0] for line in required if "extra ==" not in line}  # type: ignore[index]
     assert always == {"backoff", "structlog"}
     # A wheel that is built by a C compiler on some machines must not be in the way of the tests.
     assert not [line for line in required if re.match(r"fluvio\b(?!-sync)", line)]
 
 
-def test_the_metadata_is_complete(wheel: zipfile.ZipFile) -> None:
-    fields = metadata(wheel)
+def test_the_metadata_is_complete(built: Built) -> None:
+    fields = metadata(built.wheel)
+    assert fields["Version"] == __version__
+    assert fields["License-Expression"] == "Apache-2.0"
     assert fields["Requires-Python"] == ">=3.10"
-    assert set(fields.get_all("Provides-Extra", [])) == {
-        *("fast", "compression", "profile", "django", "flask", "celery", "prometheus", "opentelemetry"),
-        *("test", "lint", "bench"),
-    }
+    assert set(fields.get_all("Provides-Extra", [])) == {*EXTRAS, *FOR_MAINTAINERS}
     assert fields["Description-Content-Type"] == "text/markdown"
 
 
-def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
-    (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert b"fluvio-sync = fluvio_sync.cli:main" in wheel.read(name)
+# What is installed, in environments that have nothing but it.
 
 
-def test_the_source_distribution_can_be_built_from(built: Path) -> None:
-    (path,) = built.glob("*.tar.gz")
-    with tarfile.open(path) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "fluvio_sync/py.typed"} <= names
+@pytest.fixture(scope="module")
+def bare(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of an environment with the package, and no extra."""
+    return installed(tmp_path_factory.mktemp("bare"), built.wheel)
+
+
+def installed(folder: Path, wheel: Path, extra: str = "") -> Path:
+    """Make an environment with the package; returns the folder of its programs."""
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
+    programs = folder / "bin"
+    package = f"fluvio-sync[{extra}] @ {wheel.as_uri()}" if extra else str(wheel)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", str(programs / "python"))
+    run(*pip, "install", package, cwd=folder)
+    return programs
+
+
+def program(name: str) -> Path:
+    """Return the program that says what works where `name` is installed."""
+    return INSTALLED / f"{name}.py"
+
+
+def test_the_package_works_without_extras(bare: Path, tmp_path: Path) -> None:
+    assert run(bare / "python", "-I", "-W", "error", program("always"), cwd=tmp_path) == ""
+
+
+def test_the_command_is_installed(bare: Path, tmp_path: Path) -> None:
+    assert run(bare / "fluvio-sync", "--version", cwd=tmp_path) == f"fluvio-sync {__version__}\n"
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_brings_what_it_is_for(built: Built, tmp_path: Path, extra: str) -> None:
+    programs = installed(tmp_path, built.wheel, extra)
+    assert run(programs / "python", "-I", program("always"), cwd=tmp_path) == ""
+    assert run(programs / "python", "-I", program(f"with_{extra}"), cwd=tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [
+        ("compression", "from fluvio_sync import ProducerConfig; ProducerConfig(compression='zstd')"),
+        ("django", "import fluvio_sync.contrib.django"),
+        ("flask", "import fluvio_sync.contrib.flask"),
+        ("celery", "import fluvio_sync.contrib.celery"),
+        ("prometheus", "import fluvio_sync.contrib.prometheus"),
+        ("opentelemetry", "import fluvio_sync.contrib.opentelemetry"),
+    ],
+)
+def test_without_an_extra_the_error_names_it(bare: Path, tmp_path: Path, extra: str, code: str) -> None:
+    said = run(bare / "python", "-I", "-c", code, cwd=tmp_path, expected=1)
+    assert said.splitlines()[-1].endswith(f"pip install 'fluvio-sync[{extra}]'")
+
+
+def test_without_the_extra_profile_only_the_oldest_python_lacks_something(bare: Path, tmp_path: Path) -> None:
+    old = sys.version_info < (3, 11)
+    said = run(bare / "python", "-I", program("with_profile"), cwd=tmp_path, expected=1 if old else 0)
+    assert ("pip install 'fluvio-sync[profile]'" in said) is old
+
+
+def test_without_the_extra_fast_python_computes(bare: Path, tmp_path: Path) -> None:
+    code = "from fluvio_sync.protocol import checksum, siphash; print(checksum.IMPLEMENTATION, siphash.IMPLEMENTATION)"
+    assert run(bare / "python", "-I", "-c", code, cwd=tmp_path) == "pure pure\n"
+
+
+def test_every_extra_is_tried() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert set(setup["options.extras_require"]) == {*EXTRAS, *FOR_MAINTAINERS}
+    assert {path.stem for path in INSTALLED.glob("*.py")} == {"always", *(f"with_{extra}" for extra in EXTRAS)}
+
+
+# The version, and the licence.
+
+
+def test_only_one_file_states_the_version() -> None:
+    texts = [*SOURCES, *(ROOT / name for name in ("Makefile", "README.md", "pyproject.toml", "setup.cfg"))]
+    stating = re.compile(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])")
+    code = [path for path in texts if (ROOT / "tests") not in path.parents]
+    found = {str(path.relative_to(ROOT)) for path in code if stating.search(path.read_text(encoding="utf-8"))}
+    assert found == {"fluvio_sync/_version.py"}
+
+
+def test_the_changelog_begins_with_what_is_unreleased_or_this_version() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    first, *older = [line for line in lines if line.startswith("## ")]
+    release = r"## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d"
+    assert first == "## [Unreleased]" or re.fullmatch(release, first)[1] == __version__  # type: ignore[index]
+    released = [re.fullmatch(release, line) for line in older]
+    assert all(released), older
+
+
+def test_what_contributing_names_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = re.findall(r"`(\w+\.py)`", text)
+    assert len(modules) > 10
+    assert [name for name in modules if not list((ROOT / "fluvio_sync").rglob(name))] == []
+    files = re.findall(r"(?:`|\]\()((?:tests|fluvio_sync|docs|\.ci)/[\w./]+)[`)]", text)
+    assert len(files) > 10
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
 
 
 def test_there_are_sources() -> None:
@@ -108,25 +255,3 @@ def test_every_source_names_its_licence(path: Path) -> None:
 @pytest.mark.parametrize("name", ["Makefile", ".ci/run"])
 def test_scripts_name_their_licence(name: str) -> None:
     assert LICENCE in (ROOT / name).read_text(encoding="utf-8")
-
-
-def imported(statement: str) -> str:
-    """Run a program in a process of its own and return what it prints."""
-    done = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.strip()
-
-
-def test_importing_starts_no_thread() -> None:
-    code = (
-        "import threading, fluvio_sync, fluvio_sync.testing; print(threading.enumerate() == [threading.main_thread()])"
-    )
-    assert imported(code) == "True"
-
-
-def test_importing_is_light() -> None:
-    # asyncio takes longer to import than the whole package, and so do the packages that import it.
-    code = (
-        "import sys, fluvio_sync; print([name for name in ('asyncio', 'backoff', 'structlog') if name in sys.modules])"
-    )
-    assert imported(code) == "[]"

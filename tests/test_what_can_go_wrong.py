@@ -201,12 +201,12 @@ def test_an_spu_at_an_address_of_another_network(own: LocalCluster) -> None:
 
 def test_a_setting_that_there_is_not(fluvio: Fluvio) -> None:
     with raising("misspelt"):
-        fluvio.topic_producer("orders", linger_ms=5)
+        fluvio.topic_producer("orders", linger_ms=5)  # type: ignore[call-arg]
 
 
 def test_a_duration_that_is_none(fluvio: Fluvio) -> None:
     with raising("no-seconds"):
-        fluvio.topic_producer("orders", linger="5")
+        fluvio.topic_producer("orders", linger="5")  # type: ignore[arg-type]
 
 
 def test_another_codec_than_the_topics(own: LocalCluster) -> None:

@@ -37,7 +37,10 @@ from fluvio_sync.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from typing_extensions import Unpack
+
     from fluvio_sync.client import Fluvio
+    from fluvio_sync.config import ProducerSettings
     from fluvio_sync.producer import TopicProducer
     from fluvio_sync.testing import FakeFluvio
 
@@ -96,7 +99,7 @@ class FlaskFluvio:
             raise ConfigError(f"this application has a real client: set TESTING or {_FAKE} for a fake")
         return cast("FakeFluvio", _client(flask.current_app))
 
-    def producer(self, topic: str, **settings: Any) -> TopicProducer:
+    def producer(self, topic: str, **settings: Unpack[ProducerSettings]) -> TopicProducer:
         """Return a producer: `FLUVIO_PRODUCER` with these settings changed; cheap, so each request may ask for one.
 
         The first of a process connects.  Raises as `Fluvio.connect` and `Fluvio.topic_producer` do.

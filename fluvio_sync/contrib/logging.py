@@ -108,7 +108,7 @@ class FluvioHandler(logging.Handler):
         self._formatting = threading.local()
         self._reports = 0
         self._backlog = self._new_backlog()
-        self.formatter = JsonFormatter()
+        self.setFormatter(JsonFormatter())
 
     # What `logging` calls.
 

@@ -213,7 +213,7 @@ class BatchBuilder:
 
     def _append_key(self, key: bytes | None) -> None:
         if self._keys is None:
-            self._keys = [None] * self.count
+            self._keys = [None for _ in range(self.count)]
         self._keys.append(key)
 
     @property

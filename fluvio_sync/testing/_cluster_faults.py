@@ -6,6 +6,7 @@ Pure.  Runs in the one thread that drives the cluster.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -50,7 +51,7 @@ class Faults:
 
     def cut(self, spu: int, when: Cut, count: int) -> None:
         """Cut the connections of the next `count` produce requests to this SPU."""
-        self._cuts.setdefault(spu, []).extend([when] * count)
+        self._cuts.setdefault(spu, []).extend(itertools.repeat(when, count))
 
     def take_cut(self, spu: int) -> Cut | None:
         """Return how to treat this produce request's connection, and count it."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
+    from typing_extensions import Self
+
     from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.testing._cluster_session import Message
 
@@ -130,7 +132,7 @@ class Link:
     def _lost(self, reason: str) -> ConnectError:
         return ConnectError(f"the connection to {self._endpoint} was lost: {reason}", address=self._endpoint)
 
-    def __enter__(self) -> Link:
+    def __enter__(self) -> Self:
         try:
             self.shake_hands()
         except BaseException:

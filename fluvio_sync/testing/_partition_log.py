@@ -45,6 +45,7 @@ class PartitionLog(Protocol):
 
         Returns the offset of the first record.  OSError if they could not be stored; then none is.
         """
+        ...
 
     def read(self, offset: int, end: int, max_bytes: int) -> list[Blob]:
         """Return the batches from the one that holds `offset` to the last that ends by `end`.
@@ -52,9 +53,11 @@ class PartitionLog(Protocol):
         At most `max_bytes` bytes, but at least one batch if there is one; joined, the pieces are a
         record set without its length.
         """
+        ...
 
     def close(self) -> None:
         """Let go of what is held open; the log is not used again."""
+        ...
 
 
 class LogStorage(Protocol):
@@ -62,18 +65,23 @@ class LogStorage(Protocol):
 
     def open_log(self, topic: str, partition: int, /) -> PartitionLog:
         """Open a partition's log, with what it held before if it is kept."""
+        ...
 
     def remove_log(self, topic: str, partition: int) -> None:
         """Remove a closed log for good."""
+        ...
 
     def load_state(self) -> dict[str, Any] | None:
         """Return what `save_state` was last given, or None."""
+        ...
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Keep `state` (JSON values) in place of what was kept before, whole or not at all."""
+        ...
 
     def close(self) -> None:
         """Let go of everything; all logs are closed already."""
+        ...
 
 
 class MemoryLog:

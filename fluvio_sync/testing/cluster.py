@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from typing_extensions import Self
+
 
 class LocalCluster:
     """An SC and `spus` SPUs; it runs from `start()` (or `with`) to `close()`.
@@ -77,7 +79,7 @@ class LocalCluster:
 
     # --- its life --------------------------------------------------------------------------------
 
-    def start(self) -> LocalCluster:
+    def start(self) -> Self:
         """Start it and wait until it serves; `RuntimeError` if it does not, e.g. for a taken port.
 
         Also for TLS files that are missing, unreadable or do not fit together.
@@ -131,7 +133,7 @@ class LocalCluster:
         if running is not None and self._owner == os.getpid():
             running.kill()
 
-    def __enter__(self) -> LocalCluster:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(

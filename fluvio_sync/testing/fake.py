@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from typing_extensions import Unpack
+
     from fluvio_sync._engine import Engine
+    from fluvio_sync.config import ProducerSettings
     from fluvio_sync.errors import DeliveryError, FluvioError
     from fluvio_sync.futures import DeliveryFuture
 
@@ -100,7 +103,9 @@ class FakeFluvio(Fluvio):
 
     if TYPE_CHECKING:
 
-        def topic_producer(self, topic: str, config: ProducerConfig | None = None, **settings: Any) -> FakeProducer: ...  # noqa: D102
+        def topic_producer(  # noqa: D102
+            self, topic: str, config: ProducerConfig | None = None, **settings: Unpack[ProducerSettings]
+        ) -> FakeProducer: ...
 
     def _make_producer(self, topic: str, config: ProducerConfig) -> FakeProducer:
         return FakeProducer(topic, config, fluvio=self)
@@ -140,9 +145,9 @@ class FakeProducer(TopicProducer):
         *,
         partitions: int = 1,
         fluvio: FakeFluvio | None = None,
-        **settings: Any,
+        **settings: Unpack[ProducerSettings],
     ) -> None:
-        self.fluvio = fluvio or FakeFluvio({topic: partitions})
+        self.fluvio: FakeFluvio = fluvio or FakeFluvio({topic: partitions})
         session = self.fluvio._session  # noqa: SLF001 - the two are one
         super().__init__(session, topic, ProducerConfig.from_settings(config, settings))
         self.attach()

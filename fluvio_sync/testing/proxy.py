@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from typing_extensions import Self
+
     # A callback of the selector, told which events came.
     OnEvents = Callable[[int], None]
 
@@ -76,9 +78,9 @@ class FaultProxy:
         self, target: str, *, port: int = 0, on_produce: Callable[[int], ProduceFault | None] | None = None
     ) -> None:
         """Listen; `ConfigError` for a malformed target, `OSError` for a port that is taken."""
-        self.target = str(parse_endpoint(target))
+        self.target: str = str(parse_endpoint(target))
         self.faults: Counter[str] = Counter()
-        self.requests = 0
+        self.requests: int = 0
         self._address = tuple(parse_endpoint(target))
         self._on_produce = on_produce
         self._planned: deque[ProduceFault] = deque()
@@ -156,7 +158,7 @@ class FaultProxy:
             self._order(self._stop)
             self._thread.join(_ORDER_TIMEOUT)
 
-    def __enter__(self) -> FaultProxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -23,6 +23,8 @@ from fluvio_sync.testing._link import Link
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Self
+
     from fluvio_sync import DeliveryFuture, TopicProducer
     from fluvio_sync.testing import LocalCluster
 
@@ -52,7 +54,7 @@ class Watcher:
                     self.named.append((now, *split_partition_key(item.name), item.spec.leader))
                 self._watching.set()
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._watching.wait(TIMEOUT)
         return self

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from fluvio_sync.testing import LocalCluster
 
 ROOT = Path(__file__).parent.parent.parent
@@ -126,7 +128,7 @@ class Reader:
         self._program: _Process | None = None
         self._printed: str | None = None  # by the block before, if it ran
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

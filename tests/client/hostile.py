@@ -27,6 +27,8 @@ from fluvio_sync.protocol.versions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Self
+
     from fluvio_sync.protocol.frames import RequestHeader
     from fluvio_sync.protocol.primitives import Reader
 
@@ -167,7 +169,7 @@ class Server:
         if self._errors:
             raise self._errors[0]
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -234,7 +236,7 @@ class Proxy(Server):
         for sock in socks:
             shut(sock)
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kit import Where
+    from typing_extensions import Self
 
 LONGEST = 30.0
 """Seconds that any of these processes may take."""
@@ -126,7 +127,7 @@ class Terminal:
         )
         os.close(slave)
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -151,6 +151,7 @@ def endlessly(producer: TopicProducer) -> None:
 
 # An exception that comes right after a socket was made leaves it to the collector, which closes it and says so.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.interrupts
 def test_the_time_out_of_a_signal_handler_is_not_taken_for_a_network_error(own: LocalCluster) -> None:
     own.create_topic("t")
 

@@ -635,6 +635,7 @@ def report_of(script: str, where: Where, topic: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.interrupts
 def test_a_signal_handler_may_send(where: Where) -> None:
     topic = where.topic()
     script = """
@@ -668,6 +669,7 @@ def test_a_signal_handler_may_send(where: Where) -> None:
     assert [value for value in found if value != "handler"] == [str(count) for count in range(number)]
 
 
+@pytest.mark.interrupts
 def test_exceptions_may_come_at_any_moment_of_a_call(where: Where) -> None:
     topic = where.topic()
     script = """

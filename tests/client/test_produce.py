@@ -604,8 +604,7 @@ def test_a_handle_is_light(where: Where, client: Fluvio) -> None:
 def test_handles_with_functions_of_their_own_leave_nothing_behind(where: Where, client: Fluvio) -> None:
     topic = where.topic()
     futures = [
-        client.topic_producer(topic, value_serializer=lambda value, n=number: f"{n} {value}").send("x")
-        for number in range(200)
+        client.topic_producer(topic, value_serializer=f"{number} {{}}".format).send("x") for number in range(200)
     ]
     assert [future.result(10).offset for future in futures] == list(range(200)), "they share one order"
     assert client._session.engine is not None

@@ -131,7 +131,7 @@ def test_settings_of_producers(app: flask.Flask, where: Where) -> None:
         assert config.compression is not None
         assert config.compression.value == "gzip"
         with pytest.raises(ConfigError, match="did you mean 'linger'"):
-            fluvio.producer(topic, lingr=1)
+            fluvio.producer(topic, lingr=1)  # type: ignore[call-arg]
 
 
 def test_errors_of_the_cluster_reach_the_view(app: flask.Flask) -> None:

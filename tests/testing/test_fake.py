@@ -87,7 +87,7 @@ def test_what_the_real_client_refuses_is_refused() -> None:
     with pytest.raises(RecordTooLargeError):
         producer.send(bytes(30_000))
     with pytest.raises(ConfigError, match="did you mean 'linger'"):
-        FakeProducer("t", lingr=1)
+        FakeProducer("t", lingr=1)  # type: ignore[call-arg]
     with pytest.raises(ConfigError):
         FakeProducer("No Topic")
     assert producer.records == []

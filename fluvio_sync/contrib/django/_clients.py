@@ -9,7 +9,7 @@ of the clients, which start clean by themselves.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._unconnected import unconnected
 from fluvio_sync.contrib.django import _aliases
@@ -18,8 +18,10 @@ from fluvio_sync.contrib.django._aliases import DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Unpack
+
     from fluvio_sync.client import Fluvio
-    from fluvio_sync.config import ProducerConfig
+    from fluvio_sync.config import ProducerConfig, ProducerSettings
     from fluvio_sync.producer import TopicProducer
 
 # Seconds that a test which overrides FLUVIO waits for what is still on its way to the cluster before.
@@ -46,7 +48,7 @@ def client(alias: str = DEFAULT) -> Fluvio:
     return configured(alias).client
 
 
-def producer(topic: str, alias: str = DEFAULT, **settings: Any) -> TopicProducer:
+def producer(topic: str, alias: str = DEFAULT, **settings: Unpack[ProducerSettings]) -> TopicProducer:
     """Return a producer for a topic: the alias's PRODUCER with these settings of `ProducerConfig` changed.
 
     Cheap: each request may ask for one, and drop it.  The first of a process connects, and the first for a topic that
