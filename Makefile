@@ -43,6 +43,9 @@ coverage: $(VENV)/.test ## run the tests and say what they do not reach; fails b
 	@$(VENV)/bin/python -m coverage combine --quiet
 	@$(VENV)/bin/python -m coverage report
 
+mutants: $(VENV)/.test ## change the pure rooms a little, and see whether a test fails; hours, or ARGS=retry.py
+	@$(VENV)/bin/python tools/mutants.py $(ARGS)
+
 lint: types ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -116,5 +119,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test simulate chaos cluster-matrix coverage lint types docs hooks dist bench clean FORCE
+.PHONY: help quickstart test simulate chaos cluster-matrix coverage mutants lint types docs hooks dist bench clean FORCE
 .DELETE_ON_ERROR:

@@ -11,9 +11,11 @@ from rig import Rig, connects, partition, response, values, writes
 
 from fluvio_sync._clock import SystemClock
 from fluvio_sync._lane import RECORD_CHARGE, Acknowledge
+from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
-from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, verify_batch
+from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, decode_record_set, verify_batch
+from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.stats import Tally
 
 if TYPE_CHECKING:
@@ -97,6 +99,21 @@ def test_a_time_too_far_after_the_batchs_first_opens_a_new_batch() -> None:
     rig.send(timestamp=1 + MAX_TIMESTAMP_DELTA)
     rig.send(timestamp=2 + MAX_TIMESTAMP_DELTA)
     assert [b.builder.count for b in rig.channel.lanes[0].batches()] == [2, 1]
+
+
+def test_a_batch_is_compressed_once_and_its_records_can_still_be_told() -> None:
+    rig = Rig()
+    config = ProducerConfig(compression="gzip")
+    channel = rig.accumulator.channel("t", config, Compression.GZIP, rig.metadata)
+    rig.send(b"x" * 1000, key=b"k", channel=channel, timestamp=7)
+    batch = channel.lanes[0].unresolved[0]
+    encoded = batch.encode()
+    assert sum(map(len, encoded)) < 200
+    (decoded,) = decode_record_set(b"".join(encoded))
+    assert decoded.header.codec == Codec.GZIP
+    assert batch.encode() is encoded
+    assert batch.builder._values == []  # not held twice
+    assert batch.records() == [(b"k", b"x" * 1000, 7)]
 
 
 # Memory.
@@ -185,17 +202,32 @@ def test_waiting_for_memory_ends_the_linger_of_what_holds_it() -> None:
 
 
 def test_a_failing_partition_holds_a_quarter_at_most_and_others_go_on() -> None:
-    rig = Rig(2, limit=8000, on_full="raise")
+    quota = 8 * (100 + RECORD_CHARGE)
+    rig = Rig(2, limit=4 * quota, on_full="raise")
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(b"x" * 100)
     (link,) = connects(rig.step())
     rig.lose(link, ConnectError("refused"))
-    for _ in range(2000 // (100 + RECORD_CHARGE) - 1):
+    for _ in range(7):
         rig.send(b"x" * 100)
-    with pytest.raises(BufferFullError, match="partition 0 of topic 't' fails and holds its share of 2000 bytes"):
+    with pytest.raises(BufferFullError, match=f"partition 0 of topic 't' fails and holds its share of {quota} bytes"):
         rig.send(b"x" * 100)
-    assert rig.channel.lanes[0].charge <= 2000
+    assert rig.channel.lanes[0].charge == quota
     rig.send(b"x" * 4000, to=1)
+
+
+def test_a_partition_that_does_not_fail_may_hold_more_than_a_quarter() -> None:
+    rig = RealTimeRig(limit=1000, max_block=MINUTE, batch_size=300)
+    rig.send(b"x" * 300)
+    (request,) = writes(rig.connect())
+    rig.send(b"x" * 300)
+    rig.step()
+    thread = threading.Thread(target=lambda: rig.send(b"y" * 300))
+    thread.start()
+    wait_until(lambda: rig.accumulator._waiting == 1)
+    assert writes(rig.answer(request))  # the second is still there
+    thread.join(MINUTE)
+    assert not thread.is_alive()
 
 
 def test_a_failing_partition_without_records_takes_one_however_large() -> None:
@@ -236,18 +268,23 @@ def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> 
             return
         lane = rig.accumulator.lane(rig.channel, 0)
         batches = list(lane.batches())
+        assert lane.unresolved == batches
         assert rig.accumulator.used == lane.charge == sum(batch.charge for batch in batches)
         for batch in batches:
+            assert all(run.start < batch.builder.count for run in batch.outcome.runs)
             records = batch.builder.records()
             assert len(records) == batch.builder.count > 0
             assert batch.charge == sum(len(k or b"") + len(v) + RECORD_CHARGE for k, v, _ in records)
             verify_batch(b"".join(batch.builder.build()))
-        futures.append(rig.send(b"after"))
+        mine, others = len(futures), sum(batch.builder.count for batch in batches) - len(futures)
+        futures.append(rig.accumulator.append(rig.channel, 0, None, b"after", None, tally))
         (request,) = writes(rig.connect())
         rig.answer(request)
         assert [future.done() for future in futures] == [True] * len(futures)
         assert rig.accumulator.used == lane.charge == 0
         assert values(request)[-1] == b"after"
+        counted = [rig.tally.take()[0], tally.take()[0]]
+        assert counted == ([mine, others + 1] if tally is not rig.tally else [mine + others + 1, 0])
 
 
 # Refusals.
@@ -319,6 +356,31 @@ def test_a_flush_of_one_handle_waits_for_its_own_batches_only() -> None:
     (request,) = writes(rig.connect())
     rig.answer(request)
     assert rig.accumulator.wait_flushed(barrier, 0)
+
+
+def test_a_batch_of_two_handles_is_waited_for_by_either_and_closed_by_neither_alone() -> None:
+    rig = Rig()
+    other = Tally()
+    future = rig.send()
+    rig.accumulator.append(rig.channel, 0, None, b"x", None, other)
+    for tally in (rig.tally, other):
+        assert rig.accumulator.begin_flush([rig.channel], tally).records == 2
+        rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, tally)
+        rig.step()
+        assert not future.done()
+
+
+def test_a_flush_waits_for_the_halves_of_a_batch() -> None:
+    rig = Rig()
+    rig.send(b"1")
+    rig.send(b"2")
+    barrier = rig.accumulator.begin_flush([rig.channel], None)
+    (request,) = writes(rig.connect())
+    (request,) = writes(rig.answer(request, 10))
+    (request,) = writes(rig.answer(request))
+    assert barrier.records == 1
+    rig.answer(request)
+    assert barrier.records == 0
 
 
 def test_a_flush_waits_for_what_is_decided_but_not_completed() -> None:

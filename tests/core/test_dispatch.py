@@ -822,9 +822,15 @@ def test_a_topic_that_drops_duplicates_gives_no_offsets_as_long_as_it_does() -> 
 
 
 def test_a_settlement_whose_leader_changed_is_an_ordinary_retry() -> None:
-    rig, _, _ = settling()
+    rig, future, _ = settling(delivery_semantic=policy(max_retries=1))
     rig.push("Partition", [partition("t-0", 5002)])
-    assert [link.spu for link in connects(rig.run(0.1))] == [5002]
+    (link,) = connects(rig.run(0.1))
+    assert link.spu == 5002
+    assert str(rig.channel.lanes[0].queue[0].last_error) == "the leader changed: SPU 5002"
+    rig.lose(link, BROKEN)
+    error = future.exception(0)
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.may_be_stored
 
 
 def test_a_settlement_whose_connection_broke_is_an_ordinary_retry() -> None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rig import partition, spu, topic
 
-from fluvio_sync._metadata import Metadata, Route
+from fluvio_sync._metadata import Metadata, News, Route
 from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
 from fluvio_sync.protocol.metadata import (
     IngressAddr,
@@ -36,18 +36,66 @@ def known(**settings: bool) -> Metadata:
     return metadata
 
 
+def test_nothing_is_known_before_a_watch_begins() -> None:
+    metadata = Metadata()
+    assert not metadata.live
+    assert not metadata.complete
+    assert metadata.advertised(5001) is None
+    assert metadata.is_local(5001) is False
+    assert not metadata.spu_online(5001)
+    assert metadata.spu_name(5001) == "custom-spu-5001"
+
+
 def test_a_full_list_replaces_what_is_known() -> None:
     metadata = known()
+    news = metadata.apply(WatchUpdate("Topic", 1, all=(topic("a-b", 2), topic("c", 1))))
+    assert news == News(topics={"c"})
     news = metadata.apply(WatchUpdate("Topic", 1, all=(topic("c", 1),)))
-    assert news.topics == {"a-b", "c"}
+    assert news == News(topics={"a-b"})
     assert list(metadata.topics) == ["c"]
+    news = metadata.apply(WatchUpdate("Partition", 1, all=(partition("a-b-1", 5002), partition("c-0", 5001))))
+    assert news == News(partitions={("a-b", 0), ("c", 0)})
+    assert list(metadata.partitions) == [("a-b", 1), ("c", 0)]
+    news = metadata.apply(WatchUpdate("SPU", 1, all=(spu(5002), spu(5003))))
+    assert news == News(spus={5001, 5003})
+    assert list(metadata.spus) == [5002, 5003]
 
 
-def test_changes_insert_replace_and_remove() -> None:
+@pytest.mark.parametrize(
+    ("label", "new", "old", "unknown", "name"),
+    [
+        ("Topic", topic("c", 1), topic("a-b", 2), topic("d", 1), "topics"),
+        ("Partition", partition("c-0", 5001), partition("a-b-0", 5001), partition("d-0", 5001), "partitions"),
+        ("SPU", spu(5003), spu(5001), spu(5004), "spus"),
+    ],
+    ids=["topic", "partition", "SPU"],
+)
+def test_changes_insert_and_remove(label: str, new: Any, old: Any, unknown: Any, name: str) -> None:
     metadata = known()
-    metadata.apply(WatchUpdate("Topic", 1, changes=(Change(False, topic("c", 1)), Change(True, topic("a-b", 2)))))
-    news = metadata.apply(WatchUpdate("Topic", 1))
-    assert (list(metadata.topics), bool(news)) == (["c"], False)
+    before = set(getattr(metadata, name))
+    news = metadata.apply(WatchUpdate(label, 1, changes=(Change(False, new), Change(True, old), Change(True, unknown))))
+    after = set(getattr(metadata, name))
+    assert getattr(news, name) == before ^ after
+    assert len(before - after) == len(after - before) == 1
+    assert news
+    again = metadata.apply(WatchUpdate(label, 1, changes=(Change(False, new), Change(True, old))))
+    assert again == News()
+    assert not again
+    assert metadata.apply(WatchUpdate(label, 1)) == News()
+
+
+def test_changes_of_what_topics_there_are_are_counted() -> None:
+    metadata = known()
+    before = metadata.topics_version
+    for changes, more in [
+        ([Change(False, topic("c", 1))], 1),
+        ([Change(False, topic("c", 1))], 0),
+        ([Change(False, topic("c", 2)), Change(True, topic("a-b", 2))], 2),
+        ([Change(True, topic("a-b", 2))], 0),
+    ]:
+        metadata.apply(WatchUpdate("Topic", 1, changes=tuple(changes)))
+        assert metadata.topics_version == before + more
+        before = metadata.topics_version
 
 
 def test_what_a_write_changes_is_no_news() -> None:
@@ -78,7 +126,7 @@ def test_an_sc_that_just_started_and_knows_nothing_makes_nothing_forgotten() -> 
     metadata = known()
     metadata.lose()
     metadata.begin()
-    assert not metadata.apply(WatchUpdate("Topic", 0))
+    assert metadata.apply(WatchUpdate("Topic", 0)) == News()
     assert "a-b" in metadata.topics
     assert not metadata.complete
 
@@ -98,7 +146,8 @@ def test_the_first_update_of_a_new_watch_replaces_even_as_changes() -> None:
     metadata = known()
     metadata.lose()
     metadata.begin()
-    metadata.apply(WatchUpdate("Topic", 0, changes=(Change(False, topic("new", 1)),)))
+    changes = Change(False, topic("new", 1)), Change(True, topic("old", 1))
+    assert metadata.apply(WatchUpdate("Topic", 0, changes=changes)) == News(topics={"a-b", "new"})
     assert list(metadata.topics) == ["new"]
 
 
@@ -120,11 +169,38 @@ def test_routes() -> None:
     assert "is leader offline" in metadata.route("a-b", 0).reason
 
 
+def test_a_partition_that_is_offline_perhaps_has_the_leader_that_is_online() -> None:
+    metadata = known()
+    offline = partition("a-b-0", 5001, PartitionResolution.OFFLINE)
+    metadata.apply(WatchUpdate("Partition", 1, changes=(Change(False, offline),)))
+    assert (metadata.route("a-b", 0).spu, metadata.route("a-b", 0).perhaps) == (None, 5001)
+    metadata.apply(WatchUpdate("SPU", 1, changes=(Change(False, spu(5001, SpuResolution.OFFLINE)),)))
+    assert (metadata.route("a-b", 0).spu, metadata.route("a-b", 0).perhaps) == (None, None)
+
+
+def test_a_leader_whose_address_is_not_known_yet_is_waited_for() -> None:
+    metadata = known()
+    metadata.apply(WatchUpdate("Partition", 1, changes=(Change(False, partition("a-b-0", 5003)),)))
+    reason = "the SC has not told the address of SPU 5003, the partition's leader"
+    assert metadata.route("a-b", 0) == Route(None, reason)
+
+
+def test_a_partition_is_only_known_not_to_exist_once_all_was_told() -> None:
+    metadata = Metadata()
+    metadata.begin()
+    metadata.apply(WatchUpdate("Topic", 0, all=(topic("a-b", 2),)))
+    assert not metadata.route("a-b", 2).gone
+    assert not known().route("a-b", 1).gone
+    assert known().route("a-b", 2).gone
+
+
 def test_while_the_sc_is_away_the_last_known_leader_is_tried() -> None:
     metadata = known()
+    offline = partition("a-b-0", 5001, PartitionResolution.OFFLINE)
+    metadata.apply(WatchUpdate("Partition", 1, changes=(Change(False, offline),)))
     metadata.apply(WatchUpdate("SPU", 1, changes=(Change(False, spu(5002, SpuResolution.OFFLINE)),)))
     metadata.lose()
-    assert metadata.route("a-b", 1).spu == 5002
+    assert [metadata.route("a-b", number).spu for number in range(2)] == [5001, 5002]
     assert not metadata.route("unknown", 0).gone
 
 
@@ -150,13 +226,16 @@ def with_addresses(public: tuple[IngressAddr, ...], local: WireEndpoint | None, 
     spec = SpuSpec(1, SpuType.CUSTOM, IngressPort(9010, public), WireEndpoint(9011, "private"), None, local)
     metadata.apply(WatchUpdate("SPU", 0, all=(SpuObject("main-0", spec, SpuStatus(SpuResolution.ONLINE)),)))
     assert metadata.spu_name(1) == "main-0"
-    return metadata.advertised(1)
+    address = metadata.advertised(1)
+    assert metadata.is_local(1) is (address is not None and address.host == "inside")
+    return address
 
 
 def test_the_address_of_an_spu() -> None:
     named, numbered = IngressAddr("host", "10.0.0.1"), IngressAddr(None, "10.0.0.1")
     local = WireEndpoint(9110, "inside")
     assert with_addresses((named,), local) == ("host", 9010)
+    assert with_addresses((named, numbered), None) == ("host", 9010)
     assert with_addresses((numbered, named), None) == ("10.0.0.1", 9010)
     assert with_addresses((named,), local, use_local_address=True) == ("inside", 9110)
     assert with_addresses((named,), None, use_local_address=True) == ("host", 9010)

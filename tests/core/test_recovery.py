@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from interruption import interrupted
-from rig import Rig, partition, response, values
+from rig import Rig, connects, disconnects, partition, reports, response, spu, values, writes
 
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce
-from fluvio_sync.errors import ConnectError, RetriesExhaustedError
+from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError
+from fluvio_sync.protocol.batch import BatchBuilder
+from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 ERROR = ConnectError("interrupted")
 PATIENT = AtLeastOnce(RetryPolicy(max_retries=1000, initial_delay=0.01, timeout=1000.0))
 ONE_ATTEMPT = AtLeastOnce(RetryPolicy(max_retries=0, timeout=1000.0))
+
+
+def recover(rig: Rig) -> None:
+    with rig.accumulator.lock:
+        rig.dispatcher.recover(rig.accumulator.lanes(), ERROR, rig.clock.now)
+        rig.accumulator.recover(rig.metadata)
 
 
 class Story:
@@ -78,10 +86,7 @@ class Story:
                 self.rig.watermark(lane.settlement, 1000)
 
     def recover(self) -> None:
-        rig = self.rig
-        with rig.accumulator.lock:
-            rig.dispatcher.recover(rig.accumulator.lanes(), ERROR, rig.clock.now)
-            rig.accumulator.recover(rig.metadata)
+        recover(self.rig)
 
     def come_to_an_end(self) -> None:
         for _ in range(100):
@@ -135,6 +140,24 @@ def test_at_least_once_survives_an_exception_at_any_line(name: str) -> None:
         assert {value for stored in story.stored.values() for value in stored} == {b"%d" % n * 50 for n in range(5)}
         if not was_interrupted:
             assert at > 200
+            return
+
+
+@pytest.mark.parametrize("name", ["refused", "not connected"])
+def test_a_policy_that_was_interrupted_is_not_spent(name: str) -> None:
+    first, failure, *_ = STORIES[name]
+    for at in itertools.count():
+        story = Story()
+        first(story)
+        was_interrupted = interrupted(lambda: failure(story), at)  # noqa: B023
+        if was_interrupted:
+            story.recover()
+        story.connect()
+        story.answer(6)
+        story.come_to_an_end()
+        assert [future.exception() for future in story.futures] == [None] * 5
+        if not was_interrupted:
+            assert at > 50
             return
 
 
@@ -210,3 +233,90 @@ def test_answers_to_what_was_sent_before_do_not_count() -> None:
     assert values(request)[0] == b"0" * 50
     story.come_to_an_end()
     check(story)
+
+
+def test_what_a_leader_says_about_offsets_asked_for_before_does_not_count() -> None:
+    story = Story()
+    story.connect()
+    story.answer(7)
+    settlements = [lane.settlement for lane in story.rig.accumulator.lanes() if lane.settlement is not None]
+    assert settlements
+    story.recover()
+    for settlement in settlements:
+        story.rig.watermark(settlement, 1000)
+    assert not any(future.done() for future in story.futures)
+    story.come_to_an_end()
+    check(story)
+
+
+def test_a_batch_that_lingers_lingers_on() -> None:
+    rig = Rig(linger=60.0)
+    futures = [rig.send(b"1")]
+    rig.step()
+    recover(rig)
+    assert rig.step() == []
+    futures.append(rig.send(b"2"))
+    rig.step(60.0)
+    (request,) = writes(rig.connect())
+    assert values(request) == [b"1", b"2"]
+    rig.answer(request)
+    assert all(future.done() for future in futures)
+
+
+def test_what_had_failed_when_it_was_interrupted_is_not_sent() -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5.0)))
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    future = rig.send()
+    rig.step()
+    rig.clock.advance(5.0)
+    rig.dispatcher.tick(rig.clock.now)  # fails the batch, and that is not carried out
+    rig.push("SPU", [spu(5001)])
+    recover(rig)
+    actions = rig.step()
+    assert not connects(actions)
+    assert not writes(actions)
+    assert isinstance(future.exception(0), DeliveryTimeoutError)
+    assert rig.accumulator.used == 0
+
+
+def test_what_was_acknowledged_when_it_was_interrupted_is_no_failure() -> None:
+    rig = Rig(delivery_semantic=ONE_ATTEMPT)
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.dispatcher.replied(request, response(request), rig.clock.now)  # and that is not carried out
+    recover(rig)
+    assert reports(rig.step()) == []
+    assert future.result(0).offset == 0
+
+
+def test_a_send_whose_clean_up_was_interrupted_too_leaves_nothing_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchBuilder, "append", interrupt)
+        patch.setattr(rig.accumulator, "_straighten", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            rig.send()
+    assert rig.channel.lanes[0].unresolved
+    recover(rig)
+    assert rig.step() == []
+    assert rig.accumulator.is_empty()
+
+
+def test_news_of_a_connection_that_was_made_before_does_not_count_and_the_new_one_has_its_time() -> None:
+    rig = Rig(connect_timeout=10.0)
+    future = rig.send()
+    (link,) = connects(rig.step())
+    old = link.generation
+    rig.run(5.0)
+    recover(rig)
+    assert connects(rig.step()) == [link]
+    rig.dispatcher.connected(link, old, rig.clock.now)
+    rig.dispatcher.disconnected(link, old, ERROR, rig.clock.now)
+    assert rig.step() == []
+    assert disconnects(rig.run(9.9)) == []
+    assert disconnects(rig.run(0.2)) == [link]
+    assert not future.done()

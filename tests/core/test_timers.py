@@ -32,6 +32,17 @@ def test_arming_earlier_moves_an_item_and_later_does_not() -> None:
     assert timers.next() is None
 
 
+def test_an_item_that_was_armed_twice_is_next_once() -> None:
+    timers: Timers[Item] = Timers()
+    item = Item()
+    timers.arm(item, 5.0)
+    timers.arm(item, 1.0)
+    assert timers.due(1.0) == [item]
+    assert timers.next() is None
+    timers.arm(item, 9.0)
+    assert timers.next() == 9.0
+
+
 def test_an_item_may_be_armed_again_while_it_is_due() -> None:
     timers: Timers[Item] = Timers()
     item = Item()

@@ -120,6 +120,16 @@ def test_another_process_begins_its_own_round() -> None:
     assert fresh.partition(b"key", b"", 3, ()) == 2
 
 
+def test_one_in_turn_is_written_as_it_is_made() -> None:
+    assert repr(SiphashRoundRobinPartitioner()) == "SiphashRoundRobinPartitioner()"
+    assert repr(SiphashRoundRobinPartitioner(start=0)) == "SiphashRoundRobinPartitioner(start=0)"
+
+
+@pytest.mark.parametrize("partition", [0, 2**32 - 1])
+def test_the_first_and_the_last_partition_are_specific_ones(partition: int) -> None:
+    assert SpecificPartitioner(partition).partition(None, b"", 1, ()) == partition
+
+
 def test_a_specific_partitioner() -> None:
     partitioner = SpecificPartitioner(partition=4)
     assert partitioner.partition(b"key", b"", 9, (0, 1)) == 4

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the errors of records say: to a person in their text, and to a program in their attributes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rig import Rig, asks, connects, partition, spu, topic, writes
+
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.errors import (
+    ClosedError,
+    CommitTimeoutError,
+    ConnectError,
+    DeliveryError,
+    DeliveryTimeoutError,
+    RejectedError,
+    RetriesExhaustedError,
+    ServerError,
+)
+from fluvio_sync.protocol.metadata import SpuResolution
+from fluvio_sync.retry import RetryPolicy
+
+BROKEN = ConnectError("the connection was lost")
+
+
+def refused(code: int, **settings: Any) -> BaseException | None:
+    """Return the error of a record whose only attempt, 0.5 s after it was ready, a server answers with a code."""
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0, **settings)))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.clock.advance(0.5)
+    rig.answer(request, code)
+    return future.exception(0)
+
+
+def test_a_spent_policy_tells_the_effort_and_the_last_failure() -> None:
+    error = refused(6)
+    assert isinstance(error, RetriesExhaustedError)
+    assert (
+        str(error)
+        == (
+            "topic 't', partition 0: not acknowledged after 1 attempt in 0.5 s, the last of the policy's: SPU 5001 "
+            "answered NotLeaderForPartition (6) for topic 't', partition 0: " + str(error.__cause__).split(": ")[1]
+        )
+        + "; it is not stored"
+    )
+    assert (error.topic, error.partition, error.attempts, error.elapsed) == ("t", 0, 1, 0.5)
+    assert error.retriable
+    assert isinstance(error.__cause__, ServerError)
+    assert (error.__cause__.code, error.__cause__.name) == (6, "NotLeaderForPartition")
+
+
+def test_several_attempts_are_counted() -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=1, initial_delay=0)))
+    future = rig.send()
+    (link,) = connects(rig.step())
+    rig.lose(link, BROKEN)
+    rig.lose(link, BROKEN)
+    assert "not acknowledged after 2 attempts in 0.0 s" in str(future.exception(0))
+
+
+def test_a_passed_time_out_tells_the_last_failure_if_there_was_one() -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
+    in_flight = rig.send()
+    writes(rig.connect())
+    rig.run(5.0)
+    error = in_flight.exception(0)
+    assert isinstance(error, DeliveryTimeoutError)
+    assert error.__cause__ is None
+    assert error.retriable
+    assert str(error) == (
+        "topic 't', partition 0: not acknowledged after 1 attempt in 5.0 s, the policy's timeout is 5.0 s; "
+        "it is not stored"
+    )
+
+
+def test_a_passed_time_out_without_leader_tells_why_there_is_none() -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    future = rig.send()
+    rig.run(5.0)
+    error = future.exception(0)
+    assert str(error) == (
+        f"topic 't', partition 0: not acknowledged after 0 attempts in 5.0 s, the policy's timeout is 5.0 s; "
+        f"the last failure: {error.__cause__ if error else None}; it is not stored"
+    )
+    assert "SPU 5001" in str(error)
+
+
+def test_a_refusal_has_the_servers_code_and_name() -> None:
+    error = refused(2004)
+    assert isinstance(error, RejectedError)
+    assert (error.code, error.name) == (2004, "TopicInvalidConfiguration")
+    assert not error.retriable
+    assert str(error) == f"topic 't', partition 0: {error.__cause__}"
+    assert str(error).count(";") == 0  # no advice
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (10, "send less"),
+        (72, "free space"),
+        (73, "restart its SPU"),
+        (6001, "load the SmartModule"),
+        (9000, "compression setting"),
+    ],
+)
+def test_where_something_can_be_done_the_error_says_what(code: int, advice: str) -> None:
+    error = refused(code)
+    assert advice in str(error)
+    assert error is not None
+    assert advice in str(error.__cause__)  # which is logged before the record fails
+
+
+def test_a_record_that_was_not_seen_replicated_has_its_own_offset() -> None:
+    rig = Rig(isolation="read-committed", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
+    futures = [rig.send(), rig.send()]
+    (request,) = writes(rig.connect())
+    assert asks(rig.answer(request, 7, base=40))
+    rig.run(5.0)
+    for future, offset in zip(futures, (40, 41), strict=True):
+        error = future.exception(0)
+        assert isinstance(error, CommitTimeoutError)
+        assert (error.offset, error.retriable, error.may_be_stored) == (offset, False, True)
+        assert isinstance(error.__cause__, ServerError)
+
+
+def test_a_deleted_topic_and_a_closed_client_say_whether_the_record_is_stored() -> None:
+    rig = Rig()
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now)
+    rig.step()
+    assert isinstance(future.exception(0), ClosedError)
+    assert "topic 't', partition 0: the client was closed" in str(future.exception(0))
+    assert "may be stored" in str(future.exception(0))
+
+    rig = Rig()
+    rig.push("Topic", [topic("t", 1)], delete=True)
+    future = rig.send()
+    rig.step()
+    error = future.exception(0)
+    assert isinstance(error, DeliveryError)
+    assert str(error) == (
+        f"topic 't', partition 0: {error.__cause__}; it was deleted after the producer was made; it is not stored"
+    )
+    assert not error.retriable
+
+
+def test_each_record_has_an_error_of_its_own() -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0)))
+    rig.push("Partition", [partition("t-0", 5001)])
+    futures = [rig.send(), rig.send()]
+    (link,) = connects(rig.step())
+    rig.lose(link, BROKEN)
+    one, two = (future.exception(0) for future in futures)
+    assert one is not two
+    assert str(one) == str(two)
