@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import importlib.util
@@ -17,6 +18,7 @@ import fluvio_sync
 from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy, _environment
 from fluvio_sync._failures import Treatment, treatment_of
 from fluvio_sync.protocol.error_code import Code
+from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.testing import LocalCluster
 
 if TYPE_CHECKING:
@@ -195,3 +197,22 @@ def test_the_extras_are_those_of_the_package() -> None:
     extras = set(re.findall(r"^([a-z]+) =$", setup.split("[options.extras_require]")[1], re.MULTILINE))
     shown = [row[0].strip("`") for row in rows(text_of("index.md"), "Install")]
     assert sorted(shown) == sorted(extras - {"test", "lint", "bench", "docs"})
+
+
+# The pages about the inside.
+
+
+def test_the_wires_table_has_the_versions_of_the_code() -> None:
+    rows = re.findall(r"^\| (SC|SPU) \| ([\w, ]+) \| ([\d, ]+) \| (\d+) to (\d+) \|", text_of("wire.md"), re.MULTILINE)
+    shown = {(node, int(key)): (int(low), int(high)) for node, _, keys, low, high in rows for key in keys.split(", ")}
+    ranges = {"SC": SC_CLIENT_RANGES, "SPU": SPU_CLIENT_RANGES}
+    assert len(shown) == 8
+    assert shown == {(node, key): ranges[node][key] for node, key in shown}
+
+
+def test_the_layers_are_those_that_are_tested() -> None:
+    (table,) = re.findall(r"^\| layer, from the ground .*\n\|.*\n((?:\|.*\n)+)", text_of("internals.md"), re.MULTILINE)
+    test = (ROOT / "tests" / "test_architecture.py").read_text(encoding="utf-8")
+    (tested,) = re.findall(r"^LAYERS = (\[.*?^\])", test, re.DOTALL | re.MULTILINE)
+    shown = [row.split(" | ")[0].strip("| ") for row in table.splitlines()]
+    assert shown == [name for name, _ in ast.literal_eval(tested) if name != "package"]
