@@ -34,8 +34,8 @@ cluster-matrix: $(VENV)/.test ## run the client's tests against every kind of de
 	    echo "$$tls, SPUs: $$spus, SPU version $$version: $$outcome ($$(tail -n 1 $(VENV)/matrix.log))"; \
 	done; done; done; exit $$status
 
-# Coverage takes a lock of its own at each call: a process that a signal handler interrupts there hangs.  Tests in which
-# that is sure are left out, and those in which it happened are run again without it.
+# Coverage takes a lock of its own at each call, and a process that a signal handler interrupts there hangs; and it is
+# imported before anything else.  Tests that the one surely breaks are left out, others that fail run again without it.
 coverage: $(VENV)/.test ## run the tests and say what they do not reach; fails below 95 %
 	@$(VENV)/bin/python -m coverage erase
 	@$(VENV)/bin/python -m coverage run -m pytest -m 'not interrupts' $(ARGS) \

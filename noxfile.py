@@ -51,6 +51,12 @@ def coverage(session: nox.Session) -> None:
     make(session, "coverage", f"ARGS={shlex.join(session.posargs)}")
 
 
+@nox.session(venv_backend="none")
+def mutants(session: nox.Session) -> None:
+    """Change the pure rooms a little, and see whether a test fails."""
+    make(session, "mutants", f"ARGS={shlex.join(session.posargs)}")
+
+
 def runs(command: str) -> bool:
     """Return whether there is a Python of this name; pyenv has names on PATH that lead to none."""
     return shutil.which(command) is not None and not subprocess.call(

@@ -154,7 +154,7 @@ class Dispatcher:
                 if (
                     lane.topic in news.topics
                     or (lane.topic, lane.partition) in news.partitions
-                    or not news.spus.isdisjoint(self._spus_of(lane))
+                    or self._leader(lane) in news.spus
                 ):
                     self._hear_news(lane, now)
 
@@ -317,17 +317,16 @@ class Dispatcher:
         for lane in lanes:
             lane.rebuild()
             self._actions += [batch.decision for batch in lane.unresolved if batch.decision is not None]
-            # Not a move of the table: what the state said before may be half true.
-            lane.state = LaneState.IN_FLIGHT if lane.in_flight else LaneState.IDLE
+            lane.state = LaneState.IDLE  # not a move of the table: what the state said before may be half true
             if lane.in_flight and next(lane.delays(), None) is None:
                 self._attempt_failed(lane, lane.in_flight, error, now)
-                continue
-            for batch in lane.in_flight:
-                batch.in_request = False
-                batch.last_error = error
-            lane.in_flight = []
-            lane.requeue()
-            self._attend(lane, now)
+            else:
+                for batch in lane.in_flight:
+                    batch.in_request = False
+                    batch.last_error = error
+                lane.in_flight = []
+                lane.requeue()
+                self._attend(lane, now)
 
     # Lanes.
 
@@ -396,11 +395,8 @@ class Dispatcher:
             assert lane.link is not None
             if route.spu != lane.link.spu:
                 self._attend(lane, now)
-        elif lane.state in (LaneState.WAITING, LaneState.BACKING_OFF):
-            # A change of leader, SPU status or address: what the delay waited for may have happened.
-            self._attend(lane, now)
-        elif lane.state is LaneState.LINGERING and route.gone:
-            lane.seal_open(now)
+        else:
+            # A change of leader, SPU status or address: what a delay waited for may have happened.
             self._attend(lane, now)
 
     def _lane_time(self, lane: Lane, now: float) -> None:
@@ -440,10 +436,10 @@ class Dispatcher:
     def _arm_lane(self, lane: Lane, now: float) -> None:
         """See to it that the lane is looked at when it has to be."""
         oldest = lane.first_left()
-        if oldest is None and lane.leave_at is None:
+        if oldest is None:
             return  # in flight, all expired: the link's timer ends that
-        when = now + self.request_timeout if oldest is None else max(oldest.deadline, now)
-        if lane.state is LaneState.LINGERING and oldest is not None:
+        when = max(oldest.deadline, now)
+        if lane.state is LaneState.LINGERING:
             when = min(when, oldest.ready_at)
         elif lane.state is LaneState.BACKING_OFF:
             when = min(when, lane.retry_at)
@@ -460,11 +456,10 @@ class Dispatcher:
 
     def _expire(self, lane: Lane, now: float) -> None:
         """Fail the batches whose deadline passed; those in flight stay in their request until its answer."""
-        while lane.queue and lane.queue[0].deadline <= now:
-            self._time_out(lane.queue.popleft(), now)
         if lane.open is not None and lane.open.deadline <= now:
             lane.seal_open(now)
-            self._time_out(lane.queue.pop(), now)
+        while lane.queue and lane.queue[0].deadline <= now:
+            self._time_out(lane.queue.popleft(), now)
         for batch in lane.in_flight:
             if batch.deadline <= now and not batch.done:
                 self._note_written(lane)
@@ -625,13 +620,10 @@ class Dispatcher:
         self._actions.append(Disconnect(link))
         self._lose(link, error, now)
 
-    def _spus_of(self, lane: Lane) -> set[int]:
-        """Return the SPUs whose news concern a lane: its leader, and where its last request went."""
+    def _leader(self, lane: Lane) -> int | None:
+        """Return the SPU that the metadata names, online or not."""
         item = self.metadata.partitions.get((lane.topic, lane.partition))
-        spus = set() if item is None else {item.spec.leader}
-        if lane.link is not None:
-            spus.add(lane.link.spu)
-        return spus
+        return None if item is None else item.spec.leader
 
     def _note_loss(self, link: Link, error: FluvioError) -> None:
         first = link.last_error is None
@@ -781,9 +773,7 @@ class Dispatcher:
             batch.maybe_written = True
             batch.last_error = error
         self._move(lane, Event.SETTLE)
-        self._settle_time(lane, now)
-        if lane.state is LaneState.SETTLING:
-            self._arm_lane(lane, now)
+        self._arm_lane(lane, now)  # for now: it is asked for by `_settle_time`
 
     def _settle_time(self, lane: Lane, now: float) -> None:
         settlement = lane.settlement

@@ -50,6 +50,7 @@ from fluvio_sync import (
     SmartModule,
     SpecificPartitioner,
     TlsConfig,
+    TopicDescription,
     TopicNotFoundError,
     TopicProducer,
     UnsupportedVersionError,
@@ -119,9 +120,10 @@ def test_topics_are_made_and_listed(own: LocalCluster) -> None:
         client.create_topic("orders", partitions=2, replication=1, compression=Compression.GZIP, exist_ok=True)
         client.create_topic("clicks", compression="gzip")
         assert_type(client.topics(), list[str])
-        assert_type([topic.name for topic in client.describe_topics()], list[str])
-        assert_type([topic.replication for topic in client.describe_topics()], list[int | None])
-        assert_type([topic.compression for topic in client.describe_topics()], list[Compression | None])
+        descriptions = assert_type(client.describe_topics(), list[TopicDescription])
+        assert_type(descriptions[0].partitions, int)
+        assert_type(descriptions[0].replication, int | None)
+        assert_type(descriptions[0].compression, Compression | None)
         client.delete_topic("clicks")
 
 

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the state machine has logged: changes of state, once each, with what an operator needs to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rig import Rig, connects, partition, reports, writes
+
+from fluvio_sync._actions import Report
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.errors import ConnectError, UnsupportedVersionError
+from fluvio_sync.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluvio_sync._actions import Action
+
+BROKEN = ConnectError("the connection was lost")
+STUBBORN = AtLeastOnce(RetryPolicy(max_retries=100, initial_delay=0.01, max_delay=0.01))
+
+
+def told(actions: Sequence[Action]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(action.level, action.event, dict(action.fields)) for action in actions if isinstance(action, Report)]
+
+
+def test_a_connection_and_a_partition_that_fail_and_work_again() -> None:
+    rig = Rig(delivery_semantic=STUBBORN)
+    rig.send()
+    (link,) = connects(rig.step())
+    place = {"topic": "t", "partition": 0}
+    assert told(rig.lose(link, BROKEN)) == [
+        ("warning", "connection.lost", {"spu": 5001, "error": str(BROKEN)}),
+        ("warning", "delivery.failing", {**place, "error": str(BROKEN)}),
+    ]
+    rig.step(0.01)
+    assert told(rig.lose(link, BROKEN)) == []  # once a streak
+    rig.step(0.01)
+    actions = rig.connect()
+    assert told(actions) == [("info", "connection.opened", {"spu": 5001})]
+    (request,) = writes(actions)
+    assert told(rig.answer(request)) == [("info", "delivery.recovered", place)]
+    assert not rig.channel.lanes[0].failing
+    rig.send()
+    (request,) = writes(rig.step())
+    assert reports(rig.answer(request)) == []
+
+
+def test_a_connection_that_breaks_again_is_reported_again() -> None:
+    rig = Rig(delivery_semantic=STUBBORN)
+    for _ in range(2):
+        rig.send()
+        rig.step()
+        (request,) = writes(rig.connect())
+        assert reports(rig.lose(request.link, BROKEN)) == ["connection.lost", "delivery.failing"]
+        rig.step(0.01)
+        actions = rig.connect()
+        assert reports(actions) == ["connection.opened"]
+        assert reports(rig.answer(writes(actions)[0])) == ["delivery.recovered"]
+
+
+def test_a_connection_that_nobody_uses_breaks_in_silence() -> None:
+    rig = Rig()
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    assert reports(rig.lose(request.link, BROKEN)) == []
+
+
+def test_a_connection_that_one_of_several_waits_for_is_missed() -> None:
+    rig = Rig(2)
+    rig.send(to=0)
+    rig.send(to=1)
+    (link,) = connects(rig.step())
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.step()
+    assert reports(rig.lose(link, BROKEN)) == ["connection.lost", "delivery.failing"]
+
+
+def test_connections_that_recovery_makes_anew_are_no_news() -> None:
+    rig = Rig()
+    rig.send()
+    rig.connect()
+    with rig.accumulator.lock:
+        rig.dispatcher.recover(rig.accumulator.lanes(), BROKEN, rig.clock.now)
+        rig.accumulator.recover(rig.metadata)
+    rig.step()
+    assert reports(rig.connect()) == []
+
+
+def test_a_partition_whose_server_cannot_be_talked_to_or_refuses_fails() -> None:
+    rig = Rig()
+    rig.send()
+    (link,) = connects(rig.step())
+    versions = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")
+    assert reports(rig.lose(link, versions)) == ["connection.lost", "delivery.failing"]
+    rig = Rig()
+    rig.send()
+    (request,) = writes(rig.connect())
+    assert reports(rig.answer(request, 2004)) == ["delivery.failing"]
+    assert rig.channel.lanes[0].failing
+
+
+def test_a_settled_batch_ends_a_failure() -> None:
+    rig = Rig(isolation="read-committed", delivery_semantic=STUBBORN)
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    (request,) = writes(rig.step(0.01))
+    rig.answer(request, 7)
+    settlement = rig.channel.lanes[0].settlement
+    assert settlement is not None
+    assert reports(rig.watermark(settlement, 1)) == ["delivery.recovered"]
+
+
+def test_each_streak_of_refusals_of_at_most_once_is_reported() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    rig.send()
+    (request,) = writes(rig.connect())
+    told_of_it = []
+    for code in (2004, 2004, 0, 2004):
+        rig.written(request)
+        told_of_it.append(told(rig.answer_unread(request, code)))
+        rig.send()
+        (request,) = writes(rig.step())
+    refused = told_of_it[0]
+    ((level, event, fields),) = refused
+    assert (level, event) == ("warning", "at_most_once.refused")
+    assert fields.items() >= {"topic": "t", "partition": 0, "code": 2004}.items()
+    assert fields["error"]
+    assert told_of_it == [refused, [], [], refused]
