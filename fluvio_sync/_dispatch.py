@@ -298,7 +298,7 @@ class Dispatcher:
             for batch in lane.batches():
                 if batch.belongs_only_to(tally):
                     self._note_written(lane)
-                    self._fail(batch, closed(batch))
+                    self._fail(batch, closed(batch, "client" if tally is None else "producer"))
             lane.queue = deque(batch for batch in lane.queue if not batch.done)
 
     def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:

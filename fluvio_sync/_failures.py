@@ -173,7 +173,7 @@ def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[in
     return make
 
 
-def closed(batch: Batch) -> Callable[[int], FluvioError]:
-    """Return what fails a batch that was unresolved when the client closed."""
-    message = f"{_record(batch)}: the client was closed before the record was acknowledged{_stored(batch)}"
+def closed(batch: Batch, what: str) -> Callable[[int], FluvioError]:
+    """Return what fails a batch that was unresolved when `what` was closed, the client or a producer."""
+    message = f"{_record(batch)}: the {what} was closed before the record was acknowledged{_stored(batch)}"
     return lambda _index: ClosedError(message)

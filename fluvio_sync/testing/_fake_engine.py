@@ -264,22 +264,23 @@ class FakeEngine(Engine):
         try:
             self.flush([channel], tally, timeout)
         except FlushTimeoutError:
-            self._give_up(lambda batch: batch.lane.channel is channel and batch.belongs_only_to(tally))
+            self._give_up("producer", lambda batch: batch.lane.channel is channel and batch.belongs_only_to(tally))
 
     def close(self, timeout: float | None) -> int:
         """Take no more, wait for what is held, and fail the rest; returns how many records that were."""
         lost = self.drain(timeout)
-        self._give_up(lambda _batch: True)
+        self._give_up("client", lambda _batch: True)
         self.callbacks.stop()
         return lost
 
-    def _give_up(self, concerned: Callable[[Batch], bool]) -> None:
+    def _give_up(self, what: str, concerned: Callable[[Batch], bool]) -> None:
+        """Fail the batches that the end of `what` concerns."""
         with self._delivering:
             finished: list[Decision] = []
             with self.accumulator.lock:
                 for lane in self.accumulator.lanes():
                     lost = [batch for batch in lane.queue if concerned(batch)]
-                    finished += [Fail(batch, closed(batch)) for batch in lost]
+                    finished += [Fail(batch, closed(batch, what)) for batch in lost]
                     for batch in lost:
                         lane.queue.remove(batch)
             self._complete(finished)

@@ -120,6 +120,7 @@ class Reader:
         self._ports = {"9003": here, "5000": free_port(), "8000": free_port()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FL", "DJANGO"))}
         self._environment = inherited | {
+            "PYTHONUNBUFFERED": "1",  # so that what is printed comes in the order that a terminal shows
             "HOME": str(folder),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -825,7 +825,7 @@ def test_what_a_callback_may_do(where: Where, client: Fluvio) -> None:
                 outcomes.append(type(error))
         outcomes.append(producer.send(b"from the callback"))
 
-    quick = client.topic_producer(producer.topic)
+    quick = client.topic_producer(producer.topic, linger=0.2)  # pending when the callback is added
     quick.send(b"x").add_done_callback(callback)
     wait_until(lambda: len(outcomes) == 7, "the callback has run")
     assert outcomes[1:6] == [RuntimeError] * 5

@@ -26,6 +26,7 @@ from kit import (
 from fluvio_sync import (
     AtLeastOnce,
     AtMostOnce,
+    ClosedError,
     CommitTimeoutError,
     ConnectError,
     DeliveryError,
@@ -602,6 +603,24 @@ def test_a_failure_with_an_unknown_outcome_says_so(own: LocalCluster, producer: 
 
 
 # --- at most once --------------------------------------------------------------------------------
+
+
+def test_closing_a_producer_fails_what_is_left_of_it_and_the_client_goes_on(
+    own: LocalCluster, producer: TopicProducer
+) -> None:
+    client = Fluvio(producer._session)
+    producer.send(b"1").result(10)
+    own.hold_replies(5001)
+    left = producer.send(b"2")
+    began = time.monotonic()
+    result = producer.close(0.2)
+    assert time.monotonic() - began < 3
+    assert result.failed == 1
+    with pytest.raises(ClosedError, match="the producer was closed before the record was acknowledged"):
+        left.result(0)
+    own.hold_replies(5001, on=False)
+    assert client.topic_producer("t").send(b"3").result(20).acknowledged
+    assert_settled(client)
 
 
 @pytest.mark.parametrize("fault", ["before", "after", "kill", "code"])

@@ -51,8 +51,7 @@ def test_a_connection_that_breaks_again_is_reported_again() -> None:
     rig = Rig(delivery_semantic=STUBBORN)
     for _ in range(2):
         rig.send()
-        rig.step()
-        (request,) = writes(rig.connect())
+        (request,) = writes(rig.step() + rig.connect())
         assert reports(rig.lose(request.link, BROKEN)) == ["connection.lost", "delivery.failing"]
         rig.step(0.01)
         actions = rig.connect()

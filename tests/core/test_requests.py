@@ -1,227 +1,453 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may stand in one request, what an answer has to be, and how long one is waited for."""
+"""What goes into a request, and what becomes of a lane once it is answered."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rig import Rig, asks, connects, disconnects, partition, reports, response, spu, topic, values, writes
+from rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
 
-from fluvio_sync._actions import Report
-from fluvio_sync.config import SmartModule
-from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
-from fluvio_sync.errors import ConnectError, RequestTimeoutError
+from fluvio_sync import _dispatch
+from fluvio_sync._dispatch import MAX_IN_FLIGHT
+from fluvio_sync._lane import Acknowledge, Fail, HandOver, LaneState
+from fluvio_sync.config import Compression, ProducerConfig, SmartModule
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, RejectedError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import SpuResolution
-from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
-from fluvio_sync.retry import RetryPolicy, RetryStrategy
+from fluvio_sync.protocol.produce import ProduceResponse
+from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluvio_sync._actions import Action
+    from fluvio_sync._lane import Lane
+    from fluvio_sync._link import Request
 
 BROKEN = ConnectError("the connection was lost")
-SHORT: dict[str, Any] = {"initial_delay": 0.1, "strategy": RetryStrategy.FIXED_DELAY}
 
 
-def said(actions: Sequence[Action], event: str) -> list[Report]:
-    return [action for action in actions if isinstance(action, Report) and action.event == event]
+def policy(**settings: Any) -> AtLeastOnce:
+    return AtLeastOnce(RetryPolicy(**({"initial_delay": 0.010, "max_delay": 2.0, "timeout": 10.0} | settings)))
 
 
-# What shares a request.
+def places(request: Request) -> list[tuple[str, int]]:
+    return [(lane.topic, lane.partition) for lane, _ in request.entries]
+
+
+def is_at_rest(lane: Lane) -> bool:
+    return lane.state is LaneState.IDLE and not lane.batches() and not lane.unresolved
+
+
+# What stands together.
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"delivery_semantic": AtMostOnce()},
-        {"server_timeout": 7.0},
+        {"delivery_semantic": "at-most-once"},
+        {"server_timeout": 3.0},
         {"smartmodules": [SmartModule("filter")]},
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_records_with_other_demands_of_the_request_travel_in_another(settings: dict[str, Any]) -> None:
-    rig = Rig(partitions=2)
+def test_what_the_request_says_for_all_does_not_hold_for_both(settings: dict[str, Any]) -> None:
+    rig = Rig(4)
     other = rig.make_channel(**settings)
-    rig.send(b"1", to=0)
-    rig.send(b"2", to=1, channel=other)
-    first, second = writes(rig.connect())
-    assert (values(first), values(second)) == ([b"1"], [b"2"])
+    rig.send(to=0)
+    rig.send(to=1, channel=other)
+    rig.send(to=2, channel=other)
+    rig.send(to=3)
+    requests = writes(rig.connect())
+    assert [[lane.partition for lane, _ in request.entries] for request in requests] == [[0, 3], [1, 2]]
 
 
-def test_settings_that_a_request_does_not_name_may_differ_within_it() -> None:
-    rig = Rig(partitions=2)
-    other = rig.make_channel(batch_size=500)
-    rig.send(b"1", to=0)
-    rig.send(b"2", to=1, channel=other)
-    (request,) = writes(rig.connect())
-    assert values(request) == [b"1", b"2"]
+def test_settings_that_a_request_does_not_say_may_differ() -> None:
+    rig = Rig(2)
+    rig.send(to=0)
+    rig.send(to=1, channel=rig.make_channel(batch_size=100))
+    assert [places(request) for request in writes(rig.connect())] == [[("t", 0), ("t", 1)]]
 
 
-def test_a_partition_stands_once_in_a_request() -> None:
+def test_two_lanes_of_one_partition_stand_in_requests_of_their_own() -> None:
     rig = Rig()
-    other = rig.make_channel(batch_size=500)
     rig.send(b"1")
-    rig.send(b"2", channel=other)
-    first, second = writes(rig.connect())
-    assert (values(first), values(second)) == ([b"1"], [b"2"])
+    rig.send(b"2", channel=rig.make_channel(batch_size=100))
+    assert [values(request) for request in writes(rig.connect())] == [[b"1"], [b"2"]]
 
 
 def test_the_partitions_of_a_topic_stand_together() -> None:
-    rig = Rig(partitions=2)
+    rig = Rig(2)
     rig.push("Partition", [partition("a-0", 5001)])
     rig.push("Topic", [topic("a", 1)])
-    config = rig.channel.config
-    of_a = rig.accumulator.channel("a", config, rig.channel.compression, rig.metadata)
-    rig.send(b"1", to=0)
-    rig.send(b"2", channel=of_a)
-    rig.send(b"3", to=1)
+    other = rig.accumulator.channel("a", ProducerConfig(), Compression.NONE, rig.metadata)
+    rig.send(to=0)
+    rig.send(to=0, channel=other)
+    rig.send(to=1)
     (request,) = writes(rig.connect())
-    assert [lane.topic for lane, _ in request.entries] == ["a", "t", "t"]
+    assert places(request) == [("a", 0), ("t", 0), ("t", 1)]
 
 
-def test_what_does_not_fit_is_first_in_the_next_request() -> None:
-    rig = Rig(partitions=3, max_request_size=2000, batch_size=1000)
-    for number in range(3):
-        rig.send(bytes([number]) * 900, to=number)
-    first, second = writes(rig.connect())
-    assert [value[0] for value in values(first)] == [0, 1]
-    assert [value[0] for value in values(second)] == [2]
+def test_the_size_of_a_request_is_bounded_over_all_its_partitions() -> None:
+    rig = Rig(4, batch_size=1000, max_request_size=2000)
+    for number, size in enumerate((900, 900, 900, 10)):
+        rig.send(b"x" * size, to=number)
+    requests = writes(rig.connect())
+    assert [[lane.partition for lane, _ in request.entries] for request in requests] == [[0, 1], [2, 3]]
 
 
-# What an answer has to be.
-
-
-def test_an_offset_below_zero_ends_the_connection() -> None:
-    rig = Rig(partitions=2, delivery_semantic=AtLeastOnce(RetryPolicy(**SHORT)))
-    futures = [rig.send(b"1", to=0), rig.send(b"2", to=1)]
+def test_a_batch_as_large_as_a_request_may_be_is_sent() -> None:
+    rig = Rig(max_request_size=1000, batch_size=1000)
+    future = rig.send(b"x" * next(n for n in range(900, 1000) if _size(n) == 1000))
     (request,) = writes(rig.connect())
-    good, bad = (
-        PartitionResult(index, response(request).topics[0].partitions[0].error_code, at)
-        for index, at in ((0, 5), (1, -1))
-    )
-    rig.dispatcher.replied(request, ProduceResponse((TopicResult("t", (good, bad)),)), rig.clock.now)
-    assert disconnects(rig.step()) == [request.link]
-    assert not any(future.done() for future in futures)
-    rig.step(0.1)
-    (again,) = writes(rig.connect())
-    assert values(again) == [b"1", b"2"]
+    assert [batch.builder.size for batch in request.batches] == [1000]
+    rig.answer(request)
+    assert future.result(0).offset == 0
 
 
-# How long one is waited for.
+def _size(length: int) -> int:
+    rig = Rig()
+    rig.send(b"x" * length)
+    return rig.channel.lanes[0].unresolved[0].builder.size
 
 
-def test_an_spu_that_waits_for_replicas_has_that_time_as_well() -> None:
-    rig = Rig(partitions=2, request_timeout=10.0, isolation=Isolation.READ_COMMITTED, server_timeout=2.0)
-    rig.send(b"1", to=0)
-    rig.send(b"2", to=1)
+def test_a_batch_that_lingers_does_not_go_with_the_full_one_before_it() -> None:
+    rig = Rig(linger=60.0, batch_size=200)
+    rig.send(b"1" * 100)
+    rig.send(b"2" * 100)
+    (request,) = writes(rig.connect())
+    assert values(request) == [b"1" * 100]
+    assert writes(rig.answer(request)) == []
+    assert rig.channel.lanes[0].state is LaneState.LINGERING
+    rig.send(b"3")
+    (request,) = writes(rig.run(60.0))
+    assert values(request) == [b"2" * 100, b"3"]
+
+
+# How much may be under way.
+
+
+def test_what_was_written_and_not_acknowledged_is_under_way() -> None:
+    rig = Rig(MAX_IN_FLIGHT + 1)
+    rig.send(to=0)
+    requests = writes(rig.connect())
+    for index in range(1, MAX_IN_FLIGHT + 1):
+        rig.written(requests[-1])
+        rig.send(to=index)
+        requests += writes(rig.step())
+    assert len(requests) == MAX_IN_FLIGHT
+
+
+def test_at_most_once_waits_for_a_server_that_leaves_too_many_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dispatch, "MAX_UNREAD", MAX_IN_FLIGHT + 3)
+    rig = Rig(delivery_semantic="at-most-once")
     rig.connect()
-    assert disconnects(rig.run(13.9)) == []
-    assert disconnects(rig.run(0.2)) != []
+    unread = []
+    for _ in range(20):
+        rig.send()
+        requests = writes(rig.step() + rig.connect())
+        unread += requests
+        for request in requests:
+            rig.written(request)
+    assert len(unread) == MAX_IN_FLIGHT + 3
+    (request,) = writes(rig.answer_unread(unread[0], 0))
+    assert len(values(request)) == 20 - len(unread)
 
 
-def test_a_request_is_not_waited_for_longer_than_its_records_live() -> None:
-    rig = Rig(request_timeout=30.0, delivery_semantic=AtLeastOnce(RetryPolicy(timeout=3.0)))
+def test_a_lane_that_went_elsewhere_is_not_sent_here() -> None:
+    rig = Rig(MAX_IN_FLIGHT + 1)
+    rig.send(to=0)
+    requests = writes(rig.connect())
+    for index in range(1, MAX_IN_FLIGHT + 1):
+        rig.send(to=index)
+        requests += writes(rig.step())
+    rig.push("Partition", [partition(f"t-{MAX_IN_FLIGHT}", 5002)])
+    assert [link.spu for link in connects(rig.step())] == [5002]
+    assert writes(rig.answer(requests[0])) == []
+    (request,) = writes(rig.connect())
+    assert places(request) == [("t", MAX_IN_FLIGHT)]
+
+
+def test_a_connection_that_breaks_before_anything_is_written_on_it_is_made_again() -> None:
+    rig = Rig()
     rig.send()
-    rig.connect()
-    assert disconnects(rig.run(2.9)) == []
-    assert disconnects(rig.run(0.2)) != []
+    (link,) = connects(rig.step())
+    rig.dispatcher.connected(link, link.generation, rig.clock.now)
+    actions = rig.lose(link, BROKEN)
+    assert writes(actions) == []
+    assert connects(actions) == [link]
+    assert len(writes(rig.connect())) == 1
 
 
-def test_those_behind_it_do_not_pay_for_a_short_deadline() -> None:
-    rig = Rig(partitions=2, request_timeout=30.0, delivery_semantic=AtLeastOnce(RetryPolicy(timeout=3.0)))
-    patient = rig.make_channel(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=60.0)))
-    rig.send(b"1", to=0)
-    rig.connect()
-    rig.send(b"2", to=1, channel=patient)
+# Answers.
+
+
+@pytest.mark.parametrize("semantic", ["at-least-once", "at-most-once"])
+def test_a_lane_whose_records_are_resolved_is_at_rest(semantic: str) -> None:
+    rig = Rig(delivery_semantic=semantic)
+    rig.send()
+    (request,) = writes(rig.connect())
+    if request.acked:
+        rig.answer(request)
+    else:
+        rig.written(request)
+    assert is_at_rest(rig.channel.lanes[0])
+
+
+def test_after_a_refusal_the_next_record_is_sent() -> None:
+    rig = Rig()
+    first = rig.send(b"1")
+    (request,) = writes(rig.connect())
+    second = rig.send(b"2")
+    (request,) = writes(rig.answer(request, 2004))
+    assert isinstance(first.exception(0), RejectedError)
+    assert values(request) == [b"2"]
+    rig.answer(request, 2004)
+    assert isinstance(second.exception(0), RejectedError)
+    assert is_at_rest(rig.channel.lanes[0])
+
+
+def test_an_answer_with_a_negative_offset_ends_the_connection() -> None:
+    rig = Rig(2)
+    futures = [rig.send(to=index) for index in range(2)]
+    (request,) = writes(rig.connect())
+    actions = rig.answer(request, base=-50)  # the second partition's is 50
+    assert disconnects(actions) == [request.link]
+    assert not any(future.done() for future in futures)
+    assert "negative offset" in str(rig.channel.lanes[0].queue[0].last_error)
+
+
+def test_an_answer_that_lacks_what_nobody_waits_for_is_taken() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    rig.dispatcher.replied(request, ProduceResponse((), 0), rig.clock.now)
+    assert disconnects(rig.step()) == []
+    assert not request.link.in_flight
+
+
+def test_what_expired_in_flight_is_decided_once() -> None:
+    rig = Rig(2, delivery_semantic=policy(timeout=5.0))
+    late = rig.send(to=0)
+    rig.send(to=1, channel=rig.make_channel(delivery_semantic=policy(timeout=50.0)))
+    (request,) = writes(rig.connect())
+    rig.run(5.0)
+    assert isinstance(late.exception(0), DeliveryTimeoutError)
+    actions = rig.answer(request)
+    assert [action.batch.lane.partition for action in actions if isinstance(action, Acknowledge)] == [1]
+    assert rig.channel.counters.records_acked == 0
+
+
+def expired_in_flight() -> tuple[Rig, Request]:
+    """Return a rig whose one record is in flight, and has expired; another in its request has not."""
+    rig = Rig(2, delivery_semantic=policy(timeout=5.0))
+    rig.send(b"late", to=0)
+    rig.send(b"other", to=1, channel=rig.make_channel(delivery_semantic=policy(timeout=50.0)))
+    (request,) = writes(rig.connect())
+    rig.run(5.0)
+    return rig, request
+
+
+def test_what_expired_in_flight_is_not_sent_again() -> None:
+    rig, request = expired_in_flight()
+    rig.lose(request.link, BROKEN)
+    rig.step(0.010)
+    (again,) = writes(rig.connect())
+    assert values(again) == [b"other"]
+    assert is_at_rest(rig.channel.lanes[0])
+    for code in (10, 6):
+        rig, request = expired_in_flight()
+        assert writes(rig.answer(request, code, 0) + rig.run(5.0)) == []
+        assert is_at_rest(rig.channel.lanes[0])
+
+
+def test_one_of_several_batches_that_expired_in_flight_does_not_come_back() -> None:
+    rig = Rig(2, batch_size=100, delivery_semantic=policy(timeout=5.0))
+    rig.send(b"1" * 50)
+    rig.step(1.0)
+    rig.send(b"2" * 50)
+    rig.send(to=1, channel=rig.make_channel(delivery_semantic=policy(timeout=50.0)))
+    (request,) = writes(rig.connect())
+    assert len(list(request.batches)) == 3
+    rig.run(4.0)
+    (again,) = writes(rig.answer(request, 10, 0))
+    assert values(again) == [b"2" * 50]
+
+
+def test_what_expired_in_flight_leaves_no_doubt_about_what_stood_beside_it() -> None:
+    rig = Rig(2, delivery_semantic=policy(timeout=5.0))
+    rig.send(to=0)
+    other = rig.send(to=1, channel=rig.make_channel(delivery_semantic=policy(timeout=50.0, max_retries=0)))
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    rig.run(5.0)
+    rig.answer(request, 6)
+    error = other.exception(0)
+    assert isinstance(error, RetriesExhaustedError)
+    assert not error.may_be_stored
+
+
+def test_at_most_once_that_expired_before_it_was_written_is_dropped_and_not_handed_over() -> None:
+    rig = Rig(delivery_semantic="at-most-once", request_timeout=3.0)
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.dispatcher.tick(rig.clock.now + 3.0)
     rig.step()
-    assert disconnects(rig.run(29.0)) == []
-    assert disconnects(rig.run(2.0)) != []
+    counters = rig.channel.counters
+    assert counters.records_dropped == 1
+    assert not any(isinstance(action, HandOver) for action in rig.written(request))
+    assert counters.records_unacknowledged == 0
 
 
-def test_the_time_that_was_waited_is_told() -> None:
-    rig = Rig(request_timeout=10.0, delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0)))
+def test_news_that_a_lost_request_was_written_does_not_count() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    rig.send(b"1")
+    (lost,) = writes(rig.connect())
+    rig.lose(lost.link, BROKEN)
+    rig.send(b"2")
+    (request,) = writes(rig.step() + rig.connect())
+    assert not any(isinstance(action, HandOver) for action in rig.written(lost))
+    assert rig.channel.lanes[0].state is LaneState.IN_FLIGHT
+    assert values(request) == [b"2"]
+    rig.written(request)
+    assert (rig.channel.counters.records_dropped, rig.channel.counters.records_unacknowledged) == (1, 1)
+
+
+# Failed attempts.
+
+
+def test_a_lane_waits_for_the_delay_of_its_oldest_batch() -> None:
+    rig = Rig(batch_size=100, delivery_semantic=policy())
+    rig.send(b"1" * 50)
+    (request,) = writes(rig.connect())
+    rig.send(b"2" * 50)
+    rig.answer(request, 6)
+    (request,) = writes(rig.step(0.010))
+    assert len(list(request.batches)) == 2
+    rig.answer(request, 6)
+    assert writes(rig.step(0.090)) == []
+    assert len(writes(rig.step(0.010))) == 1
+
+
+def test_a_record_that_is_sent_during_a_delay_does_not_end_it() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=1.0))
+    rig.send(b"1")
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    rig.step(0.5)
+    rig.send(b"2")
+    assert writes(rig.run(0.49)) == []
+    (request,) = writes(rig.run(0.02))
+    assert values(request) == [b"1", b"2"]
+
+
+def test_a_delay_that_ends_with_the_deadline_is_too_long() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, max_delay=5.0, timeout=5.0))
     future = rig.send()
-    rig.connect()
-    rig.run(10.0)
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    assert isinstance(future.exception(0), DeliveryTimeoutError)
+    assert writes(rig.run(60.0)) == []
+
+
+def test_what_failed_before_is_told_though_the_leader_is_away_now() -> None:
+    rig = Rig(delivery_semantic=policy(timeout=5.0))
+    future = rig.send()
+    (link,) = connects(rig.step())
+    rig.lose(link, BROKEN)
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    rig.run(5.0)
     error = future.exception(0)
     assert error is not None
-    assert isinstance(error.__cause__, RequestTimeoutError)
-    assert "did not answer a produce request within 10.0 s" in str(error.__cause__)
+    assert error.__cause__ is BROKEN
 
 
-# Connections and their SPUs.
+# Too large.
 
 
-def test_what_waits_behind_a_lost_request_connects_again_at_once() -> None:
-    rig = Rig(partitions=2, delivery_semantic=AtLeastOnce(RetryPolicy(**SHORT)))
-    rig.send(b"1", to=0)
+def test_batches_travel_together_again_once_all_is_sent() -> None:
+    rig = Rig(batch_size=100)
+    rig.send(b"1" * 50)
     (request,) = writes(rig.connect())
-    other = rig.send(b"2", to=1)
-    rig.dispatcher.records(rig.channel.lanes[1], rig.clock.now)  # queued, and in no request yet
-    actions = rig.lose(request.link, BROKEN)
-    assert connects(actions) == [request.link]
-    assert not other.done()
+    rig.send(b"2" * 50)
+    rig.answer(request, 6)
+    (request,) = writes(rig.step(0.020))
+    requests = writes(rig.answer(request, 10))
+    assert [len(list(request.batches)) for request in requests] == [1]
+    (request,) = writes(rig.answer(requests[0]))
+    rig.answer(request)
+    rig.send(b"-")
+    (request,) = writes(rig.step())
+    rig.send(b"3" * 50)
+    rig.send(b"4" * 50)
+    (request,) = writes(rig.answer(request))
+    assert len(list(request.batches)) == 2
 
 
-def test_an_offline_spu_costs_its_own_connections_only() -> None:
-    rig = Rig(partitions=2)
-    rig.push("Partition", [partition("t-1", 5002)])
-    rig.send(b"1", to=0)
-    rig.send(b"2", to=1)
-    rig.connect()
-    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
-    assert [link.spu for link in disconnects(rig.step())] == [5001]
+def test_batches_are_no_larger_afterwards_than_the_larger_half() -> None:
+    rig = Rig(linger=1.0)
+    for size in (10, 100, 200):
+        rig.send(b"x" * size)
+    (request,) = writes(rig.run(1.0) + rig.connect())
+    for _ in range(2):
+        rig.send(b"y" * 100)
+    rig.step()
+    lane = rig.channel.lanes[0]
+    (request,) = writes(rig.answer(request, 10))
+    halves = [batch.builder.size for batch in (*lane.in_flight, *lane.queue)][:2]
+    assert lane.batch_size == max(halves) > min(halves)
+    limit = lane.batch_size
+    rig.answer(request)  # and it never grows again
+    while lane.unresolved:
+        (request,) = [*request.link.in_flight] or writes(rig.run(1.0))
+        rig.answer(request, 0)
+    assert lane.batch_size == limit
 
 
-def test_a_partition_that_fails_and_recovers_is_told_of_by_name() -> None:
-    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(**SHORT)))
-    rig.send()
-    (request,) = writes(rig.connect())
-    (failing,) = said(rig.answer(request, 2003), "delivery.failing")
-    assert failing.level == "warning"
-    assert failing.fields.keys() == {"topic", "partition", "error"}
-    assert (failing.fields["topic"], failing.fields["partition"]) == ("t", 0)
-    assert rig.channel.failing == {0}
-    (again,) = writes(rig.step(0.1))
-    (recovered,) = said(rig.answer(again), "delivery.recovered")
-    assert (recovered.level, recovered.fields) == ("info", {"topic": "t", "partition": 0})
-    assert rig.channel.failing == set()
-    assert "delivery.failing" not in reports(rig.step())
+# Closing.
 
 
-# Settling.
-
-
-def test_each_batch_of_a_settlement_that_ends_has_its_own_offset() -> None:
-    rig = Rig(isolation=Isolation.READ_COMMITTED, batch_size=100, delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
-    futures = [rig.send(b"x" * 90) for _ in range(3)]
-    (request,) = writes(rig.connect())
-    (settlement,) = asks(rig.answer(request, 7, base=40))
-    assert len(settlement.batches) > 1
-    rig.run(5.0)
-    assert [getattr(future.exception(0), "offset", None) for future in futures] == [40, 41, 42]
-
-
-def test_a_watermark_that_is_not_told_is_asked_for_again_after_a_while() -> None:
-    rig = Rig(isolation=Isolation.READ_COMMITTED)
+def test_what_is_abandoned_while_its_connection_is_made_is_not_written() -> None:
+    rig = Rig()
     future = rig.send()
+    rig.step()
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now)
+    rig.step()
+    assert isinstance(future.exception(0), ClosedError)
+    assert writes(rig.connect()) == []
+    assert is_at_rest(rig.channel.lanes[0])
+
+
+def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_lane() -> None:
+    rig = Rig(batch_size=100, linger=60.0)
+    other = type(rig.tally)()
+    mine = rig.send(b"1" * 60)
+    theirs = [rig.accumulator.append(rig.channel, 0, None, b"2" * 60, None, other)]
+    last = rig.send(b"3" * 60)
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+    rig.step()
+    assert [mine.done(), theirs[0].done(), last.done()] == [True, False, True]
+    theirs.append(rig.accumulator.append(rig.channel, 0, None, b"4", None, other))
     (request,) = writes(rig.connect())
-    (settlement,) = asks(rig.answer(request, 7, base=3))
-    for mark in (None, 3):
-        assert asks(rig.watermark(settlement, mark)) == []
-        assert asks(rig.step(0.09)) == []
-        assert asks(rig.step(0.01)) == [settlement]
-    rig.watermark(settlement, 4)
-    assert future.result(0).offset == 3
-    assert rig.channel.lanes[0].settlement is None
+    rig.answer(request)
+    (request,) = writes(rig.run(60.0))
+    rig.answer(request)
+    assert [future.exception(0) for future in theirs] == [None, None]
+    assert rig.tally.take()[0] == 0
 
 
-def test_offsets_that_are_not_told_in_time_end_the_connection() -> None:
-    rig = Rig(isolation=Isolation.READ_COMMITTED, request_timeout=2.0)
+def test_what_expired_in_flight_is_not_failed_again_by_closing() -> None:
+    rig, _ = expired_in_flight()
+    rig.dispatcher.abandon([rig.channel.lanes[0]], rig.clock.now)
+    assert not any(isinstance(action, Fail) for action in rig.step())
+
+
+def test_a_late_answer_to_what_was_abandoned_does_no_harm() -> None:
+    rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
-    rig.answer(request, 7)
-    assert disconnects(rig.run(1.9)) == []
-    assert disconnects(rig.run(0.2)) == [request.link]
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now)
+    rig.step()
+    rig.dispatcher.replied(request, response(request), rig.clock.now)
+    rig.step()
+    assert rig.channel.counters.records_acked == 0
+    assert is_at_rest(rig.channel.lanes[0])

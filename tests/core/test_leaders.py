@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leaders that move, leaders that are away, and topics that are gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rig import Rig, asks, connects, disconnects, partition, topic, values, writes
+
+from fluvio_sync._dispatch import LEAVE_GRACE, OFFLINE_PATIENCE
+from fluvio_sync._lane import LaneState
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError, TopicNotFoundError
+from fluvio_sync.protocol.metadata import PartitionResolution
+from fluvio_sync.retry import RetryPolicy
+
+BROKEN = ConnectError("the connection was lost")
+OFFLINE = PartitionResolution.OFFLINE
+
+
+def policy(**settings: Any) -> AtLeastOnce:
+    return AtLeastOnce(RetryPolicy(**({"initial_delay": 5.0, "max_delay": 5.0, "timeout": 100.0} | settings)))
+
+
+# Away.
+
+
+def test_each_time_that_a_partition_is_offline_is_waited_for_anew() -> None:
+    rig = Rig()
+    for _ in range(2):
+        rig.push("Partition", [partition("t-0", 5001, OFFLINE)])
+        rig.send()
+        assert connects(rig.run(OFFLINE_PATIENCE / 2)) == []
+        rig.send()  # does not make it any faster
+        assert connects(rig.run(OFFLINE_PATIENCE / 2 - 0.01)) == []
+        rig.push("Partition", [partition("t-0", 5001)])
+        (request,) = writes(rig.step() + rig.connect())
+        rig.answer(request)
+        rig.lose(request.link, BROKEN)
+        rig.run(60.0)
+
+
+def test_a_topic_that_is_deleted_while_its_leader_is_away_is_gone() -> None:
+    rig = Rig(spus=(5002,))
+    future = rig.send()
+    rig.run(OFFLINE_PATIENCE + 1.0)
+    rig.push("Topic", [topic("t", 1)], delete=True)
+    rig.step()
+    error = future.exception(0)
+    assert error is not None
+    assert isinstance(error.__cause__, TopicNotFoundError)
+    assert rig.channel.lanes[0].state is LaneState.IDLE
+    assert not rig.channel.lanes[0].batches()
+
+
+# Moved.
+
+
+def in_flight(**settings: Any) -> tuple[Rig, Any]:
+    rig = Rig(2, spus=(5001, 5002, 5003), **settings)
+    rig.send(b"0", to=0)
+    rig.send(b"1", to=1)
+    (request,) = writes(rig.connect())
+    return rig, request
+
+
+def test_only_the_partition_that_moved_is_taken_out_of_its_request() -> None:
+    rig, request = in_flight()
+    rig.push("Partition", [partition("t-1", 5002)])
+    rig.run(LEAVE_GRACE)
+    (again,) = writes(rig.connect())
+    assert values(again) == [b"1"]
+    rig.answer(request)
+    assert rig.channel.lanes[0].state is LaneState.IDLE
+
+
+def test_more_news_does_not_make_the_grace_longer() -> None:
+    rig, _ = in_flight()
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(LEAVE_GRACE - 0.1)
+    rig.push("Partition", [partition("t-0", 5003)])
+    assert [link.spu for link in connects(rig.run(0.11))] == [5003]
+
+
+def test_a_leader_that_is_the_leader_again_is_not_left() -> None:
+    rig, request = in_flight()
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(LEAVE_GRACE - 0.1)
+    rig.push("Partition", [partition("t-0", 5001)])
+    assert connects(rig.run(LEAVE_GRACE + 1.0)) == []
+    rig.answer(request)
+    assert rig.channel.counters.records_acked == 2
+    assert rig.channel.counters.records_retried == 0
+
+
+def test_the_end_of_a_grace_does_not_end_a_delay() -> None:
+    rig, request = in_flight(delivery_semantic=policy())
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(0.1)
+    rig.push("Partition", [partition("t-0", 5001)])
+    rig.answer(request, 6)
+    assert writes(rig.run(4.9)) == []
+    assert rig.channel.lanes[0].state is LaneState.BACKING_OFF
+    (again,) = writes(rig.run(0.2))
+    assert sorted(values(again)) == [b"0", b"1"]
+
+
+def test_a_delay_that_was_cut_short_does_not_hold_up_what_comes_later() -> None:
+    rig = Rig(linger=1.0, delivery_semantic=policy(initial_delay=50.0, max_delay=50.0))
+    rig.send()
+    (request,) = writes(rig.run(1.0) + rig.connect())
+    rig.answer(request, 6)
+    rig.push("Partition", [partition("t-0", 5002)])
+    (request,) = writes(rig.step() + rig.connect())
+    rig.answer(request)
+    rig.send(b"later")
+    (request,) = writes(rig.run(1.0))
+    assert values(request) == [b"later"]
+
+
+def test_records_that_expire_in_the_grace_do_not_end_it() -> None:
+    rig = Rig(batch_size=100, delivery_semantic=policy(timeout=5.0))
+    expired = rig.send(b"1" * 50)
+    rig.step(1.0)
+    rig.send(b"2" * 50)
+    rig.connect()
+    rig.run(4.0 - LEAVE_GRACE / 2)
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert connects(rig.run(LEAVE_GRACE / 2 + 0.01)) == []
+    assert isinstance(expired.exception(0), DeliveryTimeoutError)
+    assert [link.spu for link in connects(rig.run(LEAVE_GRACE / 2))] == [5002]
+
+
+def test_what_was_written_to_a_leader_that_was_left_may_be_stored() -> None:
+    rig = Rig(delivery_semantic=policy(max_retries=1))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(LEAVE_GRACE)
+    (again,) = writes(rig.connect())
+    rig.answer(again, 6)
+    error = future.exception(0)
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.may_be_stored
+
+
+def test_at_most_once_is_not_taken_out_of_its_request() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(LEAVE_GRACE + 0.1)
+    assert rig.channel.counters.records_dropped == 0
+    rig.written(request)
+    assert rig.channel.counters.records_unacknowledged == 1
+
+
+@pytest.mark.parametrize("answer", [None, 0])
+def test_a_batch_that_settles_is_asked_for_though_its_leader_was_about_to_be_left(answer: int | None) -> None:
+    rig = Rig(isolation="read-committed")
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    (settlement,) = asks(rig.answer(request, 7))
+    for _ in range(5):
+        assert asks(rig.run(0.11)) == []
+        assert asks(rig.watermark(settlement, answer) + rig.run(0.11)) == [settlement]
+    assert disconnects(rig.run(1.0)) == []

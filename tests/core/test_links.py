@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections to SPUs: what their failures mean for what waits for them, and how long an answer may take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rig import Rig, connects, disconnects, partition, response, spu, values, writes
+
+from fluvio_sync._dispatch import MAX_IN_FLIGHT
+from fluvio_sync._lane import LaneState
+from fluvio_sync._link import LinkState
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.errors import ConnectError, RetriesExhaustedError, UnsupportedVersionError
+from fluvio_sync.protocol.metadata import SpuResolution
+from fluvio_sync.retry import RetryPolicy
+
+BROKEN = ConnectError("the connection was lost")
+VERSIONS = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")
+
+
+def policy(**settings: Any) -> AtLeastOnce:
+    return AtLeastOnce(RetryPolicy(**({"initial_delay": 0.010, "max_delay": 2.0, "timeout": 100.0} | settings)))
+
+
+# Failures.
+
+
+def test_a_lane_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_for() -> None:
+    rig = Rig(delivery_semantic=policy(max_retries=0))
+    future = rig.send()
+    (old,) = connects(rig.step())
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert [link.spu for link in connects(rig.step())] == [5002]
+    rig.lose(old, BROKEN)
+    (request,) = writes(rig.connect())
+    rig.answer(request, base=1)
+    assert future.result(0).offset == 1
+
+
+def test_news_of_a_partition_that_stays_moves_nothing() -> None:
+    rig = Rig(2)
+    rig.send()
+    (link,) = connects(rig.step())
+    rig.push("Topic", [], delete=True)
+    rig.push("SPU", [spu(5001, port=9999)])
+    assert rig.step() == []
+    assert [len(writes(rig.connect())), link.state] == [1, LinkState.UP]
+
+
+def test_a_late_word_that_a_lost_connection_is_ready_does_not_count() -> None:
+    rig = Rig()
+    rig.send()
+    (link,) = connects(rig.step())
+    rig.lose(link, BROKEN)
+    rig.dispatcher.connected(link, link.generation, rig.clock.now)
+    assert link.state is LinkState.DOWN
+    assert connects(rig.step(0.020)) == [link]
+
+
+def test_what_is_queued_behind_requests_that_are_lost_connects_at_once() -> None:
+    rig = Rig(MAX_IN_FLIGHT + 1)
+    rig.send(to=0)
+    (first,) = writes(rig.connect())
+    for index in range(1, MAX_IN_FLIGHT + 1):
+        rig.send(to=index)
+        rig.step()
+    assert connects(rig.lose(first.link, BROKEN)) == [first.link]
+    (request,) = writes(rig.connect())
+    assert [lane.partition for lane, _ in request.entries] == [MAX_IN_FLIGHT]
+
+
+def test_requests_that_are_lost_and_repeated_at_once_make_one_connection() -> None:
+    rig = Rig(MAX_IN_FLIGHT + 1, delivery_semantic=policy(initial_delay=0))
+    rig.send(to=0)
+    (first,) = writes(rig.connect())
+    for index in range(1, MAX_IN_FLIGHT + 1):
+        rig.send(to=index)
+        rig.step()
+    assert connects(rig.lose(first.link, BROKEN)) == [first.link]
+
+
+def test_a_server_of_other_versions_is_asked_again_for_what_comes_later() -> None:
+    rig = Rig(batch_size=1000, max_request_size=1000)
+    futures = [rig.send(b"x" * 800) for _ in range(2)]
+    (link,) = connects(rig.step())
+    assert connects(rig.lose(link, VERSIONS)) == [link]
+    assert [future.done() for future in futures] == [True, False]
+    assert connects(rig.lose(link, VERSIONS)) == []
+    assert [future.done() for future in futures] == [True, True]
+    futures.append(rig.send(b"-"))
+    assert connects(rig.step()) == [link]
+
+
+def test_a_failed_attempt_is_counted_before_recovery_and_leaves_no_doubt() -> None:
+    for code in (6, 10):
+        rig = Rig(batch_size=100, delivery_semantic=policy(max_retries=1, initial_delay=1.0))
+        rig.send(b"0" * 50)
+        (request,) = writes(rig.connect())
+        futures = [rig.send(b"%d" % n * 50) for n in (1, 2)]
+        (request,) = writes(rig.answer(request))
+        rig.dispatcher.replied(request, response(request, code), rig.clock.now)
+        if code == 6:
+            rig.step()
+        with rig.accumulator.lock:
+            rig.dispatcher.recover(rig.accumulator.lanes(), BROKEN, rig.clock.now)
+            rig.accumulator.recover(rig.metadata)
+        requests = writes(rig.step() + rig.connect())
+        while not futures[0].done():
+            requests = writes(rig.answer(requests[0], 6) + rig.run(1.0)) or requests
+        error = futures[0].exception(0)
+        assert isinstance(error, RetriesExhaustedError)
+        assert not error.may_be_stored
+
+
+# Time.
+
+
+def test_an_old_reply_time_does_not_end_a_new_connection() -> None:
+    rig = Rig(request_timeout=3.0, connect_timeout=10.0, delivery_semantic=policy())
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.run(2.0)
+    rig.lose(request.link, BROKEN)
+    assert disconnects(rig.run(5.0)) == []
+    assert request.link.state is LinkState.CONNECTING
+    assert disconnects(rig.run(5.1)) == [request.link]
+
+
+def test_a_reply_that_is_late_tells_how_late() -> None:
+    rig = Rig(request_timeout=3.0, delivery_semantic=policy(max_retries=0))
+    future = rig.send()
+    rig.connect()
+    rig.run(3.0)
+    assert "SPU 5001 did not answer a produce request within 3.0 s" in str(future.exception(0))
+
+
+@pytest.mark.parametrize(("semantic", "patience"), [("at-least-once", 7.0), ("at-most-once", 3.0)])
+def test_a_read_committed_answer_may_take_the_servers_time_for_each_partition(semantic: str, patience: float) -> None:
+    settings: dict[str, Any] = {"isolation": "read-committed", "server_timeout": 2.0}
+    settings["delivery_semantic"] = policy() if semantic == "at-least-once" else semantic
+    rig = Rig(2, request_timeout=3.0, **settings)
+    for index in range(2):
+        rig.send(to=index)
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    assert disconnects(rig.run(patience - 0.1)) == []
+    assert disconnects(rig.run(0.2)) == [request.link]
+
+
+def one_behind_the_other(short_first: bool) -> tuple[Rig, Any, Any]:  # noqa: FBT001
+    """Return a rig whose SPU has two requests, one of which expires after 5 s."""
+    rig = Rig(2, request_timeout=30.0, delivery_semantic=policy(timeout=5.0))
+    patient = rig.make_channel(delivery_semantic=policy(timeout=90.0))
+    channels = [rig.channel, patient] if short_first else [patient, rig.channel]
+    rig.send(to=0, channel=channels[0])
+    (first,) = writes(rig.connect())
+    rig.send(to=1, channel=channels[1])
+    (second,) = writes(rig.step())
+    return rig, first, second
+
+
+def test_a_request_that_is_alone_is_waited_for_until_its_records_expire() -> None:
+    rig, first, second = one_behind_the_other(short_first=False)
+    rig.run(1.0)
+    rig.answer(first)
+    assert disconnects(rig.run(3.9)) == []
+    assert disconnects(rig.run(0.2)) == [second.link]
+
+
+def test_requests_do_not_pay_for_the_short_deadline_of_the_one_before_them() -> None:
+    rig, first, second = one_behind_the_other(short_first=True)
+    assert disconnects(rig.run(29.9)) == []
+    assert disconnects(rig.run(0.2)) == [first.link]
+    assert second.lost
+
+
+# SPUs that go offline.
+
+
+def test_only_the_connections_of_an_spu_that_is_offline_are_left() -> None:
+    rig = Rig(2)
+    rig.push("Partition", [partition("t-1", 5002)])
+    rig.send(to=0)
+    rig.send(to=1)
+    requests = {request.link.spu: request for request in writes(rig.connect())}
+    rig.push("SPU", [spu(5002, SpuResolution.OFFLINE)])
+    assert disconnects(rig.step()) == [requests[5002].link]
+    assert not requests[5001].lost
+
+
+def test_an_spu_whose_address_changes_is_not_left() -> None:
+    rig = Rig()
+    rig.send()
+    rig.connect()
+    rig.push("SPU", [spu(5001, port=9999)])
+    assert disconnects(rig.step()) == []
+
+
+def test_a_connection_that_is_gone_is_not_left() -> None:
+    rig = Rig()
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    rig.lose(request.link, BROKEN)
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    assert disconnects(rig.step()) == []
+
+
+def test_a_lane_goes_on_when_its_leader_comes_online() -> None:
+    rig = Rig()
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    rig.send()
+    assert connects(rig.step()) == []
+    rig.push("SPU", [spu(5002, port=9999)])
+    assert connects(rig.step()) == []
+    rig.push("SPU", [spu(5001)])
+    assert [link.spu for link in connects(rig.step())] == [5001]
+
+
+def test_a_lane_whose_records_expire_while_they_are_queued_is_idle() -> None:
+    rig = Rig(connect_timeout=60.0, delivery_semantic=policy(timeout=5.0))
+    rig.send()
+    rig.step()
+    rig.run(5.0)
+    assert rig.channel.lanes[0].state is LaneState.IDLE
+    assert writes(rig.connect()) == []
+    rig.send(b"later")
+    (request,) = writes(rig.step())
+    assert values(request) == [b"later"]

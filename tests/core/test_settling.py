@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read-committed batches that the leader stored, and that were not seen replicated in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
+
+from fluvio_sync._dispatch import SETTLE_INTERVAL
+from fluvio_sync._lane import LaneState
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
+from fluvio_sync.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from fluvio_sync._link import Settlement
+    from fluvio_sync.futures import DeliveryFuture
+
+BROKEN = ConnectError("the connection was lost")
+
+
+def policy(**settings: Any) -> AtLeastOnce:
+    return AtLeastOnce(RetryPolicy(**({"initial_delay": 1.0, "timeout": 100.0} | settings)))
+
+
+def settling(
+    partitions: int = 1, count: int = 1, apart: float = 0.0, **settings: Any
+) -> tuple[Rig, list[DeliveryFuture], Settlement]:
+    """Return `count` batches, sent `apart` seconds from each other, that are stored from offset 40 on."""
+    rig = Rig(partitions, isolation="read-committed", batch_size=100, **({"delivery_semantic": policy()} | settings))
+    futures = []
+    for _ in range(count):
+        futures.append(rig.send(b"x" * 60))
+        rig.step(apart)
+    (request,) = writes(rig.connect())
+    (settlement,) = asks(rig.answer(request, 7, base=40))
+    assert len(settlement.batches) == count
+    return rig, futures, settlement
+
+
+def test_a_server_that_cannot_tell_is_asked_again() -> None:
+    rig, _, settlement = settling()
+    rig.watermark(settlement, None)
+    assert asks(rig.run(SETTLE_INTERVAL - 0.01)) == []
+    assert asks(rig.run(0.02)) == [settlement]
+
+
+def test_a_question_is_not_asked_twice_at_a_time() -> None:
+    rig, _, _ = settling()
+    assert asks(rig.run(1.0)) == []
+
+
+def test_every_batch_has_to_be_replicated() -> None:
+    rig, futures, settlement = settling(count=2)
+    rig.watermark(settlement, 41)
+    assert not any(future.done() for future in futures)
+    rig.watermark(settlement, 42)
+    assert [future.result(0).offset for future in futures] == [40, 41]
+    lane = rig.channel.lanes[0]
+    assert lane.state is LaneState.IDLE
+    assert not lane.batches()
+
+
+def test_batches_that_are_not_replicated_in_time_fail_one_by_one() -> None:
+    rig, futures, settlement = settling(count=2, apart=0.5, delivery_semantic=policy(timeout=5.0))
+    later = rig.send(b"later")
+    rig.run(4.0 - 0.05)
+    rig.watermark(settlement, 0)
+    assert asks(rig.run(0.06)) == []  # the first has expired, which is no reason to ask
+    assert [future.done() for future in futures] == [True, False]
+    assert writes(rig.run(0.1)) == []
+    (request,) = writes(rig.run(0.5))
+    errors = [future.exception(0) for future in futures]
+    assert [error.offset for error in errors if isinstance(error, CommitTimeoutError)] == [40, 41]
+    assert values(request) == [b"later"]
+    assert not later.done()
+    rig.watermark(settlement, 100)
+    assert rig.channel.lanes[0].state is LaneState.IN_FLIGHT
+
+
+def test_news_that_does_not_change_the_leader_changes_nothing() -> None:
+    rig, _, _ = settling()
+    rig.push("Topic", [topic("t", 2)])
+    rig.push("SPU", [spu(5001, port=9999)])
+    assert writes(rig.run(1.0)) == []
+    assert rig.channel.lanes[0].state is LaneState.SETTLING
+
+
+def test_a_settlement_ends_with_its_answer() -> None:
+    rig, _, settlement = settling()
+    rig.watermark(settlement, 41)
+    rig.send(b"next")
+    (request,) = writes(rig.step())
+    assert connects(rig.lose(request.link, BROKEN)) == []  # it waits for the policy's delay
+    assert connects(rig.run(1.0)) == [request.link]
+
+
+def test_another_connection_that_breaks_is_no_concern_of_it() -> None:
+    rig, _, settlement = settling(2)
+    rig.push("Partition", [partition("t-1", 5002)])
+    rig.send(to=1)
+    (request,) = writes(rig.connect())
+    rig.lose(request.link, BROKEN)
+    assert rig.channel.lanes[0].settlement is settlement
+
+
+def test_an_answer_about_offsets_that_does_not_come_ends_the_connection() -> None:
+    rig, futures, settlement = settling(request_timeout=3.0, delivery_semantic=policy(max_retries=0))
+    assert disconnects(rig.run(2.9)) == []
+    assert disconnects(rig.run(0.2)) == [settlement.link]
+    error = futures[0].exception(0)
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.may_be_stored
+    assert "SPU 5001 did not answer for the partition's offsets within 3.0 s" in str(error)
+
+
+def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:
+    rig, _, settlement = settling(2, request_timeout=3.0, server_timeout=2.0)
+    rig.send(to=1)
+    (request,) = writes(rig.step())
+    assert disconnects(rig.run(4.9)) == []
+    rig.answer(request)
+    assert disconnects(rig.run(0.2)) == [settlement.link]
