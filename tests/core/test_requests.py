@@ -328,13 +328,14 @@ def test_a_lane_waits_for_the_delay_of_its_oldest_batch() -> None:
     assert len(writes(rig.step(0.010))) == 1
 
 
-def test_a_record_that_is_sent_during_a_delay_does_not_end_it() -> None:
+def test_a_flush_during_a_delay_does_not_end_it() -> None:
     rig = Rig(delivery_semantic=policy(initial_delay=1.0))
     rig.send(b"1")
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
     rig.step(0.5)
     rig.send(b"2")
+    rig.accumulator.begin_flush([rig.channel], None)
     assert writes(rig.run(0.49)) == []
     (request,) = writes(rig.run(0.02))
     assert values(request) == [b"1", b"2"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,8 @@ from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.batch import (
     BATCH_HEADER,
     BATCH_OVERHEAD,
+    LONE_OVERHEAD,
+    MAX_BATCH,
     MAX_TIMESTAMP_DELTA,
     BatchBuilder,
     BatchHeader,
@@ -75,11 +78,12 @@ def test_a_builder_knows_its_size(items: list[tuple[bytes | None, bytes, int]]) 
     for index, (key, value, delta) in enumerate(items):
         before = builder.size
         size = record_size(key, value, delta, index)
-        builder.append(key, value, FIRST + delta)
+        assert builder.append(key, value, FIRST + delta) is True
         assert builder.size == before + size
     assert builder.size == len(b"".join(builder.build()))
     assert builder.size == BATCH_HEADER + len(b"".join(builder.sections()))
     assert builder.count == len(items)
+    assert builder.payload == sum(len(key or b"") + len(value) for key, value, _ in items)
     assert builder.timestamps == [item[2] for item in items]
     assert builder.max_timestamp == FIRST + max(builder.timestamps)
     assert builder.records() == [(key, value, FIRST + delta) for key, value, delta in items]
@@ -115,6 +119,68 @@ def test_large_values_are_not_copied() -> None:
     ]  # fmt: skip
 
 
+def test_values_below_16_kib_stand_in_one_buffer() -> None:
+    assert len(builder_of([(None, bytes(16 * 1024 - 1), 0)] * 3).build()) == 2
+    assert len(builder_of([(None, bytes(16 * 1024), 0)] * 3).build()) == 8
+
+
+def test_a_record_that_does_not_fit_changes_nothing() -> None:
+    builder = builder_of([(None, b"before", 0)])
+    limit = builder.size + record_size(b"k", b"v" * 100, 5, 1)
+    state = (builder.size, builder.count, builder.payload, builder.records())
+    assert builder.append(b"k", b"v" * 100, FIRST + 5, limit - 1) is False
+    assert (builder.size, builder.count, builder.payload, builder.records()) == state
+    assert builder.append(b"k", b"v" * 100, FIRST + 5, limit) is True
+    assert builder.size == limit
+
+
+class Huge(bytes):
+    """Bytes that say that they are more."""
+
+    size = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def test_a_batch_is_no_larger_than_its_length_can_say() -> None:
+    value = Huge()
+    value.size = MAX_BATCH - BATCH_OVERHEAD - 15
+    assert BATCH_OVERHEAD + record_size(None, value, 0, 0) == MAX_BATCH == 2**31 - 1
+    assert BatchBuilder(FIRST).append(None, value, FIRST)
+    value.size += 1
+    assert not BatchBuilder(FIRST).append(None, value, FIRST)
+
+
+def test_what_a_lone_record_takes_beyond_key_and_value_is_bounded() -> None:
+    huge = Huge()
+    huge.size = 2**29
+    assert BATCH_OVERHEAD + record_size(huge, huge, 0, 0) - 2 * huge.size == LONE_OVERHEAD
+
+
+def test_an_interrupted_record_is_undone() -> None:
+    builder = builder_of([(b"k", b"v", 1)])
+    before = builder.records()
+    for column, part in ((builder._keys, b"K"), (builder._values, b"V"), (builder.timestamps, 7)):
+        assert isinstance(column, list)
+        column.append(part)  # as far as `append` got
+        builder.straighten()
+        assert builder.records() == before
+    assert builder.timestamps == [1]
+    keyless = builder_of([(None, b"v", 1)])
+    keyless.straighten()
+    assert keyless.records() == [(None, b"v", FIRST + 1)]
+
+
+def test_a_batch_that_was_built_holds_no_keys_and_values() -> None:
+    key, value = b"k" * 100, b"v" * 100
+    references = [sys.getrefcount(part) for part in (key, value)]
+    builder = builder_of([(key, value, 0)])
+    builder.build()
+    builder.release()
+    assert [sys.getrefcount(part) for part in (key, value)] == references
+
+
 def test_building_twice_and_going_on() -> None:
     builder = builder_of([(b"k", b"v", 0), (None, bytes(20_000), 1)])
     first = b"".join(builder.build())
@@ -126,6 +192,7 @@ def test_building_twice_and_going_on() -> None:
 def test_an_empty_batch_is_never_built() -> None:
     with pytest.raises(ValueError, match="without records"):
         BatchBuilder(FIRST).build()
+    assert BatchBuilder(FIRST).max_timestamp == FIRST
     with pytest.raises(ValueError, match="without records"):
         BatchBuilder(FIRST).build(Codec.GZIP, compressor(Codec.GZIP))
 
@@ -198,6 +265,7 @@ def test_a_header() -> None:
     assert len(w.getvalue()) == BATCH_HEADER
     assert BatchHeader.read(Reader(w.getvalue())) == header
     assert header.record_count == 0
+    assert [found for found, _ in iter_batches(w.getvalue())] == [header]
     for length in range(BATCH_HEADER):
         with pytest.raises(ProtocolError):
             BatchHeader.read(Reader(w.getvalue()[:length]))
