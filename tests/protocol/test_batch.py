@@ -161,8 +161,8 @@ def test_what_a_lone_record_takes_beyond_key_and_value_is_bounded() -> None:
 def test_an_interrupted_record_is_undone() -> None:
     builder = builder_of([(b"k", b"v", 1)])
     before = builder.records()
-    for column, part in ((builder._keys, b"K"), (builder._values, b"V"), (builder.timestamps, 7)):
-        assert isinstance(column, list)
+    columns: list[tuple[Any, Any]] = [(builder._keys, b"K"), (builder._values, b"V"), (builder.timestamps, 7)]
+    for column, part in columns:
         column.append(part)  # as far as `append` got
         builder.straighten()
         assert builder.records() == before
