@@ -302,6 +302,8 @@ def _is_skipped(node: ast.stmt) -> bool:
     match node:
         case ast.Expr(value=ast.Constant()) | ast.Assert() | ast.If(test=ast.Name(id="TYPE_CHECKING")):
             return True
+        case ast.FunctionDef(decorator_list=[ast.Name(id="overload")]):
+            return True
         case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar"))):
             return True
         case ast.Assign(targets=[ast.Name(id=name)]):

@@ -149,6 +149,16 @@ def test_a_read_committed_answer_may_take_the_servers_time_for_each_partition(se
     assert disconnects(rig.run(0.2)) == [request.link]
 
 
+def test_at_most_once_on_a_read_committed_connection_waits_for_no_replica() -> None:
+    rig = Rig(2, request_timeout=3.0, delivery_semantic="at-most-once", isolation="read-committed", server_timeout=2.0)
+    rig.send(to=0)
+    (request,) = writes(rig.connect())
+    rig.send(to=1)
+    rig.step()  # behind it, so that what is in it does not matter
+    assert disconnects(rig.run(2.9)) == []
+    assert disconnects(rig.run(0.2)) == [request.link]
+
+
 def one_behind_the_other(short_first: bool) -> tuple[Rig, Any, Any]:  # noqa: FBT001
     """Return a rig whose SPU has two requests, one of which expires after 5 s."""
     rig = Rig(2, request_timeout=30.0, delivery_semantic=policy(timeout=5.0))

@@ -320,3 +320,27 @@ def test_news_of_a_connection_that_was_made_before_does_not_count_and_the_new_on
     assert disconnects(rig.run(9.9)) == []
     assert disconnects(rig.run(0.2)) == [link]
     assert not future.done()
+
+
+def test_what_was_to_be_done_before_is_not_done() -> None:
+    rig = Rig()
+    rig.send()
+    for lane in rig.accumulator.take_noted():
+        rig.dispatcher.records(lane, rig.clock.now)  # which would connect
+    recover(rig)
+    (link,) = connects(rig.step())
+    (request,) = writes(rig.connect())
+    assert request.link is link
+
+
+def test_what_was_in_a_request_is_queued_once_and_tells_what_happened() -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5.0)))
+    future = rig.send()
+    rig.connect()
+    recover(rig)
+    assert len(rig.channel.lanes[0].batches()) == 1
+    rig.run(5.0)
+    error = future.exception(0)
+    assert isinstance(error, DeliveryTimeoutError)
+    assert error.__cause__ is ERROR
+    assert error.may_be_stored

@@ -87,7 +87,7 @@ def test_the_partitions_of_a_topic_stand_together() -> None:
 
 
 def test_the_size_of_a_request_is_bounded_over_all_its_partitions() -> None:
-    rig = Rig(4, batch_size=1000, max_request_size=2000)
+    rig = Rig(4, batch_size=1000, max_request_size=2100)
     for number, size in enumerate((900, 900, 900, 10)):
         rig.send(b"x" * size, to=number)
     requests = writes(rig.connect())
@@ -164,6 +164,18 @@ def test_a_lane_that_went_elsewhere_is_not_sent_here() -> None:
     assert writes(rig.answer(requests[0])) == []
     (request,) = writes(rig.connect())
     assert places(request) == [("t", MAX_IN_FLIGHT)]
+
+
+def test_a_lane_that_is_queued_twice_is_sent_once() -> None:
+    rig = Rig(batch_size=900, max_request_size=1000, connect_timeout=60.0, delivery_semantic=policy(timeout=5.0))
+    rig.send()
+    rig.step()
+    rig.run(5.0)  # it expires, and its lane is not looked for in the queue
+    for _ in range(3):
+        rig.send(b"x" * 800)
+    rig.step()
+    (request,) = writes(rig.connect())
+    assert len(list(request.batches)) == 1
 
 
 def test_a_connection_that_breaks_before_anything_is_written_on_it_is_made_again() -> None:
@@ -287,15 +299,17 @@ def test_what_expired_in_flight_leaves_no_doubt_about_what_stood_beside_it() -> 
 
 
 def test_at_most_once_that_expired_before_it_was_written_is_dropped_and_not_handed_over() -> None:
-    rig = Rig(delivery_semantic="at-most-once", request_timeout=3.0)
-    rig.send()
+    rig = Rig(2, delivery_semantic="at-most-once", request_timeout=3.0)
+    rig.send(to=0)
+    rig.step(1.0)
+    rig.send(to=1)
     (request,) = writes(rig.connect())
-    rig.dispatcher.tick(rig.clock.now + 3.0)
-    rig.step()
+    rig.run(2.0)
     counters = rig.channel.counters
-    assert counters.records_dropped == 1
-    assert not any(isinstance(action, HandOver) for action in rig.written(request))
-    assert counters.records_unacknowledged == 0
+    assert (counters.records_dropped, request.lost) == (1, False)
+    handed_over = [action.batch for action in rig.written(request) if isinstance(action, HandOver)]
+    assert [batch.lane.partition for batch in handed_over] == [1]
+    assert counters.records_unacknowledged == 1
 
 
 def test_news_that_a_lost_request_was_written_does_not_count() -> None:
@@ -347,7 +361,7 @@ def test_a_delay_that_ends_with_the_deadline_is_too_long() -> None:
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
     assert isinstance(future.exception(0), DeliveryTimeoutError)
-    assert writes(rig.run(60.0)) == []
+    assert is_at_rest(rig.channel.lanes[0])
 
 
 def test_what_failed_before_is_told_though_the_leader_is_away_now() -> None:
@@ -434,6 +448,33 @@ def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_lane() -> N
     rig.answer(request)
     assert [future.exception(0) for future in theirs] == [None, None]
     assert rig.tally.take()[0] == 0
+
+
+def test_what_was_abandoned_in_flight_is_not_sent_again() -> None:
+    for code in (6, 10, None):
+        rig = Rig(batch_size=100)
+        other = type(rig.tally)()
+        rig.send(b"1")
+        rig.send(b"2")
+        rig.accumulator.append(rig.channel, 0, None, b"3" * 60, None, other)
+        (request,) = writes(rig.connect())
+        assert len(list(request.batches)) == 2
+        rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+        rig.step()
+        actions = rig.lose(request.link, BROKEN) if code is None else rig.answer(request, code)
+        (again,) = writes(actions + rig.step(0.020) + rig.connect())
+        assert values(again) == [b"3" * 60]
+
+
+def test_what_was_abandoned_in_flight_and_is_too_large_is_not_halved() -> None:
+    rig = Rig()
+    rig.send(b"1")
+    rig.send(b"2")
+    (request,) = writes(rig.connect())
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now)
+    rig.step()
+    assert writes(rig.answer(request, 10)) == []
+    assert is_at_rest(rig.channel.lanes[0])
 
 
 def test_what_expired_in_flight_is_not_failed_again_by_closing() -> None:

@@ -79,6 +79,14 @@ def test_batches_that_are_not_replicated_in_time_fail_one_by_one() -> None:
     assert rig.channel.lanes[0].state is LaneState.IN_FLIGHT
 
 
+def test_a_lane_whose_last_settlement_expired_is_at_rest() -> None:
+    rig, futures, _ = settling(delivery_semantic=policy(timeout=5.0))
+    rig.run(5.0)
+    assert isinstance(futures[0].exception(0), CommitTimeoutError)
+    lane = rig.channel.lanes[0]
+    assert (lane.state, lane.batches(), lane.settlement) == (LaneState.IDLE, [], None)
+
+
 def test_news_that_does_not_change_the_leader_changes_nothing() -> None:
     rig, _, _ = settling()
     rig.push("Topic", [topic("t", 2)])

@@ -64,6 +64,12 @@ def test_a_header_that_does_not_fit(header: RequestHeader) -> None:
         request_prefix(header, 0)
 
 
+def test_the_longest_client_id() -> None:
+    header = RequestHeader(0, 0, 0, "x" * 32767)
+    (payload,) = FrameReader().feed(encode_request(header, b""))
+    assert split_request(payload)[0] == header
+
+
 def test_a_body_that_does_not_fit() -> None:
     with pytest.raises(ValueError, match="is no frame"):
         request_prefix(RequestHeader(0, 0, 0, ""), 2**31 - 10)
@@ -126,6 +132,8 @@ def test_a_bad_length_is_refused_at_once_and_for_good(length: int, split: int) -
     for _ in range(3):
         with pytest.raises(ProtocolError, match=f"claims {length} bytes"):
             reader.feed(data[split:] if split < 4 else data)
+        with pytest.raises(ProtocolError, match=f"claims {length} bytes"):
+            reader.feed(framed([b"a good one"]))
 
 
 def test_the_limit_is_a_setting() -> None:
