@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A synchronous, threaded producer for Fluvio in pure Python.
 
-from fluvio_sync import Fluvio
+One record, and where it is:
 
-with Fluvio.connect("127.0.0.1:9003") as fluvio:
-producer = fluvio.topic_producer("orders")
-future = producer.send(b"value", key=b"user-42")
-print(future.result(timeout=5))
+    from fluvio_sync import Fluvio
+
+    with Fluvio.connect("127.0.0.1:9003") as fluvio:
+        producer = fluvio.topic_producer("orders")
+        future = producer.send(b"value", key=b"user-42")
+        print(future.result(timeout=5))
 """
 
 from fluvio_sync._version import __version__

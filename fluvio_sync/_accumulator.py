@@ -19,9 +19,7 @@ from fluvio_sync.errors import BufferFullError, ClosedError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.protocol import checksum
-from fluvio_sync.protocol.batch import (
-    BatchBuilder,
-)
+from fluvio_sync.protocol.batch import BatchBuilder
 from fluvio_sync.stats import ProducerStats
 
 if TYPE_CHECKING:
@@ -357,10 +355,10 @@ class Accumulator:
         Called after a batch's futures were completed; maybe again, if that was interrupted.
         """
         reached = False
-        for action in finished:
-            batch = action.batch
+        for decision in finished:
+            batch = decision.batch
             lane = batch.lane
-            enter(action, now)
+            enter(decision, now)
             for barrier in batch.flushes:
                 barrier.batches.discard(batch)
                 reached = reached or not barrier.batches

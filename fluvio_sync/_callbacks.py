@@ -11,6 +11,8 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from fluvio_sync._threads import started
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,13 +47,8 @@ class CallbackThread:
             self._run_one(self._queue)
 
     def _start(self) -> bool:
-        thread = threading.Thread(target=self._run, args=(self._queue,), name=self._name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is shutting down and starts no thread any more
-            return False
-        self._thread = thread
-        return True
+        self._thread = started(self._run, self._name, self._queue)
+        return self._thread is not None
 
     def is_current_thread(self) -> bool:
         """Whether the caller is itself a callback."""

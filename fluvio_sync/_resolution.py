@@ -7,6 +7,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._threads import started
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,10 +28,7 @@ class Resolution:
             self.addresses = _addresses(endpoint, socket.AI_NUMERICHOST)
             self.done.set()
         except OSError:
-            thread = threading.Thread(target=self._look_up, name="fluvio-sync-resolver", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is shutting down and starts no thread any more
+            if started(self._look_up, "fluvio-sync-resolver") is None:
                 self._look_up()
 
     def _look_up(self) -> None:

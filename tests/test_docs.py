@@ -9,10 +9,11 @@ import importlib
 import importlib.util
 import inspect
 import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import PAGES, ROOT, WORDS, Reader, blocks
+from documents import CLUSTER, PAGES, ROOT, WORDS, Reader, blocks
 
 import fluvio_sync
 from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy, _environment
@@ -59,6 +60,13 @@ def test_a_page_has_no_code_that_nobody_runs(name: str) -> None:
     fences = re.findall(r"^\s*[`~]{3}.*$", text, re.MULTILINE)
     assert len(fences) == 2 * sum(block.language != "wait" for block in blocks(text)), "fences that are no blocks"
     assert not re.search(r"^ {4}(\$|>>>|pip|python|make|fluvio-sync) ", text, re.MULTILINE), "code without a fence"
+
+
+def test_the_example_of_the_package_works(cluster: LocalCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, example = inspect.getdoc(fluvio_sync).partition(":\n\n")  # type: ignore[union-attr]
+    cluster.create_topic("orders")
+    exec(textwrap.dedent(example).replace(CLUSTER, cluster.endpoint), {})
+    assert capsys.readouterr().out.startswith("RecordMetadata(topic='orders', partition=0, offset=0, ")
 
 
 # The reference.

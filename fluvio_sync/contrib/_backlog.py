@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fluvio_sync import _uwsgi
 from fluvio_sync._clock import SystemClock
 from fluvio_sync._lane import RECORD_CHARGE
+from fluvio_sync._threads import started
 from fluvio_sync.errors import BufferFullError, FlushTimeoutError
 
 if TYPE_CHECKING:
@@ -101,13 +102,8 @@ class Backlog:
         if self._thread is None:
             if _uwsgi.is_before_fork():  # where threads are not for the workers to inherit
                 return False
-            thread = threading.Thread(target=self._run, name=f"{self._client.client_id}-backlog", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is shutting down and starts no thread any more
-                return False
-            self._thread = thread
-        return True
+            self._thread = started(self._run, f"{self._client.client_id}-backlog")
+        return self._thread is not None
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was put so far is delivered, or failed; False if that takes longer than so many seconds."""

@@ -59,6 +59,11 @@ def _change(content: Layout[Any]) -> Layout[Change]:
 _OBJECT: dict[str, Layout[Any]] = {kind.LABEL: nested(kind) for kind in (TopicObject, PartitionObject, SpuObject)}
 _ANY = _unknown("")
 
+
+def _labelled(label: str) -> Layout[Any]:
+    return _OBJECT.get(label) or _unknown(label)
+
+
 # --- Watch ---------------------------------------------------------------------------------------
 
 
@@ -86,7 +91,7 @@ class WatchUpdate(Enveloped):
     @classmethod
     def opened(cls, envelope: TypeBuffer, version: int) -> Self:
         """Return what an envelope holds; its label says how to read that."""
-        inner, content = Reader(envelope.inner), _OBJECT.get(envelope.label) or _unknown(envelope.label)
+        inner, content = Reader(envelope.inner), _labelled(envelope.label)
         epoch, changes = inner.i64(), vec(_change(content)).read(inner, version)
         return cls(envelope.label, epoch, changes, vec(content).read(inner, version))
 
@@ -114,5 +119,5 @@ class ListResponse(Enveloped):
     @classmethod
     def opened(cls, envelope: TypeBuffer, version: int) -> Self:
         """Return what an envelope holds; its label says how to read that."""
-        content = _OBJECT.get(envelope.label) or _unknown(envelope.label)
-        return cls(envelope.label, vec(content).read(Reader(envelope.inner), version))
+        items = vec(_labelled(envelope.label)).read(Reader(envelope.inner), version)
+        return cls(envelope.label, items)
