@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from shell import COMMAND, LONGEST, cluster_options, line_of, run, started
+from sockets import free_port
 
 from fluvio_sync import Fluvio, __version__, cli
 from fluvio_sync._cli_completion import places
@@ -126,12 +127,14 @@ def test_the_development_cluster_runs_until_it_is_interrupted() -> None:
 
 
 def test_the_development_clusters_port_is_taken() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        done = run("dev-cluster", "--port", str(taken.getsockname()[1]))
+    port = free_port(following=1)
+    with socket.create_server(("127.0.0.1", port + 1)):
+        done = run("dev-cluster", "--port", str(port))
     assert done.returncode == 1
-    assert done.stderr.startswith(b"fluvio-sync dev-cluster: ")
+    assert done.stderr.decode() == (
+        f"fluvio-sync dev-cluster: 127.0.0.1:{port + 1}: Address already in use (asked for by SPU 5001);"
+        " is a cluster running already? --port chooses another, --port 0 any that is free\n"
+    )
 
 
 # Completion.

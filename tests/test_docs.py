@@ -9,10 +9,12 @@ import importlib
 import importlib.util
 import inspect
 import re
+import socket
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sockets
 from documents import CLUSTER, PAGES, ROOT, WORDS, Reader, blocks
 
 import fluvio_sync
@@ -49,6 +51,20 @@ def test_a_page_can_be_followed(name: str, cluster: LocalCluster, tmp_path: Path
     with Reader(ROOT / name, tmp_path, cluster) as reader:
         reader.follow()
     assert cluster.violations() == []
+
+
+def test_a_cluster_of_a_page_gets_ports_that_it_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one at which nobody answers, and which nobody else can have: of an outgoing connection, maybe one that ended.
+
+    A cluster of docs/django.md met it at its second port, and did not start.
+    """
+    first = sockets.free_port(following=4)
+    monkeypatch.setattr(sockets, "_LOWEST_PORT", first)
+    monkeypatch.setattr(sockets, "_HIGHEST_PORT", first + 3)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", first + 1))
+        found = {sockets.free_port(following=1) for _ in range(100)}
+    assert found == {first + 2, first + 3}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -211,7 +211,8 @@ class ClusterServer:
             sock.bind((host, port))
         except OSError as error:
             sock.close()
-            raise OSError(error.errno, f"{host}:{port}: {error.strerror}") from error
+            whose = "the SC" if node == SC else f"SPU {node}"
+            raise OSError(error.errno, f"{host}:{port}: {error.strerror} (asked for by {whose})") from error
         sock.setblocking(False)
         self._sockets[node] = sock
 

@@ -9,6 +9,7 @@ for every order; it ends with its standard input.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -105,11 +106,14 @@ def _server(options: argparse.Namespace) -> ClusterServer:
     )
 
 
-def _refuse(error: Exception, *, control: bool) -> int:
+def _refuse(error: OSError | ValueError, *, control: bool) -> int:
     if control:
         _say(json.dumps({"error": str(error)}))
-    else:
-        sys.stderr.write(f"fluvio-sync dev-cluster: {error}\n")
+        return 1
+    reason = str(error)
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        reason = f"{error.strerror}; is a cluster running already? --port chooses another, --port 0 any that is free"
+    sys.stderr.write(f"fluvio-sync dev-cluster: {reason}\n")
     return 1
 
 

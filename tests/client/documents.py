@@ -116,7 +116,7 @@ class Reader:
         text = page.read_text(encoding="utf-8")
         self._blocks = blocks(text)
         self._cluster = None if f"\n{DEV_CLUSTER}" in text else cluster
-        here = _two_free_ports() if self._cluster is None else int(cluster.endpoint.rpartition(":")[2])
+        here = free_port(following=1) if self._cluster is None else int(cluster.endpoint.rpartition(":")[2])
         self._ports = {"9003": here, "5000": free_port(), "8000": free_port()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FL", "DJANGO"))}
         self._environment = inherited | {
@@ -238,7 +238,7 @@ class Reader:
         says = "Ctrl-C ends it" if DEV_CLUSTER in line else ""
         _wait(
             lambda: all(map(_answers, ports)) and (not says or says in log.read_text()),
-            lambda: f"it does not answer: {line}",
+            lambda: f"it does not answer: {line}\n{log.read_text() if log.exists() else ''}",
         )
         return 0, ""
 
@@ -313,11 +313,3 @@ def _wait(condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
 def _answers(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _two_free_ports() -> int:
-    """Return the first of two ports in a row on which nobody listens."""
-    while True:
-        port = free_port()
-        if port < 65535 and not _answers(port + 1):
-            return port

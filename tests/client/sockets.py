@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from fluvio_sync.protocol.frames import FrameReader
@@ -15,11 +17,26 @@ if TYPE_CHECKING:
 TIMEOUT = 10.0
 
 
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+_LOWEST_PORT, _HIGHEST_PORT = 10_000, 32_000
+
+
+def free_port(following: int = 0) -> int:
+    """Return a port on which nobody listens, nor on the `following` ones after it.
+
+    It is none that the kernel gives to outgoing connections (32768 and up on Linux), of which thousands stay for a
+    minute after their end: a server could not take it then, though nobody answers there.
+    """
+    while True:
+        first = random.SystemRandom().randint(_LOWEST_PORT, _HIGHEST_PORT)
+        try:
+            with ExitStack() as listeners:
+                for port in range(first, first + following + 1):
+                    listeners.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return first
 
 
 @contextmanager

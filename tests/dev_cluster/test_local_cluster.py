@@ -100,7 +100,7 @@ def test_a_taken_port_is_named(*, in_process: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         cluster = LocalCluster(port=port, in_process=in_process)
-        with pytest.raises(RuntimeError, match=rf"127\.0\.0\.1:{port}: Address already in use"):
+        with pytest.raises(RuntimeError, match=rf"127\.0\.0\.1:{port}: Address already in use \(asked for by the SC"):
             cluster.start()
     cluster.close()
 
