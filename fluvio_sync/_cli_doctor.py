@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from fluvio_sync._cli_options import FAILED, OK, add_cluster, connect_settings, statuses
-from fluvio_sync._cli_screen import counted
 from fluvio_sync._doctor import diagnose
 from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync._wording import counted
 
 if TYPE_CHECKING:
     import argparse

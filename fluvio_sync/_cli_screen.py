@@ -96,8 +96,3 @@ def in_words(record: logging.LogRecord) -> str:
     fields.pop("client_id", None)
     why = fields.get("error") or fields.get("reason")
     return f"{event}: {why or ', '.join(f'{name} {value}' for name, value in fields.items())}".removesuffix(": ")
-
-
-def counted(number: int, thing: str) -> str:
-    """Return "1 record", "2 records"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

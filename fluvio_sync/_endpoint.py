@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from fluvio_sync._settings import shown
+from fluvio_sync._wording import shown
 from fluvio_sync.errors import ConfigError
 
 DEFAULT_PORT = 9003

@@ -26,6 +26,7 @@ from fluvio_sync._sender import Sender
 from fluvio_sync._sender_thread import LAST_STEP, SenderThread
 from fluvio_sync._tls_config import authority
 from fluvio_sync._watch import MetadataWatch
+from fluvio_sync._wording import counted
 from fluvio_sync.config import Compression, TlsConfig
 from fluvio_sync.errors import (
     ClosedError,
@@ -338,7 +339,7 @@ class Engine:
 def flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeoutError:
     """Return the error of a flush that ran out of time."""
     return FlushTimeoutError(
-        f"{barrier.records} records are not resolved after {timeout} s; they are still on their way",
+        f"flush() ran out of its {timeout} s with {counted(barrier.records, 'record')} still on the way",
         outstanding=barrier.records,
     )
 

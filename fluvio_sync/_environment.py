@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fluvio_sync import _settings
 from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync._tls_config import TlsConfig, TlsPolicy
+from fluvio_sync._wording import shown
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _size(variable: str, text: str) -> int:
 
 def _flag(variable: str, text: str) -> bool:
     if text.lower() not in _YES + _NO:
-        raise ConfigError(f"{variable} cannot be {_settings.shown(text)}: it is 'true' or 'false'")
+        raise ConfigError(f"{variable} cannot be {shown(text)}: it is 'true' or 'false'")
     return text.lower() in _YES
 
 
@@ -95,7 +96,7 @@ def _addresses(variable: str, text: str) -> dict[int, str]:
         spu, equals, address = item.strip().partition("=")
         if not (equals and spu.isascii() and spu.isdigit()):
             example = "5001=127.0.0.1:9010,5002=127.0.0.1:9020"
-            raise ConfigError(f"{variable} cannot be {_settings.shown(text)}: it is a list such as {example}")
+            raise ConfigError(f"{variable} cannot be {shown(text)}: it is a list such as {example}")
         addresses[int(spu)] = _endpoint(variable, address)
     return addresses
 

@@ -11,6 +11,7 @@ import enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._wording import counted
 from fluvio_sync.errors import (
     ClosedError,
     CommitTimeoutError,
@@ -92,8 +93,7 @@ def _record(batch: Batch) -> str:
 
 
 def _effort(batch: Batch, now: float) -> str:
-    times = "1 attempt" if batch.attempts == 1 else f"{batch.attempts} attempts"
-    return f"after {times} in {now - batch.ready_at:.1f} s"
+    return f"after {counted(batch.attempts, 'attempt')} in {now - batch.ready_at:.1f} s"
 
 
 def _facts(batch: Batch, now: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
+from fluvio_sync._wording import shown
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
 
 LONGEST = 1_000_000_000.0
 """The longest duration that is taken, in seconds (31 years): waits far beyond overflow."""
-
-
-def shown(value: object) -> str:
-    """Return `value` as an error message shows it: its repr, shortened."""
-    try:
-        text = repr(value)
-    except ValueError:  # an int of thousands of digits
-        return f"<{type(value).__name__}>"
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 @overload

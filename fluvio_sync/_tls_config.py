@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._settings import shown
+from fluvio_sync._wording import shown
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from fluvio_sync._settings import shown
+from fluvio_sync._wording import shown
 from fluvio_sync.errors import ConfigError
 
 LONGEST_NAME = 63

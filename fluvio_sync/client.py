@@ -189,8 +189,7 @@ class Fluvio:
             )
         producer = self._make_producer(topic, producer_config)
         if not self._session.waits_for_fork():
-            producer.attach()
-            producer.warn_of_settings()
+            producer._begin()  # noqa: SLF001 - the client's part of making it
         return producer
 
     def _make_producer(self, topic: str, config: ProducerConfig) -> TopicProducer:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fluvio_sync import _settings
 from fluvio_sync._tls_config import TlsConfig
+from fluvio_sync._wording import shown
 from fluvio_sync.delivery import (
     AtLeastOnce,
     AtMostOnce,
@@ -69,12 +70,12 @@ class SmartModule:
 
     def __init__(self, name: str, params: Mapping[str, str] | None = None) -> None:
         if not isinstance(name, str) or not name:
-            raise ConfigError(f"a SmartModule's name cannot be {_settings.shown(name)}: it is a string")
+            raise ConfigError(f"a SmartModule's name cannot be {shown(name)}: it is a string")
         if not isinstance(params, (Mapping, type(None))) or not all(
             isinstance(text, str) for pair in (params or {}).items() for text in pair
         ):
             raise ConfigError(
-                f"the params of the SmartModule {name!r} cannot be {_settings.shown(params)}: "
+                f"the params of the SmartModule {name!r} cannot be {shown(params)}: "
                 "they are a mapping of strings to strings"
             )
         object.__setattr__(self, "name", name)
@@ -168,7 +169,7 @@ class ProducerConfig:
         class refuses.
         """
         if not isinstance(config, (ProducerConfig, type(None))):
-            raise ConfigError(f"config cannot be {_settings.shown(config)}: it is a ProducerConfig")
+            raise ConfigError(f"config cannot be {shown(config)}: it is a ProducerConfig")
         known = [setting.name for setting in dataclasses.fields(cls)]
         for name in settings:
             if name not in known:
@@ -223,7 +224,7 @@ class ProducerConfig:
 def _on_full(value: object) -> str:
     if isinstance(value, str) and value in ("block", "raise"):
         return value
-    raise ConfigError(f"on_full cannot be {_settings.shown(value)}: it is 'block' or 'raise'")
+    raise ConfigError(f"on_full cannot be {shown(value)}: it is 'block' or 'raise'")
 
 
 def _check_partitioner(value: object) -> None:
@@ -232,18 +233,18 @@ def _check_partitioner(value: object) -> None:
     is_text = isinstance(value, (str, bytes, bytearray))  # texts have a method of that name
     if is_text or isinstance(value, type) or not callable(getattr(value, "partition", None)):
         raise ConfigError(
-            f"partitioner cannot be {_settings.shown(value)}: it is an object with a method "
+            f"partitioner cannot be {shown(value)}: it is an object with a method "
             "partition(key, value, partition_count, available), not a class, or None"
         )
 
 
 def _check_serializer(name: str, value: object) -> None:
     if value is not None and not callable(value):
-        raise ConfigError(f"{name} cannot be {_settings.shown(value)}: it is a function of one argument, or None")
+        raise ConfigError(f"{name} cannot be {shown(value)}: it is a function of one argument, or None")
 
 
 def _smartmodules(value: object) -> tuple[SmartModule, ...]:
     modules: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (None,)
     if not all(isinstance(module, SmartModule) for module in modules):
-        raise ConfigError(f"smartmodules cannot be {_settings.shown(value)}: it is a sequence of SmartModule")
+        raise ConfigError(f"smartmodules cannot be {shown(value)}: it is a sequence of SmartModule")
     return modules

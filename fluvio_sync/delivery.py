@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from fluvio_sync import _settings
+from fluvio_sync._wording import shown
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy
 
@@ -36,7 +37,7 @@ class AtLeastOnce:
 
     def __post_init__(self) -> None:
         if not isinstance(self.retry_policy, RetryPolicy):
-            raise ConfigError(f"retry_policy cannot be {_settings.shown(self.retry_policy)}: it is a RetryPolicy")
+            raise ConfigError(f"retry_policy cannot be {shown(self.retry_policy)}: it is a RetryPolicy")
 
 
 DeliverySemantic: TypeAlias = AtMostOnce | AtLeastOnce
@@ -62,7 +63,7 @@ def delivery_semantic(value: object) -> DeliverySemantic:
     if found is not None:
         return found()
     raise ConfigError(
-        f"delivery_semantic cannot be {_settings.shown(value)}: it is AtMostOnce(), "
+        f"delivery_semantic cannot be {shown(value)}: it is AtMostOnce(), "
         "AtLeastOnce(RetryPolicy(...)), 'at-most-once' or 'at-least-once'"
     )
 

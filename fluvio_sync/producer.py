@@ -47,8 +47,18 @@ class TopicProducer:
         self._tally = Tally()
         self._process: object = None  # attached at first use
 
-    def attach(self) -> TopicProducer:
-        """Find the topic in the client of this process; called by `Fluvio.topic_producer`."""
+    def _begin(self) -> None:
+        """Find the topic, and log what is legal and probably not meant; called by `Fluvio.topic_producer`."""
+        self._attach()
+        if isinstance(self.config.delivery_semantic, AtMostOnce) and self.config.isolation is Isolation.READ_COMMITTED:
+            self._engine.log.warning(
+                "config.isolation_without_effect",
+                topic=self.topic,
+                reason="at-most-once waits for no answer, so read-committed changes nothing for the caller",
+            )
+
+    def _attach(self) -> None:
+        """Find the topic in the client of this process."""
         engine = self._session.running()
         self._channel: Channel = engine.channel(self.topic, self.config)
         self._partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
@@ -62,12 +72,11 @@ class TopicProducer:
             self._partitioner if type(self._partitioner) is SiphashRoundRobinPartitioner else None
         )
         self._process = Process.current
-        return self
 
     def _here(self) -> Engine:
         """Return this process's engine: after a fork it is another one."""
         if self._process is not Process.current:
-            self.attach()
+            self._attach()
         return self._engine
 
     def send(
@@ -93,7 +102,7 @@ class TopicProducer:
         """
         # Everything between here and `Accumulator.append` costs every record: hence no helper functions.
         if self._process is not Process.current:
-            self.attach()
+            self._attach()
         if self._tally.closed:
             raise self._closed()
         if type(value) is not bytes or self._serializes:
@@ -232,15 +241,6 @@ class TopicProducer:
             if error is None:
                 raise unseen
             self._engine.log.error("records.lost", topic=self.topic, error=str(unseen))
-
-    def warn_of_settings(self) -> None:
-        """Log what is legal and probably not meant."""
-        if isinstance(self.config.delivery_semantic, AtMostOnce) and self.config.isolation is Isolation.READ_COMMITTED:
-            self._engine.log.warning(
-                "config.isolation_without_effect",
-                topic=self.topic,
-                reason="at-most-once waits for no answer, so read-committed changes nothing for the caller",
-            )
 
     def __repr__(self) -> str:
         return f"<TopicProducer for {self.topic!r} at {self._session.endpoint}>"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._endpoint import parse_endpoint
-from fluvio_sync._settings import shown
 from fluvio_sync._tls_config import TlsConfig, is_inline
+from fluvio_sync._wording import shown
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ PACKAGE = Path(fluvio_sync.__file__).parent
 EFFECTS = {"socket", "ssl", "select", "selectors", "threading", "time", "random", "logging", "structlog", "os", "queue"}
 
 LAYERS = [
-    ("ground", "errors _version _clock _log _threads _timers stats"),
+    ("ground", "errors _version _clock _log _threads _timers _wording stats"),
     ("protocol", "protocol protocol.*"),
     (
         "settings",
@@ -64,6 +64,7 @@ PURE = [
     "_settings.py",
     "_timers.py",
     "_topic_name.py",
+    "_wording.py",
     "delivery.py",
     "errors.py",
     "retry.py",

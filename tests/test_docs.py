@@ -78,10 +78,11 @@ def test_a_page_has_no_code_that_nobody_runs(name: str) -> None:
     assert not re.search(r"^ {4}(\$|>>>|pip|python|make|fluvio-sync) ", text, re.MULTILINE), "code without a fence"
 
 
-def test_the_example_of_the_package_works(cluster: LocalCluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_the_package_works(capsys: pytest.CaptureFixture[str]) -> None:
     _, _, example = inspect.getdoc(fluvio_sync).partition(":\n\n")  # type: ignore[union-attr]
-    cluster.create_topic("orders")
-    exec(textwrap.dedent(example).replace(CLUSTER, cluster.endpoint), {})
+    with LocalCluster(in_process=True) as cluster:
+        cluster.create_topic("orders")
+        exec(textwrap.dedent(example).replace(CLUSTER, cluster.endpoint), {})
     assert capsys.readouterr().out.startswith("RecordMetadata(topic='orders', partition=0, offset=0, ")
 
 

@@ -446,8 +446,11 @@ def test(module: str, path: Path, code: CodeType, tests: dict[str, float], answe
         answer.send((True, None))
         return
     chosen = Chosen(tests)
-    status = run_pytest(sorted({test.split("::")[0] for test in tests}), chosen)
-    answer.send((status != pytest.ExitCode.OK, chosen.failed))
+    status: int = pytest.ExitCode.OK
+    # When it ends, pytest may come upon an iterator that it has itself left open.
+    with contextlib.suppress(pytest.PytestUnraisableExceptionWarning):
+        status = run_pytest(sorted({test.split("::")[0] for test in tests}), chosen)
+    answer.send((status != pytest.ExitCode.OK or chosen.failed is not None, chosen.failed))
 
 
 class Changed(importlib.abc.MetaPathFinder):

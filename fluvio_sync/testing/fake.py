@@ -150,7 +150,7 @@ class FakeProducer(TopicProducer):
         self.fluvio: FakeFluvio = fluvio or FakeFluvio({topic: partitions})
         session = self.fluvio._session  # noqa: SLF001 - the two are one
         super().__init__(session, topic, ProducerConfig.from_settings(config, settings))
-        self.attach()
+        self._attach()
 
     @property
     def records(self) -> list[FakeRecord]:

@@ -438,7 +438,7 @@ def test_check_command(django_cluster: LocalCluster, default_database: str) -> N
     assert (status, errors) == (0, "")
     assert output.startswith("FLUVIO['default']\nok    configuration")
     assert "wrote a record to topic 'orders', partition 0, offset 0" in output
-    assert "0 records wait; 0 failed" in output
+    assert "0 records to send; 0 failed" in output
     assert "telemetry" not in output
     assert len(django_cluster.records("orders")) == 1
 

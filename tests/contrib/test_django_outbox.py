@@ -649,7 +649,7 @@ def test_check_command_shows_the_outbox(fluvio: FakeFluvio, default_database: st
         call_command("fluvio_check", alias=["default"], stdout=output)
     line = output.getvalue().splitlines()[-1]
     assert line.startswith("FAIL  outbox")
-    assert "1 records wait, the oldest 0 s old; 1 failed, 1 wait for these -> see manage.py" in line
+    assert "1 record to send, the oldest 0 s old; 1 failed, 1 wait for these -> see manage.py" in line
 
 
 def test_the_admin_site_shows_and_changes_nothing(default_database: str) -> None:

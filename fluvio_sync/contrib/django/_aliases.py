@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 
-from fluvio_sync._settings import shown
 from fluvio_sync._unconnected import CLIENT_SETTINGS
+from fluvio_sync._wording import shown
 from fluvio_sync.config import ProducerConfig
 from fluvio_sync.errors import ConfigError
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from django.core.checks import Error, Warning  # noqa: A004 - Django's name for it
 
 from fluvio_sync._environment import client_settings
-from fluvio_sync._settings import shown
 from fluvio_sync._unconnected import check_client_settings
+from fluvio_sync._wording import shown
 from fluvio_sync.contrib.django._aliases import (
     DEFAULT,
     KEYS,

@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from fluvio_sync._doctor import Step, diagnose
 from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync._wording import counted
 from fluvio_sync.contrib.django import _aliases
 from fluvio_sync.errors import ConfigError
 
@@ -69,6 +70,6 @@ def _outbox() -> Iterator[Step]:
         yield Step("outbox", False, 0.0, str(error).strip(), "is the database there, and migrated?")
         return
     age = "" if found.oldest_age is None else f", the oldest {found.oldest_age:.0f} s old"
-    detail = f"{found.pending} records wait{age}; {found.failed} failed, {found.blocked} wait for these"
+    detail = f"{counted(found.pending, 'record')} to send{age}; {found.failed} failed, {found.blocked} wait for these"
     advice = "see manage.py fluvio_outbox_relay --help: --retry-failed, --skip-failed" if found.failed else ""
     yield Step("outbox", not found.failed, 0.0, detail, advice)
