@@ -147,13 +147,10 @@ class DecodedBatch(NamedTuple):
 def record_size(key: bytes | None, value: bytes, timestamp_delta: int, offset_delta: int) -> int:
     """Return how many bytes a record takes in a batch, its own length included, uncompressed."""
     size = len(value)
-    body = 3 + size + (1 if size < _ONE_BYTE else varint_size(size))
-    body += 1 if 0 <= timestamp_delta < _ONE_BYTE else varint_size(timestamp_delta)
-    body += 1 if offset_delta < _ONE_BYTE else varint_size(offset_delta)
+    body = 3 + varint_size(timestamp_delta) + varint_size(offset_delta) + varint_size(size) + size
     if key is not None:
-        size = len(key)
-        body += size + (1 if size < _ONE_BYTE else varint_size(size))
-    return body + (1 if body < _ONE_BYTE else varint_size(body))
+        body += varint_size(len(key)) + len(key)
+    return varint_size(body) + body
 
 
 class BatchBuilder:

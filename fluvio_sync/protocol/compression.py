@@ -72,11 +72,13 @@ def compressor(codec: int, level: int | None = None) -> Callable[[bytes], bytes]
 
 
 def _checked_level(codec: Codec, level: int | None) -> int:
-    lowest, highest, default = _LEVELS.get(codec, (0, 0, 0))
+    if codec not in _LEVELS:
+        if level is None:
+            return 0
+        raise ConfigError(f"the codec {codec.name.lower()} has no compression level")
+    lowest, highest, default = _LEVELS[codec]
     if level is None:
         return default
-    if codec not in _LEVELS:
-        raise ConfigError(f"the codec {codec.name.lower()} has no compression level")
     if not lowest <= level <= highest:
         raise ConfigError(
             f"the compression level of {codec.name.lower()} goes from {lowest} to {highest}, it cannot be {level}"

@@ -89,12 +89,49 @@ def test_a_builder_knows_its_size(items: list[tuple[bytes | None, bytes, int]]) 
     assert builder.records() == [(key, value, FIRST + delta) for key, value, delta in items]
 
 
-@given(keys, values, deltas, st.sampled_from([0, 63, 64, 8191, 8192, 2**20]))
-def test_a_record_size_is_that_of_its_bytes(key: bytes | None, value: bytes, delta: int, offset: int) -> None:
+def encoded(key: bytes | None, value: bytes, delta: int, offset: int) -> bytes:
     key_part = b"\0" if key is None else b"\1" + encode_varint(len(key)) + key
     body = b"\0" + encode_varint(delta) + encode_varint(offset) + key_part
     body += encode_varint(len(value)) + value + b"\0"
-    assert record_size(key, value, delta, offset) == len(encode_varint(len(body)) + body)
+    return encode_varint(len(body)) + body
+
+
+@given(keys, values, deltas, st.sampled_from([0, 63, 64, 8191, 8192, 2**20]))
+def test_a_record_size_is_that_of_its_bytes(key: bytes | None, value: bytes, delta: int, offset: int) -> None:
+    assert record_size(key, value, delta, offset) == len(encoded(key, value, delta, offset))
+
+
+def around(*edges: int) -> list[int]:
+    """Sizes at which something takes a byte more, or another way of building begins, and those next to them."""
+    return sorted({edge + step for edge in edges for step in (-1, 0, 1)})
+
+
+@pytest.mark.parametrize("key_size", [None, 0, *around(64), *around(8192)])
+def test_records_at_every_edge_are_built_to_the_byte(key_size: int | None) -> None:
+    """Not left to chance: one byte more in one of a record's numbers makes its length another."""
+    key = None if key_size is None else b"k" * key_size
+    sizes = [0, *around(*range(50, 65), 8064, *range(8176, 8193), 16384)]
+    for position in (0, 63, 64, 65):
+        before = [(None, b"", 0)] * position
+        start = b"".join(encoded(*record, offset) for offset, record in enumerate(before))
+        for size in sizes:
+            for delta in (0, 63, 64, 65, 8191, 8192):
+                value = b"v" * size
+                builder = builder_of([*before, (key, value, delta)])
+                expected = struct.pack(">i", position + 1) + start + encoded(key, value, delta, position)
+                assert b"".join(builder.sections()) == expected
+                assert builder.size == BATCH_HEADER + len(expected)
+
+
+@pytest.mark.parametrize("position", around(8192))
+def test_a_batch_of_many_records_is_built_to_the_byte(position: int) -> None:
+    before = [(None, b"", 0)] * position
+    start = b"".join(encoded(*record, offset) for offset, record in enumerate(before))
+    for key, value in [(None, b""), (None, b"v" * 64), (b"k", b"v"), (b"k" * 64, b"v" * 8000)]:
+        builder = builder_of([*before, (key, value, 0)])
+        expected = struct.pack(">i", position + 1) + start + encoded(key, value, 0, position)
+        assert b"".join(builder.sections()) == expected
+        assert builder.size == BATCH_HEADER + len(expected)
 
 
 def test_ten_thousand_records() -> None:
@@ -209,7 +246,7 @@ def test_a_codec_and_its_function_go_together() -> None:
 def test_a_timestamp_out_of_range_changes_nothing(delta: int) -> None:
     builder = builder_of([(None, b"before", 0)])
     state = (builder.size, builder.count, builder.records(), builder.max_timestamp)
-    assert not builder.append(None, bytes(20_000), FIRST + delta)
+    assert builder.append(None, bytes(20_000), FIRST + delta) is False
     assert (builder.size, builder.count, builder.records(), builder.max_timestamp) == state
     builder.append(None, b"after", FIRST + 1)
     data = b"".join(builder.build())
@@ -233,10 +270,10 @@ def test_the_checksum_is_a_choice(checksum: Any) -> None:
     assert without[21:] == data[21:]
 
 
-@pytest.mark.parametrize("first", [0, -1, -5])
-def test_records_of_a_batch_without_timestamp_have_none(first: int) -> None:
+@pytest.mark.parametrize(("first", "timestamp"), [(0, -1), (-1, -1), (-5, -1), (1, 4)])
+def test_records_of_a_batch_without_timestamp_have_none(first: int, timestamp: int) -> None:
     data = b"".join(builder_of([(None, b"v", 3)], first).build())
-    assert [record.timestamp for record in decode_batch(data).records] == [-1]
+    assert [record.timestamp for record in decode_batch(data).records] == [timestamp]
 
 
 def test_offsets_go_by_position_after_the_base() -> None:
@@ -373,8 +410,12 @@ def test_a_strict_check_refuses(data: bytes, message: str) -> None:
         (one(raw_record(value=b"\x7e" + b"v" * 30)), "cut short"),
         (one(raw_record(key=b"\1\x7ek")), "cut short"),
         (one(b"\x0c" + b"\0\x80\x80\x80\x80\x80"), "cut short"),
+        (one(b"\x0c" + b"\0\0\x80\x80\x80\0"), "cut short"),  # it ends before it tells whether it has a key
+        # Read backwards, a negative length would lead to the right end.
+        (one(b"\x0c" + b"\0\x80\x01\0\0\1"), "does not have the length"),
+        (one(b"\x0e" + b"\0\x80\x80\x01\2\1\5"), "does not have the length"),
     ],
-    ids=range(21),
+    ids=range(24),
 )
 def test_a_decoder_refuses(data: bytes, message: str) -> None:
     with pytest.raises(ProtocolError, match=message):
