@@ -128,6 +128,13 @@ class Server:
             assert time.monotonic() < end, self.output()
             pause.wait(0.05)
 
+    def wait_until_it_wrote(self, text: str, times: int) -> None:
+        end = time.monotonic() + PATIENCE
+        pause = threading.Event()
+        while self.output().count(text) < times:
+            assert time.monotonic() < end, self.output()
+            pause.wait(0.05)
+
     def get(self, value: str) -> Place:
         """Have a view produce a value; returns where it says that it is.  OSError if it does not answer."""
         with urllib.request.urlopen(self._app.ask(self._url, value), timeout=PATIENCE) as answer:
@@ -144,8 +151,9 @@ class Server:
         return self.output()
 
     def output(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        # Not by a seek: the workers write at the same position.
+        log = self._log.fileno()
+        return os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace")
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
