@@ -72,6 +72,9 @@ class Admin:
             return
         if status.error_code.code == Code.TOPIC_ALREADY_EXISTS and exist_ok:
             return
+        if status.error_code.code == Code.TOPIC_NOT_PROVISIONED:
+            advice = f"are there as many SPUs online as its replication ({replication})? If not, delete it"
+            self._check(status, f"topic {name!r} was created, and its partitions are not ready", advice)
         self._check(status, f"the SC did not create topic {name!r}")
 
     def delete_topic(self, name: str) -> None:
@@ -105,11 +108,12 @@ class Admin:
         finally:
             connection.close()
 
-    def _check(self, status: AdminStatus, what: str) -> None:
+    def _check(self, status: AdminStatus, what: str, advice: str = "") -> None:
         code = status.error_code
         if code.code:
             why = status.error_message or code.text
-            raise ServerError(f"{what}: {why} ({code.name}, {code.code})", code=code.code, name=code.name)
+            text = f"{what}: {why} ({code.name}, {code.code})"
+            raise ServerError(f"{text}; {advice}" if advice else text, code=code.code, name=code.name)
 
 
 def describe(topic: TopicObject) -> TopicDescription:

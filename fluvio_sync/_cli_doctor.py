@@ -24,7 +24,7 @@ _TIMEOUT = 5.0
 _DESCRIPTION = """\
 Take each step between here and a cluster alone, and say what it found and how long it took: the settings and where they
 come from, the name, the connection, TLS, versions, metadata, partitions without a leader, and every SPU from here.
-Nothing is written to the cluster, unless --topic asks for it. --timeout is that of each step (default: 5s)."""
+Nothing is written to the cluster, unless --topic asks for it."""
 
 _EPILOG = f"""\
 examples:
@@ -47,7 +47,7 @@ def add_doctor(commands: Commands) -> None:
     parser.set_defaults(run=doctor)
     parser.add_argument("--topic", metavar="TOPIC", help="produce, too: this WRITES a record to the topic")
     parser.add_argument("--json", action="store_true", help="print each step as a line of JSON")
-    add_cluster(parser)
+    add_cluster(parser, timeout="of each step (default: 5s)")
 
 
 def doctor(options: argparse.Namespace, screen: Screen) -> int:
@@ -62,7 +62,7 @@ def doctor(options: argparse.Namespace, screen: Screen) -> int:
         if sys.stdout is not None:  # closed
             sys.stdout.write((as_json(step) if options.json else step.text) + "\n")
             sys.stdout.flush()
-    screen.say(f"{failed} of {taken} steps failed" if failed else f"all {counted(taken, 'step')} went well")
+    screen.say(f"{failed} of {counted(taken, 'step')} failed" if failed else f"all {counted(taken, 'step')} went well")
     return FAILED if failed else OK
 
 

@@ -102,10 +102,16 @@ def endpoint(text: str) -> str:
 # Which cluster.
 
 
-def add_cluster(parser: argparse.ArgumentParser, *, before_command: bool = False) -> None:
+def add_cluster(
+    parser: argparse.ArgumentParser,
+    *,
+    timeout: str = "for connecting (10s), for each answer (30s)",
+    before_command: bool = False,
+) -> None:
     """Add what every command takes that talks to a cluster.
 
-    `before_command`: silently, for those who write these options before the command, as the official one has them.
+    `timeout`: what that option is for; `before_command`: silently, for those who write these options before the
+    command, as the official one has them.
     """
     group = parser if before_command else parser.add_argument_group("cluster", _WHICH_CLUSTER)
     # A command that is not given one must not undo what stands before it.
@@ -116,13 +122,7 @@ def add_cluster(parser: argparse.ArgumentParser, *, before_command: bool = False
 
     add("-c", "--cluster", metavar="HOST:PORT", type=endpoint, help="the cluster's SC (default port: 9003)", **default)
     add("-P", "--profile", metavar="NAME", help="the cluster of this profile", **default)
-    add(
-        "--timeout",
-        metavar="TIME",
-        type=positive_duration,
-        help="for connecting (10s), for each answer (30s)",
-        **default,
-    )
+    add("--timeout", metavar="TIME", type=positive_duration, help=timeout, **default)
     off: dict[str, Any] = {"default": False if before_command else argparse.SUPPRESS, "action": "store_true"}
     add("--tls", help="use TLS", **off)
     add("--enable-client-cert", help="show a certificate; needs the four options that follow", **off)

@@ -123,7 +123,7 @@ class Run:
     def _record(self, line: bytes | None) -> tuple[bytes | None, bytes] | None:
         if line is None:
             limit = self._producer.config.max_request_size
-            self._skip("RecordTooLargeError", f"it is longer than max_request_size ({limit} bytes)")
+            self._skip("RecordTooLargeError", f"it is longer than --max-request-size ({limit} bytes)")
             return None
         if self._separator is None:
             return self._key, line

@@ -13,6 +13,7 @@ from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import Compression
 from fluvio_sync.errors import ServerError, TopicNotFoundError
+from fluvio_sync.protocol.error_code import Code
 
 if TYPE_CHECKING:
     import argparse
@@ -113,15 +114,20 @@ def list_topics(options: argparse.Namespace, _screen: Screen) -> int:
 def create_topic(options: argparse.Namespace, _screen: Screen) -> int:
     """Create a topic."""
     check_topic_name(options.name)
+    outcome = "created"
     with Fluvio.connect(**connect_settings(options)) as fluvio:
-        fluvio.create_topic(
-            options.name,
-            partitions=options.partitions,
-            replication=options.replication,
-            compression=options.compression,
-            exist_ok=options.exist_ok,
-        )
-    _print(f'topic "{options.name}" {"exists" if options.exist_ok else "created"}')
+        try:
+            fluvio.create_topic(
+                options.name,
+                partitions=options.partitions,
+                replication=options.replication,
+                compression=options.compression,
+            )
+        except ServerError as error:
+            if not (options.exist_ok and error.code == Code.TOPIC_ALREADY_EXISTS):
+                raise
+            outcome = "is there already"
+    _print(f'topic "{options.name}" {outcome}')
     return OK
 
 

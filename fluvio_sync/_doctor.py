@@ -19,11 +19,12 @@ from fluvio_sync._clock import SystemClock
 from fluvio_sync._connection import Connection, Stage
 from fluvio_sync._doctor_advice import SC_UNREACHABLE, SPU_UNREACHABLE, advice_for
 from fluvio_sync._engine import Engine
-from fluvio_sync._environment import client_settings
+from fluvio_sync._environment import client_settings, misspelt
 from fluvio_sync._link import Link
 from fluvio_sync._resolution import Resolution
 from fluvio_sync._session import Session
 from fluvio_sync._unconnected import checked_config
+from fluvio_sync._wording import counted, did_you_mean
 from fluvio_sync.client import Fluvio
 from fluvio_sync.delivery import AtLeastOnce, Isolation
 from fluvio_sync.errors import FluvioError, ProtocolError
@@ -87,7 +88,9 @@ def diagnose(topic: str | None = None, *, timeout: float = 5.0, **settings: Any)
     def configure() -> str:
         engines.append(Engine(checked_config(settings)))
         config = engines[0].config
-        return f"{config.endpoint}, {_origin(settings)}; client id {config.client_id!r}"
+        ignored = misspelt(os.environ).items()
+        notes = [f"; {variable} has no effect: {did_you_mean([meant])}" for variable, meant in ignored]
+        return f"{config.endpoint}, {_origin(settings)}; client id {config.client_id!r}{''.join(notes)}"
 
     yield _take("configuration", configure)
     for engine in engines:
@@ -248,10 +251,11 @@ class _Diagnosis:
         if without:
             more = f", and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
             raise _Finding(
-                f"{len(without)} of {len(routes)} partitions have no leader: {'; '.join(without[:_SHOWN])}{more}",
-                "records for them wait until an SPU that holds a replica is back; look at the SPUs below",
+                f"partitions without a leader: {len(without)} of {len(routes)}: {'; '.join(without[:_SHOWN])}{more}",
+                "records for them wait until an SPU that holds a replica is back: look at the SPUs below; a topic that "
+                "wants more replicas than there are SPUs waits for more",
             )
-        return f"all {len(routes)} partitions have one, Fluvio's own included"
+        return f"each has one, of {counted(len(routes), 'partition')} with Fluvio's own"
 
     # The SPUs.
 

@@ -24,7 +24,6 @@ SPU_UNREACHABLE = (
 
 _BY_KIND: tuple[tuple[type[FluvioError], str], ...] = (
     (UnsupportedVersionError, "upgrade the older side"),
-    (TopicNotFoundError, "create it: fluvio-sync topics create NAME"),
     (ProtocolError, "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings"),
     (ConfigError, "correct that, or name the cluster: endpoint, --cluster or $FLUVIO_SYNC_ENDPOINT"),
     (MetadataTimeoutError, "look at the SC's log"),
@@ -49,6 +48,8 @@ _BY_TEXT = (
 
 def advice_for(error: FluvioError) -> str:
     """Return what to do, empty if the address is all that can be wrong."""
+    if isinstance(error, TopicNotFoundError):
+        return f"create it: fluvio-sync topics create {error.topic}"
     text = str(error).lower()
     for sign, advice in _BY_TEXT:
         if sign in text:

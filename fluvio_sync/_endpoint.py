@@ -34,10 +34,10 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_endpoint(text: str) -> Endpoint:
-    """Return the endpoint that `text` names.
+def parse_endpoint(text: str, default_port: int | None = DEFAULT_PORT) -> Endpoint:
+    """Return the endpoint that `text` names; `default_port`: None if it has to name one.
 
-    `"host:port"`, `"host"` (port 9003, an SC's), `"[::1]:9003"`, `"[::1]"` or `"::1"`.  Anything
+    `"host:port"`, `"host"` (the default port: 9003, an SC's), `"[::1]:9003"`, `"[::1]"` or `"::1"`.  Anything
     else, a URL or a list for example, raises `ConfigError`, which shows the text and says what is
     wrong with it.
     """
@@ -48,7 +48,11 @@ def parse_endpoint(text: str) -> Endpoint:
         _check_ipv6(text, host)
     else:
         _check_name(text, host)
-    return Endpoint(host, DEFAULT_PORT if port is None else _port(text, port))
+    if port is not None:
+        return Endpoint(host, _port(text, port))
+    if default_port is None:
+        raise _malformed(text, "the port is missing")
+    return Endpoint(host, default_port)
 
 
 def _malformed(text: str, why: str) -> ConfigError:

@@ -200,7 +200,7 @@ class Engine:
             return advertised, self._advertised_as(spu)
         try:
             text = override(spu, str(advertised or "")) if callable(override) else override.get(spu)
-            endpoint = None if text is None else parse_endpoint(text)
+            endpoint = None if text is None else parse_endpoint(text, default_port=None)
         except Exception as error:
             raise ConnectError(f"spu_address_override gives no address for SPU {spu}: {error!r}") from error
         if endpoint is None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync import _settings
-from fluvio_sync._endpoint import parse_endpoint
+from fluvio_sync._endpoint import DEFAULT_PORT, parse_endpoint
 from fluvio_sync._tls_config import TlsConfig, TlsPolicy
 from fluvio_sync._wording import shown
 from fluvio_sync.errors import ConfigError
@@ -65,23 +65,25 @@ def _text(_variable: str, text: str) -> str:
     return text
 
 
-def _endpoint(variable: str, text: str) -> str:
+def _endpoint(variable: str, text: str, default_port: int | None = DEFAULT_PORT) -> str:
     try:
-        return str(parse_endpoint(text))
+        return str(parse_endpoint(text, default_port))
     except ConfigError as error:
         raise ConfigError(f"{variable}: {error}") from error
 
 
 def _seconds(variable: str, text: str, *, positive: bool) -> float:
     try:
-        duration: object = float(text)
+        duration = float(text)
     except ValueError:
-        duration = text
+        raise ConfigError(f"{variable} cannot be {shown(text)}: it is a number of seconds, such as 5 or 2.5") from None
     return _settings.seconds(variable, duration, positive=positive)
 
 
 def _size(variable: str, text: str) -> int:
-    return _settings.size(variable, int(text) if text.isascii() and text.isdigit() else text)
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"{variable} cannot be {shown(text)}: it is a number of bytes, such as 33554432")
+    return _settings.size(variable, int(text))
 
 
 def _flag(variable: str, text: str) -> bool:
@@ -97,7 +99,7 @@ def _addresses(variable: str, text: str) -> dict[int, str]:
         if not (equals and spu.isascii() and spu.isdigit()):
             example = "5001=127.0.0.1:9010,5002=127.0.0.1:9020"
             raise ConfigError(f"{variable} cannot be {shown(text)}: it is a list such as {example}")
-        addresses[int(spu)] = _endpoint(variable, address)
+        addresses[int(spu)] = _endpoint(variable, address, default_port=None)
     return addresses
 
 
@@ -113,6 +115,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "exit_timeout": partial(_seconds, positive=False),
     "buffer_memory": _size,
 }
+_policies = {policy.value: policy for policy in TlsPolicy}
 _CERTIFICATES = {"tls_domain": "domain", "tls_ca_cert": "ca_cert", "tls_cert": "cert", "tls_key": "key"}
 
 
@@ -123,7 +126,9 @@ def _tls(environ: Mapping[str, str]) -> TlsConfig | None:
     if not policy and not given:
         return None
     variable = _variable("tls")
-    chosen = _settings.choice(TlsPolicy, variable, policy) if policy else TlsPolicy.VERIFIED
+    chosen = _policies.get(_settings.spelling(policy)) if policy else TlsPolicy.VERIFIED
+    if chosen is None:
+        raise ConfigError(f"{variable} cannot be {shown(policy)}: it is one of {', '.join(map(repr, _policies))}")
     set_here = [_variable(key) for key in _CERTIFICATES if _get(environ, key)]
     if chosen is not TlsPolicy.VERIFIED:
         if set_here:

@@ -15,6 +15,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from fluvio_sync._clock import SystemClock
+from fluvio_sync._wording import counted
 
 if TYPE_CHECKING:
     from fluvio_sync._engine import Engine
@@ -59,8 +60,9 @@ def _drain() -> None:
         engine.thread.stop()
         if lost[engine]:
             print(  # noqa: T201 - the last chance to say it
-                f"fluvio_sync: {lost[engine]} records were not acknowledged within {engine.config.exit_timeout} s "
-                "(exit_timeout) and are lost; call flush() or close() before the program ends, or raise exit_timeout",
+                f"fluvio_sync: {counted(lost[engine], 'record')} not acknowledged within "
+                f"{engine.config.exit_timeout} s (exit_timeout), and lost; call flush() or close() before the program "
+                "ends, or raise exit_timeout",
                 file=sys.stderr,
             )
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from fluvio_sync import _exit, _uwsgi
 from fluvio_sync._engine import ClientConfig, Engine
+from fluvio_sync._environment import misspelt
 from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
 from fluvio_sync.stats import FlushResult
@@ -74,6 +75,9 @@ class Session:
             raise copy.copy(self._failure[1]) from self._failure[1].__cause__
         _uwsgi.refuse_before_fork()
         engine = Engine(self.config)
+        if self._failure is None:
+            for variable, meant in misspelt(os.environ).items():
+                engine.log.warning("environment.unknown", variable=variable, did_you_mean=meant)
         try:
             engine.open()
         except FluvioError as error:

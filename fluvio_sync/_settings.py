@@ -12,14 +12,15 @@ import dataclasses
 import functools
 import math
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from fluvio_sync._wording import shown
+from fluvio_sync._wording import alike, did_you_mean, shown
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     _E = TypeVar("_E", bound=enum.Enum)
     _T = TypeVar("_T")
@@ -144,27 +145,40 @@ def choice(enum_type: type[_E], name: str, value: object, aliases: Mapping[str, 
     raise ConfigError(f"{name} cannot be {shown(value)}: it is one of {allowed} or of {enum_type.__name__}")
 
 
-def unknown_setting(name: str, known: Iterable[str]) -> ConfigError:
-    """Return the error for a setting that does not exist: it names the nearest one, or all."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
+def unknown_setting(
+    name: str, known: Iterable[str], elsewhere: Mapping[str, Iterable[str]] = MappingProxyType({})
+) -> ConfigError:
+    """Return the error for a setting that does not exist: it names the nearest one, or all.
 
+    `elsewhere`: by what they belong to, the settings that somebody may look for here.
+    """
     names = sorted(known)
-    nearest = get_close_matches(name.lower(), names, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"the settings are {', '.join(names)}"
+    homes = [home for home, theirs in elsewhere.items() if name in theirs]
+    found = alike(name.lower(), names)
+    hints = [f"it is a setting of {home}" for home in homes]
+    if found and (not homes or found[0].endswith(f"_{name}")):
+        hints.append(did_you_mean(found))
+    hint = ", or ".join(hints) or f"the settings are {', '.join(names)}"
     return ConfigError(f"unknown setting {shown(name)}: {hint}")
 
 
-def refuse_unknown(cls: type[_T]) -> type[_T]:
-    """Have a dataclass of settings raise `ConfigError`, with the nearest name, for one that it does not have."""
-    plain = cls.__init__
-    known = [setting.name for setting in dataclasses.fields(cls)]  # type: ignore[arg-type]
+def refuse_unknown(
+    elsewhere: Mapping[str, Iterable[str]] = MappingProxyType({}),
+) -> Callable[[type[_T]], type[_T]]:
+    """Have a dataclass of settings raise `ConfigError`, as `unknown_setting`, for one that it does not have."""
 
-    @functools.wraps(plain)
-    def init(self: _T, **settings: object) -> None:
-        for name in settings:
-            if name not in known:
-                raise unknown_setting(name, known)
-        plain(self, **settings)
+    def refusing(cls: type[_T]) -> type[_T]:
+        plain = cls.__init__
+        known = [setting.name for setting in dataclasses.fields(cls)]  # type: ignore[arg-type]
 
-    cls.__init__ = init  # type: ignore[assignment]
-    return cls
+        @functools.wraps(plain)
+        def init(self: _T, **settings: object) -> None:
+            for name in settings:
+                if name not in known:
+                    raise unknown_setting(name, known, elsewhere)
+            plain(self, **settings)
+
+        cls.__init__ = init  # type: ignore[assignment]
+        return cls
+
+    return refusing

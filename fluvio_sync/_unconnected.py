@@ -7,7 +7,6 @@ machine, in a test.  Nothing in here connects, starts a thread or reads a certif
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._session import Session
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fluvio_sync._engine import ClientConfig
-
-CLIENT_SETTINGS = tuple(name for name in inspect.signature(Fluvio.connect).parameters if name != "unknown")
-"""The names of what `Fluvio.connect` takes."""
 
 _PLACE = ("endpoint", "profile", "profile_path")
 

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How values and numbers stand in messages for people.
+"""How values, numbers and guesses stand in messages for people.
 
 Pure: no socket, thread, clock, randomness or log; any thread.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 def shown(value: object) -> str:
@@ -19,3 +24,22 @@ def shown(value: object) -> str:
 def counted(number: int, thing: str) -> str:
     """Return "1 record", "2 records"."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def alike(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names that may have been meant: those that end with it, as a word, else the one that looks like it."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
+
+    names = sorted(known)
+    return [one for one in names if one.endswith(f"_{name}")] or get_close_matches(name, names, n=1)
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return "did you mean 'a', 'b' or 'c'?"."""
+    *others, last = map(repr, names)
+    return f"did you mean {', '.join(others)} or {last}?" if others else f"did you mean {last}?"
+
+
+def sentence(text: str) -> str:
+    """Return a text with a full stop behind it, unless it ends as a question."""
+    return text if text.endswith("?") else f"{text}."

@@ -9,7 +9,6 @@ per SPU and isolation level, and one memory bound.  After a fork the child's cop
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import ssl
 from collections.abc import Mapping
@@ -23,7 +22,8 @@ from fluvio_sync._lane import RECORD_CHARGE
 from fluvio_sync._session import Session
 from fluvio_sync._settings import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync.config import Compression, ProducerConfig, TlsConfig
+from fluvio_sync._wording import did_you_mean
+from fluvio_sync.config import CLIENT_SETTINGS, OF_RETRY_POLICY, Compression, ProducerConfig, TlsConfig
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.profile import load_profile
@@ -65,6 +65,8 @@ class Fluvio:
 
     def __init__(self, session: Session) -> None:
         """Make a client that connects at its first use; applications call `Fluvio.connect`."""
+        if not isinstance(session, Session):
+            raise TypeError("a client is made by Fluvio.connect('host:port')")
         self._session = session
 
     @classmethod
@@ -115,8 +117,8 @@ class Fluvio:
         """
         _uwsgi.refuse_without_threads()
         for name in unknown:
-            known = inspect.signature(cls.connect).parameters
-            raise unknown_setting(name, [setting for setting in known if setting != "unknown"])
+            of_producers = {"topic_producer()": ProducerConfig.__dataclass_fields__}
+            raise unknown_setting(name, CLIENT_SETTINGS, of_producers | OF_RETRY_POLICY)
         where, secured, local = _find_cluster(endpoint, profile, profile_path)
         if tls is not None and not isinstance(tls, TlsConfig | ssl.SSLContext):
             raise ConfigError(f"tls is a TlsConfig or an ssl.SSLContext, not {type(tls).__name__}")
@@ -145,11 +147,8 @@ class Fluvio:
 
     def _begin(self) -> None:
         """Connect, unless that has to wait for a fork."""
-        if self._session.waits_for_fork():
-            return
-        log = self._session.running().log
-        for variable, meant in misspelt(os.environ).items():
-            log.warning("environment.unknown", variable=variable, did_you_mean=meant)
+        if not self._session.waits_for_fork():
+            self._session.running()
 
     @property
     def endpoint(self) -> str:
@@ -209,7 +208,8 @@ class Fluvio:
         """Create a topic; returns once its partitions are online.
 
         `compression`: the only codec that the topic takes; None (default): any.  `exist_ok`: a topic of that name is
-        no error.  Raises `ServerError` if the SC refuses, `ConfigError` for a bad name or number, `ConnectError`,
+        no error.  Raises `ServerError` if the SC refuses, or cannot place all replicas (2005: the topic is there, and
+        waits for more SPUs), `ConfigError` for a bad name or number, `ConnectError`,
         `RequestTimeoutError`.
         """
         codec = TopicCompression.ANY
@@ -288,7 +288,7 @@ def _check_override(override: object) -> None:
         if isinstance(spu, bool) or not isinstance(spu, int):
             raise ConfigError(f"a key of spu_address_override is the id of an SPU, a number, not {spu!r}")
         try:
-            parse_endpoint(address)
+            parse_endpoint(address, default_port=None)
         except ConfigError as error:
             raise ConfigError(f"spu_address_override for SPU {spu}: {error}") from error
 
@@ -301,7 +301,12 @@ def _find_cluster(
         raise ConfigError("endpoint and profile exclude each other: a profile names its own endpoint")
     if endpoint is not None:
         return endpoint, TlsConfig.disabled(), False
-    found = load_profile(profile, profile_path)
+    try:
+        found = load_profile(profile, profile_path)
+    except ConfigError as error:
+        meant = misspelt(os.environ) if profile is None and profile_path is None else {}
+        hints = [f"; {variable} is set: {did_you_mean([known])}" for variable, known in meant.items()]
+        raise ConfigError(f"{error}{''.join(hints)}") from error
     return str(found.endpoint), found.tls, found.use_spu_local_address
 
 

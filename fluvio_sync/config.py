@@ -26,6 +26,7 @@ from fluvio_sync.delivery import (
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.protocol.batch import BATCH_OVERHEAD
 from fluvio_sync.protocol.compression import Codec, compressor
+from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +110,29 @@ class ProducerSettings(TypedDict, total=False):
     smartmodules: Iterable[SmartModule]
 
 
-@_settings.refuse_unknown
+CLIENT_SETTINGS = (
+    "endpoint",
+    "profile",
+    "profile_path",
+    "tls",
+    "client_id",
+    "use_spu_local_address",
+    "spu_address_override",
+    "connect_timeout",
+    "request_timeout",
+    "metadata_timeout",
+    "exit_timeout",
+    "buffer_memory",
+)
+"""The names of what `Fluvio.connect` takes."""
+
+OF_RETRY_POLICY = {"RetryPolicy: AtLeastOnce(RetryPolicy(...))": RetryPolicy.__dataclass_fields__}
+"""The settings of a policy, for somebody who looks for one elsewhere."""
+
+_ELSEWHERE = {"Fluvio.connect()": CLIENT_SETTINGS, **OF_RETRY_POLICY}
+
+
+@_settings.refuse_unknown(_ELSEWHERE)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerConfig:
     """The settings of a producer.  Immutable, hashable; what it refuses raises `ConfigError`.
@@ -173,7 +196,7 @@ class ProducerConfig:
         known = [setting.name for setting in dataclasses.fields(cls)]
         for name in settings:
             if name not in known:
-                raise _settings.unknown_setting(name, known)
+                raise _settings.unknown_setting(name, known, _ELSEWHERE)
         return dataclasses.replace(config or cls(), **settings)
 
     def __post_init__(self) -> None:

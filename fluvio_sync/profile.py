@@ -106,7 +106,8 @@ class _File:
             self._text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise self.error(
-                "there is no such file; create it with Fluvio's command line, or name the cluster's endpoint"
+                "there is no such file; create it with Fluvio's command line, or name the cluster: an endpoint, "
+                "$FLUVIO_SYNC_ENDPOINT, or --cluster at the shell"
             ) from error
         except UnicodeDecodeError as error:
             raise self.error(f"it is not text in UTF-8: {error.reason} at byte {error.start}") from error

@@ -124,7 +124,7 @@ def test_a_record_that_is_too_large_hurts_no_other(where: Where) -> None:
     done = produce(where, topic, *sizes, data=b"first\n" + b"x" * 1000 + b"\n" + b"y" * 200_000 + b"\nlast")
     assert (done.returncode, last_line(done)) == (1, "2 records acknowledged, 1 failed, 1 line skipped")
     assert b"line 2: a record of 1000 bytes" in done.stderr
-    assert b"line 3: skipped: it is longer than max_request_size (1000 bytes)" in done.stderr
+    assert b"line 3: skipped: it is longer than --max-request-size (1000 bytes)" in done.stderr
     assert values(where, topic, 2) == [b"first", b"last"]
 
 
@@ -187,7 +187,9 @@ def test_an_input_that_is_too_large_for_one_record(where: Where) -> None:
     topic = where.topic()
     done = produce(where, topic, "--raw", "--json", "--max-request-size", "1000", data=b"x" * 200_000)
     assert (done.returncode, last_line(done)) == (1, "0 records acknowledged, 1 input skipped")
-    assert done.stderr.startswith(b"fluvio-sync: the input: skipped: it is longer than max_request_size (1000 bytes)\n")
+    assert done.stderr.startswith(
+        b"fluvio-sync: the input: skipped: it is longer than --max-request-size (1000 bytes)\n"
+    )
     assert json.loads(done.stdout)["error"] == "RecordTooLargeError"
     assert where.records(topic) == []
 

@@ -54,7 +54,10 @@ def test_a_topic_that_exists(where: Where) -> None:
     assert b"already exists" in again.stderr
     for option in ("--exist-ok", "--ignore-existing"):
         fine = run("topics", "create", topic, option, *cluster_options(where))
-        assert (fine.returncode, fine.stdout.decode()) == (0, f'topic "{topic}" exists\n')
+        assert (fine.returncode, fine.stdout.decode()) == (0, f'topic "{topic}" is there already\n')
+    new = where.name()
+    made = run("topics", "create", new, "--exist-ok", *cluster_options(where))
+    assert (made.returncode, made.stdout.decode()) == (0, f'topic "{new}" created\n')
 
 
 def test_the_others_are_deleted_if_one_cannot_be(where: Where) -> None:

@@ -227,7 +227,7 @@ def test_a_topic_that_does_not_exist(own: LocalCluster) -> None:
     found = steps("nope", endpoint=own.endpoint, timeout=0.5)
     assert failed(found) == ["produce"]
     assert "has no topic 'nope'" in found["produce"].detail
-    assert found["produce"].advice == "create it: fluvio-sync topics create NAME"
+    assert found["produce"].advice == "create it: fluvio-sync topics create nope"
 
 
 def test_a_record_that_is_not_acknowledged(own: LocalCluster) -> None:

@@ -15,7 +15,7 @@ import os
 
 from celery import Celery
 
-from fluvio_sync import DeliveryError, Fluvio
+from fluvio_sync import AtLeastOnce, Fluvio, FluvioError, RetryPolicy
 from fluvio_sync.contrib.celery import install
 
 app = Celery("tasks", broker=os.environ.get("BROKER", "redis://127.0.0.1/0"))
@@ -30,10 +30,15 @@ def fluvio() -> Fluvio:
 install(fluvio, topics=["orders"])
 
 
-@app.task(autoretry_for=(DeliveryError,), retry_backoff=True)
+@app.task(autoretry_for=(FluvioError,), retry_backoff=True)
 def ship(order: str) -> int | None:
-    """Produce, and be done when the record is stored; if it is not, Celery runs the task again later."""
-    return fluvio().topic_producer("orders").send(f"shipped {order}", key=order).result(timeout=30).offset
+    """Produce, and be done when the record is stored; if it is not known to be, Celery runs the task again later.
+
+    That may store it twice.  The policy gives up before `result()` does, so that no record of an earlier run is on its
+    way meanwhile.
+    """
+    producer = fluvio().topic_producer("orders", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=20.0)))
+    return producer.send(f"shipped {order}", key=order).result(timeout=30).offset
 
 
 @app.task

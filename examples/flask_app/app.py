@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Flask application that produces: its factory, one view, and a health probe.
 
-    flask --app app run
+    flask --app app run --port 8000
 
 FLUVIO_SYNC_ENDPOINT says where the cluster is; `fluvio-sync dev-cluster` runs one, and
 `fluvio-sync topics create orders` makes the topic.

@@ -20,7 +20,7 @@ class Shop:
         self.stored = 0
 
     def order(self, customer: str, item: str) -> bool:
-        """Produce an order; False if it was not stored, so that the customer can be told."""
+        """Produce an order; False if it is not known to be stored, so that the customer can be told."""
         try:
             future = self._orders.send({"customer": customer, "item": item}, key=customer)
             future.result(timeout=5)

@@ -17,7 +17,6 @@ Needs the extra `flask`.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, cast
 
 try:
@@ -29,8 +28,9 @@ except ImportError as error:
 
 from fluvio_sync._doctor import diagnose
 from fluvio_sync._settings import flag
-from fluvio_sync._unconnected import CLIENT_SETTINGS, check_client_settings, unconnected
-from fluvio_sync.config import ProducerConfig
+from fluvio_sync._unconnected import check_client_settings, unconnected
+from fluvio_sync._wording import alike, did_you_mean
+from fluvio_sync.config import CLIENT_SETTINGS, ProducerConfig
 from fluvio_sync.contrib._health import health_answer
 from fluvio_sync.errors import ConfigError
 
@@ -182,9 +182,9 @@ def _unknown(key: str, known: list[str]) -> ConfigError:
     setting = key.removeprefix(_PREFIX).lower()
     if setting in ProducerConfig.__dataclass_fields__:
         return ConfigError(f"unknown key {key!r}: it is a setting of producers, {_PRODUCER} = {{{setting!r}: ...}}")
-    nearest = get_close_matches(setting.upper(), [name.removeprefix(_PREFIX) for name in known], n=1)
+    found = alike(setting.upper(), [name.removeprefix(_PREFIX) for name in known])
     own = f"those that begin with {_PREFIX} are the extension's: {', '.join(known)}"
-    hint = f"did you mean '{_PREFIX}{nearest[0]}'?" if nearest else own
+    hint = did_you_mean([_PREFIX + name for name in found]) if found else own
     return ConfigError(f"unknown key {key!r} in the application's config: {hint}")
 
 

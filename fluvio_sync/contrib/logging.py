@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 from fluvio_sync import _exit, retry
 from fluvio_sync._settings import seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync._unconnected import CLIENT_SETTINGS, unconnected
-from fluvio_sync.config import ProducerConfig
+from fluvio_sync._unconnected import unconnected
+from fluvio_sync.config import CLIENT_SETTINGS, OF_RETRY_POLICY, ProducerConfig
 from fluvio_sync.contrib._backlog import Backlog, Item
 from fluvio_sync.contrib._json_formatter import JsonFormatter
 from fluvio_sync.errors import ConfigError
@@ -143,7 +143,7 @@ class FluvioHandler(logging.Handler):
         if backlog.pid == os.getpid() and not backlog.closed:
             lost = backlog.close(self._flush_timeout)
             if lost:
-                self._print(f"{lost} were lost")
+                self._print(f"{lost} lost")
         super().close()
 
     @property
@@ -219,7 +219,7 @@ def _split(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for name in settings:
         if name not in of_client | of_producer:
             own = {"topic", "endpoint", "level", "key", "buffer_memory", "flush_timeout"}
-            raise unknown_setting(name, own | of_client | of_producer)
+            raise unknown_setting(name, own | of_client | of_producer, OF_RETRY_POLICY)
     return (
         {name: value for name, value in settings.items() if name in of_client},
         {name: value for name, value in settings.items() if name in of_producer},

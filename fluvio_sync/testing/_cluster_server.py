@@ -45,6 +45,7 @@ FIRST_SPU = 5001
 
 _RECEIVE = 1024 * 1024
 _BACKLOG = 1024
+_HIGHEST_PORT = 65535
 _BUFFERS_AT_ONCE = 64
 
 
@@ -204,6 +205,9 @@ class ClusterServer:
         return port
 
     def _bind(self, node: int, host: str, port: int) -> None:
+        whose = "the SC" if node == SC else f"SPU {node}"
+        if not 0 <= port <= _HIGHEST_PORT:
+            raise ValueError(f"{whose} cannot have the port {port}: ports are 1 to {_HIGHEST_PORT}, or 0 for any")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -211,13 +215,17 @@ class ClusterServer:
             sock.bind((host, port))
         except OSError as error:
             sock.close()
-            whose = "the SC" if node == SC else f"SPU {node}"
             raise OSError(error.errno, f"{host}:{port}: {error.strerror} (asked for by {whose})") from error
         sock.setblocking(False)
         self._sockets[node] = sock
 
+    def _check_node(self, node: int) -> None:
+        if node not in self._sockets:
+            raise ValueError(f"there is no SPU {node}; there are {', '.join(map(str, self._spus()))}")
+
     def _listen(self, node: int) -> None:
-        if node not in self._sockets or node in self._listening:
+        self._check_node(node)
+        if node in self._listening:
             raise ValueError(f"node {node} is not down")
         sock = self._sockets[node]
         sock.listen(_BACKLOG)
@@ -317,6 +325,7 @@ class ClusterServer:
 
     def _stop_listening(self, node: int) -> None:
         """Close a node's listener, and keep its port from anybody else."""
+        self._check_node(node)
         if node not in self._listening:
             raise ValueError(f"node {node} is down")
         port = self._port(node)

@@ -83,6 +83,8 @@ class Failure:
     def __init__(self, error: FluvioError | type[DeliveryError] | int, left: int, topic: str | None) -> None:
         if isinstance(error, int):
             name_of(error)  # raises ValueError if Fluvio has no such code
+        elif not isinstance(error, FluvioError) and not (isinstance(error, type) and issubclass(error, DeliveryError)):
+            raise TypeError(f"what fails is an error, a class of DeliveryError or a server's code, not {error!r}")
         self.left = left
         self.topic = topic
         self._error = error

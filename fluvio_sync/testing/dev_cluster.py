@@ -63,11 +63,16 @@ def _parser() -> argparse.ArgumentParser:
         "--port",
         type=int,
         default=DEFAULT_PORT,
-        help="the SC's port; the SPUs take the ones that follow; 0: any free ones (%(default)s)",
+        metavar="N",
+        help="the SC's port; the SPUs take the ones that follow; 0: any free ones (default: %(default)s)",
     )
-    parser.add_argument("--spus", type=int, default=1, help="how many SPUs (%(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
-    parser.add_argument("--data-dir", type=Path, help="keep topics and records in this folder (in memory)")
+    parser.add_argument("--spus", metavar="N", type=int, default=1, help="how many SPUs (default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="where to listen, and what clients are told (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", type=Path, help="keep topics and records in this folder (default: in memory)"
+    )
     parser.add_argument("--strict", action="store_true", help="refuse batches that only a faulty producer sends")
     parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the servers' certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
@@ -111,8 +116,10 @@ def _refuse(error: OSError | ValueError, *, control: bool) -> int:
         _say(json.dumps({"error": str(error)}))
         return 1
     reason = str(error)
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        reason = f"{error.strerror}; is a cluster running already? --port chooses another, --port 0 any that is free"
+    if isinstance(error, OSError):
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        if error.errno == errno.EADDRINUSE:
+            reason += "; is a cluster running already? --port chooses another, --port 0 any that is free"
     sys.stderr.write(f"fluvio-sync dev-cluster: {reason}\n")
     return 1
 

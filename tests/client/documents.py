@@ -3,7 +3,8 @@
 
 What is done with a block says its language, and the words behind it, which no reader sees:
 
-* `sh`: commands for one shell; the last one fails if there is the word `fails`.  `pip` and `make` are passed over.
+* `sh`: commands for one shell; the last one fails if there is the word `fails`.  `pip`, `make` and what makes a virtual
+  environment are passed over.
 * `python`: a program, whose output is all in the block that follows.  `continued`: the program before goes on.
 * `file=PATH`, whatever the language: what is to be in a file; `append=PATH`: what is to be added to one.
 * `text`: what the block before printed, with `...` for whatever it was.  `text NAME` is for another test to show.
@@ -55,13 +56,13 @@ DEV_CLUSTER = "fluvio-sync dev-cluster"
 PATIENCE = 30.0
 """Seconds that a command, or what is waited for, may take."""
 
-_NOT_RUN = ("pip ", "make ")
+_NOT_RUN = ("pip ", "make ", "python3 -m venv ")
 WORDS = {"continued", "fails", "file", "append", "needs", "if"}
 _BLOCK = re.compile(
     r"^```(?P<info>[^`\n]*)\n(?P<text>.*?)^```$|^<!-- wait until (?P<file>\S+) has (?P<awaited>.+?) -->$",
     re.DOTALL | re.MULTILINE,
 )
-_PORT = re.compile(r"(127\.0\.0\.1:|--port |runserver )(9003|5000|8000)\b")
+_PORT = re.compile(r"(127\.0\.0\.1:|--port |runserver )(9003|8000)\b")
 _END = "\N{END OF TEXT}"
 
 # Runs programs that come as lines of JSON; tracebacks show the lines of the page.
@@ -117,7 +118,7 @@ class Reader:
         self._blocks = blocks(text)
         self._cluster = None if f"\n{DEV_CLUSTER}" in text else cluster
         here = free_port(following=1) if self._cluster is None else int(cluster.endpoint.rpartition(":")[2])
-        self._ports = {"9003": here, "5000": free_port(), "8000": free_port()}
+        self._ports = {"9003": here, "8000": free_port()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FL", "DJANGO"))}
         self._environment = inherited | {
             "PYTHONUNBUFFERED": "1",  # so that what is printed comes in the order that a terminal shows

@@ -10,6 +10,7 @@ import pytest
 from hostile import Server, Talk
 
 from fluvio_sync import ConfigError, ConnectError, Fluvio, TlsConfig
+from fluvio_sync._unconnected import unconnected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +90,26 @@ def test_a_misspelt_variable_is_warned_of(
         pass
     assert "FLUVIO_SYNC_CLIENTID" in caplog.text
     assert "FLUVIO_SYNC_CLIENT_ID" in caplog.text
+
+
+def test_a_client_that_connects_later_warns_then_and_once(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FLUVIO_SYNC_CLIENTID", "shop")
+    with caplog.at_level(logging.WARNING, "fluvio_sync"), unconnected({"endpoint": own.endpoint}) as fluvio:
+        assert "FLUVIO_SYNC_CLIENTID" not in caplog.text
+        assert fluvio.topics() == fluvio.topics() == []
+    assert caplog.text.count("FLUVIO_SYNC_CLIENTID") == 1
+
+
+def test_no_cluster_is_named_and_a_variable_nearly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLV_PROFILE_PATH", str(tmp_path / "none"))
+    monkeypatch.setenv("FLUVIO_SYNC_ENPOINT", "127.0.0.1:9003")
+    meant = "; FLUVIO_SYNC_ENPOINT is set: did you mean 'FLUVIO_SYNC_ENDPOINT'\\?$"
+    with pytest.raises(ConfigError, match=meant):
+        Fluvio.connect()
+    with pytest.raises(ConfigError, match=r"at the shell$"):
+        Fluvio.connect(profile="mine")
 
 
 def test_a_setting_that_does_not_exist_is_refused_whatever_its_value(own: LocalCluster) -> None:

@@ -468,10 +468,12 @@ def test_administration(where: Where, client: Fluvio) -> None:
 
 def test_a_replication_that_is_impossible_is_a_server_error(own: LocalCluster) -> None:
     with Fluvio.connect(own.endpoint) as fluvio:
-        with pytest.raises(ServerError, match="'t'") as caught:
+        expected = r"topic 't' was created, and .* SPUs online as its replication \(17\)\? If not, delete it"
+        with pytest.raises(ServerError, match=expected) as caught:
             fluvio.create_topic("t", replication=17)
-        assert caught.value.code
+        assert (caught.value.code, caught.value.name) == (2005, "TopicNotProvisioned")
         assert caught.value.name in str(caught.value)
+        assert fluvio.topics() == ["t"]
 
 
 def test_a_handle_outlives_its_topic(own: LocalCluster) -> None:

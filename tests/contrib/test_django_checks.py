@@ -78,7 +78,7 @@ def test_what_is_wrong_is_found(told: Any, identity: str, text: str) -> None:
     ((what, message),) = found(told)
     assert what == f"fluvio.{identity}"
     assert text in message
-    assert message.endswith(".")
+    assert message[-1] in ".?"
 
 
 def test_all_that_is_wrong_is_found() -> None:
@@ -129,6 +129,20 @@ def test_without_a_home_nothing_names_the_cluster(monkeypatch: pytest.MonkeyPatc
     assert "no home" in message
 
 
+def test_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLUVIO_SYNC_CONECT_TIMEOUT", "3")
+    with override_settings(FLUVIO={"default": HERE}):
+        (message,) = run_checks(tags=["fluvio"])
+    assert (message.id, message.hint) == ("fluvio.W003", "did you mean 'FLUVIO_SYNC_CONNECT_TIMEOUT'?")
+    assert "FLUVIO_SYNC_CONECT_TIMEOUT" in message.msg
+
+
+def test_a_question_ends_without_a_full_stop() -> None:
+    (_, text), (_, other) = found({"default": HERE | {"TIMEOUT": 1}}) + found({"default": HERE | {"linger": 1}})
+    assert text.endswith("did you mean 'CONNECT_TIMEOUT', 'EXIT_TIMEOUT', 'METADATA_TIMEOUT' or 'REQUEST_TIMEOUT'?")
+    assert other.endswith(".")
+
+
 def test_django_runs_them() -> None:
     status, _, errors = manage("check", "--tag", "fluvio")
     assert status == 0
@@ -140,5 +154,5 @@ def test_django_runs_them() -> None:
 def test_every_id_is_documented(text: str) -> None:
     source = Path(checks.__file__).read_text()
     used = set(re.findall(r'id="(fluvio\.[EW]\d+)"', source))
-    assert len(used) == 7
+    assert len(used) == 8
     assert set(re.findall(r"^\| `?(fluvio\.[EW]\d+)`? ", text, re.MULTILINE)) == used

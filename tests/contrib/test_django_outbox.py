@@ -636,6 +636,15 @@ def test_what_the_library_says_is_shown_unless_the_application_hears_it(
         logging.root.handlers = roots
 
 
+def test_a_relay_that_works_once_says_what_is_wrong_with_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(_: Relay) -> Pass:
+        raise OperationalError("no such table: fluvio_outbox")
+
+    monkeypatch.setattr(Relay, "work", work)
+    with pytest.raises(CommandError, match=r"^no such table: fluvio_outbox: is the database there, and migrated\?$"):
+        relay("default")
+
+
 # Looking.
 
 

@@ -174,6 +174,7 @@ def test_a_preloaded_application_sends_before_and_after_a_fork(where: Where) -> 
     ("config", "words"),
     [
         ({"FLUVIO_CONECT_TIMEOUT": 3}, "'FLUVIO_CONECT_TIMEOUT'.*did you mean 'FLUVIO_CONNECT_TIMEOUT'"),
+        ({"FLUVIO_TIMEOUT": 3}, "did you mean 'FLUVIO_CONNECT_TIMEOUT', 'FLUVIO_EXIT_TIMEOUT'"),
         ({"FLUVIO_XYZZY": 3}, "'FLUVIO_XYZZY'.*are the extension's: FLUVIO_ENDPOINT, "),
         ({"FLUVIO_LINGER": 3}, "'FLUVIO_LINGER'.*FLUVIO_PRODUCER = {'linger': ...}"),
         ({"FLUVIO_CONNECT_TIMEOUT": "3"}, "FLUVIO_CONNECT_TIMEOUT: .*'3'"),

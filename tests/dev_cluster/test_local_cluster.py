@@ -63,6 +63,9 @@ def test_everything_can_be_ordered_of_either_kind(batch: Make, produce: Make, *,
         with pytest.raises(ValueError, match="no partition 7"):
             cluster.leader("t", 7)
         cluster.move_leader("t", 1, 5001)
+        for order in (cluster.kill_spu, cluster.restart_spu):
+            with pytest.raises(ValueError, match="there is no SPU 5003; there are 5001, 5002"):
+                order(5003)
         cluster.kill_spu(5002)
         cluster.restart_spu(5002)
         cluster.kill_sc()
@@ -261,7 +264,9 @@ def test_the_command_serves_until_it_is_interrupted(number: signal.Signals, tmp_
     [
         (["--spus", "0"], "at least one SPU"),
         (["--port", "TAKEN"], "Address already in use"),
-        (["--port", "0", "--data-dir", "/dev/null"], "/dev/null"),
+        (["--port", "0", "--data-dir", "/dev/null"], "dev-cluster: /dev/null: File exists"),
+        (["--port", "65535"], "SPU 5001 cannot have the port 65536"),
+        (["--port", "-1"], "the SC cannot have the port -1"),
     ],
 )
 def test_the_command_says_why_it_cannot_start(arguments: list[str], reason: str) -> None:
@@ -271,4 +276,5 @@ def test_the_command_says_why_it_cannot_start(arguments: list[str], reason: str)
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert reason in done.stderr
+    assert "[Errno" not in done.stderr
     assert done.stderr.count("\n") == 1

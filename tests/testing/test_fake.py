@@ -144,6 +144,14 @@ def test_an_error_of_the_tests_own() -> None:
     assert producer.send(b"x").exception(0) is mine
 
 
+@pytest.mark.parametrize("error", ["DeliveryTimeoutError", None, ValueError("x"), BufferFullError, 1.5])
+def test_what_is_no_failure_is_refused_at_once(error: Any) -> None:
+    producer = FakeProducer("t")
+    with pytest.raises(TypeError, match="a class of DeliveryError or a server's code"):
+        producer.fail_next(error)
+    assert producer.send(b"x").result(0).offset == 0
+
+
 def test_send_refuses_on_demand() -> None:
     producer = FakeProducer("t")
     producer.fail_next(BufferFullError("full"))

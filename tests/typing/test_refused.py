@@ -13,6 +13,7 @@ import pytest
 from fluvio_sync import (
     AtLeastOnce,
     ConfigError,
+    Fluvio,
     FluvioError,
     ProducerConfig,
     RetryPolicy,
@@ -42,6 +43,24 @@ def test_a_setting_of_connect_has_its_type() -> None:
         connect("127.0.0.1:9003", connect_timeout="10 s")  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         connect("127.0.0.1:9003", spu_address_override={"5001": "127.0.0.1:9005"})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("linger", r"it is a setting of topic_producer\(\)$"),
+        ("max_retries", "it is a setting of RetryPolicy"),
+        ("timeout", "did you mean 'connect_timeout', 'exit_timeout', 'metadata_timeout' or 'request_timeout'"),
+    ],
+)
+def test_connect_says_where_a_setting_belongs(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        connect("127.0.0.1:9003", **{name: 1})  # type: ignore[arg-type]
+
+
+def test_a_client_is_made_by_connect() -> None:
+    with pytest.raises(TypeError, match=r"made by Fluvio\.connect\('host:port'\)"):
+        Fluvio("127.0.0.1:9003")  # type: ignore[arg-type]
 
 
 def test_connect_has_no_other_setting() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
+import re
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync.config import Compression, ProducerConfig, ProducerSettings, SmartModule
+from fluvio_sync.client import Fluvio
+from fluvio_sync.config import CLIENT_SETTINGS, Compression, ProducerConfig, ProducerSettings, SmartModule
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
@@ -188,11 +191,22 @@ def test_settings_are_checked_together() -> None:
         ("Isolation", "did you mean 'isolation'"),
         ("delivery", "did you mean 'delivery_semantic'"),
         ("acks", "the settings are batch_size, compression, "),
+        ("size", "did you mean 'batch_size' or 'max_request_size'?"),
+        ("max_retries", "it is a setting of RetryPolicy: AtLeastOnce(RetryPolicy(...))"),
+        ("timeout", "it is a setting of RetryPolicy: AtLeastOnce(RetryPolicy(...)), or did you mean 'server_timeout'?"),
+        ("metadata_timeout", "it is a setting of Fluvio.connect()"),
     ],
 )
-def test_an_unknown_setting_names_the_nearest(name: str, hint: str) -> None:
-    with pytest.raises(ConfigError, match=f"^unknown setting '{name}': {hint}"):
-        ProducerConfig.from_settings(None, {name: 1})
+def test_an_unknown_setting_names_the_nearest_and_where_it_belongs(name: str, hint: str) -> None:
+    settings: Any = {name: 1}
+    with pytest.raises(ConfigError, match=f"^unknown setting '{name}': {re.escape(hint)}"):
+        ProducerConfig(**settings)
+    with pytest.raises(ConfigError, match=f"^unknown setting '{name}': {re.escape(hint)}"):
+        ProducerConfig.from_settings(None, settings)
+
+
+def test_the_settings_of_a_client_are_those_that_connect_takes() -> None:
+    assert (*CLIENT_SETTINGS, "unknown") == tuple(inspect.signature(Fluvio.connect).parameters)
 
 
 @pytest.mark.parametrize("config", [{}, {"linger": 1}, 5, ProducerConfig])

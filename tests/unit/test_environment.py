@@ -56,10 +56,10 @@ def test_tls_that_is_verified() -> None:
     [
         ({"ENDPOINT": "http://host"}, "FLUVIO_SYNC_ENDPOINT: the endpoint 'http://host' is not 'host:port'"),
         ({"ENDPOINT": "host", "PROFILE": "p"}, "FLUVIO_SYNC_ENDPOINT and FLUVIO_SYNC_PROFILE exclude each other"),
-        ({"CONNECT_TIMEOUT": "5s"}, "FLUVIO_SYNC_CONNECT_TIMEOUT cannot be '5s': it is seconds"),
+        ({"CONNECT_TIMEOUT": "5s"}, "FLUVIO_SYNC_CONNECT_TIMEOUT cannot be '5s': it is a number of seconds"),
         ({"CONNECT_TIMEOUT": "0"}, "FLUVIO_SYNC_CONNECT_TIMEOUT cannot be 0.0: it is seconds"),
         ({"METADATA_TIMEOUT": "nan"}, "FLUVIO_SYNC_METADATA_TIMEOUT cannot be nan"),
-        ({"BUFFER_MEMORY": "32M"}, "FLUVIO_SYNC_BUFFER_MEMORY cannot be '32M': it is an int"),
+        ({"BUFFER_MEMORY": "32M"}, "FLUVIO_SYNC_BUFFER_MEMORY cannot be '32M': it is a number of bytes"),
         ({"BUFFER_MEMORY": "0"}, "FLUVIO_SYNC_BUFFER_MEMORY cannot be 0"),
         ({"USE_SPU_LOCAL_ADDRESS": "maybe"}, "FLUVIO_SYNC_USE_SPU_LOCAL_ADDRESS cannot be 'maybe'"),
         (
@@ -67,7 +67,8 @@ def test_tls_that_is_verified() -> None:
             "FLUVIO_SYNC_SPU_ADDRESS_OVERRIDE cannot be 'host:1': it is a list such as",
         ),
         ({"SPU_ADDRESS_OVERRIDE": "5001=host:x"}, "FLUVIO_SYNC_SPU_ADDRESS_OVERRIDE: the endpoint 'host:x'"),
-        ({"TLS": "on"}, "FLUVIO_SYNC_TLS cannot be 'on'"),
+        ({"SPU_ADDRESS_OVERRIDE": "5001=host"}, "FLUVIO_SYNC_SPU_ADDRESS_OVERRIDE: .*'host'.*: the port is missing"),
+        ({"TLS": "on"}, "FLUVIO_SYNC_TLS cannot be 'on': it is one of 'disabled', 'anonymous', 'verified'$"),
         ({"TLS": "verified"}, "FLUVIO_SYNC_TLS_DOMAIN is not set: .* FLUVIO_SYNC_TLS=verified asks for that"),
         ({"TLS_DOMAIN": "x"}, "FLUVIO_SYNC_TLS_CA_CERT is not set: .* FLUVIO_SYNC_TLS_DOMAIN asks for that"),
         ({"TLS": "anonymous", "TLS_CA_CERT": "x"}, "FLUVIO_SYNC_TLS is 'anonymous', so FLUVIO_SYNC_TLS_CA_CERT would"),

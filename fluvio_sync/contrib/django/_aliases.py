@@ -8,14 +8,12 @@ others.  Nothing is kept: the setting is read at each call.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 
-from fluvio_sync._unconnected import CLIENT_SETTINGS
-from fluvio_sync._wording import shown
-from fluvio_sync.config import ProducerConfig
+from fluvio_sync._wording import alike, did_you_mean, shown
+from fluvio_sync.config import CLIENT_SETTINGS, ProducerConfig
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -99,5 +97,5 @@ def unknown_key(place: str, key: object) -> str:
 def nearest(name: object, known: Iterable[object], all_are: str) -> str:
     """Return a hint to what was meant, or to all that there is."""
     names = [str(one) for one in known]
-    found = get_close_matches(str(name), names, n=1)
-    return f"did you mean {found[0]!r}?" if found else f"{all_are} {', '.join(map(repr, names)) or 'none'}"
+    found = alike(str(name), names)
+    return did_you_mean(found) if found else f"{all_are} {', '.join(map(repr, names)) or 'none'}"

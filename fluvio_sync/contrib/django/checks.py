@@ -10,6 +10,7 @@
 | fluvio.E005 | the profile that names the cluster cannot be used |
 | fluvio.W001 | nothing names the cluster: neither FLUVIO, nor the environment, nor a profile file |
 | fluvio.W002 | PRODUCER of "default", which `send_on_commit` uses unless told otherwise, is at-most-once |
+| fluvio.W003 | a variable `FLUVIO_SYNC_...` of the environment has no effect, and is nearly called like one that has |
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.checks import Error, Warning  # noqa: A004 - Django's name for it
 
-from fluvio_sync._environment import client_settings
+from fluvio_sync._environment import client_settings, misspelt
 from fluvio_sync._unconnected import check_client_settings
-from fluvio_sync._wording import shown
+from fluvio_sync._wording import did_you_mean, sentence, shown
 from fluvio_sync.contrib.django._aliases import (
     DEFAULT,
     KEYS,
@@ -48,8 +49,10 @@ def check_settings(app_configs: object = None, **_: Any) -> list[Any]:  # noqa: 
     if not isinstance(content, dict):
         text = f"The setting FLUVIO is {shown(content)}, not a dictionary of aliases."
         return [Error(text, hint="FLUVIO = {'default': {'ENDPOINT': 'host:9003'}}", id="fluvio.E001")]
-    found = list(_environment())
-    return found or [message for alias, told in content.items() for message in _alias(alias, told)]
+    refused = list(_environment())
+    if refused:
+        return refused
+    return [*_misspelt(), *(message for alias, told in content.items() for message in _alias(alias, told))]
 
 
 def _environment() -> Iterator[Any]:
@@ -57,6 +60,11 @@ def _environment() -> Iterator[Any]:
         check_client_settings({})
     except ConfigError as error:
         yield Error(f"The environment cannot be used: {error}.", id="fluvio.E003")
+
+
+def _misspelt() -> Iterator[Any]:
+    for variable, meant in misspelt(os.environ).items():
+        yield Warning(f"The variable {variable} has no effect.", hint=did_you_mean([meant]), id="fluvio.W003")
 
 
 def _alias(alias: object, told: object) -> Iterator[Any]:
@@ -69,7 +77,7 @@ def _alias(alias: object, told: object) -> Iterator[Any]:
         return
     for key in told:
         if key not in KEYS and key != PRODUCER:
-            yield Error(f"{unknown_key(place, key)}.", id="fluvio.E002")
+            yield Error(sentence(unknown_key(place, key)), id="fluvio.E002")
     refused = list(_refused(place, connect_settings(told)))
     yield from refused or _cluster(place, connect_settings(told))
     yield from _producer(alias, place, told.get(PRODUCER))
@@ -81,14 +89,14 @@ def _refused(place: str, connect: dict[str, Any]) -> Iterator[Any]:
         try:
             check_client_settings({name: value})
         except ConfigError as error:
-            yield Error(f"{place}['{name.upper()}']: {error}.", id="fluvio.E003")
+            yield Error(sentence(f"{place}['{name.upper()}']: {error}"), id="fluvio.E003")
             return
     try:
         check_client_settings(connect)
         if connect.get("endpoint") and (connect.get("profile") or connect.get("profile_path")):
             raise ConfigError("ENDPOINT and PROFILE exclude each other: a profile names its own endpoint")
     except ConfigError as error:
-        yield Error(f"{place}: {error}.", id="fluvio.E003")
+        yield Error(sentence(f"{place}: {error}"), id="fluvio.E003")
 
 
 def _cluster(place: str, connect: dict[str, Any]) -> Iterator[Any]:
@@ -108,7 +116,7 @@ def _cluster(place: str, connect: dict[str, Any]) -> Iterator[Any]:
                 id="fluvio.W001",
             )
         else:
-            yield Error(f"{place}: {error}.", hint="Correct the profile, or set ENDPOINT.", id="fluvio.E005")
+            yield Error(sentence(f"{place}: {error}"), hint="Correct the profile, or set ENDPOINT.", id="fluvio.E005")
 
 
 def _has_profile_file() -> bool:
@@ -125,7 +133,7 @@ def _producer(alias: str, place: str, told: object) -> Iterator[Any]:
     try:
         config = producer_config(place, told)
     except ConfigError as error:
-        yield Error(f"{error}.", id="fluvio.E004")
+        yield Error(sentence(str(error)), id="fluvio.E004")
         return
     if alias == DEFAULT and isinstance(config.delivery_semantic, AtMostOnce):
         yield Warning(

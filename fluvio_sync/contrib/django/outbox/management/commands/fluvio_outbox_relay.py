@@ -98,7 +98,10 @@ class Command(BaseCommand):
         )
         with _asked_by_signals(stop), self._showing_events():
             if options["once"]:
-                total = _deliver_what_is_due(relay, stop)
+                try:
+                    total = _deliver_what_is_due(relay, stop)
+                except Error as error:
+                    raise CommandError(f"{str(error).strip()}: is the database there, and migrated?") from error
             else:
                 self.stdout.write(f"relay {relay.name} at work on database {database!r}")
                 self.stdout.flush()
