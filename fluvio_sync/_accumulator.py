@@ -73,6 +73,7 @@ class Accumulator:
             channel = self.channels.get((topic, config))
             if channel is None:
                 channel = self.channels[topic, config] = Channel(topic, config, compression)
+            channel.compression = compression  # of a topic that was made anew, maybe
             channel.refresh(metadata)
             return channel
 
@@ -166,7 +167,7 @@ class Accumulator:
             self.used += charge
             builder = batch.builder
             if builder.size >= lane.batch_size:
-                lane.seal_open(self._clock.monotonic())
+                self._seal_open(lane)
             # A lane without a timer has one to be set: the batches that are in flight may all have expired.  A busy
             # lane is looked at when its reply comes.
             if not lane.noted and (
@@ -254,7 +255,7 @@ class Accumulator:
                 return batch
             if another:
                 batch.straighten()
-            lane.seal_open(self._clock.monotonic())
+            self._seal_open(lane)
         builder = BatchBuilder(moment)
         outcome = BatchOutcome(lane.topic, lane.partition, moment, builder.timestamps, self.callbacks)
         if not lane.acked:
@@ -265,6 +266,13 @@ class Accumulator:
         batch.begin_run(tally)
         builder.append(key, value, moment)  # alone, it may be larger than batch_size
         return batch
+
+    def _seal_open(self, lane: Lane) -> None:
+        """Close a lane's open batch before its linger ends, which brings its deadline forward."""
+        now = self._clock.monotonic()
+        if lane.timer is not None and now + lane.timeout < lane.timer:
+            self.note(lane)
+        lane.seal_open(now)
 
     def _straighten(self) -> None:
         """Undo what an exception in the middle of things left behind."""

@@ -62,6 +62,10 @@ class Channel:
 
     def choose(self, partitioner: Partitioner, key: bytes | None, value: bytes, quota: int) -> int:
         """Return the partition that the partitioner chooses; keyless records avoid failing partitions over `quota`."""
+        if not self.partition_count:
+            raise PartitionNotFoundError(
+                f"topic {self.topic!r} has no partition to send to", topic=self.topic, partition=0
+            )
         available = self.available
         if key is None and self.failing:
             charge = len(value) + RECORD_CHARGE

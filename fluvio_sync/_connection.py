@@ -263,29 +263,34 @@ class Connection:
     # The stages.
 
     def _try_next(self, now: float) -> None:
-        while self._addresses:
-            family, kind, protocol, _, address = self._addresses.popleft()
-            share = (self.deadline - now) / (len(self._addresses) + 1)
-            self._address_deadline = now + share
-            old = self._sock
-            try:
-                # Made before the old one is closed, so that it has another descriptor: pollers tell them apart by it.
-                self._sock = socket.socket(family, kind, protocol)
-                self._sock.setblocking(False)
-                _set_options(self._sock)
-                code = self._sock.connect_ex(address)
-            except OSError as error:
-                if is_of_application(error):
-                    raise
-                self._failures.append(str(error))
-                continue
-            finally:
-                if old is not None and old is not self._sock:
-                    old.close()
-            self.stage = Stage.CONNECTING
-            if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-                return
-            self._failures.append(os.strerror(code))
+        # Closed only when another is under way, which has another descriptor then: pollers tell them apart by it.
+        polled = self._sock
+        try:
+            while self._addresses:
+                family, kind, protocol, _, address = self._addresses.popleft()
+                share = (self.deadline - now) / (len(self._addresses) + 1)
+                self._address_deadline = now + share
+                tried = self._sock
+                try:
+                    self._sock = socket.socket(family, kind, protocol)
+                    self._sock.setblocking(False)
+                    _set_options(self._sock)
+                    code = self._sock.connect_ex(address)
+                except OSError as error:
+                    if is_of_application(error):
+                        raise
+                    self._failures.append(str(error))
+                    continue
+                finally:
+                    if tried is not None and tried is not polled and tried is not self._sock:
+                        tried.close()
+                self.stage = Stage.CONNECTING
+                if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+                    return
+                self._failures.append(os.strerror(code))
+        finally:
+            if polled is not None and polled is not self._sock:
+                polled.close()
         raise self._unreachable("; ".join(dict.fromkeys(self._failures)) or "its name has no address")
 
     def _finish_connect(self, now: float) -> None:

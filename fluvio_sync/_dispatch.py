@@ -152,7 +152,8 @@ class Dispatcher:
         for lanes in list(self._lanes.values()):
             for lane in lanes:
                 if (
-                    lane.topic in news.topics
+                    (news.turned and lane.state is LaneState.WAITING)
+                    or lane.topic in news.topics
                     or (lane.topic, lane.partition) in news.partitions
                     or self._leader(lane) in news.spus
                 ):
@@ -188,6 +189,9 @@ class Dispatcher:
         link.queue.clear()
         for lane in aboard:
             batches = self._take(lane, lane.max_request_size, now)
+            if not batches:  # closed meanwhile
+                self._attend(lane, now)
+                continue
             for batch in batches:
                 batch.attempts += 1
             if isinstance(error, UnsupportedVersionError):
@@ -278,10 +282,14 @@ class Dispatcher:
 
     def tick(self, now: float) -> None:
         """Time passed."""
-        for item in self._timers.due(now):
+        due = self._timers.due(now)
+        # Links first: what stands in a request whose connection is given up now, and of which no byte went out, is
+        # surely not stored.
+        for item in due:
             if isinstance(item, Link):
                 self._link_time(item, now)
-            else:
+        for item in due:
+            if isinstance(item, Lane):
                 self._lane_time(item, now)
 
     def next_timer(self) -> float | None:
@@ -297,7 +305,7 @@ class Dispatcher:
             lane.seal_open(now)
             for batch in lane.batches():
                 if batch.belongs_only_to(tally):
-                    self._note_written(lane)
+                    self._note_written(lane, goes_on=tally is not None)
                     self._fail(batch, closed(batch, "client" if tally is None else "producer"))
             lane.queue = deque(batch for batch in lane.queue if not batch.done)
 
@@ -383,10 +391,10 @@ class Dispatcher:
         if lane.state is LaneState.SETTLING:
             settlement = lane.settlement
             assert settlement is not None
-            if route.spu != settlement.link.spu:
-                self._unsettle(
-                    settlement, ConnectError(f"the leader changed: {route.reason or f'SPU {route.spu}'}"), now
-                )
+            leader = self._leader(lane)
+            if leader != settlement.link.spu:  # one that is only said to be offline is asked until its connection ends
+                why = route.reason or f"SPU {leader}"
+                self._unsettle(settlement, ConnectError(f"the leader changed: {why}"), now)
         elif lane.state is LaneState.IN_FLIGHT:
             if lane.acked and self._leader_moved(lane) and lane.leave_at is None:
                 lane.leave_at = now + LEAVE_GRACE
@@ -427,7 +435,7 @@ class Dispatcher:
         for request in link.in_flight:
             for entry_lane, batches in request.live_entries:
                 if entry_lane is lane:
-                    self._note_written(lane)
+                    self._note_written(lane, goes_on=True)
                     request.given_up.add(lane)
                     error = ConnectError(f"{link.peer} did not answer, and does not lead the partition any more")
                     self._attempt_failed(lane, batches, error, now)
@@ -462,13 +470,16 @@ class Dispatcher:
             self._time_out(lane.queue.popleft(), now)
         for batch in lane.in_flight:
             if batch.deadline <= now and not batch.done:
-                self._note_written(lane)
+                self._note_written(lane, goes_on=True)
                 self._time_out(batch, now)
 
-    def _note_written(self, lane: Lane) -> None:
-        """Before batches in flight fail: they may be stored if a byte of their request went out."""
+    def _note_written(self, lane: Lane, *, goes_on: bool) -> None:
+        """Before batches in flight fail: they may be stored if a byte of their request went out.
+
+        `goes_on`: it will go out, if it has not yet, because the connection stays.
+        """
         for request in lane.link.in_flight if lane.link is not None else ():
-            if request.wrote_any:
+            if goes_on or request.wrote_any:
                 for batch in request.batches:
                     if batch.lane is lane:
                         batch.maybe_written = True

@@ -10,6 +10,7 @@ what it was given.
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import weakref
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fluvio_sync._engine import Engine
 
 _engines: set[Engine] = set()  # of this process, until they are closed
+_drained_by: int | None = None  # the process in which multiprocessing's end drains, too
 
 
 def add_engine(owner: object, engine: Engine) -> None:
@@ -28,10 +30,12 @@ def add_engine(owner: object, engine: Engine) -> None:
     _engines.difference_update([known for known in _engines if known.thread.has_ended()])
     _engines.add(engine)
     weakref.finalize(owner, engine.thread.retire).atexit = False
-    if "multiprocessing.util" in sys.modules:
+    global _drained_by  # noqa: PLW0603 - a process drains once
+    if "multiprocessing.util" in sys.modules and _drained_by != os.getpid():
         from multiprocessing import util  # noqa: PLC0415 - only where the application uses it
 
         util.Finalize(None, _drain, exitpriority=10)
+        _drained_by = os.getpid()  # a child of multiprocessing forgets the finalizers of its parent
 
 
 def remove_engine(engine: Engine) -> None:

@@ -27,7 +27,8 @@ def halve(batch: Batch) -> tuple[Batch, Batch]:
 
 
 def _piece(batch: Batch, records: list[tuple[bytes | None, bytes, int]]) -> Batch:
-    first = records[0][2]
+    # Not the first record's: an application's timestamps, and those of a clock that was set back, come in any order.
+    first = min(timestamp for _, _, timestamp in records)
     builder = BatchBuilder(first)
     for key, value, timestamp in records:
         builder.append(key, value, timestamp)

@@ -43,14 +43,26 @@ class Route(NamedTuple):
 
 @dataclass
 class News:
-    """What an update changed: topics by name, partitions, SPU ids."""
+    """What an update changed: topics by name, partitions, SPU ids.
+
+    `turned`: whether the watch was lost, or is complete now, so that all that is not known or said to be offline counts
+    otherwise.
+    """
 
     topics: set[str] = field(default_factory=set)
     partitions: set[tuple[str, int]] = field(default_factory=set)
     spus: set[int] = field(default_factory=set)
+    turned: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.topics or self.partitions or self.spus)
+        return bool(self.topics or self.partitions or self.spus or self.turned)
+
+    def add(self, other: News) -> None:
+        """Take others in."""
+        self.topics |= other.topics
+        self.partitions |= other.partitions
+        self.spus |= other.spus
+        self.turned |= other.turned
 
 
 class Metadata:
@@ -75,9 +87,10 @@ class Metadata:
         self._fresh.clear()
         self.live = True
 
-    def lose(self) -> None:
+    def lose(self) -> News:
         """The watch ended; what is known stays."""
         self.live = False
+        return News(turned=True)
 
     def apply(self, update: WatchUpdate) -> News:
         """Take an update over and return what it changed."""
@@ -86,7 +99,9 @@ class Metadata:
         if first and not update.all and not update.changes and self._of(update.label):
             # An SC that just started has not loaded its store: no reason to forget what is known.
             return news
+        was_complete = self.complete
         self._fresh.add(update.label)
+        news.turned = self.complete and not was_complete
         if update.all or first:
             objects = [*update.all, *(c.content for c in update.changes if not c.delete)]
             self._replace(update.label, objects, news)

@@ -27,6 +27,9 @@ class Resolution:
         try:
             self.addresses = _addresses(endpoint, socket.AI_NUMERICHOST)
             self.done.set()
+        except UnicodeError as error:  # a name that cannot be written in DNS
+            self.error = OSError(str(error))
+            self.done.set()
         except OSError:
             if started(self._look_up, "fluvio-sync-resolver") is None:
                 self._look_up()
@@ -34,8 +37,8 @@ class Resolution:
     def _look_up(self) -> None:
         try:
             self.addresses = _addresses(self._endpoint, 0)
-        except (OSError, UnicodeError) as error:
-            self.error = error if isinstance(error, OSError) else OSError(str(error))
+        except OSError as error:
+            self.error = error
         self.done.set()
         self._notify()
 

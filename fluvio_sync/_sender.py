@@ -268,8 +268,9 @@ class Sender:
         line: Line | None = connection.owner
         error: FluvioError | None = None
         try:
+            sock = connection.sock
             connection.tick(now)
-            if events:
+            if events and connection.sock is sock:  # they are not those of another address
                 connection.on_io(events, now)
         except FluvioError as failure:
             error = failure
@@ -294,16 +295,7 @@ class Sender:
         if connection.stage is Stage.READY and link.state is LinkState.CONNECTING:
             connection.version(SpuApi.PRODUCE)  # raises if there is none in common
             self._happenings.append(partial(dispatcher.connected, link, line.generation))
-        while connection.first_bytes:
-            tag = connection.first_bytes.popleft()
-            if isinstance(tag, Request):
-                tag.wrote_any = True
-        while connection.sent:
-            tag = connection.sent.popleft()
-            if isinstance(tag, Request):
-                if tag.acked:
-                    continue  # all that counts is the answer
-                self._happenings.append(partial(dispatcher.written, tag))
+        self._collect_written(connection)
         while connection.inbox:
             correlation, reader = connection.inbox.popleft()
             expected = line.expected.pop(correlation, None)
@@ -311,6 +303,17 @@ class Sender:
                 self._answered(expected, reader, connection)
             except ProtocolError as error:
                 raise connection.garbled(error) from error
+
+    def _collect_written(self, connection: Connection) -> None:
+        """Note what was written, though no more can be."""
+        while connection.first_bytes:
+            tag = connection.first_bytes.popleft()
+            if isinstance(tag, Request):
+                tag.wrote_any = True
+        while connection.sent:
+            tag = connection.sent.popleft()
+            if isinstance(tag, Request) and not tag.acked:  # of others, all that counts is the answer
+                self._happenings.append(partial(self._dispatcher.written, tag))
 
     def _answered(self, expected: Request | Settlement | None, reader: Reader, connection: Connection) -> None:
         if isinstance(expected, Request):
@@ -324,6 +327,7 @@ class Sender:
         """A connection failed: by itself, not on the dispatcher's word."""
         if self._lines.get(line.link) is line:
             del self._lines[line.link]
+            self._collect_written(line.connection)
             self._close(line.connection)
             self._happenings.append(partial(self._dispatcher.disconnected, line.link, line.generation, error))
 
@@ -367,7 +371,8 @@ class Sender:
         if watch.connection is not None:
             self._close(watch.connection)
         with self._accumulator.lock:
-            watch.lose(error, self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._dispatcher.metadata_changed(watch.lose(error, now), now)
             self._accumulator.changed.notify_all()
         self._note_error(str(error))
         if first:

@@ -16,6 +16,8 @@ class Timed(Protocol):
 
 T = TypeVar("T", bound=Timed)
 
+_FEW = 64
+
 
 class Timers(Generic[T]):
     """A heap with one valid entry an item.
@@ -27,12 +29,22 @@ class Timers(Generic[T]):
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
         self._serial = itertools.count()  # decides between equal times
+        self._crowded = _FEW  # so many entries are too many
 
     def arm(self, item: T, when: float) -> None:
         """Have the item be due at `when`, or earlier if it is already."""
         if item.timer is None or when < item.timer:
             item.timer = when
             heapq.heappush(self._heap, (when, next(self._serial), item))
+            if len(self._heap) >= self._crowded:
+                self._clear_out()
+
+    def _clear_out(self) -> None:
+        """Forget the entries of items that were armed for an earlier time since: far ones would stay for long."""
+        valid = {id(entry[2]): entry for entry in self._heap if entry[2].timer == entry[0]}
+        self._heap = list(valid.values())
+        heapq.heapify(self._heap)
+        self._crowded = 2 * len(self._heap) + _FEW
 
     def due(self, now: float) -> list[T]:
         """Return the items whose time has come; they are unset, and may be armed again."""

@@ -81,21 +81,18 @@ class MetadataWatch:
             if not self.received:
                 self.metadata.begin()
             self.received.add(update.label)
-            change = self.metadata.apply(update)
-            news.topics |= change.topics
-            news.partitions |= change.partitions
-            news.spus |= change.spus
+            news.add(self.metadata.apply(update))
         if self.established:
             self._pause = _FIRST_PAUSE
         return news
 
-    def lose(self, error: FluvioError, now: float) -> None:
+    def lose(self, error: FluvioError, now: float) -> News:
         """The connection failed; the caller holds the client's lock and calls `start` at `retry_at`."""
         if self.connection is not None:
             self.connection.close()
             self.connection = None
         self.last_error = error
         self.received = set()
-        self.metadata.lose()
         self.retry_at = now + self._pause
         self._pause = min(self._pause * 2, _LAST_PAUSE)
+        return self.metadata.lose()

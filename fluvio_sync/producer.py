@@ -58,20 +58,25 @@ class TopicProducer:
             )
 
     def _attach(self) -> None:
-        """Find the topic in the client of this process."""
+        """Find the topic in the client of this process; threads that do so at once end up with the same."""
         engine = self._session.running()
-        self._channel: Channel = engine.channel(self.topic, self.config)
-        self._partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
-        self._engine: Engine = engine
-        closed = self._tally.closed
-        self._tally = Tally(engine.tally)
-        self._tally.closed = closed
-        self._accumulator = engine.accumulator
-        self._serializes = self.config.value_serializer is not None or self.config.key_serializer is not None
-        self._round: SiphashRoundRobinPartitioner | None = (
-            self._partitioner if type(self._partitioner) is SiphashRoundRobinPartitioner else None
-        )
-        self._process = Process.current
+        channel = engine.channel(self.topic, self.config)
+        partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
+        with engine.accumulator.lock:
+            if self._process is Process.current:
+                return
+            self._channel: Channel = channel
+            self._partitioner = partitioner
+            self._engine: Engine = engine
+            closed = self._tally.closed
+            self._tally = Tally(engine.tally)
+            self._tally.closed = closed
+            self._accumulator = engine.accumulator
+            self._serializes = self.config.value_serializer is not None or self.config.key_serializer is not None
+            self._round: SiphashRoundRobinPartitioner | None = (
+                partitioner if type(partitioner) is SiphashRoundRobinPartitioner else None
+            )
+            self._process = Process.current  # last: until then other threads come in here
 
     def _here(self) -> Engine:
         """Return this process's engine: after a fork it is another one."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -75,6 +76,31 @@ def test_every_address_is_tried(own: LocalCluster, monkeypatch: pytest.MonkeyPat
     resolve_to(monkeypatch, refusing(), refusing(), address_of(own))
     with within(0.5), Fluvio.connect(NAME) as fluvio:
         assert fluvio.topics() == []
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_addresses_that_fail_at_once_hide_no_other(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Their sockets' descriptors are used again."""
+    at_once = ("255.255.255.255", 9)
+    with closing(socket.socket()) as sock:
+        sock.setblocking(False)
+        assert sock.connect_ex(at_once) not in {0, errno.EINPROGRESS}
+    own.create_topic("t")
+    (spu,) = own.spu_endpoints.values()
+    resolve_to(monkeypatch, refusing(), *[at_once] * failing, address_of(own))
+    with within(0.5), Fluvio.connect(NAME) as fluvio:
+        assert fluvio.topics() == ["t"]
+    resolve_to(monkeypatch, refusing(), *[at_once] * failing, ("127.0.0.1", int(spu.rpartition(":")[2])))
+    with within(0.5), Fluvio.connect(own.endpoint, spu_address_override={5001: f"{NAME}:9010"}) as fluvio:
+        assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
+
+
+def test_a_name_that_dns_cannot_have_is_an_address_that_does_not_work() -> None:
+    name = "a\N{LEFT-TO-RIGHT MARK}b"  # which IDNA does not allow
+    with pytest.raises(ConnectError, match=f"{name}.*its name cannot be resolved"):
+        Fluvio.connect(f"{name}.example:9003")
 
 
 def test_an_address_that_does_not_answer_takes_no_more_than_its_share(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kit import parked
 
-from fluvio_sync import DeliveryError, Fluvio, _sender
+from fluvio_sync import AtLeastOnce, ConnectError, DeliveryError, Fluvio, RetriesExhaustedError, RetryPolicy, _sender
 from fluvio_sync._connection import Connection
 from fluvio_sync._dispatch import Dispatcher
+from fluvio_sync._link import Request
 from fluvio_sync._spu_requests import encode_produce
 from fluvio_sync.futures import BatchOutcome
 
@@ -109,3 +110,24 @@ def test_an_error_in_the_main_thread_is_raised_there_and_overcome(
             producer.send(b"x").result(5)
         assert producer.flush(5) == (21, 0, 0, None)
         assert producer.send(b"after").result(5).acknowledged
+
+
+def test_what_was_written_before_a_connection_broke_within_a_write_may_be_stored(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write takes as many system calls as it needs, and only the last may fail."""
+    own.create_topic("t")
+    send = Connection.send
+
+    def break_after(connection: Connection, buffers: Any, tag: object) -> None:
+        send(connection, buffers, tag)
+        if isinstance(tag, Request):
+            raise ConnectError("it broke", address="spu:1")
+
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0)))
+        assert producer.send(b"0").result(5).offset == 0
+        monkeypatch.setattr(Connection, "send", break_after)
+        error = producer.send(b"1").exception(5)
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.may_be_stored

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing.util
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from hostile import Server, Talk
 from kit import SLACK, read_back, wait_until
+
+from fluvio_sync import Fluvio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -536,6 +539,15 @@ BLOCKING = {
     "topics": "fluvio.topics()",
     "create_topic": "fluvio.create_topic('another')",
 }
+
+
+def test_many_clients_leave_nothing_behind_in_multiprocessing(own: LocalCluster) -> None:
+    registry: dict[object, object] = multiprocessing.util._finalizer_registry  # type: ignore[attr-defined]
+    Fluvio.connect(own.endpoint).close()
+    before = len(registry)
+    for _ in range(3):
+        Fluvio.connect(own.endpoint).close()
+    assert len(registry) == before
 
 
 @pytest.mark.parametrize("call", BLOCKING)

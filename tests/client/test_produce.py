@@ -13,6 +13,7 @@ import pickle
 import threading
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -653,6 +654,33 @@ def test_memory_is_bounded_however_much_is_sent(where: Where) -> None:
         assert producer.flush(20).acked == 3000
         assert 1_100_000 < most <= 1_200_000
         assert_settled(fluvio)
+
+
+def test_threads_that_use_a_producer_first_at_once_share_it(where: Where, client: Fluvio) -> None:
+    """As in a child of a fork, or in uWSGI's worker: what `flush()` waits for and counts is all that they sent."""
+    producer = client.topic_producer(where.topic(partitions=4))
+    for _ in range(5):
+        copy: TopicProducer = pickle.loads(pickle.dumps(producer))
+        together = threading.Barrier(8)
+
+        def send(number: int, copy: TopicProducer = copy, together: threading.Barrier = together) -> DeliveryFuture:
+            together.wait(10)
+            return copy.send(b"x", partition=number % 4)
+
+        with ThreadPoolExecutor(8) as pool:
+            futures = list(pool.map(send, range(8)))
+        assert copy.flush(10).acked == 8
+        assert all(future.done() for future in futures)
+        Fluvio(copy._session).close()
+
+
+def test_a_topic_that_is_made_anew_with_another_codec_can_be_produced_to(own: LocalCluster) -> None:
+    with Fluvio.connect(own.endpoint) as fluvio:
+        for codec in ("gzip", "none", "gzip"):
+            fluvio.create_topic("again", compression=codec)
+            assert fluvio.topic_producer("again").send(b"x").result(5).offset == 0
+            fluvio.delete_topic("again")
+            wait_until(lambda: "again" not in fluvio.topics(), "it is gone")
 
 
 def test_pickled_clients_and_producers_connect_at_first_use(where: Where, client: Fluvio) -> None:

@@ -116,6 +116,13 @@ def test_a_batch_is_compressed_once_and_its_records_can_still_be_told() -> None:
     assert batch.records() == [(b"k", b"x" * 1000, 7)]
 
 
+@pytest.mark.parametrize("key", [None, b"k"])
+def test_a_topic_without_partitions_takes_nothing(key: bytes | None) -> None:
+    rig = Rig(partitions=0)
+    with pytest.raises(PartitionNotFoundError, match="topic 't' has no partition to send to"):
+        rig.channel.choose(SiphashRoundRobinPartitioner(), key, b"v", 1000)
+
+
 # Memory.
 
 

@@ -16,6 +16,7 @@ from fluvio_sync.errors import (
     DeliveryError,
     DeliveryTimeoutError,
     RejectedError,
+    RequestTimeoutError,
     RetriesExhaustedError,
     ServerError,
 )
@@ -68,11 +69,11 @@ def test_a_passed_time_out_tells_the_last_failure_if_there_was_one() -> None:
     rig.run(5.0)
     error = in_flight.exception(0)
     assert isinstance(error, DeliveryTimeoutError)
-    assert error.__cause__ is None
+    assert isinstance(error.__cause__, RequestTimeoutError)
     assert error.retriable
     assert str(error) == (
         "topic 't', partition 0: not acknowledged after 1 attempt in 5.0 s, the policy's timeout is 5.0 s; "
-        "it is not stored"
+        f"the last failure: {error.__cause__}; it is not stored"
     )
 
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
 from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS, Event
@@ -385,6 +388,79 @@ def test_a_batch_whose_deadline_passes_in_flight_fails_alone_and_may_be_stored()
     assert rig.channel.lanes[0].state is LaneState.IDLE
 
 
+def test_what_still_waits_for_the_socket_when_it_expires_may_be_stored() -> None:
+    """It will be written when the socket takes it: its connection goes on."""
+    rig = Rig(2)
+    impatient = rig.make_channel(delivery_semantic=policy(timeout=5.0))
+    rig.send(to=0)
+    rig.connect()
+    future = rig.send(to=1, channel=impatient)
+    (request,) = writes(rig.step())
+    assert disconnects(rig.run(5.1)) == []
+    assert not request.wrote_any
+    error = future.exception(0)
+    assert isinstance(error, DeliveryTimeoutError)
+    assert error.may_be_stored
+
+
+@pytest.mark.parametrize("of_handle", [True, False])
+def test_what_still_waits_for_the_socket_when_it_is_closed(*, of_handle: bool) -> None:
+    """A client's connections end with it; those of a handle go on, and write."""
+    rig = Rig()
+    future = rig.send()
+    rig.connect()
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally if of_handle else None)
+    rig.step()
+    error = future.exception(0)
+    assert isinstance(error, ClosedError)
+    assert ("may be stored" in str(error)) is of_handle
+    assert ("it is not stored" in str(error)) is not of_handle
+
+
+def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
+    """Its deadline runs from then on, and the lane's timer was for a later one."""
+    rig = Rig(connect_timeout=60.0, batch_size=100, linger=10.0, delivery_semantic=policy(timeout=5.0))
+    rig.send(b"x" * 100)
+    rig.run(4.9)
+    lingering = rig.send(b"y")
+    rig.run(0.2)
+    assert rig.channel.lanes[0].timer == pytest.approx(1000.0 + 4.9 + 10.0 + 5.0)
+    rig.send(b"x" * 100)
+    rig.run(5.01)
+    assert isinstance(lingering.exception(0), DeliveryTimeoutError)
+
+
+def test_what_waits_is_tried_when_the_sc_goes_away() -> None:
+    """Its last word on who is offline is not trusted then."""
+    rig = Rig()
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    rig.send()
+    assert connects(rig.run(5.0)) == []
+    rig.tell(rig.metadata.lose())
+    assert [link.spu for link in connects(rig.step())] == [5001]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["SPU", "Partition", "Topic"])))
+def test_what_waits_for_a_topic_that_is_gone_fails_when_all_was_told(order: tuple[str, ...]) -> None:
+    rig = Rig()
+    offline = [spu(5001, SpuResolution.OFFLINE)]
+    rig.push("SPU", offline)
+    rig.push("Topic", [topic("t", 1), topic("other", 1)])
+    rig.push("Partition", [partition("t-0", 5009), partition("other-0", 5002)])
+    future = rig.send()
+    rig.run(5.0)
+    rig.tell(rig.metadata.lose())
+    assert connects(rig.run(1.0)) == []  # whatever is believed, there is no address of its leader
+    rig.metadata.begin()
+    now: dict[str, Any] = {"SPU": offline, "Partition": [partition("other-0", 5002)], "Topic": [topic("other", 1)]}
+    for label in order:
+        assert not future.done()
+        rig.push(label, now[label])
+        rig.step()
+    rig.run(1.0)
+    assert "the cluster has no topic 't'" in str(future.exception(0))
+
+
 def test_if_the_next_delay_would_pass_the_deadline_the_batch_fails_now() -> None:
     rig = Rig(delivery_semantic=policy(timeout=0.5, max_retries=9))
     future = rig.send()
@@ -521,6 +597,21 @@ def test_batches_refused_together_are_sent_one_by_one_before_they_are_halved() -
         rig.send(value)
     stored = answer_by_size(rig, writes(rig.answer(first)), 160)
     assert stored == [[b"a"], [b"c"]]
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=12), st.integers(80, 200))
+def test_halves_hold_all_records_whatever_their_timestamps(stamps: list[int], limit: int) -> None:
+    """Those of an application come in any order, and so do those of a clock that was set back."""
+    rig = Rig(batch_size=10_000)
+    first = min(stamps)
+    futures = [rig.send(b"first", timestamp=1000 + first)]
+    futures += [rig.send(b"%d" % n, timestamp=1000 + stamp) for n, stamp in enumerate(stamps)]
+    stored = answer_by_size(rig, writes(rig.connect()), limit)
+    assert [value for batch in stored for value in batch] == [b"first", *(b"%d" % n for n in range(len(stamps)))]
+    results = [future.result(0) for future in futures]
+    assert [result.offset for result in results] == list(range(len(futures)))
+    assert [result.timestamp - 1000 for result in results] == [first, *stamps]
+    assert rig.accumulator.used == 0
 
 
 @pytest.mark.parametrize("large", [0, 1, 2])

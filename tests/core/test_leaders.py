@@ -157,6 +157,20 @@ def test_at_most_once_is_not_taken_out_of_its_request() -> None:
     assert rig.channel.counters.records_unacknowledged == 1
 
 
+def test_what_still_waits_for_the_socket_to_a_leader_that_was_left_may_be_stored() -> None:
+    rig = Rig(delivery_semantic=policy(max_retries=1))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(LEAVE_GRACE)
+    (again,) = writes(rig.connect())
+    assert not request.wrote_any
+    rig.answer(again, 6)
+    error = future.exception(0)
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.may_be_stored
+
+
 @pytest.mark.parametrize("answer", [None, 0])
 def test_a_batch_that_settles_is_asked_for_though_its_leader_was_about_to_be_left(answer: int | None) -> None:
     rig = Rig(isolation="read-committed")

@@ -11,6 +11,7 @@ from fluvio_sync._dispatch import SETTLE_INTERVAL
 from fluvio_sync._lane import LaneState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
+from fluvio_sync.protocol.metadata import PartitionResolution
 from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -130,3 +131,13 @@ def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:
     assert disconnects(rig.run(4.9)) == []
     rig.answer(request)
     assert disconnects(rig.run(0.2)) == [settlement.link]
+
+
+def test_a_leader_that_is_said_to_be_offline_is_asked_until_its_connection_ends() -> None:
+    """What it has stored is not written to it again."""
+    rig, futures, settlement = settling()
+    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    actions = rig.run(3.0)
+    assert (writes(actions), disconnects(actions)) == ([], [])
+    rig.watermark(settlement, 41)
+    assert futures[0].result(0).offset == 40

@@ -50,3 +50,20 @@ def test_an_item_may_be_armed_again_while_it_is_due() -> None:
     for due in timers.due(1.0):
         timers.arm(due, 2.0)
     assert timers.next() == 2.0
+
+
+def test_entries_that_an_earlier_one_replaced_are_forgotten_before_they_are_due() -> None:
+    """A lane is armed for each linger and for each far deadline: a day of those would take a gigabyte."""
+    timers: Timers[Item] = Timers()
+    items = [Item() for _ in range(10)]
+    for now in range(10_000):
+        for item in items:
+            timers.arm(item, now + 1e6)
+            timers.arm(item, now + 1.0)
+        assert len(timers.due(now + 1.0)) == len(items)
+    assert len(timers._heap) <= 2 * 64 + 2 * len(items)
+    for item in items:
+        timers.arm(item, 2e6)
+    assert timers.next() == 2e6
+    assert sorted(map(id, timers.due(2e6))) == sorted(map(id, items))
+    assert timers.next() is None

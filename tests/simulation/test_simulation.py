@@ -115,6 +115,13 @@ class NeverInDoubt(Dispatcher):
         super()._connection_lost(link, error, now)
 
 
+class SureOfTheUnwritten(Dispatcher):
+    """Says of what still waits for the socket that it was not stored."""
+
+    def _note_written(self, lane: Lane, *, goes_on: bool) -> None:
+        super()._note_written(lane, goes_on=False)
+
+
 class ResolvedTwice(Dispatcher):
     """Completes a batch again when its answer comes after its deadline."""
 
@@ -169,6 +176,7 @@ class OutOfOrderAfterRecovery(Dispatcher):
         CommittedTooEarly,
         WrongOffset,
         NeverInDoubt,
+        SureOfTheUnwritten,
         ResolvedTwice,
         SentAgain,
         ForgottenInRecovery,

@@ -12,6 +12,7 @@ import heapq
 import itertools
 import random
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +68,17 @@ class Interruption(BaseException):
 
 
 class Clock:
-    """Simulated time."""
+    """Simulated time; `behind`: how many seconds the wall clock was set back."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.behind = 0.0
 
     def monotonic(self) -> float:
         return self.now
 
     def time_ms(self) -> int:
-        return 1_700_000_000_000 + int(self.now * 1000)
+        return 1_700_000_000_000 + int((self.now - self.behind) * 1000)
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Sent:
     value: bytes
     future: DeliveryFuture
     deadline: float
+    timestamp: int | None  # milliseconds, if the application gave it
 
 
 @dataclass
@@ -98,6 +101,8 @@ class Pipe:
     session: Session
     node: int
     last_up: float = 0.0
+    full: bool = False  # the client's socket takes nothing
+    waiting: list[Callable[[], None]] = field(default_factory=list)  # what is written when it does again
     last_down: float = 0.0
     stalled: bool = False  # nothing written arrives any more, and nothing says so
     closed: bool = False
@@ -137,6 +142,7 @@ class World:
             self.core.create_topic(f"topic-{n}", spec)
         self.refusing: set[int] = set()
         self.delay = draw.choice([0.0001, 0.001, 0.02])
+        self.stamped = draw.choice([0.0, 0.0, 0.9])  # how many records the application gives a timestamp
 
     def _make_client(self, dispatcher: type[Dispatcher] = Dispatcher) -> None:
         draw = self.random
@@ -166,12 +172,12 @@ class World:
             setattr(self.dispatcher, name, self._interruptible(getattr(self.dispatcher, name)))
 
     def _interruptible(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **more: Any) -> Any:
             if self.interrupt_in:
                 self.interrupt_in -= 1
                 if not self.interrupt_in:
                     raise Interruption
-            return method(*arguments)
+            return method(*arguments, **more)
 
         return call
 
@@ -226,13 +232,14 @@ class World:
             number = len(self.sent)
             value = b"%d:" % number + b"x" * draw.choice([0, 10, 10, 300])
             partition = draw.randrange(channel.partition_count)
+            timestamp = 1_700_000_000_000 + draw.randrange(5000) if draw.random() < self.stamped else None
             try:
-                future = self.accumulator.append(channel, partition, None, value, None, self.tally)
+                future = self.accumulator.append(channel, partition, None, value, timestamp, self.tally)
             except BufferFullError:
                 continue
             lane = channel.lanes[partition]
             deadline = self.clock.now + lane.linger + lane.timeout
-            self.sent.append(Sent(number, channel, partition, value, future, deadline))
+            self.sent.append(Sent(number, channel, partition, value, future, deadline, timestamp))
         if draw.random() < 0.1:
             self.accumulator.begin_flush([channel], None)
 
@@ -248,6 +255,9 @@ class World:
             self._cut_produce,
             self._cut_produce,
             self._stall_connection,
+            self._fill_socket,
+            self._fill_socket,
+            self._set_clock_back,
             self._hold_replies,
             self._refuse,
             self._lose_sc,
@@ -255,6 +265,27 @@ class World:
             self._interrupt,
             self._interrupt,
         ]
+
+    def _fill_socket(self) -> None:
+        """Nothing that is written from now on leaves the client for a while."""
+        pipes = [pipe for pipe in self.pipes.values() if not pipe.full]
+        if not pipes:
+            return
+        pipe = self.random.choice(pipes)
+        pipe.full = True
+        self._note(f"the socket to SPU {pipe.node} is full")
+
+        def empty() -> None:
+            pipe.full = False
+            waiting, pipe.waiting = pipe.waiting, []
+            for write in waiting:
+                write()
+
+        self.after(self.random.choice([0.1, 1.0, 5.0]), empty)
+
+    def _set_clock_back(self) -> None:
+        self.clock.behind += self.random.choice([0.001, 0.3, 100.0])
+        self._note("the wall clock is set back")
 
     def _kill_spu(self) -> None:
         online = sorted(self.core.online)
@@ -279,7 +310,7 @@ class World:
             self.core.move_leader(topic, partition.index, replicas[0])
 
     def _error_code(self) -> None:
-        code = self.random.choice([6, 1000, 2003, 3000, -1, 56, 10, 9000])
+        code = self.random.choice([6, 1000, 2003, 3000, -1, 56, 10, 10, 10, 9000])
         self._note(f"the next entries are answered with code {code}")
         self.core.fail_next_produce(code, self.random.choice([1, 3]))
 
@@ -393,7 +424,7 @@ class World:
         self.metadata.lose()
 
         def lost(_error: FluvioError) -> None:
-            self.metadata.lose()
+            self.dispatcher.metadata_changed(self.metadata.lose(), self.clock.now)
             self.watch = None
             self.after(self.random.choice([0.1, 3.0]), self._watch_sc)
 
@@ -477,9 +508,18 @@ class World:
             version=lambda _api: PRODUCE_VERSION, peer=SimpleNamespace(client_id="simulated")
         )
         frame = b"".join(encode_produce(request, connection, correlation))
-        request.wrote_any = True
-        self._deliver(pipe, frame[4:])
-        self.after(0.0, lambda: self.dispatcher.written(request, self.clock.now))
+
+        def write() -> None:
+            if pipe.closed or self.pipes.get(request.link) is not pipe:
+                return
+            request.wrote_any = True
+            self._deliver(pipe, frame[4:])
+            self.after(0.0, lambda: self.dispatcher.written(request, self.clock.now))
+
+        if pipe.full:
+            pipe.waiting.append(write)
+        else:
+            write()
 
     def _ask(self, settlement: Settlement) -> None:
         pipe = self.pipes.get(settlement.link)
@@ -491,7 +531,11 @@ class World:
         topic = FetchOffsetsTopic(settlement.lane.topic, (settlement.lane.partition,))
         FetchOffsetsRequest(topics=(topic,)).write(writer, PRODUCE_VERSION)
         header = RequestHeader(SpuApi.FETCH_OFFSETS, PRODUCE_VERSION, correlation, "simulated")
-        self._deliver(pipe, encode_request(header, writer.getvalue())[4:])
+        ask = partial(self._deliver, pipe, encode_request(header, writer.getvalue())[4:])
+        if pipe.full:
+            pipe.waiting.append(ask)
+        else:
+            ask()
 
     # --- running it ------------------------------------------------------------------------------
 
@@ -624,6 +668,8 @@ class World:
             offset = future.result().offset
             if offset is None or offset >= len(log) or log[offset] != sent.value:
                 raise self.broken(f"{name} is not at offset {offset}, which it was resolved with")
+            if sent.timestamp not in (None, future.result().timestamp):
+                raise self.broken(f"{name} was resolved with another timestamp than its own")
         elif self.patient and not isinstance(error, RejectedError):
             raise self.broken(f"{name} was given up though the cluster came back: {error}")
         elif not getattr(error, "may_be_stored", True) and sent.value in log:
