@@ -195,10 +195,7 @@ class Reader:
 
     def varbytes(self) -> bytes:
         """Return bytes that a varint counts."""
-        size = self.varint()
-        if size < 0:
-            raise ProtocolError(f"a length is negative: {size}")
-        return bytes(self.raw(size))
+        return bytes(self.raw(self.varint()))
 
     def raw(self, size: int) -> memoryview:
         """Return the next `size` bytes, uncopied."""

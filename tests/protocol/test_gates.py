@@ -256,6 +256,26 @@ def test_spu_a_negative_timeout_is_neither_written_nor_read() -> None:
         produce.ProduceRequest.read(Reader(data), 25)
 
 
+@pytest.mark.parametrize(("partition", "length"), [(1 << 32, 0), (-1, 0), (0, 1 << 31)])
+def test_spu_a_partition_whose_numbers_do_not_fit_is_not_written(partition: int, length: int) -> None:
+    with pytest.raises(ValueError, match=f"^partition {partition} with {length} bytes: "):
+        produce.produce_request_buffers(
+            version=25,
+            correlation_id=1,
+            client_id="",
+            isolation=1,
+            timeout_ms=0,
+            topics=[("t", [(partition, length, [])])],
+        )
+
+
+def test_spu_a_timeout_of_nothing_is_written() -> None:
+    buffers = produce.produce_request_buffers(
+        version=25, correlation_id=1, client_id="", isolation=1, timeout_ms=0, topics=[]
+    )
+    assert b"".join(buffers).hex().endswith("00" "0001" "00000000" "00000000" "00000000")  # fmt: skip
+
+
 def test_spu_1_2_and_5_of_a_produce_response() -> None:
     entry = produce.PartitionResult(3, ErrorCode(7, (9, 0)), 4, 5, 6)
     full = produce.ProduceResponse((produce.TopicResult("t", (entry,)),), 8)
