@@ -710,8 +710,11 @@ class Dispatcher:
             if batch.done:
                 continue
             batch.last_error = error
-            wait = batch.next_delay()
             batch.in_request = False
+            if batch.deadline <= now:  # whatever else is spent
+                self._fail(batch, delivery_timed_out(batch, error, now))
+                continue
+            wait = batch.next_delay()
             if wait is None:
                 self._fail(batch, retries_exhausted(batch, error, now))
                 continue

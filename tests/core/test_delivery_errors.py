@@ -77,6 +77,17 @@ def test_a_passed_time_out_tells_the_last_failure_if_there_was_one() -> None:
     )
 
 
+@pytest.mark.parametrize("max_retries", [0, 1])
+def test_a_passed_time_out_is_one_though_the_retries_are_spent_too(max_retries: int) -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5, max_retries=max_retries, initial_delay=0)))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    for _ in range(max_retries):
+        (request,) = writes(rig.answer(request, 6))
+    rig.run(5.0)
+    assert isinstance(future.exception(0), DeliveryTimeoutError)
+
+
 def test_a_passed_time_out_without_leader_tells_why_there_is_none() -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
