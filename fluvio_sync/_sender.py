@@ -347,7 +347,7 @@ class Sender:
         except FluvioError as error:
             self._lose_watch(error)
             return
-        if not watch.established and now >= connection.deadline:
+        if not watch.established and not updates and now >= connection.deadline:
             self._lose_watch(connect_timed_out(connection, watch.timeout, "pushing its metadata"))
         if watch.unreadable is not None:
             self._log.warning("metadata.unreadable", error=str(watch.unreadable))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -40,6 +41,7 @@ from fluvio_sync import (
     ServerError,
 )
 from fluvio_sync._link import LinkState
+from fluvio_sync._watch import MetadataWatch
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.testing.cluster import LocalCluster
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluvio_sync import DeliveryFuture, TopicProducer
+    from fluvio_sync.protocol.watch import WatchUpdate
     from fluvio_sync.testing._reader import StoredRecord
 
 PATIENT = attempts(1000, delay=0.02, timeout=30.0)
@@ -700,6 +703,28 @@ def test_producing_goes_on_without_the_sc_and_new_topics_come_with_it(
         own.create_topic(f"after-{round_}")
         assert fluvio.topic_producer(f"after-{round_}").send(b"x").result(5).offset == 0
     assert len(own.records("t")) == 11
+
+
+def test_metadata_that_arrives_in_the_last_moment_counts(
+    own: LocalCluster, producer: TopicProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fluvio = Fluvio(producer._session)
+    advance = MetadataWatch.advance
+
+    def advance_late(watch: MetadataWatch) -> list[WatchUpdate]:
+        updates = advance(watch)
+        if updates and watch.connection is not None:
+            watch.connection.deadline = -math.inf
+        return updates
+
+    monkeypatch.setattr(MetadataWatch, "advance", advance_late)
+    own.kill_sc()
+    wait_until(lambda: not fluvio.health().connected, "the loss is noticed")
+    own.restart_sc()
+    engine = fluvio._session.running()
+    wait_until(lambda: engine.watch.established, "it is there")
+    with engine.accumulator.lock:
+        assert engine.watch.connection is not None
 
 
 def test_an_spu_fails_while_the_sc_is_away(own: LocalCluster, producer: TopicProducer) -> None:
