@@ -388,6 +388,18 @@ def test_a_batch_whose_deadline_passes_in_flight_fails_alone_and_may_be_stored()
     assert rig.channel.lanes[0].state is LaneState.IDLE
 
 
+def test_a_lane_whose_records_were_closed_does_not_fail_with_its_connection() -> None:
+    rig = Rig()
+    rig.send()
+    (link,) = connects(rig.step())
+    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+    rig.step()
+    assert "delivery.failing" not in reports(rig.lose(link, BROKEN))
+    lane = rig.channel.lanes[0]
+    assert not lane.failing
+    assert lane.state is LaneState.IDLE
+
+
 def test_what_still_waits_for_the_socket_when_it_expires_may_be_stored() -> None:
     """It will be written when the socket takes it: its connection goes on."""
     rig = Rig(2)
