@@ -242,3 +242,15 @@ def test_the_address_of_an_spu() -> None:
     assert with_addresses((), local) == ("inside", 9110)
     assert with_addresses((), None) is None
     assert with_addresses((IngressAddr(None, None),), None) is None
+
+
+def test_news_are_gathered() -> None:
+    parts = [News({"a"}), News(partitions={("a", 0)}), News(spus={5001}), News(turned=True)]
+    assert all(parts)
+    assert not News()
+    news = News({"b"}, {("b", 1)}, {5002})
+    for part in parts:
+        news.add(part)
+    assert news == News({"a", "b"}, {("a", 0), ("b", 1)}, {5001, 5002}, turned=True)
+    news.add(News())
+    assert news.turned

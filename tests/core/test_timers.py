@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import random
+
 from fluvio_sync._timers import Timers
 
 
@@ -67,3 +69,18 @@ def test_entries_that_an_earlier_one_replaced_are_forgotten_before_they_are_due(
     assert timers.next() == 2e6
     assert sorted(map(id, timers.due(2e6))) == sorted(map(id, items))
     assert timers.next() is None
+
+
+def test_items_are_due_in_order_after_entries_were_forgotten() -> None:
+    draw = random.Random(1)
+    timers: Timers[Item] = Timers()
+    items = [Item() for _ in range(40)]
+    for item in items:
+        for when in sorted((draw.random() for _ in range(10)), reverse=True):
+            timers.arm(item, when)
+    assert len(timers._heap) < 400
+    expected = sorted(items, key=lambda item: item.timer or 0.0)
+    found = []
+    while (due := timers.next()) is not None:
+        found += timers.due(due)
+    assert list(map(id, found)) == list(map(id, expected))

@@ -18,7 +18,14 @@ from fluvio_sync.protocol.metadata import (
 )
 from fluvio_sync.protocol.produce import IsolationCode
 from fluvio_sync.protocol.smartmodules import ModuleContext, ModuleKind
-from fluvio_sync.protocol.versions import API_VERSIONS, SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
+from fluvio_sync.protocol.versions import (
+    API_VERSIONS,
+    API_VERSIONS_VERSION,
+    SC_CLIENT_RANGES,
+    SPU_CLIENT_RANGES,
+    ScApi,
+    SpuApi,
+)
 
 if TYPE_CHECKING:
     import enum
@@ -48,7 +55,7 @@ def test_an_enumeration_has_the_numbers_of_the_wire(numbers: type[enum.IntEnum])
 
 
 def test_the_versions_that_are_spoken() -> None:
-    assert API_VERSIONS == 18
+    assert (API_VERSIONS, API_VERSIONS_VERSION) == (18, 2)
     assert {key: SC_CLIENT_RANGES[key] for key in SC_CLIENT_RANGES} == dict.fromkeys(
         [1001, 1002, 1003, 1004, 1006], (12, 19)
     )
