@@ -63,9 +63,7 @@ class Channel:
     def choose(self, partitioner: Partitioner, key: bytes | None, value: bytes, quota: int) -> int:
         """Return the partition that the partitioner chooses; keyless records avoid failing partitions over `quota`."""
         if not self.partition_count:
-            raise PartitionNotFoundError(
-                f"topic {self.topic!r} has no partition to send to", topic=self.topic, partition=0
-            )
+            self.check_partition(0)
         available = self.available
         if key is None and self.failing:
             charge = len(value) + RECORD_CHARGE
@@ -85,8 +83,9 @@ class Channel:
         if isinstance(partition, bool) or not isinstance(partition, int):
             raise TypeError(f"a partition is an int, not {type(partition).__name__}")
         if not 0 <= partition < self.partition_count:
+            there = f"partitions 0 to {self.partition_count - 1}, not {partition}"
             raise PartitionNotFoundError(
-                f"topic {self.topic!r} has partitions 0 to {self.partition_count - 1}, not {partition}",
+                f"topic {self.topic!r} has {there if self.partition_count else 'no partition to send to'}",
                 topic=self.topic,
                 partition=partition,
             )

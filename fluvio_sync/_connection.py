@@ -267,31 +267,34 @@ class Connection:
         polled = self._sock
         try:
             while self._addresses:
-                family, kind, protocol, _, address = self._addresses.popleft()
-                share = (self.deadline - now) / (len(self._addresses) + 1)
-                self._address_deadline = now + share
-                tried = self._sock
-                try:
-                    self._sock = socket.socket(family, kind, protocol)
-                    self._sock.setblocking(False)
-                    _set_options(self._sock)
-                    code = self._sock.connect_ex(address)
-                except OSError as error:
-                    if is_of_application(error):
-                        raise
-                    self._failures.append(str(error))
-                    continue
-                finally:
-                    if tried is not None and tried is not polled and tried is not self._sock:
-                        tried.close()
-                self.stage = Stage.CONNECTING
-                if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+                if self._begin_to_connect(now):
                     return
-                self._failures.append(os.strerror(code))
+                if self._sock is not None and self._sock is not polled:
+                    self._sock.close()
         finally:
             if polled is not None and polled is not self._sock:
                 polled.close()
         raise self._unreachable("; ".join(dict.fromkeys(self._failures)) or "its name has no address")
+
+    def _begin_to_connect(self, now: float) -> bool:
+        """Begin with the next address, on a new socket; False if that fails at once."""
+        family, kind, protocol, _, address = self._addresses.popleft()
+        self._address_deadline = now + (self.deadline - now) / (len(self._addresses) + 1)
+        try:
+            self._sock = socket.socket(family, kind, protocol)
+            self._sock.setblocking(False)
+            _set_options(self._sock)
+            code = self._sock.connect_ex(address)
+        except OSError as error:
+            if is_of_application(error):
+                raise
+            self._failures.append(str(error))
+            return False
+        self.stage = Stage.CONNECTING
+        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            return True
+        self._failures.append(os.strerror(code))
+        return False
 
     def _finish_connect(self, now: float) -> None:
         assert self._sock is not None

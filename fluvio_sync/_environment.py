@@ -115,7 +115,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "exit_timeout": partial(_seconds, positive=False),
     "buffer_memory": _size,
 }
-_policies = {policy.value: policy for policy in TlsPolicy}
+_POLICIES = {policy.value: policy for policy in TlsPolicy}
 _CERTIFICATES = {"tls_domain": "domain", "tls_ca_cert": "ca_cert", "tls_cert": "cert", "tls_key": "key"}
 
 
@@ -126,9 +126,9 @@ def _tls(environ: Mapping[str, str]) -> TlsConfig | None:
     if not policy and not given:
         return None
     variable = _variable("tls")
-    chosen = _policies.get(_settings.spelling(policy)) if policy else TlsPolicy.VERIFIED
+    chosen = _POLICIES.get(_settings.spelling(policy)) if policy else TlsPolicy.VERIFIED
     if chosen is None:
-        raise ConfigError(f"{variable} cannot be {shown(policy)}: it is one of {', '.join(map(repr, _policies))}")
+        raise ConfigError(f"{variable} cannot be {shown(policy)}: it is one of {', '.join(map(repr, _POLICIES))}")
     set_here = [_variable(key) for key in _CERTIFICATES if _get(environ, key)]
     if chosen is not TlsPolicy.VERIFIED:
         if set_here:

@@ -305,7 +305,7 @@ class Sender:
                 raise connection.garbled(error) from error
 
     def _collect_written(self, connection: Connection) -> None:
-        """Note what was written, though no more can be."""
+        """Note what of the requests was written; once more when the connection failed, maybe in the middle of them."""
         while connection.first_bytes:
             tag = connection.first_bytes.popleft()
             if isinstance(tag, Request):

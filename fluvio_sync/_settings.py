@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import math
 from datetime import timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from fluvio_sync._wording import alike, did_you_mean, shown
@@ -20,7 +19,7 @@ from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     _E = TypeVar("_E", bound=enum.Enum)
     _T = TypeVar("_T")
@@ -146,14 +145,14 @@ def choice(enum_type: type[_E], name: str, value: object, aliases: Mapping[str, 
 
 
 def unknown_setting(
-    name: str, known: Iterable[str], elsewhere: Mapping[str, Iterable[str]] = MappingProxyType({})
+    name: str, known: Iterable[str], elsewhere: Mapping[str, Iterable[str]] | None = None
 ) -> ConfigError:
     """Return the error for a setting that does not exist: it names the nearest one, or all.
 
     `elsewhere`: by what they belong to, the settings that somebody may look for here.
     """
     names = sorted(known)
-    homes = [home for home, theirs in elsewhere.items() if name in theirs]
+    homes = [home for home, theirs in (elsewhere or {}).items() if name in theirs]
     found = alike(name.lower(), names)
     hints = [f"it is a setting of {home}" for home in homes]
     if found and (not homes or found[0].endswith(f"_{name}")):
@@ -162,23 +161,17 @@ def unknown_setting(
     return ConfigError(f"unknown setting {shown(name)}: {hint}")
 
 
-def refuse_unknown(
-    elsewhere: Mapping[str, Iterable[str]] = MappingProxyType({}),
-) -> Callable[[type[_T]], type[_T]]:
+def refuse_unknown(cls: type[_T], elsewhere: Mapping[str, Iterable[str]] | None = None) -> type[_T]:
     """Have a dataclass of settings raise `ConfigError`, as `unknown_setting`, for one that it does not have."""
+    plain = cls.__init__
+    known = [setting.name for setting in dataclasses.fields(cls)]  # type: ignore[arg-type]
 
-    def refusing(cls: type[_T]) -> type[_T]:
-        plain = cls.__init__
-        known = [setting.name for setting in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    @functools.wraps(plain)
+    def init(self: _T, **settings: object) -> None:
+        for name in settings:
+            if name not in known:
+                raise unknown_setting(name, known, elsewhere)
+        plain(self, **settings)
 
-        @functools.wraps(plain)
-        def init(self: _T, **settings: object) -> None:
-            for name in settings:
-                if name not in known:
-                    raise unknown_setting(name, known, elsewhere)
-            plain(self, **settings)
-
-        cls.__init__ = init  # type: ignore[assignment]
-        return cls
-
-    return refusing
+    cls.__init__ = init  # type: ignore[assignment]
+    return cls

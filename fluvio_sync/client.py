@@ -209,8 +209,7 @@ class Fluvio:
 
         `compression`: the only codec that the topic takes; None (default): any.  `exist_ok`: a topic of that name is
         no error.  Raises `ServerError` if the SC refuses, or cannot place all replicas (2005: the topic is there, and
-        waits for more SPUs), `ConfigError` for a bad name or number, `ConnectError`,
-        `RequestTimeoutError`.
+        waits for more SPUs), `ConfigError` for a bad name or number, `ConnectError`, `RequestTimeoutError`.
         """
         codec = TopicCompression.ANY
         if compression is not None:
@@ -305,8 +304,10 @@ def _find_cluster(
         found = load_profile(profile, profile_path)
     except ConfigError as error:
         meant = misspelt(os.environ) if profile is None and profile_path is None else {}
-        hints = [f"; {variable} is set: {did_you_mean([known])}" for variable, known in meant.items()]
-        raise ConfigError(f"{error}{''.join(hints)}") from error
+        if not meant:
+            raise
+        hints = [f"{variable} is set: {did_you_mean([known])}" for variable, known in meant.items()]
+        raise ConfigError(f"{error}; {'; '.join(hints)}") from error
     return str(found.endpoint), found.tls, found.use_spu_local_address
 
 

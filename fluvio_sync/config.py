@@ -11,6 +11,7 @@ import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fluvio_sync import _settings
@@ -132,7 +133,7 @@ OF_RETRY_POLICY = {"RetryPolicy: AtLeastOnce(RetryPolicy(...))": RetryPolicy.__d
 _ELSEWHERE = {"Fluvio.connect()": CLIENT_SETTINGS, **OF_RETRY_POLICY}
 
 
-@_settings.refuse_unknown(_ELSEWHERE)
+@partial(_settings.refuse_unknown, elsewhere=_ELSEWHERE)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerConfig:
     """The settings of a producer.  Immutable, hashable; what it refuses raises `ConfigError`.
@@ -193,10 +194,6 @@ class ProducerConfig:
         """
         if not isinstance(config, (ProducerConfig, type(None))):
             raise ConfigError(f"config cannot be {shown(config)}: it is a ProducerConfig")
-        known = [setting.name for setting in dataclasses.fields(cls)]
-        for name in settings:
-            if name not in known:
-                raise _settings.unknown_setting(name, known, _ELSEWHERE)
         return dataclasses.replace(config or cls(), **settings)
 
     def __post_init__(self) -> None:

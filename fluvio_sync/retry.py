@@ -45,7 +45,7 @@ class Uniform(Protocol):
         ...
 
 
-@_settings.refuse_unknown()
+@_settings.refuse_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How often, when and for how long an at-least-once batch is tried again.  Immutable, hashable.

@@ -121,6 +121,8 @@ def test_a_topic_without_partitions_takes_nothing(key: bytes | None) -> None:
     rig = Rig(partitions=0)
     with pytest.raises(PartitionNotFoundError, match="topic 't' has no partition to send to"):
         rig.channel.choose(SiphashRoundRobinPartitioner(), key, b"v", 1000)
+    with pytest.raises(PartitionNotFoundError, match="topic 't' has no partition to send to"):
+        rig.channel.check_partition(3)
 
 
 # Memory.

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from webapps import DJANGO, FLASK, PLAIN, App, assert_stored, load, serving
+from kit import wait_until
+from webapps import DJANGO, FLASK, PATIENCE, PLAIN, App, assert_stored, load, serving
 
 from fluvio_sync.testing import LocalCluster
 
@@ -85,7 +86,8 @@ def test_sending_while_the_application_is_loaded(cluster: LocalCluster, option: 
     with serving(app, cluster, uwsgi(app, "--enable-threads", *[option] if option else [])) as server:
         refused = server.get("x").note
         # Until its application is loaded, a worker of uWSGI's hears no signal: it would be killed after a minute.
-        server.wait_until_it_wrote("WSGI app 0", times=2 if option == "--lazy-apps" else 1)
+        loads = 2 if option == "--lazy-apps" else 1
+        wait_until(lambda: server.output().count("WSGI app 0") >= loads, "the application is loaded", PATIENCE)
         server.stop()
     sent = [value for value in everything(cluster) if value.startswith(b"imported")]
     if option:

@@ -128,13 +128,6 @@ class Server:
             assert time.monotonic() < end, self.output()
             pause.wait(0.05)
 
-    def wait_until_it_wrote(self, text: str, times: int) -> None:
-        end = time.monotonic() + PATIENCE
-        pause = threading.Event()
-        while self.output().count(text) < times:
-            assert time.monotonic() < end, self.output()
-            pause.wait(0.05)
-
     def get(self, value: str) -> Place:
         """Have a view produce a value; returns where it says that it is.  OSError if it does not answer."""
         with urllib.request.urlopen(self._app.ask(self._url, value), timeout=PATIENCE) as answer:

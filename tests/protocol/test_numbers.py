@@ -56,9 +56,7 @@ def test_an_enumeration_has_the_numbers_of_the_wire(numbers: type[enum.IntEnum])
 
 def test_the_versions_that_are_spoken() -> None:
     assert (API_VERSIONS, API_VERSIONS_VERSION) == (18, 2)
-    assert {key: SC_CLIENT_RANGES[key] for key in SC_CLIENT_RANGES} == dict.fromkeys(
-        [1001, 1002, 1003, 1004, 1006], (12, 19)
-    )
+    assert dict(SC_CLIENT_RANGES) == dict.fromkeys([1001, 1002, 1003, 1004, 1006], (12, 19))
     assert dict(SPU_CLIENT_RANGES) == {
         0: (8, 25),
         1: (11, 25),
