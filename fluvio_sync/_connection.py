@@ -134,7 +134,6 @@ class Connection:
         self._addresses: deque[tuple[Any, ...]] = deque()
         self._address_deadline = self.deadline
         self._failures: list[str] = []
-        self._half_closed = False
         self._resolution = Resolution(peer.endpoint, notify)
 
     # Driving.
@@ -199,10 +198,10 @@ class Connection:
         if self._sock is not None:
             self._sock.close()
 
-    def half_close(self) -> None:
-        """Send no more; replies can still be read.  A close with unread replies would reset the connection."""
-        if self._sock is not None and self.stage is Stage.READY:
-            self._half_closed = True
+    def write_no_more(self) -> None:
+        """Give up what is not written yet; replies can still be read, until the server closes the connection."""
+        if self._sock is not None and self._pending:
+            self._pending.clear()
             with contextlib.suppress(OSError):
                 # TLS has no half-close that servers understand; TCP's is what ends their reading.
                 socket.socket.shutdown(self._sock, socket.SHUT_WR)

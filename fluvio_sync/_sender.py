@@ -116,10 +116,15 @@ class Sender:
             self._dispatcher.abandon(self._accumulator.lanes(), self._clock.monotonic())
         self._decide_all()
 
-    def owing(self) -> list[Connection]:
-        """Return the connections on which answers are expected."""
-        lines = [line for line in self._lines.values() if line.expected and line.connection.stage is Stage.READY]
-        return [line.connection for line in lines]
+    def write_no_more(self) -> None:
+        """Give up what the sockets have not taken: its records failed, or were dropped."""
+        for line in self._lines.values():
+            line.connection.write_no_more()
+            self._mind(line.connection)
+
+    def is_owed(self) -> bool:
+        """Whether answers are expected."""
+        return any(line.expected and line.connection.stage is Stage.READY for line in self._lines.values())
 
     # The step.
     #

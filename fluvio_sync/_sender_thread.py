@@ -11,12 +11,8 @@ after `stop`, or after `retire` once nothing is unresolved.
 
 from __future__ import annotations
 
-import selectors
 import threading
 from typing import TYPE_CHECKING
-
-from fluvio_sync._connection import READ
-from fluvio_sync.errors import FluvioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +24,8 @@ if TYPE_CHECKING:
     from fluvio_sync._sender import Sender
 
 # Seconds that closing waits for replies to what was written: a close with unread replies resets the connection, and
-# the reset may overtake what the server has not read yet.
+# the reset may overtake what the server has not read yet.  Nor is the connection half-closed before they are here:
+# what stands between may take that for the end of both ways.
 _LINGER = 2.0
 LAST_STEP = _LINGER + 3.0
 """Seconds that stopping waits for the thread; reading last replies is the longest that it does."""
@@ -108,7 +105,7 @@ class SenderThread:
                 self._sender.interruptible = False
                 self._sender.fail_rest()
                 self._sender.publish()
-                self._read_last_replies()
+                self._contain(self._read_last_replies)
             finally:
                 self._sender.abandon()
                 self._accumulator.callbacks.stop()
@@ -154,19 +151,11 @@ class SenderThread:
         return True
 
     def _read_last_replies(self) -> None:
-        """Half-close the connections that owe replies, and read until the servers close them."""
+        """Take the answers that are still owed, as ever: what is refused of at-most-once is counted and reported."""
         end = self._clock.monotonic() + _LINGER
-        connections = self._sender.owing()
-        with selectors.DefaultSelector() as selector:
-            for connection in connections:
-                connection.half_close()
-                selector.register(connection.fileno(), READ, connection)
-            while selector.get_map() and (remaining := end - self._clock.monotonic()) > 0:
-                for key, events in selector.select(remaining):
-                    try:
-                        key.data.on_io(events, self._clock.monotonic())
-                    except FluvioError:  # its end, which is what is waited for
-                        selector.unregister(key.fd)
+        self._sender.write_no_more()
+        while self._sender.is_owed() and (remaining := end - self._clock.monotonic()) > 0:
+            self._sender.work(min(remaining, self._sender.prepare()))
 
     # Threads of the application.
 

@@ -711,6 +711,47 @@ def test_a_hostile_spu_under_at_most_once(pair: LocalCluster) -> None:
             case.recover(server)
 
 
+def test_a_refusal_that_comes_while_the_client_closes_is_counted_and_logged(
+    pair: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse_unless_hung_up(talk: Talk, header: Any, request: Any) -> None:
+        talk.sock.settimeout(SHORT / 2)
+        with pytest.raises(TimeoutError):  # and not the end of what the client says
+            talk.sock.recv(1)
+        (topic,) = acknowledgement(request).topics
+        refusal = topic.partitions[0]._replace(error_code=ErrorCode(9000))
+        talk.reply(header, ProduceResponse((TopicResult(topic.name, (refusal,)),)))
+        talk.wait_for_end()
+
+    with Server(produce_then(refuse_unless_hung_up)) as server:
+        case = SpuCase(pair, server.endpoint)
+        with case.fluvio:
+            producer = case.fluvio.topic_producer("mixed", delivery_semantic=AtMostOnce())
+            producer.send(b"x", partition=case.hostile)
+        assert producer.stats().records_refused == 1
+    assert "at_most_once.refused" in caplog.text
+
+
+def test_what_was_not_written_when_the_client_closed_is_not_written(pair: LocalCluster) -> None:
+    def read_late(talk: Talk) -> None:
+        talk.shake_hands(SPU_KEYS)
+        given_up.wait()
+        while True:
+            arrived.append(talk.request())
+
+    arrived: list[Any] = []
+    given_up = threading.Event()
+    with Server(read_late) as server:
+        case = SpuCase(pair, server.endpoint)
+        producer = case.fluvio.topic_producer("mixed", max_request_size=31_000_000)
+        record = producer.send(bytes(30_000_000), partition=case.hostile)
+        record.add_done_callback(lambda _: given_up.set())
+        with within(SHORT + 1):
+            case.fluvio.close(SHORT / 2)
+        assert isinstance(record.exception(0), ClosedError)
+    assert arrived == []
+
+
 def test_at_most_once_records_that_cannot_be_written_in_time_are_dropped(pair: LocalCluster) -> None:
     def behave(talk: Talk) -> None:
         talk.shake_hands(SPU_KEYS)
