@@ -16,8 +16,16 @@ help: ## show this list
 quickstart: $(VENV)/.quickstart ## start a development cluster, produce a few hundred thousand records, check each
 	@$(VENV)/bin/python examples/quickstart.py
 
+# All of them: those that measure no time two at once, then the others alone.
 test: $(VENV)/.test ## run the tests; ARGS="-k cli" for some of them
+ifeq ($(strip $(ARGS)),)
+	@status=0; \
+	$(VENV)/bin/python -m pytest -m patient -n 2 --dist worksteal || status=$$?; \
+	$(VENV)/bin/python -m pytest -m 'not patient' || status=$$?; \
+	exit $$status
+else
 	@$(VENV)/bin/python -m pytest $(ARGS)
+endif
 
 simulate: $(VENV)/.test ## run the simulation with many seeds; SEEDS=100000
 	@FLUVIO_SYNC_SEEDS=$(SEEDS) $(VENV)/bin/python -m pytest tests/simulation $(ARGS)

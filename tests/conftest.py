@@ -14,6 +14,7 @@ and _TLS_KEY, of which the last two are for clusters that demand a certificate.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,9 +34,34 @@ SPUS = int(os.environ.get(f"{VARIABLE}SPUS", "2"))
 SPU_VERSION = int(os.environ.get(f"{VARIABLE}SPU_VERSION", "25"))
 assert KIND in KINDS, f"{VARIABLE}TLS is one of {KINDS}"
 
+# Of these no test measures time: `make test` runs two of them at once.
+PATIENT = {
+    Path(__file__).parent / name
+    for name in (
+        "contrib",
+        "core",
+        "dev_cluster",
+        "process",
+        "protocol",
+        "simulation",
+        "test_cli.py",
+        "test_cli_produce.py",
+        "test_cli_topics.py",
+        "test_docs.py",
+        "test_examples.py",
+        "test_package.py",
+        "test_types.py",
+        "typing",
+        "unit",
+    )
+}
+IMPATIENT = {Path(__file__).parent / "contrib" / "test_logging.py"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path not in IMPATIENT and not PATIENT.isdisjoint((item.path, *item.path.parents)):
+            item.add_marker(pytest.mark.patient)
         if "where" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
 
