@@ -104,7 +104,10 @@ class TlsConfig:
             return None
         import ssl  # noqa: PLC0415 - 20 ms that most clients do not need
 
+        from fluvio_sync._tls_socket import ConnectedSocket  # noqa: PLC0415 - imports it, too
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.sslsocket_class = ConnectedSocket
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.policy is TlsPolicy.ANONYMOUS:
             context.check_hostname = False

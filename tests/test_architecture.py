@@ -27,7 +27,7 @@ LAYERS = [
     ("protocol", "protocol protocol.*"),
     (
         "settings",
-        "_settings _topic_name _endpoint _tls_config _environment config delivery retry partitioner profile topics",
+        "_settings _topic_name _endpoint _tls_* _environment config delivery retry partitioner profile topics",
     ),
     ("futures", "futures _callbacks"),
     (

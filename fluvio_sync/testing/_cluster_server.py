@@ -344,11 +344,7 @@ class ClusterServer:
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                secured = sock if self._tls is None else TlsSocket(sock, self._tls)
-            except OSError:  # the peer has gone already
-                sock.close()
-                continue
+            secured = sock if self._tls is None else TlsSocket(sock, self._tls)
             session = ScSession(self.core) if node == SC else SpuSession(self.core, node)
             connection = self._connections[session] = _Connection(secured, session)
             self._watch(connection)

@@ -12,6 +12,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from fluvio_sync._tls_config import present, trust
+from fluvio_sync._tls_socket import ConnectedSocket
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def server_context(cert: str | None, key: str | None, client_ca: str | None) -> 
                 raise ConfigError(f"{name} without tls_cert: the servers' certificate is missing")
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = ConnectedSocket
     context.options |= ssl.OP_NO_RENEGOTIATION  # with it, reading and writing never wait for each other
     # A client that sends no more and says so to TCP alone gets its replies all the same.  (Missing before OpenSSL 3.)
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
@@ -52,8 +54,7 @@ class TlsSocket:
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        """Take `sock` over; OSError if the peer has gone already."""
-        sock.getpeername()  # fails if so, where wrap_socket would lose a socket
+        """Take `sock` over."""
         self.reads_on = selectors.EVENT_READ
         self._open = False
         self._sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)

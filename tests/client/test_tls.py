@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import pickle
 import select
+import socket
 import ssl
 import struct
 import threading
@@ -18,6 +19,7 @@ from hostile import Proxy, Server, Talk
 from kit import assert_settled, attempts, within
 
 from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio, RetriesExhaustedError, TlsConfig
+from fluvio_sync.testing._cluster_tls import server_context
 from fluvio_sync.testing.cluster import LocalCluster
 
 if TYPE_CHECKING:
@@ -86,6 +88,25 @@ def test_everything_works_over_tls(secured: LocalCluster, certificates: Certific
     assert len(records) == 5007
     assert [record.value for record in records[-6:-1]] == [bytes([number]) * 1_000_000 for number in range(5)]
     assert records[-1].value == b"last"
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_a_peer_that_leaves_before_the_handshake_costs_no_socket(certificates: Certificates, side: str) -> None:
+    context = certificates.verified().ssl_context() if side == "client" else server_context(*certificates.server, None)
+    assert context is not None
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
+        peer, _ = listener.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+        peer.close()
+        assert select.select([ours], [], [], 5)[0]
+        name = DOMAIN if side == "client" else None
+        with (
+            context.wrap_socket(
+                ours, server_side=side == "server", server_hostname=name, do_handshake_on_connect=False
+            ) as wrapped,
+            pytest.raises(OSError, match=r"(?i)reset|pipe|EOF"),
+        ):
+            wrapped.do_handshake()
 
 
 def test_a_cluster_that_demands_a_certificate_of_the_client(mutual: LocalCluster, certificates: Certificates) -> None:

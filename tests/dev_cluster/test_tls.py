@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import selectors
 import socket
 import ssl
 import struct
@@ -249,28 +250,42 @@ def send_slowly(sock: socket.socket, data: bytes) -> None:
 
 
 def test_a_handshake_that_has_to_wait_to_be_written(
-    certificates: Certificates, tmp_path: Path, batch: Make, produce: Make, codes: Make
+    certificates: Certificates, tmp_path: Path, batch: Make, produce: Make, codes: Make, eventually: Make
 ) -> None:
     """The certificates are more than the buffers between the two take."""
     long_chain = tmp_path / "chain.pem"
     long_chain.write_text(Path(certificates.server.cert).read_text() + Path(certificates.ca).read_text() * 100)
     with LocalCluster(in_process=True, tls_cert=long_chain, tls_key=certificates.server.key) as cluster:
         cluster.create_topic("t")
-        listener = cluster._running._server._sockets[5001]  # type: ignore[union-attr]
+        server: Any = cluster._running._server  # type: ignore[union-attr]
+        listener = server._sockets[5001]
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         with socket.socket() as slow:
             slow.settimeout(TIMEOUT)
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
             slow.connect(listener.getsockname())
-            with anyone().wrap_socket(slow, do_handshake_on_connect=False) as tls:
-                tls.setblocking(False)
-                with pytest.raises(ssl.SSLWantReadError):
-                    tls.do_handshake()
-                with spu(cluster) as link:
-                    assert offset(link, produce("t", (0, batch(b"a"))), codes) == 0
-                tls.settimeout(TIMEOUT)
+            arrived, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = anyone().wrap_bio(arrived, leaving)
+            with pytest.raises(ssl.SSLWantReadError):
                 tls.do_handshake()
-                assert tls.version() == "TLSv1.3"
+            slow.sendall(leaving.read())
+            eventually(
+                lambda: any(ours.reads_on == selectors.EVENT_WRITE for ours in list(server._connections.values()))
+            )
+            with spu(cluster) as link:
+                assert offset(link, produce("t", (0, batch(b"a"))), codes) == 0
+            finish_handshake(tls, slow, arrived)
+            assert tls.version() == "TLSv1.3"
+
+
+def finish_handshake(tls: ssl.SSLObject, sock: socket.socket, arrived: ssl.MemoryBIO) -> None:
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            arrived.write(sock.recv(4096))
+        else:
+            return
 
 
 # --- requests and answers ------------------------------------------------------------------------
