@@ -23,11 +23,11 @@ PACKAGE = Path(fluvio_sync.__file__).parent
 EFFECTS = {"socket", "ssl", "select", "selectors", "threading", "time", "random", "logging", "structlog", "os", "queue"}
 
 LAYERS = [
-    ("ground", "errors _version _clock _log _threads _timers _wording stats"),
+    ("ground", "errors _version _clock _log _threads _timers _tls_socket _wording stats"),
     ("protocol", "protocol protocol.*"),
     (
         "settings",
-        "_settings _topic_name _endpoint _tls_* _environment config delivery retry partitioner profile topics",
+        "_settings _topic_name _endpoint _tls_config _environment config delivery retry partitioner profile topics",
     ),
     ("futures", "futures _callbacks"),
     (

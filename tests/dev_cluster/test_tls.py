@@ -230,18 +230,22 @@ def test_peers_that_leave_in_the_handshake_hold_nobody_up(cluster: LocalCluster)
 
 
 def test_a_handshake_may_come_byte_by_byte(cluster: LocalCluster) -> None:
-    outgoing, incoming = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = anyone().wrap_bio(incoming, outgoing)
+    arrived, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = anyone().wrap_bio(arrived, leaving)
     with connect(cluster.endpoint) as sock:
-        while True:
-            try:
-                tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                send_slowly(sock, outgoing.read())
-                incoming.write(sock.recv(4096))
-        send_slowly(sock, outgoing.read())
+        shake_hands(tls, sock, arrived, leaving)
     assert tls.version() == "TLSv1.3"
+
+
+def shake_hands(tls: ssl.SSLObject, sock: socket.socket, arrived: ssl.MemoryBIO, leaving: ssl.MemoryBIO) -> None:
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            send_slowly(sock, leaving.read())
+            arrived.write(sock.recv(4096))
+    send_slowly(sock, leaving.read())
 
 
 def send_slowly(sock: socket.socket, data: bytes) -> None:
@@ -274,18 +278,8 @@ def test_a_handshake_that_has_to_wait_to_be_written(
             )
             with spu(cluster) as link:
                 assert offset(link, produce("t", (0, batch(b"a"))), codes) == 0
-            finish_handshake(tls, slow, arrived)
+            shake_hands(tls, slow, arrived, leaving)
             assert tls.version() == "TLSv1.3"
-
-
-def finish_handshake(tls: ssl.SSLObject, sock: socket.socket, arrived: ssl.MemoryBIO) -> None:
-    while True:
-        try:
-            tls.do_handshake()
-        except ssl.SSLWantReadError:
-            arrived.write(sock.recv(4096))
-        else:
-            return
 
 
 # --- requests and answers ------------------------------------------------------------------------
