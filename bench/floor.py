@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from worker import Bare
 
 from fluvio_sync import Fluvio
-from fluvio_sync._clock import SystemClock
+from fluvio_sync._base.clock import SystemClock
 from fluvio_sync.protocol.batch import BatchBuilder
 from fluvio_sync.testing import LocalCluster
 

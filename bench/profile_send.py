@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import PurePath
 
 from fluvio_sync import Fluvio
-from fluvio_sync._sender_thread import SenderThread
+from fluvio_sync._runtime.sender_thread import SenderThread
 from fluvio_sync.testing import LocalCluster
 
 STAGES = {

@@ -11,7 +11,6 @@ One record, and where it is:
         print(future.result(timeout=5))
 """
 
-from fluvio_sync._version import __version__
 from fluvio_sync.client import Fluvio, connect
 from fluvio_sync.config import Compression, ProducerConfig, SmartModule, TlsConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
@@ -44,6 +43,8 @@ from fluvio_sync.producer import TopicProducer
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 from fluvio_sync.stats import FlushResult, Health, ProducerStats
 from fluvio_sync.topics import TopicDescription
+
+__version__ = "0.1.0"
 
 __all__ = [
     "AtLeastOnce",

@@ -25,9 +25,9 @@ from fluvio_sync._cli_options import (
 from fluvio_sync._cli_progress import Progress, can_be_drawn
 from fluvio_sync._cli_run import Run
 from fluvio_sync._cli_stop import status_of
-from fluvio_sync._environment import client_settings
-from fluvio_sync._settings import choice
-from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync._settings.checks import choice
+from fluvio_sync._settings.environment import client_settings
+from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import LARGEST_BATCH, Compression, ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation, delivery_semantic

@@ -13,8 +13,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluvio_sync._base.text import counted
 from fluvio_sync._cli_progress import Counts
-from fluvio_sync._wording import counted
 from fluvio_sync.delivery import AtMostOnce
 from fluvio_sync.errors import ClosedError, DeliveryError, FlushTimeoutError, PartitionNotFoundError
 

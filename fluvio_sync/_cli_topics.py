@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._cli_options import FAILED, OK, Parser, add_cluster, connect_settings, one_of, statuses, whole
-from fluvio_sync._settings import choice
-from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync._settings.checks import choice
+from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import Compression
 from fluvio_sync.errors import ServerError, TopicNotFoundError

@@ -11,14 +11,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from fluvio_sync import _cli_stop
+from fluvio_sync import __version__, _cli_stop
 from fluvio_sync._cli_completion import add_completion
 from fluvio_sync._cli_doctor import add_doctor
 from fluvio_sync._cli_options import FAILED, USAGE, Parser, add_cluster, statuses
 from fluvio_sync._cli_produce import add_produce
 from fluvio_sync._cli_screen import Screen, show_warnings
 from fluvio_sync._cli_topics import add_topics
-from fluvio_sync._version import __version__
 from fluvio_sync.errors import ConfigError, FluvioError
 
 if TYPE_CHECKING:

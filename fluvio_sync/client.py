@@ -14,15 +14,15 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
-from fluvio_sync import _uwsgi
-from fluvio_sync._endpoint import parse_endpoint
-from fluvio_sync._engine import ClientConfig
-from fluvio_sync._environment import client_settings, misspelt
-from fluvio_sync._lane import RECORD_CHARGE
-from fluvio_sync._session import Session
-from fluvio_sync._settings import choice, flag, seconds, size, unknown_setting
-from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync._wording import did_you_mean
+from fluvio_sync._base.text import did_you_mean
+from fluvio_sync._core.batch import RECORD_CHARGE
+from fluvio_sync._runtime import uwsgi
+from fluvio_sync._runtime.engine import ClientConfig
+from fluvio_sync._runtime.session import Session
+from fluvio_sync._settings.checks import choice, flag, seconds, size, unknown_setting
+from fluvio_sync._settings.endpoint import parse_endpoint
+from fluvio_sync._settings.environment import client_settings, misspelt
+from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.config import CLIENT_SETTINGS, OF_RETRY_POLICY, Compression, ProducerConfig, TlsConfig
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.producer import TopicProducer
@@ -115,7 +115,7 @@ class Fluvio:
         Raises `ConfigError`, `ConnectError` (`ConnectTimeoutError` after `connect_timeout`), `ProtocolError` if the
         peer does not speak Fluvio's protocol, `UnsupportedVersionError`.
         """
-        _uwsgi.refuse_without_threads()
+        uwsgi.refuse_without_threads()
         for name in unknown:
             of_producers = {"topic_producer()": ProducerConfig.__dataclass_fields__}
             raise unknown_setting(name, CLIENT_SETTINGS, of_producers | OF_RETRY_POLICY)
@@ -312,3 +312,35 @@ def _find_cluster(
 
 
 connect = Fluvio.connect
+
+
+_PLACE = ("endpoint", "profile", "profile_path")
+
+
+class _Checked(Fluvio):
+    """Takes settings as `Fluvio.connect` does, and goes no further."""
+
+    def _begin(self) -> None:
+        pass
+
+
+def checked_config(settings: Mapping[str, Any]) -> ClientConfig:
+    """Return these settings of `Fluvio.connect`, completed from the environment.
+
+    Raises `ConfigError` for what `Fluvio.connect` refuses, a profile that is not there included.
+    """
+    return _Checked.connect(**settings)._session.config  # noqa: SLF001 - the same class
+
+
+def unconnected(settings: Mapping[str, Any]) -> Fluvio:
+    """Return a client of such settings, which connects at its first use; raises as `checked_config`."""
+    return Fluvio(Session(checked_config(settings)))
+
+
+def check_client_settings(settings: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for settings that `Fluvio.connect` refuses; no profile is looked for."""
+    if settings.get("endpoint") is None:
+        given = {name: value for name, value in settings.items() if name not in _PLACE}
+        _Checked.connect("unknown.invalid", **given)
+    else:
+        _Checked.connect(**settings)

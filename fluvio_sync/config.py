@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from fluvio_sync import _settings
-from fluvio_sync._tls_config import TlsConfig
-from fluvio_sync._wording import shown
+from fluvio_sync._base.text import shown
+from fluvio_sync._settings import checks
 from fluvio_sync.delivery import (
     AtLeastOnce,
     AtMostOnce,
@@ -28,6 +27,7 @@ from fluvio_sync.errors import ConfigError
 from fluvio_sync.protocol.batch import BATCH_OVERHEAD
 from fluvio_sync.protocol.compression import Codec, compressor
 from fluvio_sync.retry import RetryPolicy
+from fluvio_sync.tls import TlsConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,7 @@ OF_RETRY_POLICY = {"RetryPolicy: AtLeastOnce(RetryPolicy(...))": RetryPolicy.__d
 _ELSEWHERE = {"Fluvio.connect()": CLIENT_SETTINGS, **OF_RETRY_POLICY}
 
 
-@partial(_settings.refuse_unknown, elsewhere=_ELSEWHERE)
+@partial(checks.refuse_unknown, elsewhere=_ELSEWHERE)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerConfig:
     """The settings of a producer.  Immutable, hashable; what it refuses raises `ConfigError`.
@@ -204,23 +204,23 @@ class ProducerConfig:
 
     def _normal_forms(self) -> Iterator[tuple[str, object]]:
         yield "delivery_semantic", delivery_semantic(self.delivery_semantic)
-        yield "isolation", _settings.choice(Isolation, "isolation", self.isolation)
-        yield "linger", _settings.seconds("linger", self.linger)
-        yield "batch_size", _settings.size("batch_size", self.batch_size)
+        yield "isolation", checks.choice(Isolation, "isolation", self.isolation)
+        yield "linger", checks.seconds("linger", self.linger)
+        yield "batch_size", checks.size("batch_size", self.batch_size)
         smallest = BATCH_OVERHEAD + 1
-        request_size = _settings.size("max_request_size", self.max_request_size, smallest, LARGEST_BATCH)
+        request_size = checks.size("max_request_size", self.max_request_size, smallest, LARGEST_BATCH)
         yield "max_request_size", request_size
         yield "on_full", _on_full(self.on_full)
-        yield "max_block", _settings.seconds("max_block", self.max_block)
+        yield "max_block", checks.seconds("max_block", self.max_block)
         if self.compression is not None:
-            yield "compression", _settings.choice(Compression, "compression", self.compression)
+            yield "compression", checks.choice(Compression, "compression", self.compression)
         if self.compression_level is not None:
-            level = _settings.size("compression_level", self.compression_level, minimum=0)
+            level = checks.size("compression_level", self.compression_level, minimum=0)
             yield "compression_level", level
         longest = _LONGEST_WIRE_MILLISECONDS / 1000
         yield (
             "server_timeout",
-            _settings.seconds("server_timeout", self.server_timeout, maximum=longest),
+            checks.seconds("server_timeout", self.server_timeout, maximum=longest),
         )
         _check_partitioner(self.partitioner)
         _check_serializer("key_serializer", self.key_serializer)

@@ -10,8 +10,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from fluvio_sync import _settings
-from fluvio_sync._wording import shown
+from fluvio_sync._base.text import shown
+from fluvio_sync._settings import checks
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy
 
@@ -59,7 +59,7 @@ def delivery_semantic(value: object) -> DeliverySemantic:
         return value
     if value is AtMostOnce or value is AtLeastOnce:
         return AtMostOnce() if value is AtMostOnce else AtLeastOnce()
-    found = _SEMANTICS.get(_settings.spelling(value)) if isinstance(value, str) else None
+    found = _SEMANTICS.get(checks.spelling(value)) if isinstance(value, str) else None
     if found is not None:
         return found()
     raise ConfigError(

@@ -31,7 +31,7 @@ from fluvio_sync.errors import ForkedError, PlainTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from fluvio_sync._callbacks import CallbackThread
+    from fluvio_sync._runtime.callbacks import CallbackThread
     from fluvio_sync.stats import Run
 
 # Exceptions of callbacks are logged where the standard library logs them.

@@ -11,7 +11,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fluvio_sync import _settings
+from fluvio_sync._settings import checks
 from fluvio_sync.protocol.siphash import hash_key
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class SiphashRoundRobinPartitioner:
 
             first = random.getrandbits(32)
         else:
-            first = start = _settings.size("start", start, 0, _U32)
+            first = start = checks.size("start", start, 0, _U32)
         self._start = start
         # One step of the interpreter, so no lock; without a GIL, a turn taken twice would do no harm.
         self._turns = itertools.count(first)
@@ -97,7 +97,7 @@ class SpecificPartitioner:
     number: int
 
     def __init__(self, partition: int) -> None:
-        object.__setattr__(self, "number", _settings.size("partition", partition, 0, _U32))
+        object.__setattr__(self, "number", checks.size("partition", partition, 0, _U32))
 
     def partition(self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int]) -> int:
         """Return the one partition."""

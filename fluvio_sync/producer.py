@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._settings import seconds
+from fluvio_sync._settings.checks import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
 from fluvio_sync.errors import ClosedError, FluvioError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture, Process
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from fluvio_sync._channel import Channel
-    from fluvio_sync._engine import Engine
-    from fluvio_sync._session import Session
+    from fluvio_sync._core.topic import Channel
+    from fluvio_sync._runtime.engine import Engine
+    from fluvio_sync._runtime.session import Session
     from fluvio_sync.config import ProducerConfig
 
 # Records that are queued together: the lock is held for a tenth of a millisecond.

@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fluvio_sync._endpoint import parse_endpoint
-from fluvio_sync._tls_config import TlsConfig, is_inline
-from fluvio_sync._wording import shown
+from fluvio_sync._base.text import shown
+from fluvio_sync._settings.endpoint import parse_endpoint
 from fluvio_sync.errors import ConfigError
+from fluvio_sync.tls import TlsConfig, is_inline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

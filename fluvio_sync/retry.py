@@ -13,7 +13,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fluvio_sync import _settings
+from fluvio_sync._settings import checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Uniform(Protocol):
         ...
 
 
-@_settings.refuse_unknown
+@checks.refuse_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How often, when and for how long an at-least-once batch is tried again.  Immutable, hashable.
@@ -97,14 +97,14 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         keep = object.__setattr__
-        keep(self, "max_retries", _settings.size("max_retries", self.max_retries, minimum=0))
-        keep(self, "initial_delay", _settings.seconds("initial_delay", self.initial_delay))
-        keep(self, "max_delay", _settings.seconds("max_delay", self.max_delay))
-        keep(self, "timeout", _settings.seconds("timeout", self.timeout, positive=True))
-        strategy = _settings.choice(RetryStrategy, "strategy", self.strategy, _ALIASES)
+        keep(self, "max_retries", checks.size("max_retries", self.max_retries, minimum=0))
+        keep(self, "initial_delay", checks.seconds("initial_delay", self.initial_delay))
+        keep(self, "max_delay", checks.seconds("max_delay", self.max_delay))
+        keep(self, "timeout", checks.seconds("timeout", self.timeout, positive=True))
+        strategy = checks.choice(RetryStrategy, "strategy", self.strategy, _ALIASES)
         keep(self, "strategy", strategy)
-        keep(self, "multiplier", _settings.number("multiplier", self.multiplier, minimum=1.0))
-        keep(self, "jitter", _settings.flag("jitter", self.jitter))
+        keep(self, "multiplier", checks.number("multiplier", self.multiplier, minimum=1.0))
+        keep(self, "jitter", checks.flag("jitter", self.jitter))
 
     def delays(self, random: Uniform | None = None) -> Iterator[float]:
         """Yield the seconds before each retry: `max_retries` of them, none above `max_delay`.

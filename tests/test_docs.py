@@ -19,7 +19,7 @@ from documents import CLUSTER, PAGES, ROOT, WORDS, Reader, blocks
 
 import fluvio_sync
 from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy, _environment
-from fluvio_sync._failures import Treatment, treatment_of
+from fluvio_sync._core.failures import Treatment, treatment_of
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.testing import LocalCluster

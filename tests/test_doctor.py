@@ -15,7 +15,7 @@ from kit import wait_until, within
 from shell import LONGEST, cluster_options, line_of, run, started
 
 from fluvio_sync import Fluvio, TlsConfig
-from fluvio_sync._doctor import RECORD, Step, diagnose
+from fluvio_sync.doctor import RECORD, Step, diagnose
 from fluvio_sync.testing import LocalCluster
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) ->
 
         threading.Event().wait(5)
 
-    monkeypatch.setattr("fluvio_sync._resolution.Resolution._look_up", never)
+    monkeypatch.setattr("fluvio_sync._net.resolver.Resolution._look_up", never)
     with within(1.0):
         found = steps(endpoint="slow.invalid:9003", timeout=0.1)
     assert found["name"].detail == "the name 'slow.invalid' was not resolved within 0.1 s"

@@ -15,10 +15,10 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluvio_sync import _uwsgi
-from fluvio_sync._clock import SystemClock
-from fluvio_sync._lane import RECORD_CHARGE
-from fluvio_sync._threads import started
+from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._base.threads import started
+from fluvio_sync._core.batch import RECORD_CHARGE
+from fluvio_sync._runtime import uwsgi
 from fluvio_sync.errors import BufferFullError, FlushTimeoutError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Backlog:
     def _is_running(self) -> bool:
         """Start the thread if there is none; the caller holds the lock."""
         if self._thread is None:
-            if _uwsgi.is_before_fork():  # where threads are not for the workers to inherit
+            if uwsgi.is_before_fork():  # where threads are not for the workers to inherit
                 return False
             self._thread = started(self._run, f"{self._client.client_id}-backlog")
         return self._thread is not None

@@ -21,8 +21,8 @@ try:
 except ImportError as error:
     raise ImportError("fluvio_sync.contrib.celery needs Celery: pip install 'fluvio-sync[celery]'") from error
 
-from fluvio_sync._log import get_logger
-from fluvio_sync._settings import seconds
+from fluvio_sync._base.log import get_logger
+from fluvio_sync._settings.checks import seconds
 from fluvio_sync.errors import FluvioError
 
 if TYPE_CHECKING:

@@ -26,12 +26,12 @@ try:
 except ImportError as error:
     raise ImportError("fluvio_sync.contrib.flask needs Flask: pip install 'fluvio-sync[flask]'") from error
 
-from fluvio_sync._doctor import diagnose
-from fluvio_sync._settings import flag
-from fluvio_sync._unconnected import check_client_settings, unconnected
-from fluvio_sync._wording import alike, did_you_mean
+from fluvio_sync._base.text import alike, did_you_mean
+from fluvio_sync._settings.checks import flag
+from fluvio_sync.client import check_client_settings, unconnected
 from fluvio_sync.config import CLIENT_SETTINGS, ProducerConfig
 from fluvio_sync.contrib._health import health_answer
+from fluvio_sync.doctor import diagnose
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:

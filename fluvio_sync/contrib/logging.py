@@ -29,10 +29,11 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync import _exit, retry
-from fluvio_sync._settings import seconds, size, unknown_setting
-from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync._unconnected import unconnected
+from fluvio_sync import retry
+from fluvio_sync._runtime import exit as _exit
+from fluvio_sync._settings.checks import seconds, size, unknown_setting
+from fluvio_sync._settings.topic_name import check_topic_name
+from fluvio_sync.client import unconnected
 from fluvio_sync.config import CLIENT_SETTINGS, OF_RETRY_POLICY, ProducerConfig
 from fluvio_sync.contrib._backlog import Backlog, Item
 from fluvio_sync.contrib._json_formatter import JsonFormatter

@@ -23,7 +23,7 @@ except ImportError as error:
         "fluvio_sync.contrib.opentelemetry needs OpenTelemetry: pip install 'fluvio-sync[opentelemetry]'"
     ) from error
 
-from fluvio_sync._version import __version__
+from fluvio_sync import __version__
 from fluvio_sync.contrib._measures import OF_CLIENTS, OF_TOPICS, distinct, snapshot
 from fluvio_sync.errors import DeliveryError, RejectedError
 

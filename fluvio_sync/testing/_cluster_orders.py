@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._endpoint import parse_endpoint
+from fluvio_sync._settings.endpoint import parse_endpoint
 from fluvio_sync.protocol.metadata import (
     ComputedReplicas,
     Endpoint,

@@ -11,9 +11,9 @@ import selectors
 import ssl
 from typing import TYPE_CHECKING
 
-from fluvio_sync._tls_config import present, trust
-from fluvio_sync._tls_socket import ConnectedSocket
+from fluvio_sync._net.tls import ConnectedSocket
 from fluvio_sync.errors import ConfigError
+from fluvio_sync.tls import present, trust
 
 if TYPE_CHECKING:
     import socket

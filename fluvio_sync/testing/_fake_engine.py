@@ -12,15 +12,15 @@ import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluvio_sync._accumulator import Accumulator
-from fluvio_sync._admin import check_topic, describe
-from fluvio_sync._callbacks import CallbackThread
-from fluvio_sync._clock import SystemClock
-from fluvio_sync._engine import Engine, flush_timed_out
-from fluvio_sync._failures import closed
-from fluvio_sync._lane import Acknowledge, Drop, Fail, HandOver
-from fluvio_sync._log import get_logger
-from fluvio_sync._metadata import Metadata
+from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._base.log import get_logger
+from fluvio_sync._core.actions import Acknowledge, Drop, Fail, HandOver
+from fluvio_sync._core.failures import closed
+from fluvio_sync._core.metadata import Metadata
+from fluvio_sync._runtime.accumulator import Accumulator
+from fluvio_sync._runtime.admin import check_topic, describe
+from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._runtime.engine import Engine, flush_timed_out
 from fluvio_sync.errors import (
     DeliveryError,
     FlushTimeoutError,
@@ -51,9 +51,10 @@ from fluvio_sync.testing._cluster_model import Spu, SpuAddress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from fluvio_sync._channel import Channel
-    from fluvio_sync._engine import ClientConfig
-    from fluvio_sync._lane import Batch, Decision
+    from fluvio_sync._core.actions import Decision
+    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.topic import Channel
+    from fluvio_sync._runtime.engine import ClientConfig
     from fluvio_sync.config import ProducerConfig
     from fluvio_sync.protocol.metadata import MetadataObject
     from fluvio_sync.topics import TopicDescription

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from fluvio_sync._tls_config import TlsConfig
 from fluvio_sync.errors import (
     ConnectError,
     PartitionNotFoundError,
@@ -24,6 +23,7 @@ from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsRespon
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
 from fluvio_sync.protocol.watch import ListRequest, ListResponse
 from fluvio_sync.testing._link import Link
+from fluvio_sync.tls import TlsConfig
 
 if TYPE_CHECKING:
     from fluvio_sync.protocol.error_code import ErrorCode

@@ -10,14 +10,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fluvio_sync._endpoint import Endpoint
-from fluvio_sync._engine import ClientConfig
-from fluvio_sync._session import Session
-from fluvio_sync._tls_config import TlsConfig
+from fluvio_sync._runtime.engine import ClientConfig
+from fluvio_sync._runtime.session import Session
+from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import ProducerConfig
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.testing._fake_engine import Failure, FakeEngine, FakeRecord
+from fluvio_sync.tls import TlsConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from fluvio_sync._engine import Engine
+    from fluvio_sync._runtime.engine import Engine
     from fluvio_sync.config import ProducerSettings
     from fluvio_sync.errors import DeliveryError, FluvioError
     from fluvio_sync.futures import DeliveryFuture

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from fluvio_sync._endpoint import parse_endpoint
+from fluvio_sync._settings.endpoint import parse_endpoint
 from fluvio_sync.protocol.frames import MAX_FRAME
 from fluvio_sync.protocol.versions import SpuApi
 

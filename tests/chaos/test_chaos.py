@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 from chaos import Broken, Chaos
 
-from fluvio_sync._dispatch import Dispatcher
+from fluvio_sync._core.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
-    from fluvio_sync._lane import Batch, Lane
-    from fluvio_sync._link import Request
+    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.partition import Lane
+    from fluvio_sync._core.pipeline import Request
     from fluvio_sync.errors import FluvioError
 
 FAULTS = int(os.environ.get("FLUVIO_SYNC_FAULTS", "500"))

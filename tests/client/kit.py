@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync import AtLeastOnce, Fluvio, RetryPolicy
-from fluvio_sync._clock import SystemClock
+from fluvio_sync._base.clock import SystemClock
 from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi

@@ -14,7 +14,7 @@ from kit import within
 from sockets import free_port, swallowing
 
 from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio
-from fluvio_sync._unconnected import unconnected
+from fluvio_sync.client import unconnected
 from fluvio_sync.testing.cluster import LocalCluster
 
 NAME = "sc.example"

@@ -16,7 +16,7 @@ import pytest
 from kit import parked
 
 from fluvio_sync import DeliveryError, Fluvio, TopicProducer
-from fluvio_sync._sender import Sender
+from fluvio_sync._runtime.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 from hostile import Server, Talk
 
 from fluvio_sync import ConfigError, ConnectError, Fluvio, TlsConfig
-from fluvio_sync._unconnected import unconnected
+from fluvio_sync.client import unconnected
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ import pytest
 from kit import parked
 
 from fluvio_sync import AtLeastOnce, ConnectError, DeliveryError, Fluvio, RetriesExhaustedError, RetryPolicy, _sender
-from fluvio_sync._connection import Connection
-from fluvio_sync._dispatch import Dispatcher
-from fluvio_sync._link import Request
-from fluvio_sync._spu_requests import encode_produce
+from fluvio_sync._core.dispatcher import Dispatcher
+from fluvio_sync._core.pipeline import Request
+from fluvio_sync._net.connection import Connection
+from fluvio_sync._runtime.spu_requests import encode_produce
 from fluvio_sync.futures import BatchOutcome
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pytest
 from interruption import interrupted
 
 from fluvio_sync import Fluvio
-from fluvio_sync._exit import remove_engine
-from fluvio_sync._sender_thread import SenderThread
+from fluvio_sync._runtime.exit import remove_engine
+from fluvio_sync._runtime.sender_thread import SenderThread
 from fluvio_sync.testing import read_records
 
 if TYPE_CHECKING:

@@ -40,8 +40,8 @@ from fluvio_sync import (
     RetryPolicy,
     ServerError,
 )
-from fluvio_sync._link import LinkState
-from fluvio_sync._watch import MetadataWatch
+from fluvio_sync._core.pipeline import LinkState
+from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.testing.cluster import LocalCluster
 

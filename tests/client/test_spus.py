@@ -14,7 +14,7 @@ from fluvio_sync.testing.cluster import LocalCluster
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluvio_sync._sender import Line
+    from fluvio_sync._runtime.sender import Line
 
 ELSEWHERE = "spu-0.cluster.invalid:9010"  # a name that does not resolve (RFC 2606)
 SPUS = (5001, 5002, 5003)

@@ -20,7 +20,7 @@ from django_project.models import Order
 from kit import wait_until
 
 from fluvio_sync import BufferFullError, ClosedError, ConfigError, DeliveryTimeoutError, RecordTooLargeError
-from fluvio_sync._unconnected import unconnected
+from fluvio_sync.client import unconnected
 from fluvio_sync.contrib.django import _clients, _on_commit, client, producer, send_on_commit
 from fluvio_sync.contrib.django.testing import fake_fluvio
 

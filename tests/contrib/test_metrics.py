@@ -15,7 +15,7 @@ from kit import attempts, wait_until
 
 import fluvio_sync
 from fluvio_sync import ConfigError, Fluvio
-from fluvio_sync._unconnected import unconnected
+from fluvio_sync.client import unconnected
 from fluvio_sync.contrib._measures import OF_CLIENTS, OF_TOPICS
 from fluvio_sync.testing import FakeFluvio
 

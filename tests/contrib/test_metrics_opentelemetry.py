@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync import BufferFullError, Fluvio, RejectedError, RetriesExhaustedError
-from fluvio_sync._unconnected import unconnected
+from fluvio_sync.client import unconnected
 from fluvio_sync.testing import FakeFluvio, FakeProducer
 
 pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry's SDK is not installed")

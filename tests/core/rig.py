@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluvio_sync._accumulator import Accumulator
-from fluvio_sync._actions import Ask, Connect, Disconnect, Report, Write
-from fluvio_sync._callbacks import CallbackThread
-from fluvio_sync._dispatch import Dispatcher
-from fluvio_sync._lane import Acknowledge, Decision, Fail
-from fluvio_sync._metadata import Metadata, News
+from fluvio_sync._core.actions import Acknowledge, Ask, Connect, Decision, Disconnect, Fail, Report, Write
+from fluvio_sync._core.dispatcher import Dispatcher
+from fluvio_sync._core.metadata import Metadata, News
+from fluvio_sync._runtime.accumulator import Accumulator
+from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.metadata import (
@@ -41,9 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from fluvio_sync._actions import Action
-    from fluvio_sync._channel import Channel
-    from fluvio_sync._link import Link, Request, Settlement
+    from fluvio_sync._core.actions import Action
+    from fluvio_sync._core.pipeline import Link, Request, Settlement
+    from fluvio_sync._core.topic import Channel
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import DeliveryFuture
 

@@ -9,8 +9,9 @@ import pytest
 from interruption import interrupted
 from rig import Rig, connects, partition, response, values, writes
 
-from fluvio_sync._clock import SystemClock
-from fluvio_sync._lane import RECORD_CHARGE, Acknowledge
+from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._core.actions import Acknowledge
+from fluvio_sync._core.batch import RECORD_CHARGE
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
-from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS, Event
-from fluvio_sync._lane import HandOver, LaneState
+from fluvio_sync._core.actions import HandOver
+from fluvio_sync._core.dispatcher import (
+    LEAVE_GRACE,
+    MAX_IN_FLIGHT,
+    OFFLINE_PATIENCE,
+    SETTLE_INTERVAL,
+    TRANSITIONS,
+    Event,
+)
+from fluvio_sync._core.partition import LaneState
 from fluvio_sync.config import SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (
@@ -31,7 +39,7 @@ from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 
 if TYPE_CHECKING:
-    from fluvio_sync._link import Request, Settlement
+    from fluvio_sync._core.pipeline import Request, Settlement
     from fluvio_sync.futures import DeliveryFuture
 
 BROKEN = ConnectError("the connection was lost")

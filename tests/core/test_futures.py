@@ -18,15 +18,16 @@ import pytest
 from rig import Rig
 
 from fluvio_sync import futures as futures_module
-from fluvio_sync._callbacks import CallbackThread
-from fluvio_sync._halving import halve
+from fluvio_sync._core.batch import halve
+from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync.errors import DeliveryError, ForkedError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture, RecordMetadata, forget_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync._lane import Batch, Lane
+    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.partition import Lane
 
 LONG = 20.0  # seconds that nothing here takes
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rig import Rig, asks, connects, disconnects, partition, topic, values, writes
 
-from fluvio_sync._dispatch import LEAVE_GRACE, OFFLINE_PATIENCE
-from fluvio_sync._lane import LaneState
+from fluvio_sync._core.dispatcher import LEAVE_GRACE, OFFLINE_PATIENCE
+from fluvio_sync._core.partition import LaneState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError, TopicNotFoundError
 from fluvio_sync.protocol.metadata import PartitionResolution

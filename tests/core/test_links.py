@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rig import Rig, connects, disconnects, partition, response, spu, values, writes
 
-from fluvio_sync._dispatch import MAX_IN_FLIGHT
-from fluvio_sync._lane import LaneState
-from fluvio_sync._link import LinkState
+from fluvio_sync._core.dispatcher import MAX_IN_FLIGHT
+from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.pipeline import LinkState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, RetriesExhaustedError, UnsupportedVersionError
 from fluvio_sync.protocol.metadata import SpuResolution

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rig import partition, spu, topic
 
-from fluvio_sync._metadata import Metadata, News, Route
+from fluvio_sync._core.metadata import Metadata, News, Route
 from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
 from fluvio_sync.protocol.metadata import (
     IngressAddr,
@@ -24,7 +24,7 @@ from fluvio_sync.protocol.metadata import (
 from fluvio_sync.protocol.watch import Change, WatchUpdate
 
 if TYPE_CHECKING:
-    from fluvio_sync._endpoint import Endpoint
+    from fluvio_sync._settings.endpoint import Endpoint
 
 
 def known(**settings: bool) -> Metadata:

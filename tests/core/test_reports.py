@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rig import Rig, connects, partition, reports, writes
 
-from fluvio_sync._actions import Report
+from fluvio_sync._core.actions import Report
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, UnsupportedVersionError
 from fluvio_sync.retry import RetryPolicy
@@ -15,7 +15,7 @@ from fluvio_sync.retry import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluvio_sync._actions import Action
+    from fluvio_sync._core.actions import Action
 
 BROKEN = ConnectError("the connection was lost")
 STUBBORN = AtLeastOnce(RetryPolicy(max_retries=100, initial_delay=0.01, max_delay=0.01))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
 
-from fluvio_sync import _dispatch
-from fluvio_sync._dispatch import MAX_IN_FLIGHT
-from fluvio_sync._lane import Acknowledge, Fail, HandOver, LaneState
+from fluvio_sync._core import dispatcher
+from fluvio_sync._core.actions import Acknowledge, Fail, HandOver
+from fluvio_sync._core.dispatcher import MAX_IN_FLIGHT
+from fluvio_sync._core.partition import LaneState
 from fluvio_sync.config import Compression, ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, RejectedError, RetriesExhaustedError
@@ -19,8 +20,8 @@ from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from fluvio_sync._lane import Lane
-    from fluvio_sync._link import Request
+    from fluvio_sync._core.partition import Lane
+    from fluvio_sync._core.pipeline import Request
 
 BROKEN = ConnectError("the connection was lost")
 
@@ -137,7 +138,7 @@ def test_what_was_written_and_not_acknowledged_is_under_way() -> None:
 
 
 def test_at_most_once_waits_for_a_server_that_leaves_too_many_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_dispatch, "MAX_UNREAD", MAX_IN_FLIGHT + 3)
+    monkeypatch.setattr(dispatcher, "MAX_UNREAD", MAX_IN_FLIGHT + 3)
     rig = Rig(delivery_semantic="at-most-once")
     rig.connect()
     unread = []

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
 
-from fluvio_sync._dispatch import SETTLE_INTERVAL
-from fluvio_sync._lane import LaneState
+from fluvio_sync._core.dispatcher import SETTLE_INTERVAL
+from fluvio_sync._core.partition import LaneState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import PartitionResolution
 from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from fluvio_sync._link import Settlement
+    from fluvio_sync._core.pipeline import Settlement
     from fluvio_sync.futures import DeliveryFuture
 
 BROKEN = ConnectError("the connection was lost")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import random
 
-from fluvio_sync._timers import Timers
+from fluvio_sync._core.timers import Timers
 
 
 class Item:

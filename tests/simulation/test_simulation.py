@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 from world import Broken, World
 
-from fluvio_sync._dispatch import Dispatcher
-from fluvio_sync._lane import LaneState
+from fluvio_sync._core.dispatcher import Dispatcher
+from fluvio_sync._core.partition import LaneState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluvio_sync._lane import Batch, Lane
-    from fluvio_sync._link import Link, Request, Settlement
+    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.partition import Lane
+    from fluvio_sync._core.pipeline import Link, Request, Settlement
     from fluvio_sync.errors import FluvioError
 
 SEEDS = int(os.environ.get("FLUVIO_SYNC_SEEDS", "2000"))

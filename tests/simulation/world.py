@@ -16,14 +16,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._accumulator import Accumulator
-from fluvio_sync._actions import Ask, Connect, Disconnect, Write
-from fluvio_sync._callbacks import CallbackThread
-from fluvio_sync._dispatch import Dispatcher
-from fluvio_sync._lane import Acknowledge, Drop, Fail, HandOver
-from fluvio_sync._link import Settlement
-from fluvio_sync._metadata import LABELS, Metadata
-from fluvio_sync._spu_requests import encode_produce, read_high_watermark
+from fluvio_sync._core.actions import Acknowledge, Ask, Connect, Disconnect, Drop, Fail, HandOver, Write
+from fluvio_sync._core.dispatcher import Dispatcher
+from fluvio_sync._core.metadata import LABELS, Metadata
+from fluvio_sync._core.pipeline import Settlement
+from fluvio_sync._runtime.accumulator import Accumulator
+from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._runtime.spu_requests import encode_produce, read_high_watermark
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
 from fluvio_sync.errors import BufferFullError, ConnectError, FluvioError, RejectedError
@@ -45,10 +44,10 @@ from fluvio_sync.testing._cluster_spu import SpuSession
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._actions import Action
-    from fluvio_sync._channel import Channel
-    from fluvio_sync._lane import Batch
-    from fluvio_sync._link import Link, Request
+    from fluvio_sync._core.actions import Action
+    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.pipeline import Link, Request
+    from fluvio_sync._core.topic import Channel
     from fluvio_sync.futures import DeliveryFuture
     from fluvio_sync.testing._cluster_model import Partition
     from fluvio_sync.testing._cluster_session import Session

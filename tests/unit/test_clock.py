@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from freezegun import freeze_time
 
-from fluvio_sync._clock import SystemClock
+from fluvio_sync._base.clock import SystemClock
 
 if TYPE_CHECKING:
-    from fluvio_sync._clock import Clock
+    from fluvio_sync._base.clock import Clock
 
 
 def _advances(clock: Clock) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync._settings import choice
+from fluvio_sync._settings.checks import choice
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation, delivery_semantic
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluvio_sync._endpoint import Endpoint, parse_endpoint
+from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
 from fluvio_sync.errors import ConfigError
 
 

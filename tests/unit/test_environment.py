@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fluvio_sync import ConfigError, Fluvio, TlsConfig
-from fluvio_sync._environment import client_settings, misspelt
+from fluvio_sync._settings.environment import client_settings, misspelt
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from fluvio_sync._log import get_logger
+from fluvio_sync._base.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def run(code: str) -> subprocess.CompletedProcess[bytes]:
 
 
 EVENTS = """
-from fluvio_sync._log import get_logger
+from fluvio_sync._base.log import get_logger
 log = get_logger("client").bind(topic="orders")
 for emit in (log.debug, log.info, log.warning, log.error):
     emit("records.lost", count=3)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluvio_sync import _settings
+from fluvio_sync._settings import checks
 from fluvio_sync.errors import ConfigError
 
 
@@ -27,13 +27,13 @@ from fluvio_sync.errors import ConfigError
     ],
 )
 def test_durations_become_float_seconds(value: Any, expected: float) -> None:
-    found = _settings.seconds("linger", value)
+    found = checks.seconds("linger", value)
     assert found == expected
     assert type(found) is float
 
 
 def test_a_negative_zero_becomes_zero() -> None:
-    assert math.copysign(1, _settings.seconds("linger", -0.0)) == 1.0
+    assert math.copysign(1, checks.seconds("linger", -0.0)) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -56,76 +56,76 @@ def test_a_negative_zero_becomes_zero() -> None:
 )
 def test_what_is_no_duration_is_refused_by_name(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^linger cannot be .*at least 0 and at most 1000000000$"):
-        _settings.seconds("linger", value)
+        checks.seconds("linger", value)
 
 
 def test_the_error_shows_the_value() -> None:
     with pytest.raises(ConfigError, match=r"^max_block cannot be -2\.5: "):
-        _settings.seconds("max_block", -2.5)
+        checks.seconds("max_block", -2.5)
 
 
 def test_a_long_value_is_shortened_in_the_error() -> None:
     with pytest.raises(ConfigError) as caught:
-        _settings.seconds("linger", "x" * 10_000)
+        checks.seconds("linger", "x" * 10_000)
     assert len(str(caught.value)) < 250
 
 
 def test_an_int_that_the_interpreter_refuses_to_show() -> None:
     with pytest.raises(ConfigError, match=r"^linger cannot be "):
-        _settings.seconds("linger", 10**5000)
+        checks.seconds("linger", 10**5000)
     with pytest.raises(ConfigError, match=r"^batch_size cannot be "):
-        _settings.size("batch_size", 10**5000, maximum=9)
+        checks.size("batch_size", 10**5000, maximum=9)
 
 
 def test_bounds_of_durations() -> None:
-    assert _settings.seconds("x", 2, minimum=2.0, maximum=3.0) == 2.0
-    assert _settings.seconds("x", 3, minimum=2.0, maximum=3.0) == 3.0
+    assert checks.seconds("x", 2, minimum=2.0, maximum=3.0) == 2.0
+    assert checks.seconds("x", 3, minimum=2.0, maximum=3.0) == 3.0
     with pytest.raises(ConfigError, match="at least 2 and at most 3"):
-        _settings.seconds("x", 1.999, minimum=2.0, maximum=3.0)
+        checks.seconds("x", 1.999, minimum=2.0, maximum=3.0)
     with pytest.raises(ConfigError, match="at least 2 and at most 3"):
-        _settings.seconds("x", 3.001, minimum=2.0, maximum=3.0)
+        checks.seconds("x", 3.001, minimum=2.0, maximum=3.0)
     with pytest.raises(ConfigError, match="more than 0"):
-        _settings.seconds("x", 0, positive=True)
+        checks.seconds("x", 0, positive=True)
 
 
 def test_none_is_a_duration_only_where_it_is_optional() -> None:
-    assert _settings.seconds("timeout", None, optional=True) is None
-    assert _settings.seconds("timeout", 1, optional=True) == 1.0
+    assert checks.seconds("timeout", None, optional=True) is None
+    assert checks.seconds("timeout", 1, optional=True) == 1.0
     with pytest.raises(ConfigError, match="or None"):
-        _settings.seconds("timeout", -1, optional=True)
+        checks.seconds("timeout", -1, optional=True)
 
 
 @given(st.floats() | st.integers() | st.timedeltas())
 def test_a_duration_is_finite_and_not_negative_or_refused(value: Any) -> None:
     try:
-        found = _settings.seconds("x", value)
+        found = checks.seconds("x", value)
     except ConfigError:
         return
-    assert 0 <= found <= _settings.LONGEST
+    assert 0 <= found <= checks.LONGEST
 
 
 @pytest.mark.parametrize("value", [0, -1, 10, True, 1.0, "1", None])
 def test_sizes_are_ints_within_bounds(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^batch_size cannot be .* at least 1 and at most 9$"):
-        _settings.size("batch_size", value, 1, 9)
+        checks.size("batch_size", value, 1, 9)
 
 
 def test_sizes_that_are_allowed() -> None:
-    assert _settings.size("batch_size", 1, 1, 9) == 1
-    assert _settings.size("batch_size", 9, 1, 9) == 9
-    assert _settings.size("batch_size", 10**30) == 10**30
+    assert checks.size("batch_size", 1, 1, 9) == 1
+    assert checks.size("batch_size", 9, 1, 9) == 9
+    assert checks.size("batch_size", 10**30) == 10**30
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.5, True, "2", timedelta(seconds=2)])
 def test_numbers_are_finite_and_bounded(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^multiplier cannot be .* at least 1$"):
-        _settings.number("multiplier", value, minimum=1.0)
+        checks.number("multiplier", value, minimum=1.0)
 
 
 @pytest.mark.parametrize("value", [0, 1, "false", None])
 def test_flags_are_bools(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^jitter cannot be "):
-        _settings.flag("jitter", value)
+        checks.flag("jitter", value)
 
 
 class Fruit(enum.Enum):
@@ -138,11 +138,11 @@ class Fruit(enum.Enum):
     [Fruit.RED_APPLE, "red-apple", "red_apple", "RedApple", "redApple", "redapple", "RED_APPLE"],
 )
 def test_choices_in_every_spelling(value: Any) -> None:
-    assert _settings.choice(Fruit, "fruit", value) is Fruit.RED_APPLE
+    assert checks.choice(Fruit, "fruit", value) is Fruit.RED_APPLE
 
 
 def test_choices_take_aliases() -> None:
-    assert _settings.choice(Fruit, "fruit", "Apple", {"apple": Fruit.RED_APPLE}) is Fruit.RED_APPLE
+    assert checks.choice(Fruit, "fruit", "Apple", {"apple": Fruit.RED_APPLE}) is Fruit.RED_APPLE
 
 
 class Vegetable(enum.Enum):
@@ -152,14 +152,14 @@ class Vegetable(enum.Enum):
 @pytest.mark.parametrize("value", ["plum", "", "red apple", None, 1, b"pear", Vegetable.PEAR])
 def test_what_is_no_choice_is_refused_with_the_choices(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^fruit cannot be .*'red-apple', 'pear' or of Fruit$"):
-        _settings.choice(Fruit, "fruit", value)
+        checks.choice(Fruit, "fruit", value)
 
 
 def test_an_unknown_setting_names_the_nearest() -> None:
-    error = _settings.unknown_setting("Lingr", ["linger", "batch_size"])
+    error = checks.unknown_setting("Lingr", ["linger", "batch_size"])
     assert str(error) == "unknown setting 'Lingr': did you mean 'linger'?"
 
 
 def test_an_unknown_setting_with_none_near_names_all() -> None:
-    error = _settings.unknown_setting("acks", ["linger", "batch_size"])
+    error = checks.unknown_setting("acks", ["linger", "batch_size"])
     assert str(error) == "unknown setting 'acks': the settings are batch_size, linger"

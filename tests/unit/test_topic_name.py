@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync import ConfigError, Fluvio, _uwsgi
+from fluvio_sync import ConfigError, Fluvio
 
 
 @pytest.fixture

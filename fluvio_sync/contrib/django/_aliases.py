@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 
-from fluvio_sync._wording import alike, did_you_mean, shown
+from fluvio_sync._base.text import alike, did_you_mean, shown
 from fluvio_sync.config import CLIENT_SETTINGS, ProducerConfig
 from fluvio_sync.errors import ConfigError
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluvio_sync._unconnected import unconnected
+from fluvio_sync.client import unconnected
 from fluvio_sync.contrib.django import _aliases
 from fluvio_sync.contrib.django._aliases import DEFAULT
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from fluvio_sync._log import get_logger
+from fluvio_sync._base.log import get_logger
 from fluvio_sync.contrib.django import _clients
 from fluvio_sync.contrib.django._aliases import DEFAULT
 from fluvio_sync.contrib.django._record import Record, for_prepared, prepare

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fluvio_sync._channel import check_size
-from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync._core.topic import check_size
+from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.producer import to_bytes, to_milliseconds
 
 if TYPE_CHECKING:

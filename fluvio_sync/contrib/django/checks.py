@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.checks import Error, Warning  # noqa: A004 - Django's name for it
 
-from fluvio_sync._environment import client_settings, misspelt
-from fluvio_sync._unconnected import check_client_settings
-from fluvio_sync._wording import did_you_mean, sentence, shown
+from fluvio_sync._base.text import did_you_mean, sentence, shown
+from fluvio_sync._settings.environment import client_settings, misspelt
+from fluvio_sync.client import check_client_settings
 from fluvio_sync.contrib.django._aliases import (
     DEFAULT,
     KEYS,

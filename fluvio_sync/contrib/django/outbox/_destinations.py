@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluvio_sync._log import get_logger
+from fluvio_sync._base.log import get_logger
 from fluvio_sync.contrib.django import _clients
 from fluvio_sync.contrib.django._record import for_prepared
 from fluvio_sync.contrib.django.outbox._order import delay_after

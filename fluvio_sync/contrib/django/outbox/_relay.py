@@ -9,7 +9,7 @@ import socket
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluvio_sync._log import get_logger
+from fluvio_sync._base.log import get_logger
 from fluvio_sync.contrib.django.outbox import _store
 from fluvio_sync.contrib.django.outbox._delivery import Delivery
 from fluvio_sync.contrib.django.outbox._destinations import Destinations

@@ -9,10 +9,10 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 
-from fluvio_sync._doctor import Step, diagnose
-from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync._wording import counted
+from fluvio_sync._base.text import counted
+from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.contrib.django import _aliases
+from fluvio_sync.doctor import Step, diagnose
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:

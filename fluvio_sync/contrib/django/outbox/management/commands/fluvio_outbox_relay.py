@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
-from fluvio_sync._log import get_logger
+from fluvio_sync._base.log import get_logger
 from fluvio_sync.contrib.django.outbox import _store
 from fluvio_sync.contrib.django.outbox._relay import Pass, Relay, Stop
 

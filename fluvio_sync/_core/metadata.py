@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the client knows of the cluster: topics, partitions and their leaders, SPUs and their addresses.
+
+Pure; filled from the SC's Watch pushes, guarded by the client's lock.  Pushes repeat objects freely (a partition is
+sent again after every write, because its status holds the log end), so `apply` tells what really changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from fluvio_sync._settings.endpoint import Endpoint
+from fluvio_sync.protocol.metadata import (
+    PartitionObject,
+    PartitionResolution,
+    SpuObject,
+    SpuResolution,
+    TopicObject,
+    split_partition_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fluvio_sync.protocol.watch import WatchUpdate
+
+LABELS = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
+
+
+class Route(NamedTuple):
+    """Where a partition's records go: the leader's id, or None and why there is none now.
+
+    `gone`: neither topic nor partition will come back by waiting.  `perhaps`: the leader of a partition that is said to
+    be offline, although the leader itself is online: a real SC can leave a partition like that until it is written to.
+    """
+
+    spu: int | None
+    reason: str = ""
+    gone: bool = False
+    perhaps: int | None = None
+
+
+@dataclass
+class News:
+    """What an update changed: topics by name, partitions, SPU ids.
+
+    `turned`: whether the watch was lost, or is complete now, so that all that is not known or said to be offline counts
+    otherwise.
+    """
+
+    topics: set[str] = field(default_factory=set)
+    partitions: set[tuple[str, int]] = field(default_factory=set)
+    spus: set[int] = field(default_factory=set)
+    turned: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.topics or self.partitions or self.spus or self.turned)
+
+    def add(self, other: News) -> None:
+        """Take others in."""
+        self.topics |= other.topics
+        self.partitions |= other.partitions
+        self.spus |= other.spus
+        self.turned |= other.turned
+
+
+class Metadata:
+    """The metadata cache.  `live`: the SC's pushes arrive; otherwise it is what was known when they stopped."""
+
+    def __init__(self, *, use_local_address: bool = False) -> None:
+        self.live = False
+        self.topics_version = 0  # counts changes of what topics there are
+        self.topics: dict[str, TopicObject] = {}
+        self.partitions: dict[tuple[str, int], PartitionObject] = {}
+        self.spus: dict[int, SpuObject] = {}
+        self._use_local_address = use_local_address
+        self._fresh: set[str] = set()  # labels of which this watch has pushed something
+
+    @property
+    def complete(self) -> bool:
+        """Whether all three kinds were received since the watch began, so that what is not here does not exist."""
+        return self.live and self._fresh.issuperset(LABELS)
+
+    def begin(self) -> None:
+        """A new watch starts; what is known stays until its first pushes replace it."""
+        self._fresh.clear()
+        self.live = True
+
+    def lose(self) -> News:
+        """The watch ended; what is known stays."""
+        self.live = False
+        return News(turned=True)
+
+    def apply(self, update: WatchUpdate) -> News:
+        """Take an update over and return what it changed."""
+        news = News()
+        first = update.label not in self._fresh
+        if first and not update.all and not update.changes and self._of(update.label):
+            # An SC that just started has not loaded its store: no reason to forget what is known.
+            return news
+        was_complete = self.complete
+        self._fresh.add(update.label)
+        news.turned = self.complete and not was_complete
+        if update.all or first:
+            objects = [*update.all, *(c.content for c in update.changes if not c.delete)]
+            self._replace(update.label, objects, news)
+        else:
+            for change in update.changes:
+                self._change(change.content, news, delete=change.delete)
+        return news
+
+    def _replace(self, label: str, objects: Iterable[object], news: News) -> None:
+        kept = set()
+        for item in objects:
+            self._change(item, news, delete=False)
+            kept.add(_key(item))
+        for item in self._of(label):
+            if _key(item) not in kept:
+                self._change(item, news, delete=True)
+
+    def _of(self, label: str) -> list[object]:
+        if label == TopicObject.LABEL:
+            return list(self.topics.values())
+        if label == PartitionObject.LABEL:
+            return list(self.partitions.values())
+        return list(self.spus.values())
+
+    def _change(self, item: object, news: News, *, delete: bool) -> None:
+        if isinstance(item, TopicObject):
+            self._change_topic(item, news, delete=delete)
+        elif isinstance(item, PartitionObject):
+            self._change_partition(item, news, delete=delete)
+        elif isinstance(item, SpuObject):
+            self._change_spu(item, news, delete=delete)
+
+    def _change_topic(self, item: TopicObject, news: News, *, delete: bool) -> None:
+        known = self.topics.pop(item.name, None)
+        if not delete:
+            self.topics[item.name] = item
+        if (known is not None) if delete else (known is None or known.spec != item.spec):
+            self.topics_version += 1
+            news.topics.add(item.name)
+
+    def _change_partition(self, item: PartitionObject, news: News, *, delete: bool) -> None:
+        key = split_partition_key(item.name)
+        known = self.partitions.get(key)
+        if delete:
+            if self.partitions.pop(key, None) is not None:
+                news.partitions.add(key)
+            return
+        self.partitions[key] = item
+        if known is None or known.spec.leader != item.spec.leader or known.status.resolution != item.status.resolution:
+            news.partitions.add(key)
+
+    def _change_spu(self, item: SpuObject, news: News, *, delete: bool) -> None:
+        known = self.spus.get(item.spec.id)
+        if delete:
+            if self.spus.pop(item.spec.id, None) is not None:
+                news.spus.add(item.spec.id)
+            return
+        self.spus[item.spec.id] = item
+        if known != item:
+            news.spus.add(item.spec.id)
+
+    # What is asked of it.
+
+    def partition_count(self, topic: str) -> int:
+        """Return the topic's number of partitions, 0 for a topic that is not known."""
+        item = self.topics.get(topic)
+        return 0 if item is None else item.spec.partition_count
+
+    def available(self, topic: str) -> tuple[int, ...]:
+        """Return the partitions that are online now, ascending."""
+        return tuple(
+            index
+            for index in range(self.partition_count(topic))
+            if (item := self.partitions.get((topic, index))) is not None
+            and item.status.resolution is PartitionResolution.ONLINE
+        )
+
+    def spu_online(self, spu: int) -> bool:
+        """Whether the SPU is known and not said to be offline; an SC that just started has not heard of it yet."""
+        item = self.spus.get(spu)
+        return item is not None and item.status.resolution is not SpuResolution.OFFLINE
+
+    def route(self, topic: str, partition: int) -> Route:
+        """Find the partition's leader.
+
+        While the SC is away its last word on what is offline is not trusted: the leader is tried.
+        """
+        item = self.partitions.get((topic, partition))
+        if topic not in self.topics or item is None:
+            return self._no_partition(topic, partition)
+        leader = item.spec.leader
+        resolution = item.status.resolution
+        waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
+        if self.live and waits:
+            why = f"partition {partition} of topic {topic!r} is {_words(resolution)} (leader: SPU {leader})"
+            return Route(None, why, perhaps=leader if self.spu_online(leader) else None)
+        if leader not in self.spus:
+            return Route(None, f"the SC has not told the address of SPU {leader}, the partition's leader")
+        if self.live and not self.spu_online(leader):
+            return Route(None, f"SPU {leader}, the leader of partition {partition} of topic {topic!r}, is offline")
+        return Route(leader)
+
+    def _no_partition(self, topic: str, partition: int) -> Route:
+        if topic not in self.topics:
+            if self.complete:
+                return Route(None, f"the cluster has no topic {topic!r}", gone=True)
+            return Route(None, f"the SC has not told about topic {topic!r} yet")
+        if self.complete and partition >= self.partition_count(topic):
+            return Route(None, f"topic {topic!r} has no partition {partition}", gone=True)
+        return Route(None, f"partition {partition} of topic {topic!r} does not exist yet")
+
+    def spu_name(self, spu: int) -> str:
+        """Return the SPU object's name, the prefix of its TLS server name."""
+        item = self.spus.get(spu)
+        return f"custom-spu-{spu}" if item is None else item.name
+
+    def advertised(self, spu: int) -> Endpoint | None:
+        """Return the address that the SC gives for an SPU; None if it gives none that could be dialled."""
+        item = self.spus.get(spu)
+        if item is None:
+            return None
+        local = item.spec.public_endpoint_local
+        if local is not None and self.is_local(spu):
+            return Endpoint(local.host, local.port)
+        host = _public_host(item)
+        return Endpoint(host, item.spec.public_endpoint.port) if host else None
+
+    def is_local(self, spu: int) -> bool:
+        """Whether that is the address inside the cluster's network."""
+        item = self.spus.get(spu)
+        if item is None or item.spec.public_endpoint_local is None:
+            return False
+        return self._use_local_address or not _public_host(item)
+
+
+def _public_host(spu: SpuObject) -> str:
+    addresses = spu.spec.public_endpoint.ingress
+    return (addresses[0].hostname or addresses[0].ip or "") if addresses else ""
+
+
+def _key(item: object) -> str:
+    assert isinstance(item, TopicObject | PartitionObject | SpuObject)
+    return item.name
+
+
+def _words(resolution: PartitionResolution) -> str:
+    return resolution.name.lower().replace("_", " ")

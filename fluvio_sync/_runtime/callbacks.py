@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one daemon thread on which the callbacks of a client's futures run.
+
+Started when the first callback is due, so that an application without callbacks has no such thread.  The sender
+never runs foreign code: a slow callback delays other callbacks and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from fluvio_sync._base.threads import started
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Work = list[Callable[[], None]]
+    Due = SimpleQueue[Work | None]  # None ends the thread
+
+
+class CallbackThread:
+    """Runs callbacks in the order in which their batches were completed."""
+
+    def __init__(self, name: str) -> None:
+        # Lets a thread that waits for a future do the sender's work meanwhile: until a condition holds, for at most so
+        # many seconds; returns how many are left.
+        self.drive: Callable[[Callable[[], bool], float | None], float | None] | None = None
+        self._name = name
+        self._queue: Due = SimpleQueue()
+        # Taken by itself: `with` a Condition runs Python, where the exception of a signal could leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._submitted = 0
+        self._finished = 0
+        self._thread: threading.Thread | None = None
+        self._idents: set[int] = set()  # of threads that run callbacks: one, but for a moment after a stop
+
+    def submit(self, work: Work) -> None:
+        """Have these run, each of which runs the callbacks of one finished future and raises nothing."""
+        with self._lock:
+            self._submitted += 1
+            self._queue.put(work)
+            running = self._thread is not None or self._start()
+        if not running:
+            self._run_one(self._queue)
+
+    def _start(self) -> bool:
+        self._thread = started(self._run, self._name, self._queue)
+        return self._thread is not None
+
+    def is_current_thread(self) -> bool:
+        """Whether the caller is itself a callback."""
+        return threading.get_ident() in self._idents
+
+    def wait_for_due(self, timeout: float | None) -> bool:
+        """Wait at most `timeout` seconds until all callbacks submitted so far have run; False if they have not."""
+        with self._lock:
+            due = self._submitted
+            return self._changed.wait_for(lambda: self._finished >= due, timeout)
+
+    def stop(self) -> None:
+        """Have the thread end after what is due; a later callback would start another."""
+        with self._lock:
+            if self._thread is not None:
+                self._queue.put(None)
+                # A later thread gets a queue of its own: this one may still be at work on what is due.
+                self._queue, self._thread = SimpleQueue(), None
+
+    def _run(self, queue: Due) -> None:
+        self._idents.add(threading.get_ident())
+        while self._run_one(queue):
+            pass
+        self._idents.discard(threading.get_ident())
+
+    def _run_one(self, queue: Due) -> bool:
+        work = queue.get()
+        if work is None:
+            return False
+        for run_callbacks in work:
+            run_callbacks()
+        with self._lock:
+            self._finished += 1
+            self._changed.notify_all()
+        return True

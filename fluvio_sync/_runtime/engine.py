@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything of a client that belongs to one process: queue, metadata, connections, threads.
+
+A `Fluvio` object makes one when it connects, and another in the child of a fork; nothing in here survives either.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from fluvio_sync import retry
+from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._base.log import get_logger
+from fluvio_sync._base.text import counted
+from fluvio_sync._core.batch import FlushBarrier
+from fluvio_sync._core.dispatcher import Dispatcher
+from fluvio_sync._core.metadata import Metadata
+from fluvio_sync._net import blocking
+from fluvio_sync._net.connection import Peer
+from fluvio_sync._net.poller import Poller
+from fluvio_sync._runtime.accumulator import Accumulator, unresolved
+from fluvio_sync._runtime.admin import Admin
+from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._runtime.metadata_watch import MetadataWatch
+from fluvio_sync._runtime.sender import Sender
+from fluvio_sync._runtime.sender_thread import LAST_STEP, SenderThread
+from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
+from fluvio_sync.config import Compression, TlsConfig
+from fluvio_sync.errors import (
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    FlushTimeoutError,
+    FluvioError,
+    MetadataTimeoutError,
+    TopicNotFoundError,
+)
+from fluvio_sync.protocol.compression import compressor
+from fluvio_sync.protocol.metadata import TopicCompression
+from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
+from fluvio_sync.stats import Health, Tally
+from fluvio_sync.tls import authority
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable, Mapping
+
+    from fluvio_sync._base.clock import Clock
+    from fluvio_sync._core.pipeline import Link
+    from fluvio_sync._core.topic import Channel
+    from fluvio_sync.config import ProducerConfig
+
+_REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"
+
+
+class ClientConfig(NamedTuple):
+    """The settings of a client, as `Fluvio.connect` describes them; what a pickled client consists of."""
+
+    endpoint: Endpoint
+    tls: TlsConfig | ssl.SSLContext
+    client_id: str
+    use_spu_local_address: bool
+    spu_address_override: Mapping[int, str] | Callable[[int, str], str | None] | None
+    connect_timeout: float
+    request_timeout: float
+    metadata_timeout: float
+    exit_timeout: float
+    buffer_memory: int
+
+
+class Engine:
+    """See the module's description.  `pid`: the process that it belongs to."""
+
+    def __init__(self, config: ClientConfig, clock: Clock | None = None) -> None:
+        """Make all parts, each after those that it needs; nothing is connected and no thread runs before `open`."""
+        tls = config.tls
+        # First: it may raise, and the poller has sockets.
+        self._context = tls.ssl_context() if isinstance(tls, TlsConfig) else tls
+        self.config = config
+        self.pid = os.getpid()
+        self.clock = clock or SystemClock()
+        self.log = get_logger("client").bind(client_id=config.client_id)
+        self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
+        self.metadata = Metadata(use_local_address=config.use_spu_local_address)
+        self.accumulator = Accumulator(
+            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
+        )
+        self.poller = Poller()
+        self.dispatcher = Dispatcher(
+            self.metadata,
+            connect_timeout=config.connect_timeout,
+            request_timeout=config.request_timeout,
+            on_failing=self.accumulator.failing_changed,
+        )
+        self.sc = Peer(
+            name="SC",
+            endpoint=config.endpoint,
+            ranges=SC_CLIENT_RANGES,
+            client_id=config.client_id,
+            tls=self._context,
+            server_name=self._server_name(None, config.endpoint),
+            authority=authority(tls),
+        )
+        self.watch = MetadataWatch(self.sc, self.metadata, timeout=config.connect_timeout, notify=self.poller.wake)
+        self.sender = Sender(
+            self.accumulator,
+            self.dispatcher,
+            self.watch,
+            self.poller,
+            peer_of=self.peer_of,
+            clock=self.clock,
+            log=self.log,
+        )
+        name = f"{config.client_id}-sender"
+        self.thread = SenderThread(
+            self.sender, self.poller, self.accumulator, clock=self.clock, log=self.log, name=name
+        )
+        self.callbacks.drive = self.thread.drive
+        self.admin = Admin(
+            self.sc,
+            connect_timeout=config.connect_timeout,
+            request_timeout=config.request_timeout,
+            clock=self.clock,
+            created=self._is_created,
+        )
+        self.tally = Tally()  # of all handles
+        self._absent: dict[str, int] = {}  # topics found absent, with the state of the metadata that said so
+
+    def _wake(self) -> bool:
+        """Have the sender look at what was noted; False if that has been done already."""
+        if not self.accumulator.lock._is_owned() and self.thread.work_at_once():  # type: ignore[attr-defined]  # noqa: SLF001
+            return False
+        self.poller.wake()
+        return True
+
+    @property
+    def reconnects(self) -> int:
+        """How many connections to SPUs were made again."""
+        return self.sender.reconnects
+
+    @property
+    def last_error(self) -> tuple[str, int] | None:
+        """The text of the latest failure, and when it was, in milliseconds since the epoch."""
+        return self.sender.last_error
+
+    # Opening.
+
+    def open(self) -> None:
+        """Connect to the SC in the caller's thread, then start the sender.
+
+        Raises `ConnectError`, `ConnectTimeoutError`, `ProtocolError`, `UnsupportedVersionError`.
+        """
+        retry.load()
+        watch = self.watch
+        timeout = self.config.connect_timeout
+        try:
+            connection = watch.start(self.clock.monotonic())
+            if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
+                raise blocking.connect_timed_out(connection, timeout, "pushing its metadata")
+        except BaseException:
+            self.sender.abandon()
+            raise
+        self.poller.update(connection)
+        self.thread.start()
+
+    def _is_established(self) -> bool:
+        self.watch.take_over(self.watch.advance())
+        return self.watch.established
+
+    def _server_name(self, spu_name: str | None, endpoint: Endpoint) -> str | None:
+        """Return what a server's certificate has to be for: Fluvio's rule, or with a caller's own context the host."""
+        tls = self.config.tls
+        return tls.server_name(spu_name) if isinstance(tls, TlsConfig) else endpoint.host
+
+    def peer_of(self, link: Link) -> Peer:
+        """Whom a link connects to."""
+        advertised = self.metadata.advertised(link.spu)
+        endpoint, origin = self._override(link.spu, advertised)
+        if endpoint is None:
+            raise ConnectError(
+                f"the SC gives no address for SPU {link.spu}; "
+                f"name one with spu_address_override={{{link.spu}: 'host:port'}}"
+            )
+        return Peer(
+            name=f"SPU {link.spu}",
+            endpoint=endpoint,
+            ranges=SPU_CLIENT_RANGES,
+            client_id=self.config.client_id,
+            tls=self._context,
+            server_name=self._server_name(self.metadata.spu_name(link.spu), endpoint),
+            authority=self.sc.authority,
+            origin=origin,
+            remedy=_REMEDY,
+        )
+
+    def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:
+        override = self.config.spu_address_override
+        if override is None:
+            return advertised, self._advertised_as(spu)
+        try:
+            text = override(spu, str(advertised or "")) if callable(override) else override.get(spu)
+            endpoint = None if text is None else parse_endpoint(text, default_port=None)
+        except Exception as error:
+            raise ConnectError(f"spu_address_override gives no address for SPU {spu}: {error!r}") from error
+        if endpoint is None:
+            return advertised, f"{self._advertised_as(spu)}; spu_address_override has none"
+        return endpoint, f"from spu_address_override; the SC advertises {advertised or 'none'}"
+
+    def _advertised_as(self, spu: int) -> str:
+        local = "local " if self.metadata.is_local(spu) else ""
+        return f"the {local}address that the SC advertises"
+
+    # Topics.
+
+    def channel(self, topic: str, config: ProducerConfig) -> Channel:
+        """Return the channel of a topic, waiting at most `metadata_timeout` for the topic to appear."""
+        accumulator = self.accumulator
+        with accumulator.lock:
+            if topic not in self.metadata.topics and self._absent.get(topic) != self.metadata.topics_version:
+                accumulator.changed.wait_for(
+                    lambda: topic in self.metadata.topics or accumulator.closed, self.config.metadata_timeout
+                )
+            if accumulator.closed:
+                raise ClosedError("the client is closed")
+            if topic not in self.metadata.topics:
+                raise self._no_topic(topic)
+            setting = self.metadata.topics[topic].spec.compression
+        compression = _agreed_compression(topic, setting, config)
+        # What only the handle uses must not tell channels apart: a serializer may be a new function at every call.
+        shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
+        return accumulator.channel(topic, shared, compression, self.metadata)
+
+    def _is_created(self, topic: str) -> bool:
+        """Whether a topic's partitions all exist, with leaders that are online."""
+        with self.accumulator.lock:
+            metadata = self.metadata
+            routes = [metadata.route(topic, index) for index in range(metadata.partition_count(topic))]
+            return metadata.live and bool(routes) and all(r.spu is not None or r.perhaps is not None for r in routes)
+
+    def expect_topic(self, topic: str) -> None:
+        """Wait for a topic again that was found absent: it has just been created, and the push is on its way."""
+        with self.accumulator.lock:
+            self._absent.pop(topic, None)
+
+    def _no_topic(self, topic: str) -> FluvioError:
+        timeout = self.config.metadata_timeout
+        if not self.metadata.complete:
+            last = f": {self.watch.last_error}" if self.watch.last_error else ""
+            return MetadataTimeoutError(
+                f"topic {topic!r} is not known and the SC at {self.config.endpoint} could not be asked "
+                f"within {timeout} s (metadata_timeout){last}"
+            )
+        self._absent[topic] = self.metadata.topics_version
+        return TopicNotFoundError(
+            f"the cluster at {self.config.endpoint} has no topic {topic!r}, and none appeared within {timeout} s "
+            f"(metadata_timeout); create it with create_topic({topic!r})",
+            topic=topic,
+        )
+
+    # Flushing and closing.
+
+    def flush(self, channels: Iterable[Channel], tally: Tally | None, timeout: float | None) -> None:
+        """Wait until what was sent so far is resolved and callbacks already due have run."""
+        self.refuse_in_callback("flush()")
+        deadline = None if timeout is None else self.clock.monotonic() + timeout
+        barrier = self.accumulator.begin_flush(channels, tally)
+        if not self.accumulator.wait_flushed(barrier, self.thread.drive(lambda: not barrier.batches, timeout)):
+            raise flush_timed_out(barrier, timeout)
+        remaining = None if deadline is None else max(0.0, deadline - self.clock.monotonic())
+        if not self.callbacks.wait_for_due(remaining):
+            raise FlushTimeoutError(
+                f"all records are resolved, but callbacks of the application did not end within {timeout} s",
+                outstanding=0,
+            )
+
+    def close_handle(self, channel: Channel, tally: Tally, timeout: float | None) -> None:
+        """Wait for a handle's records; what is left after the time-out fails."""
+        tally.closed = True
+        with self.accumulator.lock:
+            self.accumulator.space.notify_all()
+        try:
+            self.flush([channel], tally, timeout)
+        except FlushTimeoutError:
+            barrier = FlushBarrier()
+            with self.accumulator.lock:
+                lanes = list(channel.lanes.values())
+                left = (batch for lane in lanes for batch in lane.unresolved)
+                barrier.add(batch for batch in left if batch.belongs_only_to(tally))
+            self.sender.tell(lambda now: self.dispatcher.abandon(lanes, now, tally))
+            self.accumulator.wait_flushed(barrier, LAST_STEP)
+
+    def close(self, timeout: float | None) -> int:
+        """Drain, then close; returns how many records were lost to the time-out."""
+        lost = self.drain(timeout)
+        self.thread.stop()
+        return lost
+
+    def drain(self, timeout: float | None) -> int:
+        """Take no more records and wait for what there is; returns how many records are left after the time-out."""
+        self.refuse_in_callback("close()")
+        accumulator = self.accumulator
+        accumulator.refuse_more()
+        try:
+            self.flush(list(accumulator.channels.values()), None, timeout)
+        except FlushTimeoutError as error:
+            return error.outstanding
+        except BaseException:  # Ctrl-C, say: nothing was given up, the client is as it was
+            accumulator.accept_again()
+            raise
+        return 0
+
+    def health(self) -> Health:
+        """Return a snapshot of how the client is."""
+        with self.accumulator.lock:
+            lanes = self.accumulator.lanes()
+            queued, in_flight = unresolved(lanes)
+            error = self.last_error
+            return Health(
+                connected=self.metadata.live,
+                leaders={(ln.topic, ln.partition): self.metadata.route(ln.topic, ln.partition).spu for ln in lanes},
+                records_queued=sum(batch.builder.count for batch in queued),
+                bytes_queued=sum(batch.builder.payload for batch in queued),
+                records_in_flight=sum(batch.builder.count for batch in in_flight),
+                last_error=None if error is None else error[0],
+                last_error_at=None if error is None else error[1],
+            )
+
+    def refuse_in_callback(self, what: str) -> None:
+        """Raise `RuntimeError` on the callback thread: it would wait for itself."""
+        if self.callbacks.is_current_thread():
+            raise RuntimeError(f"{what} was called from a callback of a future, where waiting would never end")
+
+    def abandon(self) -> None:
+        """Forget an engine that belongs to the parent process: close this process's copies of its sockets."""
+        self.sender.abandon()
+
+
+def flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeoutError:
+    """Return the error of a flush that ran out of time."""
+    return FlushTimeoutError(
+        f"flush() ran out of its {timeout} s with {counted(barrier.records, 'record')} still on the way",
+        outstanding=barrier.records,
+    )
+
+
+_TOPIC_CODECS = {
+    TopicCompression.NONE: Compression.NONE,
+    TopicCompression.GZIP: Compression.GZIP,
+    TopicCompression.SNAPPY: Compression.SNAPPY,
+    TopicCompression.LZ4: Compression.LZ4,
+    TopicCompression.ZSTD: Compression.ZSTD,
+}
+
+
+def _agreed_compression(topic: str, setting: TopicCompression, config: ProducerConfig) -> Compression:
+    """Return the codec that topic and producer agree on; the SPU would refuse every batch with another."""
+    fixed = _TOPIC_CODECS.get(setting)  # None: any
+    if fixed is None:
+        return config.compression or Compression.NONE
+    if config.compression is not None and config.compression is not fixed:
+        raise ConfigError(
+            f"topic {topic!r} takes compression {fixed.value!r} only, and the producer is set to "
+            f"{config.compression.value!r}: leave the setting out to use the topic's"
+        )
+    compressor(fixed.codec, None)  # raises ConfigError if the codec's library is missing
+    return fixed

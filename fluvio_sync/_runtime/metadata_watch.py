@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the metadata fresh: one connection to the SC with three Watch streams, made again whenever it is lost.
+
+Driven by `connect()` in the caller's thread at first, then by the sender's step.  The cache that it fills is guarded
+by the client's lock; what it owns itself belongs to whoever runs the step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fluvio_sync._core.metadata import LABELS, Metadata, News
+from fluvio_sync._net.connection import Connection, Peer, Stage
+from fluvio_sync.errors import FluvioError, ProtocolError
+from fluvio_sync.protocol.versions import ScApi
+from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Seconds between two attempts to reach an SC that is away: doubled from the first to the last.
+_FIRST_PAUSE = 0.1
+_LAST_PAUSE = 5.0
+
+
+class MetadataWatch:
+    """The watch on the SC.  `connection` is None between two attempts."""
+
+    def __init__(self, peer: Peer, metadata: Metadata, *, timeout: float, notify: Callable[[], None]) -> None:
+        self.metadata = metadata
+        self.connection: Connection | None = None
+        self.last_error: FluvioError | None = None
+        self.unreadable: ProtocolError | None = None  # of an update that was skipped
+        self.retry_at = 0.0
+        self.received: set[str] = set()  # labels that this connection pushed
+        self._peer = peer
+        self.timeout = timeout
+        self._notify = notify
+        self._pause = _FIRST_PAUSE
+        self._streams: dict[int, str] = {}
+        self._version = 0
+
+    @property
+    def established(self) -> bool:
+        """Whether every stream has pushed its first update."""
+        return self.received.issuperset(LABELS)
+
+    def start(self, now: float) -> Connection:
+        """Begin to connect."""
+        self.received = set()
+        self._streams = {}
+        connection = self.connection = Connection(self._peer, timeout=self.timeout, now=now, notify=self._notify)
+        return connection
+
+    def advance(self) -> list[WatchUpdate]:
+        """Ask for the streams once the connection is ready, and return what arrived; raises `FluvioError`."""
+        connection = self.connection
+        if connection is None or connection.stage is not Stage.READY:
+            return []
+        if not self._streams:
+            self._version = connection.version(ScApi.WATCH)
+            for label in LABELS:
+                self._streams[connection.request(ScApi.WATCH, WatchRequest(label))] = label
+        updates = []
+        while connection.inbox:
+            correlation, reader = connection.inbox.popleft()
+            if correlation in self._streams:
+                try:
+                    updates.append(WatchUpdate.read(reader, self._version))
+                except ProtocolError as error:
+                    # A newer SC may push what this version cannot read; the stream itself is intact.
+                    self.unreadable = connection.garbled(error)
+                    if not self.established:
+                        raise self.unreadable from error
+        return updates
+
+    def take_over(self, updates: list[WatchUpdate]) -> News:
+        """Put updates into the cache; the caller holds the client's lock."""
+        news = News()
+        for update in updates:
+            if not self.received:
+                self.metadata.begin()
+            self.received.add(update.label)
+            news.add(self.metadata.apply(update))
+        if self.established:
+            self._pause = _FIRST_PAUSE
+        return news
+
+    def lose(self, error: FluvioError, now: float) -> News:
+        """The connection failed; the caller holds the client's lock and calls `start` at `retry_at`."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+        self.last_error = error
+        self.received = set()
+        self.retry_at = now + self._pause
+        self._pause = min(self._pause * 2, _LAST_PAUSE)
+        return self.metadata.lose()

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Session`: the engine of a client in this process; what a client and its producers share.
+
+The engine is made and connected at the first use, by one thread while others wait, and made anew in the child of a
+fork: the child's copies of the parent's sockets are closed, and its first use connects.  The fork hook takes no lock,
+since the thread that holds one may not exist in the child.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+import time
+import weakref
+from typing import Any
+
+from fluvio_sync._runtime import exit as _exit
+from fluvio_sync._runtime import uwsgi
+from fluvio_sync._runtime.engine import ClientConfig, Engine
+from fluvio_sync._settings.environment import misspelt
+from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
+from fluvio_sync.futures import forget_parent
+from fluvio_sync.stats import FlushResult
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+class Session:
+    """See the module's description.  `config`: the client's settings; `engine`: None until its first use."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        self.engine: Engine | None = None
+        self._lock = threading.Lock()
+        self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, and when that was
+        self._closed = False
+        _sessions.add(self)
+
+    @property
+    def endpoint(self) -> str:
+        """The SC's `"host:port"`."""
+        return str(self.config.endpoint)
+
+    def present(self) -> Engine | None:
+        """Return this process's engine if there is one."""
+        engine = self.engine
+        return engine if engine is not None and engine.pid == os.getpid() else None
+
+    def running(self) -> Engine:
+        """Return this process's engine, made and connected if need be.
+
+        Raises `ClosedError`, and what `Engine.open` does.
+        """
+        engine = self.present()
+        if engine is not None:
+            return engine
+        began = time.monotonic()
+        timeout = self.config.connect_timeout
+        if not self._lock.acquire(timeout=timeout):
+            message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
+            raise ConnectTimeoutError(message, address=self.endpoint)
+        try:
+            return self._make_engine(began)
+        finally:
+            self._lock.release()
+
+    def _make_engine(self, began: float) -> Engine:
+        """Return the engine; the caller has the lock, and has waited for it since `began`."""
+        self._refuse_closed()
+        engine = self.present()
+        if engine is not None:
+            return engine
+        if self._failure is not None and self._failure[0] >= began:
+            # Threads that wait for each other would wait many time-outs.
+            raise copy.copy(self._failure[1]) from self._failure[1].__cause__
+        uwsgi.refuse_before_fork()
+        engine = Engine(self.config)
+        if self._failure is None:
+            for variable, meant in misspelt(os.environ).items():
+                engine.log.warning("environment.unknown", variable=variable, did_you_mean=meant)
+        try:
+            engine.open()
+        except FluvioError as error:
+            self._failure = time.monotonic(), error
+            raise
+        self._failure = None
+        self.engine = engine
+        _exit.add_engine(self, engine)
+        return engine
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ClosedError(f"this client of {self.endpoint} is closed")
+
+    def waits_for_fork(self) -> bool:
+        """Whether it is to connect at first use, in uWSGI's workers."""
+        return self.engine is None and uwsgi.is_before_fork()
+
+    def close(self, timeout: float | None) -> tuple[FlushResult, Exception | None]:
+        """Close for good: drain for at most `timeout` seconds (None: until the records' deadlines), then disconnect.
+
+        Returns what became of the records since the last call, and the error of one at whose future nobody looked.
+        """
+        with self._lock:
+            engine = self.present()
+            if engine is None:
+                self._closed = True
+                return FlushResult(0, 0, 0, None), None
+        lost = engine.close(timeout)
+        with self._lock:
+            self._closed = True
+            self.engine = None
+        _exit.remove_engine(engine)
+        if lost:
+            engine.log.error("records.lost", records=lost, reason="the client was closed before they were resolved")
+        return engine.tally.take(), engine.tally.take_unseen_failure()
+
+    def forget(self) -> None:
+        """Start clean in the child of a fork; takes no lock that the parent may have held."""
+        self._lock = threading.Lock()
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            engine.abandon()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Settings alone: the process that unpickles it connects at first use.
+        return type(self), (self.config,)
+
+
+def _after_fork_in_child() -> None:
+    forget_parent()
+    _exit.forget_engines()
+    for session in list(_sessions):
+        session.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
