@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
 from fluvio_sync._base.text import did_you_mean
-from fluvio_sync._core.batch import RECORD_CHARGE
+from fluvio_sync._core.partition import RECORD_CHARGE
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync._runtime.engine import ClientConfig
-from fluvio_sync._runtime.session import Session
+from fluvio_sync._runtime.session import EngineHolder
 from fluvio_sync._settings.checks import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._settings.endpoint import parse_endpoint
 from fluvio_sync._settings.environment import client_settings, misspelt
@@ -63,9 +63,9 @@ def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
 class Fluvio:
     """A client of a cluster; made by `Fluvio.connect`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: EngineHolder) -> None:
         """Make a client that connects at its first use; applications call `Fluvio.connect`."""
-        if not isinstance(session, Session):
+        if not isinstance(session, EngineHolder):
             raise TypeError("a client is made by Fluvio.connect('host:port')")
         self._session = session
 
@@ -125,7 +125,7 @@ class Fluvio:
         if not isinstance(client_id, str) or len(client_id.encode()) > 255:
             raise ConfigError("client_id is a string of at most 255 bytes")
         _check_override(spu_address_override)
-        session = Session(
+        session = EngineHolder(
             ClientConfig(
                 endpoint=parse_endpoint(where),
                 tls=tls or secured,
@@ -244,8 +244,8 @@ class Fluvio:
         if engine is None:
             return {}
         found: dict[str, list[ProducerStats]] = {}
-        for channel in list(engine.accumulator.channels.values()):
-            found.setdefault(channel.topic, []).append(engine.accumulator.stats(channel, engine.reconnects))
+        for topic_state in list(engine.accumulator.topic_states.values()):
+            found.setdefault(topic_state.topic, []).append(engine.accumulator.stats(topic_state, engine.reconnects))
         return {topic: sum_of(parts) for topic, parts in found.items()}
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
@@ -334,7 +334,7 @@ def checked_config(settings: Mapping[str, Any]) -> ClientConfig:
 
 def unconnected(settings: Mapping[str, Any]) -> Fluvio:
     """Return a client of such settings, which connects at its first use; raises as `checked_config`."""
-    return Fluvio(Session(checked_config(settings)))
+    return Fluvio(EngineHolder(checked_config(settings)))
 
 
 def check_client_settings(settings: Mapping[str, Any]) -> None:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.text import counted, did_you_mean
-from fluvio_sync._core.pipeline import Link
 from fluvio_sync._net import blocking
-from fluvio_sync._net.connection import Connection, Stage
+from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.resolver import Resolution
+from fluvio_sync._net.transport import SocketTransport, Stage
 from fluvio_sync._runtime.engine import Engine
-from fluvio_sync._runtime.session import Session
+from fluvio_sync._runtime.session import EngineHolder
 from fluvio_sync._settings.environment import client_settings, misspelt
 from fluvio_sync.client import Fluvio, checked_config
-from fluvio_sync.delivery import AtLeastOnce, Isolation
-from fluvio_sync.doctor import SC_UNREACHABLE, SPU_UNREACHABLE, advice_for
+from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync._doctor_advice import SC_UNREACHABLE, SPU_UNREACHABLE, advice_for
 from fluvio_sync.errors import FluvioError, ProtocolError
 from fluvio_sync.profile import load_profile, profile_path
 from fluvio_sync.protocol.metadata import split_partition_key
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import enum
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync._net.connection import Peer
+    from fluvio_sync._net.transport import Peer
 
 RECORD = b"fluvio-sync doctor"
 """The value of the record that is written if a topic is named."""
@@ -200,7 +200,9 @@ class _Diagnosis:
         return describe(connection)
 
     def _dial(self, peer: Peer) -> Connection:
-        return Connection(peer, timeout=self._timeout, now=self._clock.monotonic(), notify=lambda: None)
+        return Connection(
+            peer, SocketTransport, timeout=self._timeout, now=self._clock.monotonic(), notify=lambda: None
+        )
 
     def _reach(self, connection: Connection, stage: Stage) -> None:
         """Go on until the connection is beyond a stage."""
@@ -246,7 +248,7 @@ class _Diagnosis:
         metadata = self._engine.metadata
         everywhere = [(name, index) for name in metadata.topics for index in range(metadata.partition_count(name))]
         routes = {place: metadata.route(*place) for place in sorted(everywhere)}
-        without = [route.reason for route in routes.values() if route.spu is None and route.perhaps is None]
+        without = [route.reason for route in routes.values() if route.spu is None and route.fallback is None]
         if without:
             more = f", and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
             raise _Finding(
@@ -273,7 +275,7 @@ class _Diagnosis:
         return step._replace(detail=detail, advice="start this SPU, or look at its log")
 
     def _ask(self, spu: int) -> str:
-        peer = self._engine.peer_of(Link(spu, Isolation.READ_UNCOMMITTED))
+        peer = self._engine.peer_of(spu)
         connection = self._dial(peer)
         try:
             self._reach(connection, Stage.VERSIONS)
@@ -297,13 +299,13 @@ class _Diagnosis:
         began = self._clock.monotonic()
         request = FetchOffsetsRequest(topics=(FetchOffsetsTopic(topic, (partition,)),))
         answer = blocking.call(
-            connection, SpuApi.FETCH_OFFSETS, request, self._timeout, self._clock, settled=lambda: False
+            connection, SpuApi.FETCH_OFFSETS, request, self._timeout, self._clock, is_done=lambda: False
         )
         assert answer is not None
         try:
             FetchOffsetsResponse.read(*answer)
         except ProtocolError as error:
-            raise connection.garbled(error) from error
+            raise connection.protocol_error(error) from error
         return f"it answered FetchOffsets in {(self._clock.monotonic() - began) * 1000:.1f} ms"
 
     # A record.
@@ -315,7 +317,7 @@ class _Diagnosis:
             metadata_timeout=self._timeout,
             exit_timeout=0.0,
         )
-        client = Fluvio(Session(config))
+        client = Fluvio(EngineHolder(config))
         try:
             policy = RetryPolicy(timeout=self._timeout)
             producer = client.topic_producer(topic, delivery_semantic=AtLeastOnce(policy))
@@ -333,13 +335,13 @@ def _is_beyond(connection: Connection, stage: Stage) -> bool:
 def _address_of(connection: Connection) -> str:
     """Say which of a name's addresses answered."""
     try:
-        return "connected to {}, port {}".format(*connection.sock.getpeername()[:2])  # type: ignore[union-attr]
+        return "connected to {}, port {}".format(*_socket_of(connection).getpeername()[:2])
     except OSError:  # it is broken again
         return f"connected to {connection.peer.endpoint}"
 
 
 def _tls_of(connection: Connection) -> str:
-    sock = connection.sock
+    sock = _socket_of(connection)
     if not isinstance(sock, ssl.SSLSocket):
         return "off: plain TCP, nobody is verified"
     if sock.context.verify_mode is ssl.CERT_NONE:
@@ -372,3 +374,10 @@ def _certificate(sock: ssl.SSLSocket) -> str:
     left = ssl.cert_time_to_seconds(end) - time.time()
     soon = ", which is SOON" if left < _SOON else ""
     return f"{signed} and ends in {left / 86_400:.0f} days{soon} ({end})"
+
+
+def _socket_of(connection: Connection) -> socket.socket:
+    transport = connection.transport
+    assert isinstance(transport, SocketTransport)
+    assert transport.sock is not None
+    return transport.sock

@@ -2,7 +2,7 @@
 """What `send()` returns: a true `concurrent.futures.Future`, cheap because its batch holds its state.
 
 A stock `Future` costs 2 to 5 us and 1.6 kB a record, for a lock that hardly anyone takes.  Here a future is
-(outcome of its batch, position); acknowledging a batch is one store, however many records it has.  Only a future
+(shared of its batch, position); acknowledging a batch is one store, however many records it has.  Only a future
 that somebody waits for gets a `Condition` of its own.
 
 The contract of `concurrent.futures.wait` decides the details: it takes the condition of every future, sorted by
@@ -10,10 +10,10 @@ The contract of `concurrent.futures.wait` decides the details: it takes the cond
 
 * a condition is never shared between futures: two callers of `wait` would take shared ones crosswise and dead-lock;
 * once a condition exists, the future's state (`_own`) changes only with that condition held;
-* until then the state is the outcome's, and `BatchOutcome.lock` decides which of the two holds.  That lock is a
-  leaf: it is held for a few stores, nothing is acquired and no foreign code runs inside it.
+* until then the state is the shared's, and `BatchFutures.lock` decides which of the two holds.  That lock is a
+  leaf: it is held for a few stores, nothing is acquired and no foreign code spans inside it.
 
-Threads: any thread reads and waits; the thread that runs the sender's step completes outcomes; callbacks run on the
+Threads: any thread reads and waits; the thread that spans the sender's step completes outcomes; callbacks span on the
 client's callback thread.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from fluvio_sync._runtime.callbacks import CallbackThread
-    from fluvio_sync.stats import Run
+    from fluvio_sync.stats import OwnerSpan
 
 # Exceptions of callbacks are logged where the standard library logs them.
 _LOGGER = logging.getLogger("concurrent.futures")
@@ -66,14 +66,14 @@ class Process:
 
 
 def forget_parent() -> None:
-    """Make every outcome of the parent process read as `ForkedError`; called in the child of a fork, lock-free."""
+    """Make every shared of the parent process read as `ForkedError`; called in the child of a fork, lock-free."""
     Process.current = object()
 
 
-class BatchOutcome:
+class BatchFutures:
     """What became, or will become, of the records of one batch; shared by their futures.
 
-    `state` goes from PENDING to FINISHED once.  A batch that the server found too large is halved: its outcome
+    `state` goes from PENDING to FINISHED once.  A batch that the server found too large is halved: its shared
     then only points to those of its `halves`.
     """
 
@@ -89,7 +89,7 @@ class BatchOutcome:
         "lock",
         "partition",
         "process",
-        "runs",
+        "spans",
         "state",
         "timestamps",
         "topic",
@@ -119,20 +119,20 @@ class BatchOutcome:
         self.failure: Callable[[int], Exception] | None = None
         self.watched: list[DeliveryFuture] = []  # those with a Condition
         self.called: list[DeliveryFuture] = []  # those with callbacks
-        self.halves: tuple[BatchOutcome, BatchOutcome] | None = None
+        self.halves: tuple[BatchFutures, BatchFutures] | None = None
         self.left_count: int = 0
-        self.runs: list[Run] = []  # which producer handles the records belong to
+        self.spans: list[OwnerSpan] = []  # which producer handles the records belong to
 
-    def publish(self) -> None:
-        """Tell those who wait and have callbacks run; once it is finished, and only where no signal interrupts."""
+    def notify(self) -> None:
+        """Tell those who wait and have callbacks span; once it is finished, and only where no signal interrupts."""
         watched, self.watched = self.watched, []
         for future in watched:
-            future._publish()
+            future._notify()
         called, self.called = self.called, []
         if called:
             self.callbacks.submit([future._run_callbacks for future in called])
 
-    # Each of these has an effect once: the first outcome counts.  Nobody enlists any more then; who did is to be told
+    # Each of these has an effect once: the first shared counts.  Nobody enlists any more then; who did is to be told
     # by `publish`.
 
     def acknowledge(self, base_offset: int | None) -> None:
@@ -143,23 +143,23 @@ class BatchOutcome:
                 self.acknowledged = True
                 self.state = FINISHED
 
-    def hand_over(self) -> None:
+    def mark_sent(self) -> None:
         """Resolve all records as sent without waiting for an answer (at-most-once), before anybody has a future."""
         self.state = FINISHED
 
     def fail(self, failure: Callable[[int], Exception]) -> None:
-        """Fail all records, each with its own `failure(index)`, made when somebody looks."""
+        """Failed all records, each with its own `failure(index)`, made when somebody looks."""
         with self.lock:
             if self.state is PENDING:
                 self.failure = failure
                 self.state = FINISHED
 
     @property
-    def has_audience(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether there is somebody to tell."""
         return bool(self.watched or self.called)
 
-    def halve(self, left: BatchOutcome, right: BatchOutcome, left_count: int) -> None:
+    def halve(self, left: BatchFutures, right: BatchFutures, left_count: int) -> None:
         """Hand the records over to two outcomes: the first `left_count` to `left`, the others to `right`."""
         with self.lock:
             if self.halves is not None:
@@ -181,47 +181,47 @@ class BatchOutcome:
         # A third of the time that RecordMetadata(...) takes, which is written in Python.
         return _new_tuple(RecordMetadata, (self.topic, self.partition, offset, timestamp, self.acknowledged))
 
-    def run_of(self, index: int) -> Run | None:
-        """Return the run that the record at `index` belongs to."""
-        return next((run for run in reversed(self.runs) if run.start <= index), None)
+    def span_of(self, index: int) -> OwnerSpan | None:
+        """Return the span that the record at `index` belongs to."""
+        return next((span for span in reversed(self.spans) if span.start <= index), None)
 
 
 class DeliveryFuture(Future[RecordMetadata]):
-    """The outcome of one record: a `RecordMetadata`, or a `DeliveryError`, `ClosedError` or `ForkedError`.
+    """The shared of one record: a `RecordMetadata`, or a `DeliveryError`, `ClosedError` or `ForkedError`.
 
     A true `concurrent.futures.Future`: `result`, `exception`, `add_done_callback`, `concurrent.futures.wait`,
     `as_completed` and `asyncio.wrap_future` work on it.  `cancel()` returns False: a record that was handed over is
-    not taken back.  Callbacks of a pending future run on the client's callback thread.
+    not taken back.  Callbacks of a pending future span on the client's callback thread.
     """
 
     # Slots and class-level defaults: making a future stores two attributes and makes no dictionary, which takes 64
     # bytes instead of 120.
-    __slots__ = ("_index", "_outcome")
+    __slots__ = ("_index", "_shared")
     _cond: Condition | None = None
     _own: str = PENDING
     _error: Exception | None = None
     _waiters: Any = ()
     _done_callbacks: Any = ()
 
-    def __init__(self, outcome: BatchOutcome, index: int) -> None:
+    def __init__(self, shared: BatchFutures, index: int) -> None:
         # Future.__init__ would make a Condition and two lists: that is what this class avoids.
-        self._outcome = outcome
+        self._shared = shared
         self._index = index
 
-    def _locate(self) -> tuple[BatchOutcome, int]:
-        outcome, index = self._outcome, self._index
-        while (halves := outcome.halves) is not None:
-            outcome, index = _descend(outcome, halves, index)
-        return outcome, index
+    def _locate(self) -> tuple[BatchFutures, int]:
+        shared, index = self._shared, self._index
+        while (halves := shared.halves) is not None:
+            shared, index = _descend(shared, halves, index)
+        return shared, index
 
-    def _index_in(self, ancestor: BatchOutcome) -> int:
-        outcome, index = self._outcome, self._index
-        while outcome is not ancestor and outcome.halves is not None:
-            outcome, index = _descend(outcome, outcome.halves, index)
+    def _index_in(self, ancestor: BatchFutures) -> int:
+        shared, index = self._shared, self._index
+        while shared is not ancestor and shared.halves is not None:
+            shared, index = _descend(shared, shared.halves, index)
         return index
 
     def _is_of_parent(self) -> bool:
-        return self._outcome.process is not Process.current and self._outcome.state is not FINISHED
+        return self._shared.process is not Process.current and self._shared.state is not FINISHED
 
     # What the standard library's functions look at.
 
@@ -231,20 +231,20 @@ class DeliveryFuture(Future[RecordMetadata]):
             return self._condition_in_child()
         if cond is not None:
             return cond
-        # Made outside the leaf lock: allocation may run the collector, whose finalizers may look at other futures.
+        # Made outside the leaf lock: allocation may span the collector, whose finalizers may look at other futures.
         fresh: Condition = Condition()
         waiters: list[Any] = []
         while True:
-            outcome, _ = self._locate()
-            with outcome.lock:
-                if outcome.halves is not None:
+            shared, _ = self._locate()
+            with shared.lock:
+                if shared.halves is not None:
                     continue
                 cond = self._cond
                 if cond is None:
                     self._waiters = waiters
-                    self._own = outcome.state
-                    if outcome.state is PENDING:
-                        outcome.watched.append(self)
+                    self._own = shared.state
+                    if shared.state is PENDING:
+                        shared.watched.append(self)
                     self._cond = cond = fresh  # published last
                 return cond
 
@@ -262,24 +262,24 @@ class DeliveryFuture(Future[RecordMetadata]):
 
     def _get_exception(self) -> BaseException | None:
         if self._is_of_parent():
-            return _forked(self._outcome)
-        outcome, index = self._locate()
-        if outcome.failure is None:
+            return _forked(self._shared)
+        shared, index = self._locate()
+        if shared.failure is None:
             return None
         if self._error is None:
-            error = outcome.failure(index)
-            with outcome.lock:
+            error = shared.failure(index)
+            with shared.lock:
                 first = self._error is None
                 if first:
                     self._error = error
-            run = outcome.run_of(index)
-            if first and run is not None:
-                run.tally.looked_at(run)
+            span = shared.span_of(index)
+            if first and span is not None:
+                span.handle_stats.looked_at(span)
         return self._error
 
     def _get_result(self) -> RecordMetadata:
-        outcome, index = self._locate()
-        return outcome.metadata(index)
+        shared, index = self._locate()
+        return shared.metadata(index)
 
     if not TYPE_CHECKING:  # where the base class declares them as attributes, and functions ask for such
         _condition = property(_get_condition)
@@ -287,18 +287,18 @@ class DeliveryFuture(Future[RecordMetadata]):
         _exception = property(_get_exception)
         _result = property(_get_result)
 
-    def _publish(self) -> None:
-        """Tell those who wait; the outcome is finished already."""
+    def _notify(self) -> None:
+        """Tell those who wait; the shared is finished already."""
         cond = self._cond
         if cond is None:
             return  # enlisted, then interrupted (Ctrl-C) before it had its condition: nobody waits
-        outcome, _ = self._locate()
+        shared, _ = self._locate()
         with cond:
             if self._own is FINISHED:
                 return  # enlisted twice, for the same reason
             self._own = FINISHED
             for waiter in self._waiters:
-                if outcome.failure is None:
+                if shared.failure is None:
                     waiter.add_result(self)
                 else:
                     waiter.add_exception(self)
@@ -328,9 +328,9 @@ class DeliveryFuture(Future[RecordMetadata]):
         Raises a `DeliveryError`, `ClosedError` or `ForkedError` if it was not acknowledged, `TimeoutError` if that is
         not known yet, and `RuntimeError` where waiting would block the callback thread.
         """
-        outcome = self._outcome
-        if self._cond is None and outcome.state is FINISHED and outcome.failure is None:
-            return outcome.metadata(self._index)
+        shared = self._shared
+        if self._cond is None and shared.state is FINISHED and shared.failure is None:
+            return shared.metadata(self._index)
         self._wait(timeout)
         error = self._exception
         if error is not None:
@@ -351,23 +351,23 @@ class DeliveryFuture(Future[RecordMetadata]):
     def _wait(self, timeout: float | timedelta | None) -> None:
         if self.done():
             return
-        if self._outcome.callbacks.is_current_thread():
+        if self._shared.callbacks.is_current_thread():
             raise RuntimeError("a callback must not wait for a pending future: it would block the one callback thread")
         seconds = left = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        drive = self._outcome.callbacks.drive
+        drive = self._shared.callbacks.lead
         if drive is not None and (left is None or left > 0):
             left = drive(self.done, left)
             if self.done():
                 return
         cond = self._condition
-        # The lock itself, which is the C library's: `with` a Condition runs Python, where a signal's exception could
+        # The lock itself, which is the C library's: `with` a Condition spans Python, where a signal's exception could
         # leave it locked, and the sender would wait for it for ever.
         with cond._lock:  # type: ignore[attr-defined]
             cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), left)
         if not self.done():
-            outcome = self._outcome
+            shared = self._shared
             raise PlainTimeoutError(
-                f"the record for topic {outcome.topic!r}, partition {outcome.partition} is not resolved after "
+                f"the record for topic {shared.topic!r}, partition {shared.partition} is not resolved after "
                 f"{seconds} s; it is still on its way and its future is still valid"
             )
 
@@ -375,28 +375,28 @@ class DeliveryFuture(Future[RecordMetadata]):
         """Call `fn(future)` when done: on the client's callback thread, or here and now if it is done already."""
         if not self._is_of_parent():
             while True:
-                outcome, _ = self._locate()
-                with outcome.lock:
-                    if outcome.halves is not None:
+                shared, _ = self._locate()
+                with shared.lock:
+                    if shared.halves is not None:
                         continue
-                    if outcome.state is PENDING:
+                    if shared.state is PENDING:
                         if self._done_callbacks:
                             self._done_callbacks.append(fn)
                         else:
-                            outcome.called.append(self)  # first: enlisted without callbacks does no harm
+                            shared.called.append(self)  # first: enlisted without callbacks does no harm
                             self._done_callbacks = [fn]
                         return
                 break
         self._call(fn)
 
     def _run_callbacks(self) -> None:
-        """Run what `add_done_callback` collected; the callback thread's task."""
+        """OwnerSpan what `add_done_callback` collected; the callback thread's task."""
         with self._locate()[0].lock:
             callbacks, self._done_callbacks = self._done_callbacks, ()
         for fn in callbacks:
             try:
                 self._call(fn)
-            except BaseException:  # SystemExit, say: it must not end the thread that runs everybody's callbacks
+            except BaseException:  # SystemExit, say: it must not end the thread that spans everybody's callbacks
                 _LOGGER.exception("exception calling callback for %r", self)
 
     def _call(self, fn: Callable[[Future[RecordMetadata]], object]) -> None:
@@ -422,14 +422,14 @@ class DeliveryFuture(Future[RecordMetadata]):
         raise TypeError("a DeliveryFuture belongs to threads; in a coroutine, await asyncio.wrap_future(future)")
 
 
-def _descend(outcome: BatchOutcome, halves: tuple[BatchOutcome, BatchOutcome], index: int) -> tuple[BatchOutcome, int]:
-    if index < outcome.left_count:
+def _descend(shared: BatchFutures, halves: tuple[BatchFutures, BatchFutures], index: int) -> tuple[BatchFutures, int]:
+    if index < shared.left_count:
         return halves[0], index
-    return halves[1], index - outcome.left_count
+    return halves[1], index - shared.left_count
 
 
-def _forked(outcome: BatchOutcome) -> ForkedError:
+def _forked(shared: BatchFutures) -> ForkedError:
     return ForkedError(
-        f"this record for topic {outcome.topic!r} was sent before the fork; "
+        f"this record for topic {shared.topic!r} was sent before the fork; "
         "the parent process delivers it, and only there its future is resolved"
     )

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from fluvio_sync._settings.checks import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
 from fluvio_sync.errors import ClosedError, FluvioError
-from fluvio_sync.futures import BatchOutcome, DeliveryFuture, Process
+from fluvio_sync.futures import BatchFutures, DeliveryFuture, Process
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
-from fluvio_sync.stats import FlushResult, ProducerStats, Run, Tally
+from fluvio_sync.stats import FlushResult, HandleStats, OwnerSpan, ProducerStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from fluvio_sync._core.topic import Channel
+    from fluvio_sync._core.topic import TopicState
     from fluvio_sync._runtime.engine import Engine
-    from fluvio_sync._runtime.session import Session
+    from fluvio_sync._runtime.session import EngineHolder
     from fluvio_sync.config import ProducerConfig
 
 # Records that are queued together: the lock is held for a tenth of a millisecond.
@@ -40,11 +40,11 @@ class TopicProducer:
     `topic`: its name; `config`: the `ProducerConfig` in force.
     """
 
-    def __init__(self, session: Session, topic: str, config: ProducerConfig) -> None:
+    def __init__(self, session: EngineHolder, topic: str, config: ProducerConfig) -> None:
         self.topic = topic
         self.config = config
         self._session = session
-        self._tally = Tally()
+        self._handle_stats = HandleStats()
         self._process: object = None  # attached at first use
 
     def _begin(self) -> None:
@@ -60,17 +60,17 @@ class TopicProducer:
     def _attach(self) -> None:
         """Find the topic in the client of this process; threads that do so at once end up with the same."""
         engine = self._session.running()
-        channel = engine.channel(self.topic, self.config)
+        topic_state = engine.topic_state(self.topic, self.config)
         partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
         with engine.accumulator.lock:
             if self._process is Process.current:
                 return
-            self._channel: Channel = channel
+            self._topic_state: TopicState = topic_state
             self._partitioner = partitioner
             self._engine: Engine = engine
-            closed = self._tally.closed
-            self._tally = Tally(engine.tally)
-            self._tally.closed = closed
+            closed = self._handle_stats.closed
+            self._handle_stats = HandleStats(engine.handle_stats)
+            self._handle_stats.closed = closed
             self._accumulator = engine.accumulator
             self._serializes = self.config.value_serializer is not None or self.config.key_serializer is not None
             self._round: SiphashRoundRobinPartitioner | None = (
@@ -108,7 +108,7 @@ class TopicProducer:
         # Everything between here and `Accumulator.append` costs every record: hence no helper functions.
         if self._process is not Process.current:
             self._attach()
-        if self._tally.closed:
+        if self._handle_stats.closed:
             raise self._closed()
         if type(value) is not bytes or self._serializes:
             value = to_bytes("value", value, self.config.value_serializer)
@@ -116,14 +116,14 @@ class TopicProducer:
             key = to_bytes("key", key, self.config.key_serializer)
         if timestamp is not None:
             timestamp = to_milliseconds(timestamp)
-        channel = self._channel
+        topic_state = self._topic_state
         if partition is not None:
-            channel.check_partition(partition)
-        elif key is None and self._round is not None and (among := channel.among):
-            partition = among[0] if len(among) == 1 else self._round.next_of(among)
+            topic_state.check_partition(partition)
+        elif key is None and self._round is not None and (rotation := topic_state.rotation):
+            partition = rotation[0] if len(rotation) == 1 else self._round.next_of(rotation)
         else:
-            partition = channel.choose(self._partitioner, key, value, self._accumulator.quota)
-        return self._accumulator.append(channel, partition, key, value, timestamp, self._tally)
+            partition = self._accumulator.choose(topic_state, self._partitioner, key, value)
+        return self._accumulator.append(topic_state, partition, key, value, timestamp, self._handle_stats)
 
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
         """Queue many records: values, or `(key, value)` pairs (a tuple of exactly two).
@@ -133,7 +133,7 @@ class TopicProducer:
         """
         until = self._here().clock.monotonic() + self.config.max_block
         value_serializer, key_serializer = self.config.value_serializer, self.config.key_serializer
-        channel, quota = self._channel, self._accumulator.quota
+        topic_state = self._topic_state
         # What is there already is queued in groups; what a generator makes is not kept waiting for the next.
         group = _GROUP if isinstance(records, (list, tuple)) else 1
         futures: list[DeliveryFuture] = []
@@ -145,10 +145,10 @@ class TopicProducer:
                     value = to_bytes("value", value, value_serializer)
                 if key is not None and (type(key) is not bytes or key_serializer is not None):
                     key = to_bytes("key", key, key_serializer)
-                if key is None and self._round is not None and (among := channel.among):
-                    partition = among[0] if len(among) == 1 else self._round.next_of(among)
+                if key is None and self._round is not None and (rotation := topic_state.rotation):
+                    partition = rotation[0] if len(rotation) == 1 else self._round.next_of(rotation)
                 else:
-                    partition = channel.choose(self._partitioner, key, value, quota)
+                    partition = self._accumulator.choose(topic_state, self._partitioner, key, value)
             except Exception as error:  # noqa: BLE001 - a serializer or a partitioner may raise anything
                 self._queue(ready, futures, until)
                 ready.clear()
@@ -165,11 +165,11 @@ class TopicProducer:
         self, records: list[tuple[int, bytes | None, bytes]], futures: list[DeliveryFuture], until: float
     ) -> None:
         """Queue these and add their futures: all at once as far as that is simple, one by one where it is not."""
-        accumulator, channel, tally = self._accumulator, self._channel, self._tally
+        accumulator, topic_state, handle_stats = self._accumulator, self._topic_state, self._handle_stats
         position = 0
         while position < len(records):
-            if not tally.closed:
-                done = accumulator.append_simply(channel, records[position:] if position else records, tally)
+            if not handle_stats.closed:
+                done = accumulator.append_simply(topic_state, records[position:] if position else records, handle_stats)
                 futures += done
                 position += len(done)
                 if position == len(records):
@@ -177,9 +177,9 @@ class TopicProducer:
             partition, key, value = records[position]
             position += 1
             try:
-                if tally.closed:
+                if handle_stats.closed:
                     raise self._closed()
-                futures.append(accumulator.append(channel, partition, key, value, None, tally, until))
+                futures.append(accumulator.append(topic_state, partition, key, value, None, handle_stats, until))
             except FluvioError as error:
                 futures.append(self._failed(error))
 
@@ -188,14 +188,14 @@ class TopicProducer:
 
     def _failed(self, error: Exception) -> DeliveryFuture:
         """Return a future that raises why its record was not queued."""
-        outcome = BatchOutcome(self.topic, -1, 0, [0], self._engine.callbacks)
-        tally = self._tally
-        run = Run(0, tally)
-        run.failure = lambda: error
-        outcome.runs.append(run)
-        tally.add_failed(run, 1)
-        outcome.fail(lambda _index: error)
-        return DeliveryFuture(outcome, 0)
+        futures = BatchFutures(self.topic, -1, 0, [0], self._engine.callbacks)
+        handle_stats = self._handle_stats
+        span = OwnerSpan(0, handle_stats)
+        span.failure = lambda: error
+        futures.spans.append(span)
+        handle_stats.add_failed(span, 1)
+        futures.fail(lambda _index: error)
+        return DeliveryFuture(futures, 0)
 
     def flush(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Wait until every record sent through this handle before the call is resolved.
@@ -206,13 +206,13 @@ class TopicProducer:
         way), and `RuntimeError` from a callback.
         """
         engine = self._here()
-        engine.flush([self._channel], self._tally, seconds("timeout", timeout, optional=True))
-        return self._tally.take()
+        engine.flush([self._topic_state], self._handle_stats, seconds("timeout", timeout, optional=True))
+        return self._handle_stats.take()
 
     def stats(self) -> ProducerStats:
         """Return a snapshot of this topic's counters under these settings, other handles' included."""
         engine = self._here()
-        return engine.accumulator.stats(self._channel, engine.reconnects)
+        return engine.accumulator.stats(self._topic_state, engine.reconnects)
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Take no more records through this handle, and wait for its records as `flush` does.
@@ -224,8 +224,8 @@ class TopicProducer:
         limit = seconds("timeout", timeout, optional=True)
         engine = self._here()
         engine.refuse_in_callback("close()")
-        engine.close_handle(self._channel, self._tally, limit)
-        return self._tally.take()
+        engine.close_handle(self._topic_state, self._handle_stats, limit)
+        return self._handle_stats.take()
 
     def __enter__(self) -> Self:
         return self
@@ -238,10 +238,10 @@ class TopicProducer:
         Left by Ctrl-C or the like, it does not wait: the client delivers what was sent, within its `exit_timeout`.
         """
         if error is not None and not isinstance(error, Exception):
-            self._tally.closed = True
+            self._handle_stats.closed = True
             return
         self.close()
-        unseen = self._tally.take_unseen_failure()
+        unseen = self._handle_stats.take_unseen_failure()
         if unseen is not None:
             if error is None:
                 raise unseen

@@ -2,7 +2,7 @@
 """Counting: what a producer did so far, and what a flush can report.
 
 `Counters` are plain integers, changed only with the client's lock held, and read as an immutable `ProducerStats`.
-A `Tally` belongs to one producer handle and counts the outcomes of its own records.
+A `HandleStats` belongs to one producer handle and counts the outcomes of its own records.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ProducerStats(NamedTuple):
     records_unacknowledged: int
     records_retried: int
     records_dropped: int
-    records_refused: int
+    records_rejected: int
     bytes_queued: int
     bytes_in_flight: int
     bytes_acked: int
@@ -92,100 +92,100 @@ class Health(NamedTuple):
     last_error_at: int | None
 
 
-class Run:
-    """Consecutive records of a batch that one handle sent: from `start` up to the next run, or the batch's end."""
+class OwnerSpan:
+    """Consecutive records of a batch that one handle sent: from `start` up to the next span, or the batch's end."""
 
-    __slots__ = ("counted", "failure", "start", "tally", "unseen")
+    __slots__ = ("counted", "failure", "handle_stats", "start", "unseen")
 
-    def __init__(self, start: int, tally: Tally) -> None:
+    def __init__(self, start: int, handle_stats: HandleStats) -> None:
         self.start: int = start
-        self.tally: Tally = tally
+        self.handle_stats: HandleStats = handle_stats
         self.unseen: int = 0  # failed records at whose future nobody looked
         self.failure: Callable[[], Exception] | None = None
         self.counted: bool = False
 
 
-class Tally:
+class HandleStats:
     """The outcomes of one handle's records, for `flush()`, `close()` and the end of a `with` block.
 
     `whole`: the client's, which counts the same records.  `closed`: the handle takes no more records.
 
-    A run is counted once, however often that is tried: what is changed is changed in one statement without a call in
+    A span is counted once, however often that is tried: what is changed is changed in one statement without a call in
     it, which no signal interrupts.
     """
 
     # How many failures that nobody looked at are remembered: it takes one to raise.
     _REMEMBERED = 100
 
-    def __init__(self, whole: Tally | None = None) -> None:
+    def __init__(self, whole: HandleStats | None = None) -> None:
         self.closed = False
         self._whole = self if whole is None else whole
         self._lock: Lock = Lock() if whole is None else whole._lock
-        self._unseen: dict[Run, None] = {}
+        self._unseen: dict[OwnerSpan, None] = {}
         self._acked = 0
         self._unacknowledged = 0
         self._failed = 0
         self._first_failure: Callable[[], Exception] | None = None
 
-    def add_acked(self, run: Run, records: int) -> None:
-        """Count the records of a run that were acknowledged."""
+    def add_acked(self, span: OwnerSpan, records: int) -> None:
+        """Count the records of a span that were acknowledged."""
         whole = self._whole
         with self._lock:
-            if not run.counted:
-                self._acked, whole._acked, run.counted = self._acked + records, whole._acked + records, True
+            if not span.counted:
+                self._acked, whole._acked, span.counted = self._acked + records, whole._acked + records, True
 
-    def add_unacknowledged(self, run: Run, records: int) -> None:
-        """Count the records of a run that at-most-once handed to the socket."""
+    def add_unacknowledged(self, span: OwnerSpan, records: int) -> None:
+        """Count the records of a span that at-most-once handed to the socket."""
         whole = self._whole
         with self._lock:
-            if not run.counted:
-                self._unacknowledged, whole._unacknowledged, run.counted = (
+            if not span.counted:
+                self._unacknowledged, whole._unacknowledged, span.counted = (
                     self._unacknowledged + records,
                     whole._unacknowledged + records,
                     True,
                 )
 
-    def add_dropped(self, run: Run, records: int) -> None:
-        """Count the records of a run that at-most-once lost; nobody raises anything for these."""
+    def add_dropped(self, span: OwnerSpan, records: int) -> None:
+        """Count the records of a span that at-most-once lost; nobody raises anything for these."""
         whole = self._whole
         with self._lock:
-            if not run.counted:
-                self._failed, whole._failed, run.counted = self._failed + records, whole._failed + records, True
+            if not span.counted:
+                self._failed, whole._failed, span.counted = self._failed + records, whole._failed + records, True
 
-    def add_failed(self, run: Run, records: int) -> None:
-        """Count the records of a run that failed; `run.failure` makes the first one's error if somebody asks."""
+    def add_failed(self, span: OwnerSpan, records: int) -> None:
+        """Count the records of a span that failed; `span.failure` makes the first one's error if somebody asks."""
         whole = self._whole
         with self._lock:
-            if run.counted:
+            if span.counted:
                 return
-            unseen = run.unseen + records  # less those that were looked at in the moment since they failed
-            for tally in (self, whole):
-                if tally._first_failure is None:
-                    tally._first_failure = run.failure
-                if unseen > 0 and len(tally._unseen) < self._REMEMBERED:
-                    tally._unseen[run] = None
-            self._failed, whole._failed, run.unseen, run.counted = (
+            unseen = span.unseen + records  # less those that were looked at in the moment since they failed
+            for handle_stats in (self, whole):
+                if handle_stats._first_failure is None:
+                    handle_stats._first_failure = span.failure
+                if unseen > 0 and len(handle_stats._unseen) < self._REMEMBERED:
+                    handle_stats._unseen[span] = None
+            self._failed, whole._failed, span.unseen, span.counted = (
                 self._failed + records,
                 whole._failed + records,
                 unseen,
                 True,
             )
 
-    def looked_at(self, run: Run) -> None:
+    def looked_at(self, span: OwnerSpan) -> None:
         """Somebody saw the error of one failed record."""
         with self._lock:
-            run.unseen -= 1
-            if run.unseen <= 0:
-                self._unseen.pop(run, None)
-                self._whole._unseen.pop(run, None)
+            span.unseen -= 1
+            if span.unseen <= 0:
+                self._unseen.pop(span, None)
+                self._whole._unseen.pop(span, None)
 
     def take_unseen_failure(self) -> Exception | None:
         """Return the error of a failed record at whose future nobody looked, and count all as seen."""
         with self._lock:
-            runs, self._unseen = self._unseen, {}
-            for run in runs:
-                self._whole._unseen.pop(run, None)
-        failure = next((run.failure for run in runs), None)
+            spans, self._unseen = self._unseen, {}
+            for span in spans:
+                self._whole._unseen.pop(span, None)
+        failure = next((span.failure for span in spans), None)
         return None if failure is None else failure()
 
     def take(self) -> FlushResult:
@@ -199,7 +199,7 @@ class Tally:
 
 
 class Counters:
-    """Totals of a channel since the client was made; changed with the client's lock held."""
+    """Totals of a topic_state since the client was made; changed with the client's lock held."""
 
     __slots__ = (
         "batches_acked",
@@ -211,7 +211,7 @@ class Counters:
         "records_acked",
         "records_dropped",
         "records_failed",
-        "records_refused",
+        "records_rejected",
         "records_retried",
         "records_unacknowledged",
     )
@@ -226,7 +226,7 @@ class Counters:
         self.records_acked: int = 0
         self.records_dropped: int = 0
         self.records_failed: int = 0
-        self.records_refused: int = 0
+        self.records_rejected: int = 0
         self.records_retried: int = 0
         self.records_unacknowledged: int = 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of a batch, entered into the counters of its channel and of the handles that its records came from.
+"""Accounting: outcomes of batches in the counters of their topic and of the handles that sent the records.
 
 Called with the client's lock held, and again for the same batch if that was interrupted.
 """
@@ -9,24 +9,24 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core.actions import Acknowledge, Drop, HandOver
+from fluvio_sync._core.partition import Acknowledged, Dropped, Sent
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.actions import Decision
-    from fluvio_sync.stats import Run
+    from fluvio_sync._core.partition import Outcome
+    from fluvio_sync.stats import OwnerSpan
 
 
-def enter(decision: Decision, now: float) -> None:
-    """Enter the outcome of a batch into its channel's counters and its owners' tallies: once, if done again.
+def record_outcome(outcome: Outcome, now: float) -> None:
+    """Count the outcome of a batch for its topic and for the handles that sent its records: once, if called again.
 
     Each statement that changes a count has no call in it, so that no signal comes between its parts.
     """
-    batch = decision.batch
-    counters = batch.lane.channel.counters
+    batch = outcome.batch
+    counters = batch.queue.topic_state.counters
     count = batch.builder.count
     if batch.counted:
         pass
-    elif isinstance(decision, Acknowledge):
+    elif isinstance(outcome, Acknowledged):
         latency = now - batch.ready_at
         slowest = max(counters.latency_max, latency)
         counters.records_acked, counters.bytes_acked, counters.batches_acked, counters.latency_sum, batch.counted = (
@@ -37,9 +37,9 @@ def enter(decision: Decision, now: float) -> None:
             True,
         )
         counters.latency_max = slowest
-    elif isinstance(decision, HandOver):
+    elif isinstance(outcome, Sent):
         counters.records_unacknowledged, batch.counted = counters.records_unacknowledged + count, True
-    elif isinstance(decision, Drop):
+    elif isinstance(outcome, Dropped):
         counters.records_dropped, batch.counted = counters.records_dropped + count, True
     else:
         counters.records_failed, counters.bytes_failed, counters.batches_failed, batch.counted = (
@@ -48,19 +48,19 @@ def enter(decision: Decision, now: float) -> None:
             counters.batches_failed + 1,
             True,
         )
-    _tally(decision, batch.outcome.runs, count)
+    _record_owners(outcome, batch.futures.spans, count)
 
 
-def _tally(decision: Decision, runs: list[Run], count: int) -> None:
-    ends = [run.start for run in runs[1:]] + [count]
-    for run, end in zip(runs, ends, strict=False):  # no run at all if send() was interrupted at its first record
-        records = end - run.start
-        if isinstance(decision, Acknowledge):
-            run.tally.add_acked(run, records)
-        elif isinstance(decision, HandOver):
-            run.tally.add_unacknowledged(run, records)
-        elif isinstance(decision, Drop):
-            run.tally.add_dropped(run, records)
+def _record_owners(outcome: Outcome, spans: list[OwnerSpan], count: int) -> None:
+    ends = [span.start for span in spans[1:]] + [count]
+    for span, end in zip(spans, ends, strict=False):  # without a span if send() was interrupted at its first record
+        records = end - span.start
+        if isinstance(outcome, Acknowledged):
+            span.handle_stats.add_acked(span, records)
+        elif isinstance(outcome, Sent):
+            span.handle_stats.add_unacknowledged(span, records)
+        elif isinstance(outcome, Dropped):
+            span.handle_stats.add_dropped(span, records)
         else:
-            run.failure = partial(decision.failure, run.start)
-            run.tally.add_failed(run, records)
+            span.failure = partial(outcome.failure, span.start)
+            span.handle_stats.add_failed(span, records)

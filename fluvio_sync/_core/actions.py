@@ -1,80 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the dispatcher wants done; the sender does it, in order, without the client's lock."""
+"""Actions: the dispatcher's decisions as values; the sender carries them out, in order, without the client's lock.
+
+The outcomes of batches (`partition.Outcome`) are among them.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from fluvio_sync._core.partition import Outcome
 
-    from fluvio_sync._core.batch import Batch
-    from fluvio_sync._core.pipeline import Link, Request, Settlement
-    from fluvio_sync.errors import FluvioError
+if TYPE_CHECKING:
+    from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
 
 
 class Connect(NamedTuple):
-    """Make the link's connection; answered by `connected` or `disconnected` with this generation."""
+    """Make the pipeline's connection; answered by `Connected` or `Disconnected` of this generation."""
 
-    link: Link
+    pipeline: SpuPipeline
     generation: int
 
 
 class Disconnect(NamedTuple):
-    """Close the link's connection; nothing is reported back for it."""
+    """Close the pipeline's connection; no event follows."""
 
-    link: Link
+    pipeline: SpuPipeline
 
 
 class Write(NamedTuple):
-    """Encode and write a request; answered by `written` and `replied`, or by `disconnected`."""
+    """Encode and write a request; answered by `Written` and `Replied`, or by `Disconnected`."""
 
     request: Request
 
 
-class Ask(NamedTuple):
-    """Ask the SPU for the partition's high watermark; answered by `offsets_replied`."""
+class AskOffsets(NamedTuple):
+    """Ask the SPU for the partition's high watermark; answered by `OffsetsReplied`."""
 
-    settlement: Settlement
+    wait: CommitWait
 
 
 class Report(NamedTuple):
-    """A change of state worth a line in the log."""
+    """Log a change of state."""
 
     level: str
     event: str
     fields: dict[str, object]
 
 
-# What becomes of a batch, decided once.
-
-
-class Acknowledge(NamedTuple):
-    """Resolve a batch: its first record is at `base_offset` (None: stored, but nobody knows where)."""
-
-    batch: Batch
-    base_offset: int | None
-
-
-class HandOver(NamedTuple):
-    """An at-most-once batch was written."""
-
-    batch: Batch
-
-
-class Fail(NamedTuple):
-    """Fail a batch; `failure(index)` makes the error of one of its records."""
-
-    batch: Batch
-    failure: Callable[[int], FluvioError]
-
-
-class Drop(NamedTuple):
-    """An at-most-once batch was lost."""
-
-    batch: Batch
-    error: FluvioError
-
-
-Decision = Acknowledge | HandOver | Fail | Drop
-Action = Connect | Disconnect | Write | Ask | Report | Acknowledge | HandOver | Fail | Drop
+Action = Connect | Disconnect | Write | AskOffsets | Report | Outcome

@@ -28,7 +28,7 @@ from fluvio_sync.protocol.error_code import Code
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.partition import Batch
     from fluvio_sync.protocol.error_code import ErrorCode
 
 
@@ -39,7 +39,7 @@ class Treatment(enum.Enum):
     WAIT = ("retry after the policy's delay", False)
     WAIT_IN_DOUBT = ("retry after the policy's delay; it may have been stored, wholly or partly", True)
     WAIT_LONG = ("retry after a long delay; it may have been stored partly", True)
-    SETTLE = ("it is stored; ask until it is replicated", True)
+    AWAIT_COMMIT = ("it is stored; ask until it is replicated", True)
     HALVE = ("send it in two halves", False)
     REJECT = ("never retried", False)
 
@@ -62,7 +62,7 @@ _TREATMENTS: dict[int, Treatment] = {
     Code.STORAGE_ERROR: Treatment.WAIT_IN_DOUBT,
     Code.PARTITION_FULL: Treatment.WAIT_LONG,
     Code.PARTITION_SHORT_CIRCUITED: Treatment.WAIT_LONG,
-    Code.REQUEST_TIMED_OUT: Treatment.SETTLE,
+    Code.REQUEST_TIMED_OUT: Treatment.AWAIT_COMMIT,
     Code.MESSAGE_TOO_LARGE: Treatment.HALVE,
 }
 
@@ -89,7 +89,7 @@ def refused(code: ErrorCode, topic: str, partition: int, spu: int) -> ServerErro
 
 
 def _record(batch: Batch) -> str:
-    return f"topic {batch.lane.topic!r}, partition {batch.lane.partition}"
+    return f"topic {batch.queue.topic!r}, partition {batch.queue.partition}"
 
 
 def _effort(batch: Batch, now: float) -> str:
@@ -98,8 +98,8 @@ def _effort(batch: Batch, now: float) -> str:
 
 def _facts(batch: Batch, now: float) -> dict[str, Any]:
     return {
-        "topic": batch.lane.topic,
-        "partition": batch.lane.partition,
+        "topic": batch.queue.topic,
+        "partition": batch.queue.partition,
         "attempts": batch.attempts,
         "elapsed": now - batch.ready_at,
         "may_be_stored": batch.maybe_written,
@@ -124,7 +124,7 @@ def delivery_timed_out(batch: Batch, cause: FluvioError | None, now: float) -> C
     """Return what fails a batch that the policy's time-out ended."""
     why = f"; the last failure: {cause}" if cause is not None else ""
     message = (
-        f"{_record(batch)}: not acknowledged {_effort(batch, now)}, the policy's timeout is {batch.lane.timeout} s"
+        f"{_record(batch)}: not acknowledged {_effort(batch, now)}, the policy's timeout is {batch.queue.timeout} s"
         f"{why}{_stored(batch)}"
     )
     return partial(_make, DeliveryTimeoutError, message, cause, _facts(batch, now) | {"retriable": True})
@@ -146,7 +146,7 @@ def rejected(batch: Batch, cause: ServerError, now: float) -> Callable[[int], Fl
 
 def gone(batch: Batch, reason: str, now: float) -> Callable[[int], FluvioError]:
     """Return what fails a batch whose topic or partition does not exist any more."""
-    cause = TopicNotFoundError(reason, topic=batch.lane.topic)
+    cause = TopicNotFoundError(reason, topic=batch.queue.topic)
     message = f"{_record(batch)}: {reason}; it was deleted after the producer was made{_stored(batch)}"
     return partial(_make, DeliveryError, message, cause, _facts(batch, now))
 
@@ -161,13 +161,13 @@ def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[in
     """Return what fails a read-committed batch that is stored, but was not seen replicated in time."""
     message = (
         f"{_record(batch)}: stored by the leader, but not known to be replicated {_effort(batch, now)} "
-        f"(the policy's timeout is {batch.lane.timeout} s); it will become visible to read-committed consumers once "
+        f"(the policy's timeout is {batch.queue.timeout} s); it will become visible to read-committed consumers once "
         "the replicas catch up, and is lost if the leader is lost before"
     )
     facts, cause = _facts(batch, now), batch.last_error
 
     def make(index: int) -> FluvioError:
-        offset = None if batch.lane.channel.filtered else base_offset + index
+        offset = None if batch.queue.topic_state.may_drop_records else base_offset + index
         return _make(CommitTimeoutError, message, cause, facts | {"offset": offset}, index)
 
     return make

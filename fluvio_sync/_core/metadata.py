@@ -31,38 +31,38 @@ LABELS = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
 class Route(NamedTuple):
     """Where a partition's records go: the leader's id, or None and why there is none now.
 
-    `gone`: neither topic nor partition will come back by waiting.  `perhaps`: the leader of a partition that is said to
+    `gone`: neither topic nor partition will come back by waiting.  `fallback`: the leader of a partition that is said to
     be offline, although the leader itself is online: a real SC can leave a partition like that until it is written to.
     """
 
     spu: int | None
     reason: str = ""
     gone: bool = False
-    perhaps: int | None = None
+    fallback: int | None = None
 
 
 @dataclass
-class News:
+class MetadataDiff:
     """What an update changed: topics by name, partitions, SPU ids.
 
-    `turned`: whether the watch was lost, or is complete now, so that all that is not known or said to be offline counts
+    `watch_changed`: whether the watch was lost, or is complete now, so that all that is not known or said to be offline counts
     otherwise.
     """
 
     topics: set[str] = field(default_factory=set)
     partitions: set[tuple[str, int]] = field(default_factory=set)
     spus: set[int] = field(default_factory=set)
-    turned: bool = False
+    watch_changed: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.topics or self.partitions or self.spus or self.turned)
+        return bool(self.topics or self.partitions or self.spus or self.watch_changed)
 
-    def add(self, other: News) -> None:
+    def add(self, other: MetadataDiff) -> None:
         """Take others in."""
         self.topics |= other.topics
         self.partitions |= other.partitions
         self.spus |= other.spus
-        self.turned |= other.turned
+        self.watch_changed |= other.watch_changed
 
 
 class Metadata:
@@ -87,37 +87,37 @@ class Metadata:
         self._fresh.clear()
         self.live = True
 
-    def lose(self) -> News:
+    def lose(self) -> MetadataDiff:
         """The watch ended; what is known stays."""
         self.live = False
-        return News(turned=True)
+        return MetadataDiff(watch_changed=True)
 
-    def apply(self, update: WatchUpdate) -> News:
+    def apply(self, update: WatchUpdate) -> MetadataDiff:
         """Take an update over and return what it changed."""
-        news = News()
+        diff = MetadataDiff()
         first = update.label not in self._fresh
         if first and not update.all and not update.changes and self._of(update.label):
             # An SC that just started has not loaded its store: no reason to forget what is known.
-            return news
+            return diff
         was_complete = self.complete
         self._fresh.add(update.label)
-        news.turned = self.complete and not was_complete
+        diff.watch_changed = self.complete and not was_complete
         if update.all or first:
             objects = [*update.all, *(c.content for c in update.changes if not c.delete)]
-            self._replace(update.label, objects, news)
+            self._replace(update.label, objects, diff)
         else:
             for change in update.changes:
-                self._change(change.content, news, delete=change.delete)
-        return news
+                self._change(change.content, diff, delete=change.delete)
+        return diff
 
-    def _replace(self, label: str, objects: Iterable[object], news: News) -> None:
+    def _replace(self, label: str, objects: Iterable[object], diff: MetadataDiff) -> None:
         kept = set()
         for item in objects:
-            self._change(item, news, delete=False)
+            self._change(item, diff, delete=False)
             kept.add(_key(item))
         for item in self._of(label):
             if _key(item) not in kept:
-                self._change(item, news, delete=True)
+                self._change(item, diff, delete=True)
 
     def _of(self, label: str) -> list[object]:
         if label == TopicObject.LABEL:
@@ -126,42 +126,42 @@ class Metadata:
             return list(self.partitions.values())
         return list(self.spus.values())
 
-    def _change(self, item: object, news: News, *, delete: bool) -> None:
+    def _change(self, item: object, diff: MetadataDiff, *, delete: bool) -> None:
         if isinstance(item, TopicObject):
-            self._change_topic(item, news, delete=delete)
+            self._change_topic(item, diff, delete=delete)
         elif isinstance(item, PartitionObject):
-            self._change_partition(item, news, delete=delete)
+            self._change_partition(item, diff, delete=delete)
         elif isinstance(item, SpuObject):
-            self._change_spu(item, news, delete=delete)
+            self._change_spu(item, diff, delete=delete)
 
-    def _change_topic(self, item: TopicObject, news: News, *, delete: bool) -> None:
+    def _change_topic(self, item: TopicObject, diff: MetadataDiff, *, delete: bool) -> None:
         known = self.topics.pop(item.name, None)
         if not delete:
             self.topics[item.name] = item
         if (known is not None) if delete else (known is None or known.spec != item.spec):
             self.topics_version += 1
-            news.topics.add(item.name)
+            diff.topics.add(item.name)
 
-    def _change_partition(self, item: PartitionObject, news: News, *, delete: bool) -> None:
+    def _change_partition(self, item: PartitionObject, diff: MetadataDiff, *, delete: bool) -> None:
         key = split_partition_key(item.name)
         known = self.partitions.get(key)
         if delete:
             if self.partitions.pop(key, None) is not None:
-                news.partitions.add(key)
+                diff.partitions.add(key)
             return
         self.partitions[key] = item
         if known is None or known.spec.leader != item.spec.leader or known.status.resolution != item.status.resolution:
-            news.partitions.add(key)
+            diff.partitions.add(key)
 
-    def _change_spu(self, item: SpuObject, news: News, *, delete: bool) -> None:
+    def _change_spu(self, item: SpuObject, diff: MetadataDiff, *, delete: bool) -> None:
         known = self.spus.get(item.spec.id)
         if delete:
             if self.spus.pop(item.spec.id, None) is not None:
-                news.spus.add(item.spec.id)
+                diff.spus.add(item.spec.id)
             return
         self.spus[item.spec.id] = item
         if known != item:
-            news.spus.add(item.spec.id)
+            diff.spus.add(item.spec.id)
 
     # What is asked of it.
 
@@ -197,7 +197,7 @@ class Metadata:
         waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
         if self.live and waits:
             why = f"partition {partition} of topic {topic!r} is {_words(resolution)} (leader: SPU {leader})"
-            return Route(None, why, perhaps=leader if self.spu_online(leader) else None)
+            return Route(None, why, fallback=leader if self.spu_online(leader) else None)
         if leader not in self.spus:
             return Route(None, f"the SC has not told the address of SPU {leader}, the partition's leader")
         if self.live and not self.spu_online(leader):

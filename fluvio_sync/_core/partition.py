@@ -1,108 +1,353 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lanes: the ordered sequence of batches of one topic, partition and settings.
+"""Batches, and partition queues: the ordered batches of one partition under one set of settings.
 
-Data only; the accumulator appends to a lane's open batch, the dispatcher decides about all others.  Guarded by the
-client's lock.
+Guarded by the client's lock, but for a batch's `encoded` bytes, which the thread that runs the sender's step writes.
+The accumulator appends to a queue's open batch, the dispatcher decides about all others.  Order is kept because at most
+one request at a time carries batches of a queue, and it begins with the oldest.
 """
 
 from __future__ import annotations
 
-import enum
+import itertools
+import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.futures import BatchFutures
+from fluvio_sync.protocol.batch import BatchBuilder, decode_record_set
+from fluvio_sync.protocol.compression import compressor
+from fluvio_sync.stats import OwnerSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from fluvio_sync._core.batch import Batch
-    from fluvio_sync._core.pipeline import Link, Settlement
-    from fluvio_sync._core.topic import Channel
+    from fluvio_sync._core.topic import TopicState
+    from fluvio_sync.errors import FluvioError
+    from fluvio_sync.stats import HandleStats
 
-
-class LaneState(enum.Enum):
-    """What a lane is doing; `dispatcher.TRANSITIONS` is the table of moves between these."""
-
-    IDLE = "no records"
-    LINGERING = "an open batch waits for more records"
-    WAITING = "no leader to send to"
-    QUEUED = "in the queue of its leader's link"
-    IN_FLIGHT = "in a request that is not answered"
-    BACKING_OFF = "a delay before the next attempt"
-    SETTLING = "stored by the leader, replication to be confirmed"
-
-    # Enum's own is written in Python, and a record that is sent alone looks eight times into a table.
-    __hash__ = object.__hash__
+# Bytes that a record counts beside its key and value: its future and its share of the batch's lists (measured by
+# `bench/memory.py`).
+RECORD_CHARGE = 128
+# Seconds that records wait for their partition to come online before its leader is tried all the same.
+OFFLINE_PATIENCE = 1.0
 
 
-class Lane:
-    """One partition's batches under one set of settings: at most one request carries them at a time.
+class Batch:
+    """The records of one batch and its history.
 
-    `unresolved` holds every batch from its first record until its accounts are settled, in order.  The other places
-    (`open`, `queue`, `in_flight`) say how far each is, and can be made again from it: see `rebuild`.
+    `opened`, `ready_at`, `deadline`: monotonic seconds; `done`: its outcome is decided; `outcome`: the decision, until
+    it is carried out and accounted for (kept longer, the two would hold each other in memory).
+    """
+
+    __slots__ = (
+        "attempts",
+        "barriers",
+        "builder",
+        "counted",
+        "deadline",
+        "delays",
+        "done",
+        "encoded",
+        "futures",
+        "halves",
+        "handle_stats",
+        "in_request",
+        "last_error",
+        "maybe_written",
+        "opened",
+        "outcome",
+        "queue",
+        "ready_at",
+        "retries",
+    )
+
+    def __init__(self, queue: PartitionQueue, builder: BatchBuilder, futures: BatchFutures, opened: float) -> None:
+        self.queue = queue
+        self.builder = builder
+        self.futures = futures
+        self.opened = opened
+        self.ready_at = opened + queue.linger
+        self.deadline = self.ready_at + queue.timeout
+        self.handle_stats: HandleStats | None = None  # of the handle that sent its last record
+        self.attempts = 0
+        self.retries = 0  # delays that were asked of the policy
+        self.delays: Iterator[float] | None = None  # the policy's remaining delays
+        self.last_error: FluvioError | None = None
+        self.maybe_written = False  # a byte of it was sent, and no rejection proved that it was not stored
+        self.in_request = False  # of an attempt that is neither answered nor failed
+        self.done = False
+        self.outcome: Outcome | None = None
+        self.counted = False  # in its topic's counters
+        self.halves: tuple[Batch, Batch] | None = None  # the two batches that replace it
+        self.encoded: list[bytes] | None = None
+        self.barriers: list[FlushBarrier] = []
+
+    def __repr__(self) -> str:
+        return f"<batch of {self.builder.count} for {self.queue}>"
+
+    def seal(self, now: float) -> None:
+        """Close it for records; its deadline runs from now at the latest."""
+        if now < self.ready_at:
+            self.ready_at = now
+            self.deadline = now + self.queue.timeout
+
+    @property
+    def charge(self) -> int:
+        """The bytes that it is accounted for in `buffer_memory`."""
+        return self.builder.payload + self.builder.count * RECORD_CHARGE
+
+    def begin_span(self, handle_stats: HandleStats) -> None:
+        """The next record comes from this handle."""
+        self.futures.spans.append(OwnerSpan(self.builder.count, handle_stats))
+        self.handle_stats = handle_stats
+
+    def rollback(self) -> None:
+        """Remove a record that was refused, or whose `send()` was interrupted."""
+        self.builder.rollback()
+        spans = self.futures.spans = [span for span in self.futures.spans if span.start < self.builder.count]
+        self.handle_stats = spans[-1].handle_stats if spans else None
+
+    def encode(self) -> list[bytes]:
+        """Return it as buffers; it is encoded once, however often it is sent."""
+        if self.encoded is None:
+            topic_state = self.queue.topic_state
+            codec = topic_state.compression.codec
+            compress = compressor(codec, topic_state.config.compression_level) if codec else None
+            self.encoded = self.builder.build(codec, compress)
+            self.builder.release()
+        return self.encoded
+
+    def records(self) -> list[tuple[bytes | None, bytes, int]]:
+        """Return key, value and timestamp of every record."""
+        if self.encoded is None:
+            return self.builder.records()
+        (batch,) = decode_record_set(b"".join(self.encoded))
+        return [(record.key, record.value, record.timestamp) for record in batch.records]
+
+    def next_delay(self) -> float | None:
+        """Return the delay before the next attempt in seconds, None if the policy has no attempt left."""
+        if self.delays is None:
+            self.delays = itertools.islice(self.queue.delays(), self.retries, None)
+        delay = next(self.delays, None)
+        self.retries += 1
+        return delay
+
+    def belongs_to(self, handle_stats: HandleStats | None) -> bool:
+        """Whether this handle has records in it; None: any handle."""
+        return handle_stats is None or any(span.handle_stats is handle_stats for span in self.futures.spans)
+
+    def belongs_only_to(self, handle_stats: HandleStats | None) -> bool:
+        """Whether no other handle than this one has records in it; None: any handle."""
+        return handle_stats is None or all(span.handle_stats is handle_stats for span in self.futures.spans)
+
+    def halve(self) -> tuple[Batch, Batch]:
+        """Split a batch of several records into two, which take over its futures, deadline and flush barriers."""
+        records = self.records()
+        middle = len(records) // 2
+        left, right = self._part(records[:middle]), self._part(records[middle:])
+        for span in self.futures.spans:
+            if span.start < middle:
+                left.futures.spans.append(span)
+            if span.start <= middle:
+                right.futures.spans[:] = [OwnerSpan(0, span.handle_stats)]
+            else:
+                right.futures.spans.append(OwnerSpan(span.start - middle, span.handle_stats))
+        self.halves = left, right
+        self.queue.replace_by_halves(self)
+        return left, right
+
+    def _part(self, records: list[tuple[bytes | None, bytes, int]]) -> Batch:
+        # The smallest, not the first record's: an application's timestamps, and those of a clock that was set back,
+        # come in any order.
+        first = min(timestamp for _, _, timestamp in records)
+        builder = BatchBuilder(first)
+        for key, value, timestamp in records:
+            builder.append(key, value, timestamp)
+        shared = self.futures
+        futures = BatchFutures(shared.topic, shared.partition, first, builder.timestamps, shared.callbacks)
+        part = Batch(self.queue, builder, futures, self.opened)
+        part.ready_at, part.deadline = self.ready_at, self.deadline
+        part.attempts = self.attempts
+        part.retries = self.retries
+        part.maybe_written, part.last_error = self.maybe_written, self.last_error
+        part.barriers = list(self.barriers)
+        return part
+
+
+class FlushBarrier:
+    """The batches that a flush waits for.  A set, so that removing one twice does no harm."""
+
+    __slots__ = ("batches",)
+
+    def __init__(self) -> None:
+        self.batches: set[Batch] = set()
+
+    @property
+    def records(self) -> int:
+        """The number of their records; with the client's lock held."""
+        return sum(batch.builder.count for batch in self.batches)
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """Wait for these unfinished batches as well."""
+        for batch in batches:
+            batch.barriers.append(self)
+            self.batches.add(batch)
+
+
+class Acknowledged(NamedTuple):
+    """A batch is stored, its first record at `base_offset` (None: the server cannot tell where)."""
+
+    batch: Batch
+    base_offset: int | None
+
+
+class Sent(NamedTuple):
+    """An at-most-once batch was handed to the socket."""
+
+    batch: Batch
+
+
+class Failed(NamedTuple):
+    """A batch failed; `failure(index)` makes the error of one of its records."""
+
+    batch: Batch
+    failure: Callable[[int], FluvioError]
+
+
+class Dropped(NamedTuple):
+    """An at-most-once batch was lost."""
+
+    batch: Batch
+    error: FluvioError
+
+
+Outcome = Acknowledged | Sent | Failed | Dropped
+
+
+class State:
+    """The state of a partition queue, with the data that has a meaning in it alone.
+
+    `batches`: carried by a request or stored by the leader.  The states that belong to a pipeline stand in `pipeline`.
+    """
+
+    __slots__ = ()
+    batches: Sequence[Batch] = ()
+
+    def due(self, _now: float) -> float:
+        """Return when the queue has to be looked at, in monotonic seconds, its batches' deadlines aside."""
+        return math.inf
+
+
+class Idle(State):
+    """It has no records."""
+
+    __slots__ = ()
+
+
+class Lingering(State):
+    """Its open batch waits for more records until it is ready."""
+
+    __slots__ = ("until",)
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+
+    def due(self, _now: float) -> float:
+        """Return when the batch is ready."""
+        return self.until
+
+
+class Waiting(State):
+    """It has no leader to send to."""
+
+    __slots__ = ("since",)
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+
+    def due(self, now: float) -> float:
+        """Return when the leader of a partition that is said to be offline is tried."""
+        trial = self.since + OFFLINE_PATIENCE
+        return trial if trial > now else math.inf
+
+
+class BackingOff(State):
+    """It waits for the policy's delay before the next attempt."""
+
+    __slots__ = ("until",)
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+
+    def due(self, _now: float) -> float:
+        """Return when the delay is over."""
+        return self.until
+
+
+IDLE = Idle()
+
+
+class PartitionQueue:
+    """The batches of one partition under one set of settings.
+
+    `unresolved` holds every batch from its first record until it is accounted for, in order.  The other places
+    (`open`, `sealed`, the state's batches) say how far each is, and can be made again from it: see `rebuild`.
     """
 
     __slots__ = (
         "acked",
         "batch_size",
-        "channel",
+        "dirty",
         "failing",
-        "in_flight",
-        "leave_at",
+        "leaderless_since",
         "linger",
-        "link",
         "max_request_size",
-        "noted",
+        "one_batch_per_request",
         "open",
         "partition",
-        "queue",
-        "refused",
-        "retry_at",
-        "settlement",
-        "singly",
+        "rejected",
+        "sealed",
         "state",
         "timeout",
         "timer",
         "topic",
+        "topic_state",
         "unresolved",
-        "unrouted_since",
     )
 
-    def __init__(self, channel: Channel, partition: int, request_timeout: float) -> None:
-        self.channel = channel
-        self.topic = channel.topic
-        self.partition = partition
-        config = channel.config
+    def __init__(self, topic_state: TopicState, partition: int, request_timeout: float) -> None:
+        config = topic_state.config
         semantic = config.delivery_semantic
+        self.topic_state = topic_state
+        self.topic = topic_state.topic
+        self.partition = partition
         self.acked = isinstance(semantic, AtLeastOnce)
         self.timeout = semantic.retry_policy.timeout if isinstance(semantic, AtLeastOnce) else request_timeout
         self.linger = config.linger
         self.batch_size = config.batch_size
         self.max_request_size = config.max_request_size
-        self.state = LaneState.IDLE
+        self.state: State = IDLE
         self.unresolved: list[Batch] = []
         self.open: Batch | None = None
-        self.queue: deque[Batch] = deque()
-        self.in_flight: list[Batch] = []
+        self.sealed: deque[Batch] = deque()
         self.failing = False  # its last attempt failed
-        self.refused = False  # at-most-once: the server's last answer was an error
-        self.singly = False  # one batch a request, until it is empty: a server found a request's batches too large
-        self.noted = False  # in the accumulator's list of lanes the dispatcher should look at
-        self.retry_at = 0.0
-        self.unrouted_since: float | None = None  # since when there is no leader to send to
-        self.leave_at: float | None = None  # when to give up on a leader that was replaced
+        self.rejected = False  # at-most-once: the server's last answer was an error
+        self.one_batch_per_request = False  # until it is empty: a server found a request's batches too large
+        self.dirty = False  # in the accumulator's list of queues that the dispatcher has to look at
+        self.leaderless_since: float | None = None  # since when the metadata names no leader that is online
         self.timer: float | None = None
-        self.link: Link | None = None  # where it is queued, or where its last request went
-        self.settlement: Settlement | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.topic}-{self.partition}"
 
     def delays(self) -> Iterator[float]:
-        """Return the policy's delays, afresh."""
-        semantic = self.channel.config.delivery_semantic
+        """Return the policy's delays from the first one on."""
+        semantic = self.topic_state.config.delivery_semantic
         return semantic.retry_policy.delays() if isinstance(semantic, AtLeastOnce) else iter(())
 
     def is_over_share(self, charge: int, quota: int) -> bool:
-        """Whether a failing lane would hold more than its share of memory with `charge` bytes more.
+        """Whether a failing queue would hold more than its share of memory with `charge` bytes more.
 
         One record is always let in: however large, it is how a partition shows that it works again.
         """
@@ -113,77 +358,134 @@ class Lane:
         """The bytes that its batches are accounted for in `buffer_memory`."""
         return sum(batch.charge for batch in self.unresolved)
 
-    def seal_open(self, now: float) -> None:
-        """Move the open batch, if there is one, to the end of the queue."""
-        batch = self.open
-        if batch is not None:
-            batch.seal(now)
-            self.queue.append(batch)
-            self.open = None
-
-    def straighten(self) -> None:
-        """Undo what an exception in the middle of `seal_open`, or of adding a record, left behind."""
-        if self.open is not None:
-            self.open.straighten()
-            if self.open.builder.count == 0 or (self.queue and self.queue[-1] is self.open):
-                self.open = None
-        while self.unresolved and self.unresolved[-1].builder.count == 0:
-            self.unresolved.pop()
-
-    def replace_by_halves(self, batch: Batch) -> None:
-        """Let a batch's halves take its place and its futures; each step can be repeated after an interruption."""
-        assert batch.halves is not None
-        left, right = batch.halves
-        batch.outcome.halve(left.outcome, right.outcome, left.builder.count)
-        for barrier in batch.flushes:
-            barrier.batches.update(batch.halves)
-            barrier.batches.discard(batch)
-        index = self.unresolved.index(batch)
-        self.unresolved[index : index + 1] = batch.halves
-
-    def rebuild(self) -> None:
-        """Find what an exception may have left half done, and put every unresolved batch where it belongs.
-
-        What was in a request is back in `in_flight`, and may have been written.
-        """
-        self.straighten()
-        for batch in [*self.unresolved]:
-            if batch.halves is not None:
-                self.replace_by_halves(batch)
-        self.in_flight = [batch for batch in self.unresolved if batch.in_request and not batch.done]
-        self.requeue()
-        for batch in self.in_flight:
-            batch.maybe_written = True
-        for batch in self.unresolved:
-            batch.delays = None  # a generator that an exception left has ended
-        self.settlement = None
-        self.leave_at = None
-        self.timer = None
-
-    def requeue(self) -> None:
-        """Queue, in order, what is neither decided nor open nor in a request."""
-        left = (batch for batch in self.unresolved if not batch.done and not batch.in_request)
-        self.queue = deque(batch for batch in left if batch is not self.open)
+    @property
+    def in_flight(self) -> Sequence[Batch]:
+        """The batches that a request carries or the leader stored, oldest first."""
+        return self.state.batches
 
     def waiting(self) -> list[Batch]:
         """Return the batches that no request carries, oldest first."""
-        return [*self.queue] if self.open is None else [*self.queue, self.open]
+        return [*self.sealed] if self.open is None else [*self.sealed, self.open]
 
     def batches(self) -> list[Batch]:
         """Return all batches, oldest first; those in flight may be done already, by their deadline."""
         return [*self.in_flight, *self.waiting()]
 
-    def first_left(self) -> Batch | None:
-        """Return the oldest batch of which it is not decided what becomes."""
-        for batches in (self.in_flight, self.queue):
-            for batch in batches:
-                if not batch.done:
-                    return batch
+    def first_undecided(self) -> Batch | None:
+        """Return the oldest batch that has no outcome."""
+        for batch in self.state.batches:
+            if not batch.done:
+                return batch
+        for batch in self.sealed:
+            if not batch.done:
+                return batch
         return self.open
 
     @property
     def ready_at(self) -> float | None:
         """When its oldest waiting batch is ready to be sent; None without one."""
-        if self.queue:
-            return self.queue[0].ready_at
+        if self.sealed:
+            return self.sealed[0].ready_at
         return None if self.open is None else self.open.ready_at
+
+    def next_timer(self, now: float) -> float | None:
+        """Return when the dispatcher has to look at it, None if never.
+
+        Batches in flight that have all expired need no timer: that of their request ends them.
+        """
+        oldest = self.first_undecided()
+        if oldest is None:
+            return None
+        return min(max(oldest.deadline, now), self.state.due(now))
+
+    # Moving batches.
+
+    def seal_open(self, now: float) -> None:
+        """Move the open batch, if there is one, to the end of the sealed ones."""
+        batch = self.open
+        if batch is not None:
+            batch.seal(now)
+            self.sealed.append(batch)
+            self.open = None
+
+    def take(self, room: int, now: float) -> list[Batch]:
+        """Remove and return the ready batches, oldest first, that fit into `room` bytes."""
+        taken = []
+        while self.sealed or (self.open is not None and self.open.ready_at <= now):
+            if not self.sealed:
+                self.seal_open(now)
+            if self.sealed[0].builder.size > room:
+                break
+            batch = self.sealed.popleft()
+            room -= batch.builder.size
+            taken.append(batch)
+            if self.one_batch_per_request:
+                break
+        return taken
+
+    def take_all(self, now: float) -> list[Batch]:
+        """Remove and return all waiting batches."""
+        self.seal_open(now)
+        taken = [*self.sealed]
+        self.sealed.clear()
+        return taken
+
+    def put_back(self, batches: Sequence[Batch]) -> None:
+        """Return batches of a failed attempt to the front."""
+        self.sealed.extendleft(reversed(batches))
+
+    def take_expired(self, now: float) -> list[Batch]:
+        """Remove and return the waiting batches whose deadline has passed."""
+        if self.open is not None and self.open.deadline <= now:
+            self.seal_open(now)
+        expired = []
+        while self.sealed and self.sealed[0].deadline <= now:
+            expired.append(self.sealed.popleft())
+        return expired
+
+    def replace_by_halves(self, batch: Batch) -> None:
+        """Let a batch's halves take its place and its futures; each step can be repeated after an interruption."""
+        assert batch.halves is not None
+        left, right = batch.halves
+        batch.futures.halve(left.futures, right.futures, left.builder.count)
+        for barrier in batch.barriers:
+            barrier.batches.update(batch.halves)
+            barrier.batches.discard(batch)
+        index = self.unresolved.index(batch)
+        self.unresolved[index : index + 1] = batch.halves
+
+    # After an exception.
+
+    def rollback(self) -> None:
+        """Undo an interrupted `seal_open`, or an interrupted append of a record."""
+        if self.open is not None:
+            self.open.rollback()
+            if self.open.builder.count == 0 or (self.sealed and self.sealed[-1] is self.open):
+                self.open = None
+        while self.unresolved and self.unresolved[-1].builder.count == 0:
+            self.unresolved.pop()
+
+    def rebuild(self) -> list[Batch]:
+        """Put every unresolved batch where it belongs, after an exception that may have left the queue half changed.
+
+        Returns the batches that were in a request, which may have been written.  The state is idle afterwards, which
+        is not a move of the dispatcher's table: the state before may be half true.
+        """
+        self.rollback()
+        for batch in [*self.unresolved]:
+            if batch.halves is not None:
+                self.replace_by_halves(batch)
+        interrupted = [batch for batch in self.unresolved if batch.in_request and not batch.done]
+        self.requeue()
+        for batch in interrupted:
+            batch.maybe_written = True
+        for batch in self.unresolved:
+            batch.delays = None  # a generator that an exception left has ended
+        self.state = IDLE
+        self.timer = None
+        return interrupted
+
+    def requeue(self) -> None:
+        """Seal, in order, the batches that are neither decided nor open nor in a request."""
+        left = (batch for batch in self.unresolved if not batch.done and not batch.in_request)
+        self.sealed = deque(batch for batch in left if batch is not self.open)

@@ -1,97 +1,247 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links and the requests on them: what the dispatcher knows of the connections to SPUs.
+"""Pipelines: the requests to one SPU for one isolation level.
 
-Data only, guarded by the client's lock.
+Guarded by the client's lock.  An SPU serves a connection strictly in order, so that a read-committed wait would hold up
+all requests behind it: hence one pipeline, and one connection, for each isolation level.
 """
 
 from __future__ import annotations
 
 import enum
 import itertools
+import math
 from collections import deque
 from typing import TYPE_CHECKING
+
+from fluvio_sync._core.partition import State
+from fluvio_sync.delivery import Isolation
+from fluvio_sync.errors import ConnectTimeoutError, FluvioError, RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluvio_sync._core.batch import Batch
-    from fluvio_sync._core.partition import Lane
-    from fluvio_sync.delivery import Isolation
-    from fluvio_sync.errors import FluvioError
+    from fluvio_sync._core.partition import Batch, PartitionQueue
+    from fluvio_sync.protocol.produce import PartitionResult
+
+# Requests in flight on one pipeline.  They carry different partitions, so order does not suffer; with one alone, a busy
+# producer of many partitions would wait a round trip for each.
+MAX_IN_FLIGHT = 5
+# Answers of at-most-once requests that may be missing before no more are written.
+MAX_UNREAD = 1000
+# Seconds between two questions whether a read-committed batch has been replicated.
+COMMIT_POLL_INTERVAL = 0.1
 
 
-class LinkState(enum.Enum):
-    """What a link is doing."""
+class PipelineState(enum.Enum):
+    """The state of a pipeline's connection."""
 
     DOWN = "no connection"
     CONNECTING = "being made"
     UP = "ready for requests"
 
-    __hash__ = object.__hash__  # as `LaneState`
+    # Enum's own is written in Python, and the pipeline's state is looked at several times a record.
+    __hash__ = object.__hash__
 
 
-class Link:
-    """One connection to an SPU, for one isolation level; survives the connection."""
+class SpuPipeline:
+    """The requests to one SPU for one isolation level; it survives its connections.
+
+    `name`: the server in messages, with its address once that is known; `connect_by`: monotonic seconds, while the
+    connection is being made; `generation`: counts the connections, so that an event of an old one is known as such;
+    `ready`: the partition queues that have something to send, and some that have moved on since (`has_queued` tells).
+    """
 
     __slots__ = (
-        "deadline",
+        "connect_by",
+        "connect_timeout",
         "generation",
         "in_flight",
         "isolation",
         "last_error",
-        "peer",
-        "queue",
+        "name",
+        "queued",
+        "ready",
+        "request_timeout",
         "spu",
         "state",
         "timer",
         "was_up",
     )
 
-    def __init__(self, spu: int, isolation: Isolation) -> None:
+    def __init__(self, spu: int, isolation: Isolation, *, connect_timeout: float, request_timeout: float) -> None:
+        """`connect_timeout`, `request_timeout`: seconds for a connection to be made and for an answer."""
         self.spu = spu
         self.isolation = isolation
-        self.peer = f"SPU {spu}"  # for messages; with its address once that is known
-        self.state = LinkState.DOWN
-        self.generation = 0  # counts its connections, so that late news of an old one is known as such
-        self.queue: deque[Lane] = deque()  # may hold lanes that moved on; `_is_queued` tells
+        self.connect_timeout = connect_timeout
+        self.request_timeout = request_timeout
+        self.name = f"SPU {spu}"
+        self.state = PipelineState.DOWN
+        self.generation = 0
+        self.queued = Queued(self)  # the state of its queues, of which one object is enough
+        self.ready: deque[PartitionQueue] = deque()
         self.in_flight: deque[Request] = deque()
-        self.deadline = 0.0  # of connecting
+        self.connect_by = 0.0
         self.timer: float | None = None
         self.was_up = False
         self.last_error: FluvioError | None = None
 
+    def __repr__(self) -> str:
+        return f"SPU {self.spu} ({self.isolation.value})"
+
     def reset(self) -> None:
-        """Its connection is gone, and nothing that is queued or under way on it counts any more."""
-        self.state = LinkState.DOWN
-        self.queue.clear()
+        """Forget its connection and all that was queued or in flight on it."""
+        self.state = PipelineState.DOWN
+        self.ready.clear()
         for request in self.in_flight:
             request.lost = True
         self.in_flight.clear()
         self.timer = None
 
+    def has_queued(self, queue: PartitionQueue) -> bool:
+        """Whether this queue waits here to be sent."""
+        return queue.state is self.queued
+
+    def queues(self) -> list[PartitionQueue]:
+        """Return the queues that wait here, each once, in order."""
+        return [queue for queue in dict.fromkeys(self.ready) if queue.state is self.queued]
+
+    def accepts_request(self) -> bool:
+        """Whether another request may be written."""
+        if not self.ready or self.state is not PipelineState.UP:
+            return False
+        if not self.in_flight:
+            return True
+        unanswered = sum(1 for request in self.in_flight if request.acked or not request.written)
+        return unanswered < MAX_IN_FLIGHT and len(self.in_flight) < MAX_UNREAD
+
+    def next_request(self, now: float) -> tuple[Request | None, list[PartitionQueue]]:
+        """Take as many ready batches as one request may hold.
+
+        Returns the request, None without a batch, and the queues whose ready batches have all expired since.
+        """
+        entries: list[tuple[PartitionQueue, list[Batch]]] = []
+        emptied: list[PartitionQueue] = []
+        partitions: set[tuple[str, int]] = set()
+        left_over: list[PartitionQueue] = []
+        room = 0
+        while self.ready:
+            queue = self.ready.popleft()
+            if queue.state is not self.queued or queue in left_over or queue in emptied:
+                continue
+            if not entries:
+                room = queue.max_request_size
+            elif not _may_share(queue, entries[0][0]) or (queue.topic, queue.partition) in partitions:
+                left_over.append(queue)
+                continue
+            batches = queue.take(room, now)
+            if batches:
+                room -= sum(batch.builder.size for batch in batches)
+                partitions.add((queue.topic, queue.partition))
+                entries.append((queue, batches))
+            elif queue.sealed:
+                left_over.append(queue)
+                break  # the request is full
+            else:
+                emptied.append(queue)
+        self.ready.extendleft(reversed(left_over))
+        if not entries:
+            return None, emptied
+        if len(entries) > 1:
+            entries.sort(key=lambda entry: entry[0].topic)  # a topic's partitions stand together in a request
+        return Request(self, entries, now), emptied
+
+    def reply_deadline(self, request: Request) -> float:
+        """Return when the answer to the request that is first in line is late."""
+        patience = self.request_timeout
+        if request.acked and self.isolation is Isolation.READ_COMMITTED:
+            # The SPU waits for one entry after the other, each for the whole time.
+            patience += sum(queue.topic_state.config.server_timeout for queue, _ in request.entries)
+        deadline = request.in_line_at + patience
+        if len(self.in_flight) > 1:
+            return deadline  # others stand behind it on this connection, and must not pay for its short deadline
+        latest = max((batch.deadline for batch in request.batches), default=deadline)
+        return min(deadline, latest)
+
+    def next_timer(self, now: float) -> float | None:
+        """Return when the dispatcher has to look at it, None if never."""
+        if self.state is PipelineState.CONNECTING:
+            return self.connect_by
+        return max(self.reply_deadline(self.in_flight[0]), now) if self.in_flight else None
+
+    def overdue(self, now: float) -> FluvioError | None:
+        """Return the error of a connection, or of an answer, that is late; None if none is."""
+        if self.state is PipelineState.CONNECTING and now >= self.connect_by:
+            return ConnectTimeoutError(
+                f"{self.name} did not complete the connection within {self.connect_timeout} s (connect_timeout)"
+            )
+        if self.state is PipelineState.UP and self.in_flight and now >= self.reply_deadline(self.in_flight[0]):
+            waited = now - self.in_flight[0].in_line_at
+            return RequestTimeoutError(f"{self.name} did not answer a produce request within {waited:.1f} s")
+        return None
+
+    def begin_to_connect(self, now: float) -> None:
+        """Count another connection, which is being made from now on."""
+        self.state = PipelineState.CONNECTING
+        self.generation += 1
+        self.connect_by = now + self.connect_timeout
+
+    def answered(self, request: Request, now: float) -> None:
+        """Take a request off the line; the SPU may work on the next one from now on."""
+        self.in_flight.remove(request)
+        if self.in_flight:
+            self.in_flight[0].in_line_at = now
+
 
 class Request:
-    """A produce request: which batches of which lanes, in the order in which they stand in it."""
+    """A produce request: batches of some partition queues, in the order in which they stand in it.
 
-    __slots__ = ("acked", "entries", "given_up", "in_line_at", "link", "lost", "unread", "written", "wrote_any")
+    `in_line_at`: since when the SPU may be working on it; `abandoned`: queues that went to another leader meanwhile, so
+    that the answer does not count for them; `unread`: of a written at-most-once request, queues and their numbers of
+    records; `lost`: its connection broke, and later events of it do not count.
+    """
 
-    def __init__(self, link: Link, entries: list[tuple[Lane, list[Batch]]], now: float) -> None:
-        self.link = link
+    __slots__ = ("abandoned", "acked", "entries", "in_line_at", "lost", "pipeline", "unread", "written", "wrote_any")
+
+    def __init__(self, pipeline: SpuPipeline, entries: list[tuple[PartitionQueue, list[Batch]]], now: float) -> None:
+        self.pipeline = pipeline
         self.entries = entries
         self.acked = entries[0][0].acked
-        self.given_up: set[Lane] = set()  # went to another leader meanwhile; what is answered for these does not count
-        self.in_line_at = now  # since when the SPU could be working on it
+        self.abandoned: set[PartitionQueue] = set()
+        self.in_line_at = now
         self.wrote_any = False
         self.written = False
-        self.unread: list[tuple[Lane, int]] = []  # at-most-once, once written: lanes and how many records they sent
-        self.lost = False  # its connection broke; what is still reported of it does not count
+        self.unread: list[tuple[PartitionQueue, int]] = []
+        self.lost = False
+
+    def __repr__(self) -> str:
+        carried = ", ".join(f"{queue}: {sum(b.builder.count for b in batches)}" for queue, batches in self.entries)
+        return f"<request to {self.pipeline} of {carried or 'nothing unanswered'}>"
+
+    def start(self) -> None:
+        """Mark its batches: another attempt of them is under way."""
+        for queue, batches in self.entries:
+            for batch in batches:
+                batch.in_request = True
+                if batch.attempts:
+                    queue.topic_state.counters.records_retried += batch.builder.count
+                batch.attempts += 1
+
+    def flaw_of(self, results: list[tuple[str, PartitionResult]]) -> str:
+        """Return why an answer (topics and results) cannot be that to this request; empty if it can."""
+        expected = [(queue.topic, queue.partition) for queue, _ in self.entries]
+        got = [(name, result.partition) for name, result in results]
+        if got != expected:
+            return f"answered for {got[:5]} where {expected[:5]} was asked"
+        if any(result.base_offset < 0 for _, result in results):
+            return "answered with a negative offset"
+        return ""
 
     @property
-    def live_entries(self) -> list[tuple[Lane, list[Batch]]]:
-        """What somebody still waits for."""
-        if not self.given_up:
+    def live_entries(self) -> list[tuple[PartitionQueue, list[Batch]]]:
+        """The entries whose answer counts."""
+        if not self.abandoned:
             return self.entries
-        return [entry for entry in self.entries if entry[0] not in self.given_up]
+        return [entry for entry in self.entries if entry[0] not in self.abandoned]
 
     @property
     def batches(self) -> Iterable[Batch]:
@@ -99,15 +249,122 @@ class Request:
         return itertools.chain.from_iterable(batches for _, batches in self.live_entries)
 
 
-class Settlement:
-    """A read-committed entry that the leader stored from `base_offset` on, and that may not be replicated yet."""
+class CommitWait:
+    """Read-committed batches that the leader stored from `base_offset` on, and that may not be replicated yet.
 
-    __slots__ = ("asked_at", "base_offset", "batches", "lane", "link", "next_ask")
+    `asked_at`: since when an answer is awaited, None between two questions; `next_ask`: when to ask again.
+    """
 
-    def __init__(self, lane: Lane, link: Link, batches: list[Batch], base_offset: int, now: float) -> None:
-        self.lane = lane
-        self.link = link
+    __slots__ = ("asked_at", "base_offset", "batches", "next_ask", "pipeline", "queue")
+
+    def __init__(
+        self, queue: PartitionQueue, pipeline: SpuPipeline, batches: list[Batch], base_offset: int, now: float
+    ) -> None:
+        self.queue = queue
+        self.pipeline = pipeline
         self.batches = batches
         self.base_offset = base_offset
-        self.asked_at: float | None = None  # since when an answer is awaited
+        self.asked_at: float | None = None
         self.next_ask = now
+
+    def __repr__(self) -> str:
+        return f"<commit wait of {self.queue} from offset {self.base_offset}>"
+
+    @property
+    def end_offset(self) -> int:
+        """The high watermark at which they are replicated."""
+        return self.base_offset + sum(batch.builder.count for batch in self.batches)
+
+    def due(self, now: float) -> float:
+        """Return when the leader has to be asked, or when its answer is late."""
+        if self.asked_at is None:
+            return self.next_ask
+        if self.pipeline.in_flight:
+            return now + COMMIT_POLL_INTERVAL  # it stands behind these, whose answers have their own time
+        return self.asked_at + self.pipeline.request_timeout
+
+    def overdue(self, now: float) -> FluvioError | None:
+        """Return the error of an answer that is late; None if none is."""
+        if self.asked_at is None or self.due(now) > now:
+            return None
+        waited = now - self.asked_at
+        return RequestTimeoutError(
+            f"{self.pipeline.name} did not answer for the partition's offsets within {waited:.1f} s"
+        )
+
+
+# States of a partition queue that belong to a pipeline.
+
+
+class Queued(State):
+    """It is among the queues that its leader's pipeline has to send."""
+
+    __slots__ = ("pipeline",)
+
+    def __init__(self, pipeline: SpuPipeline) -> None:
+        self.pipeline = pipeline
+
+
+class InFlight(State):
+    """A request that is not answered yet carries its batches.
+
+    `abandon_leader_at`: a replaced leader's last moment to answer, in monotonic seconds.
+    """
+
+    __slots__ = ("abandon_leader_at", "batches", "request")
+    batches: list[Batch]
+
+    def __init__(self, request: Request, batches: list[Batch]) -> None:
+        self.request = request
+        self.batches = batches
+        self.abandon_leader_at = math.inf
+
+    def due(self, _now: float) -> float:
+        """Return when a replaced leader is abandoned."""
+        return self.abandon_leader_at
+
+
+class AwaitingCommit(State):
+    """The leader stored its batches, and their replication is to be confirmed."""
+
+    __slots__ = ("batches", "wait")
+    batches: list[Batch]
+
+    def __init__(self, wait: CommitWait) -> None:
+        self.wait = wait
+        self.batches = wait.batches
+
+    def due(self, now: float) -> float:
+        """Return when to ask the leader, or when its answer is late."""
+        return self.wait.due(now)
+
+
+def pipeline_of(queue: PartitionQueue) -> SpuPipeline | None:
+    """Return where a queue waits to be sent, or where its request went."""
+    state = queue.state
+    if isinstance(state, Queued):
+        return state.pipeline
+    if isinstance(state, InFlight):
+        return state.request.pipeline
+    return state.wait.pipeline if isinstance(state, AwaitingCommit) else None
+
+
+def note_written(queue: PartitionQueue, *, will_be_sent: bool) -> None:
+    """Before batches in flight fail: they may be stored if a byte of their request was sent.
+
+    `will_be_sent`: the rest will be written, because the connection stays.
+    """
+    state = queue.state
+    if isinstance(state, InFlight) and (will_be_sent or state.request.wrote_any):
+        for batch in state.batches:
+            batch.maybe_written = True
+
+
+def _may_share(queue: PartitionQueue, first: PartitionQueue) -> bool:
+    """Whether two queues' batches may stand in one request: its header must hold for both."""
+    one, other = queue.topic_state.config, first.topic_state.config
+    return (
+        queue.acked == first.acked
+        and one.server_timeout == other.server_timeout
+        and one.smartmodules == other.smartmodules
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When lanes and links want to be looked at.  Pure; guarded by the client's lock."""
+"""When queues and pipelines want to be looked at.  Pure; guarded by the client's lock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Timers(Generic[T]):
     """A heap with one valid entry an item.
 
     An item may be looked at too early, never too late: arming it for a later time than it is set for leaves it as it
-    is.  So a lane whose batches come and go, each with its own deadline, has one entry and not one a batch.
+    is.  So a queue whose batches come and go, each with its own deadline, has one entry and not one a batch.
     """
 
     def __init__(self) -> None:

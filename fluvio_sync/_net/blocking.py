@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Driving one connection in the caller's thread, under one deadline, interruptible by Ctrl-C."""
+"""One connection in the caller's thread, under one deadline, interruptible by Ctrl-C."""
 
 from __future__ import annotations
 
 import selectors
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._net.connection import Connection, Peer, Stage
+from fluvio_sync._net.connection import Connection
+from fluvio_sync._net.transport import SocketTransport, Stage
 from fluvio_sync.errors import ConnectTimeoutError, RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._base.clock import Clock
+    from fluvio_sync._net.transport import Peer
     from fluvio_sync.protocol.primitives import Reader
 
 # Seconds of one poll; pollers refuse very long ones.
@@ -21,7 +23,7 @@ _LONGEST_POLL = 3600.0
 
 def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
     """Connect within `timeout` seconds; raises `ConnectError`, `ConnectTimeoutError`, `ProtocolError`."""
-    connection = Connection(peer, timeout=timeout, now=clock.monotonic(), notify=lambda: None)
+    connection = Connection(peer, SocketTransport, timeout=timeout, now=clock.monotonic(), notify=lambda: None)
     try:
         if not drive(connection, lambda: connection.stage is Stage.READY, connection.deadline, clock):
             raise connect_timed_out(connection, timeout)
@@ -32,7 +34,7 @@ def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
 
 
 def connect_timed_out(connection: Connection, timeout: float, then: str = "") -> ConnectTimeoutError:
-    """Return the error for a peer that did not complete a connection in time, or what was to follow: `then`."""
+    """Return the error of a peer that did not complete a connection in time, or the step after it: `then`."""
     missing = connection.stage.value if connection.stage is not Stage.READY else then
     return ConnectTimeoutError(
         f"cannot connect to the {connection.peer}: it accepts connections, but did not get beyond {missing} "
@@ -44,11 +46,11 @@ def connect_timed_out(connection: Connection, timeout: float, then: str = "") ->
 
 
 def call(
-    connection: Connection, api: Any, message: Any, timeout: float, clock: Clock, settled: Callable[[], bool]
+    connection: Connection, api: Any, message: Any, timeout: float, clock: Clock, is_done: Callable[[], bool]
 ) -> tuple[Reader, int] | None:
     """Send a request and return its reply and the version in force.
 
-    `settled()` is asked once a second while there is none; when it says so, None is returned.
+    `is_done()` is asked once a second while there is none; when it returns True, None is returned.
     """
     version = connection.version(api)
     deadline = clock.monotonic() + timeout
@@ -56,11 +58,11 @@ def call(
 
     def answered() -> bool:
         while connection.inbox and connection.inbox[0][0] != correlation:
-            connection.inbox.popleft()  # a reply to a request that nobody waits for
+            connection.inbox.popleft()  # the reply to an earlier request, which timed out
         return bool(connection.inbox)
 
     while not drive(connection, answered, min(deadline, clock.monotonic() + 1.0), clock):
-        if settled():
+        if is_done():
             return None
         if clock.monotonic() >= deadline:
             raise RequestTimeoutError(
@@ -73,13 +75,13 @@ def call(
 def drive(connection: Connection, until: Callable[[], bool], deadline: float, clock: Clock) -> bool:
     """Poll the connection until `until()` or the deadline (monotonic seconds); False if the deadline came first.
 
-    Whatever the connection raises goes through.
+    Errors of the connection are not caught.
     """
     with selectors.DefaultSelector() as selector:
         registered = (-1, 0)
         while True:
             now = clock.monotonic()
-            connection.tick(now)
+            connection.advance(0, now)
             if until():
                 return True
             if now >= deadline:
@@ -87,7 +89,7 @@ def drive(connection: Connection, until: Callable[[], bool], deadline: float, cl
             wait = min(max(0.0, min(deadline, connection.next_timer()) - now), _LONGEST_POLL)
             wanted = (connection.fileno(), connection.events())
             if wanted[0] < 0:
-                connection.wait_resolved(wait)
+                connection.transport.wait_resolved(wait)
                 continue
             if registered != wanted:
                 if registered[0] >= 0:
@@ -95,4 +97,4 @@ def drive(connection: Connection, until: Callable[[], bool], deadline: float, cl
                 selector.register(*wanted)
                 registered = wanted
             for _, events in selector.select(wait):
-                connection.on_io(events, clock.monotonic())
+                connection.advance(events, clock.monotonic())

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for the sockets: one set of connections that two threads may wait for, though only one at a time works.
+"""Polling the sockets: one set of connections that two threads may wait for, though only one at a time works.
 
 The background thread sleeps on an epoll that holds the selector of the connections, itself an epoll.  A thread of the
-application that does the sender's work while it waits *borrows* the connections: their selector is muted in the other,
-so that an answer wakes the thread that wants it and no other.  That costs two system calls of half a microsecond;
-having the background thread wake and hand over costs 40 us and more.  Where there is no epoll, nobody borrows.
+application that leads (see `sender_thread`) *borrows* the connections: their selector is muted in the other, so that an
+answer wakes the thread that wants it and no other.  That costs two system calls of half a microsecond; a hand-over by
+the background thread costs 40 us and more.  Where there is no epoll, no thread borrows.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import contextlib
 import select
 import selectors
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from fluvio_sync._net.connection import READ, is_of_application
+from fluvio_sync._net.transport import READ, is_of_application
 
 if TYPE_CHECKING:
     from fluvio_sync._net.connection import Connection
@@ -24,30 +24,65 @@ if TYPE_CHECKING:
 _EPOLL = getattr(selectors, "EpollSelector", ())
 
 
+class Polling(Protocol):
+    """The part of a poller that the sender uses: a simulation puts another one in its place."""
+
+    def update(self, connection: Connection) -> None:
+        """Poll for the events that a connection wants; called whenever these may have changed."""
+        ...
+
+    def forget(self, connection: Connection) -> None:
+        """Poll a connection no more: it is about to be closed."""
+        ...
+
+    def wait(self, timeout: float) -> list[tuple[Connection, int]]:
+        """Wait at most `timeout` seconds; return the connections that can go on, with their events."""
+        ...
+
+    def wake(self) -> None:
+        """Have `wait` return, wherever it is called."""
+        ...
+
+    def wake_background(self) -> None:
+        """Have the background thread look for work."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all connections: they are closed."""
+        ...
+
+    def close(self) -> None:
+        """Close the poller itself."""
+        ...
+
+
 class Poller:
-    """See the module's description.  `wake` and `ring` may be called by any thread, the rest with the turn held."""
+    """See the module's description.
+
+    `wake` and `wake_background` may be called by any thread, the rest with the step lock held.
+    """
 
     def __init__(self) -> None:
-        self._waker = _Bell()
-        self._bell = _Bell()
+        self._wakeup = _Wakeup()  # of `wait`
+        self._background_wakeup = _Wakeup()  # of `sleep`
         self._make()
         self._borrowed = False
         self._sleep: select.epoll | None = None
         if isinstance(self._connections, _EPOLL):
             self._sleep = select.epoll()
-            self._sleep.register(self._bell.reader, select.EPOLLIN)
+            self._sleep.register(self._background_wakeup.reader, select.EPOLLIN)
             self._sleep.register(self._connections.fileno(), select.EPOLLIN)
 
     def _make(self) -> None:
         connections = selectors.DefaultSelector()
-        connections.register(self._waker.reader, READ)
+        connections.register(self._wakeup.reader, READ)
         self._known: dict[Connection, tuple[int, int]] = {}  # descriptor and events
         self._connections = connections
 
     # The connections.
 
     def update(self, connection: Connection) -> None:
-        """Take note of what a connection waits for; to be called whenever that may have changed."""
+        """Poll for the events that a connection wants; called whenever these may have changed."""
         now = (connection.fileno(), connection.events())
         before = self._known.get(connection)
         if now == before:
@@ -70,17 +105,17 @@ class Poller:
             self._connections.unregister(before[0])
 
     def wait(self, timeout: float) -> list[tuple[Connection, int]]:
-        """Wait at most `timeout` seconds; return the connections that can go on, and for what."""
+        """Wait at most `timeout` seconds; return the connections that can go on, with their events."""
         ready = []
         for key, events in self._connections.select(timeout):
             if key.data is None:
-                self._waker.silence()
+                self._wakeup.clear()
             else:
                 ready.append((key.data, events))
         return ready
 
     def reset(self) -> None:
-        """Forget all connections: they are closed, and an exception may have left this half done."""
+        """Forget all connections: they are closed, and an exception may have left this object half changed."""
         old = self._connections
         self._make()
         old.close()  # and so it is out of the other epoll
@@ -91,12 +126,12 @@ class Poller:
             self._sleep.modify(self._connections.fileno(), events)
 
     def close(self) -> None:
-        """Close what is this object's own."""
+        """Close the selectors and wake-up sockets."""
         self._connections.close()
         if self._sleep is not None:
             self._sleep.close()
-        self._waker.close()
-        self._bell.close()
+        self._wakeup.close()
+        self._background_wakeup.close()
 
     # Two threads.
 
@@ -118,49 +153,49 @@ class Poller:
 
     def _mute(self, events: int) -> None:
         if self._sleep is not None and isinstance(self._connections, _EPOLL):
-            with contextlib.suppress(FileNotFoundError):  # an exception came into `reset`, which will be done again
+            with contextlib.suppress(FileNotFoundError):  # `reset` was interrupted, and will be called again
                 self._sleep.modify(self._connections.fileno(), events)
 
     def sleep(self, timeout: float) -> bool:
-        """The background thread: wait at most `timeout` seconds for connections that are not borrowed, or a ring.
+        """Wait, in the background thread, at most `timeout` seconds for connections that are not borrowed, or a wake-up.
 
-        Returns whether it is connections that can go on.
+        Returns whether connections can go on.
         """
         assert self._sleep is not None
         ready = False
         for descriptor, _ in self._sleep.poll(timeout):
-            if descriptor == self._bell.reader.fileno():
-                self._bell.silence()
+            if descriptor == self._background_wakeup.reader.fileno():
+                self._background_wakeup.clear()
             else:
                 ready = True
         return ready
 
     def wake(self) -> None:
         """Have `wait` return, wherever it is called."""
-        self._waker.ring()
+        self._wakeup.notify()
 
-    def ring(self) -> None:
+    def wake_background(self) -> None:
         """Have `sleep` return though the connections may be borrowed."""
-        self._bell.ring()
+        self._background_wakeup.notify()
 
 
-class _Bell:
-    """A pair of sockets, of which one becomes readable when somebody rings."""
+class _Wakeup:
+    """A pair of sockets, of which one becomes readable at `notify`."""
 
     def __init__(self) -> None:
         self.reader, self._writer = socket.socketpair()
         self.reader.setblocking(False)
         self._writer.setblocking(False)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         try:
             self._writer.send(b"\0")
         except OSError as error:
             if is_of_application(error):
                 raise
-            # Full: it is heard anyway; closed: nobody is there.
+            # Full: the reader is woken anyway; closed: there is no reader.
 
-    def silence(self) -> None:
+    def clear(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self.reader.recv(4096)
 

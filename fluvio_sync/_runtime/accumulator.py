@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The thread-safe batching queue between `send()` and the sender: bounded, one lock acquisition a record.
 
-`Accumulator.lock` is the client's one lock.  It guards everything that decides: lanes and their batches, the memory
-account, metadata and the dispatcher.  It is held for short, pure computations; no I/O, log call, callback,
+`Accumulator.lock` is the client's one lock.  It guards everything that decides: partition queues and their batches, the
+memory account, metadata and the dispatcher.  It is held for short, pure computations; no I/O, log call, callback,
 partitioner or serializer runs under it.
 """
 
@@ -12,12 +12,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core.accounting import enter
-from fluvio_sync._core.batch import RECORD_CHARGE, Batch, FlushBarrier
-from fluvio_sync._core.partition import Lane, LaneState
-from fluvio_sync._core.topic import Channel, check_size
+from fluvio_sync._core.accounting import record_outcome
+from fluvio_sync._core.partition import IDLE, RECORD_CHARGE, Batch, FlushBarrier, Lingering, PartitionQueue
+from fluvio_sync._core.topic import TopicState, check_size
 from fluvio_sync.errors import BufferFullError, ClosedError
-from fluvio_sync.futures import BatchOutcome, DeliveryFuture
+from fluvio_sync.futures import BatchFutures, DeliveryFuture
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.protocol import checksum
 from fluvio_sync.protocol.batch import BatchBuilder
@@ -27,16 +26,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fluvio_sync._base.clock import Clock
-    from fluvio_sync._core.actions import Decision
-    from fluvio_sync._core.metadata import Metadata, News
+    from fluvio_sync._core.metadata import Metadata, MetadataDiff
+    from fluvio_sync._core.partition import Outcome
     from fluvio_sync._runtime.callbacks import CallbackThread
     from fluvio_sync.config import Compression, ProducerConfig
     from fluvio_sync.partitioner import Partitioner
-    from fluvio_sync.stats import Tally
+    from fluvio_sync.stats import HandleStats
 
 
 class Accumulator:
-    """Holds unresolved records, at most `limit` bytes of them."""
+    """Holds unresolved records, at most `limit` bytes of them.
+
+    `space`, `flushed`, `changed`: conditions of the lock: memory was given back, a flush barrier was reached, the
+    metadata changed; `dirty`: queues that the dispatcher has to look at; `sleep_seq`: counts the sleeps of the sender;
+    `woken_seq`: the sleep that it was woken from last.
+    """
 
     def __init__(
         self,
@@ -46,89 +50,115 @@ class Accumulator:
         callbacks: CallbackThread,
         wake: Callable[[], bool],
     ) -> None:
-        """`wake`: has the sender look at `noted` lanes; False if it has done so when this returns."""
+        """`wake`: has the sender look at `dirty` queues; returns False if it has done so already."""
         self.lock = threading.RLock()
-        self.space = threading.Condition(self.lock)  # memory was given back
-        self.settled = threading.Condition(self.lock)  # a flush barrier was reached
-        self.changed = threading.Condition(self.lock)  # metadata changed
+        self.space = threading.Condition(self.lock)
+        self.flushed = threading.Condition(self.lock)
+        self.changed = threading.Condition(self.lock)
         self.limit = limit
         self.used = 0
         self.closed = False
-        self.channels: dict[tuple[str, ProducerConfig], Channel] = {}
-        self.noted: list[Lane] = []
-        self.nap = 1  # which time the sender sleeps, or slept last
-        self.woken = 0  # which nap it was woken from last
+        self.topic_states: dict[tuple[str, ProducerConfig], TopicState] = {}
+        self.dirty: list[PartitionQueue] = []
+        self.sleep_seq = 1
+        self.woken_seq = 0
+        self.callbacks = callbacks
+        self._queues: dict[TopicState, dict[int, PartitionQueue]] = {}
         self._request_timeout = request_timeout
         self._clock = clock
         self._time_ms = clock.time_ms
-        self.callbacks = callbacks
         self._wake = wake
+        self._busy = False  # a thread holds the lock for a record; a hint alone, see `_yield_to_holder`
         self._waiting = 0
         self._round_robins: dict[str, SiphashRoundRobinPartitioner] = {}
 
-    # Channels and lanes.
+    # Topics and partition queues.
 
-    def channel(self, topic: str, config: ProducerConfig, compression: Compression, metadata: Metadata) -> Channel:
-        """Return the channel of a topic and settings, made if need be."""
+    def topic_state(
+        self, topic: str, config: ProducerConfig, compression: Compression, metadata: Metadata
+    ) -> TopicState:
+        """Return the state of a topic under these settings, made if need be."""
         with self.lock:
-            channel = self.channels.get((topic, config))
-            if channel is None:
-                channel = self.channels[topic, config] = Channel(topic, config, compression)
-            channel.compression = compression  # of a topic that was made anew, maybe
-            channel.refresh(metadata)
-            return channel
+            state = self.topic_states.get((topic, config))
+            if state is None:
+                state = self.topic_states[topic, config] = TopicState(topic, config, compression)
+                self._queues[state] = {}
+            state.compression = compression  # the topic may have been deleted and created again
+            state.refresh(metadata)
+            return state
 
     def default_partitioner(self, topic: str) -> Partitioner:
-        """Return the client's round over the partitions of a topic: one, whatever the settings of its producers."""
+        """Return the client's round over the partitions of a topic: one for all its producers."""
         with self.lock:
             if topic not in self._round_robins:
                 self._round_robins[topic] = SiphashRoundRobinPartitioner()
             return self._round_robins[topic]
 
-    def lane(self, channel: Channel, partition: int) -> Lane:
-        """Return the lane of one partition; the caller holds the lock."""
-        lane = channel.lanes.get(partition)
-        if lane is None:
-            lane = channel.lanes[partition] = Lane(channel, partition, self._request_timeout)
-            if channel.segment_size is not None:
-                lane.batch_size = min(lane.batch_size, channel.segment_size)
-        return lane
+    def choose(self, topic_state: TopicState, partitioner: Partitioner, key: bytes | None, value: bytes) -> int:
+        """Return the partition that the partitioner chooses; keyless records avoid failing partitions over `quota`."""
+        if not topic_state.partition_count:
+            topic_state.check_partition(0)
+        available = topic_state.available
+        if key is None and topic_state.failing:
+            queues, charge, quota = self._queues[topic_state], len(value) + RECORD_CHARGE, self.quota
+            full = {number for number, queue in [*queues.items()] if queue.is_over_share(charge, quota)}
+            available = tuple(number for number in available if number not in full) or available
+        partition = partitioner.partition(key, value, topic_state.partition_count, available)
+        if type(partition) is not int or not 0 <= partition < topic_state.partition_count:
+            topic_state.check_partition(partition)
+        return partition
+
+    def queue(self, topic_state: TopicState, partition: int) -> PartitionQueue:
+        """Return the queue of one partition, made if need be; called with the lock held."""
+        queues = self._queues[topic_state]
+        queue = queues.get(partition)
+        if queue is None:
+            queue = queues[partition] = PartitionQueue(topic_state, partition, self._request_timeout)
+            if topic_state.segment_size is not None:
+                queue.batch_size = min(queue.batch_size, topic_state.segment_size)
+        return queue
+
+    def queues(self, topic_state: TopicState | None = None) -> list[PartitionQueue]:
+        """Return the queues of a topic under its settings, or all; called with the lock held."""
+        if topic_state is not None:
+            return [*self._queues[topic_state].values()]
+        return [queue for queues in self._queues.values() for queue in queues.values()]
 
     @property
     def quota(self) -> int:
         """How many bytes a partition whose last attempt failed may hold."""
         return self.limit // 4
 
-    def metadata_changed(self, metadata: Metadata, news: News) -> None:
-        """Take over what changed and tell those who wait for a topic; the caller holds the lock."""
-        changed = news.topics | {topic for topic, _ in news.partitions}
-        for channel in self.channels.values():
-            if channel.topic in changed:
-                channel.refresh(metadata)
+    def metadata_changed(self, metadata: Metadata, diff: MetadataDiff) -> None:
+        """Take over a change and wake the threads that wait for a topic; called with the lock held."""
+        changed = diff.topics | {topic for topic, _ in diff.partitions}
+        for topic_state in self.topic_states.values():
+            if topic_state.topic in changed:
+                topic_state.refresh(metadata)
         self.changed.notify_all()
 
-    def failing_changed(self, lane: Lane, failing: bool) -> None:  # noqa: FBT001 - the dispatcher's callback
-        """Note whether a lane's last attempt failed; the caller holds the lock."""
-        lane.failing = failing
-        channel = lane.channel
+    def failing_changed(self, queue: PartitionQueue, failing: bool) -> None:  # noqa: FBT001 - the dispatcher's callback
+        """Note whether a queue's last attempt failed; called with the lock held."""
+        queue.failing = failing
+        topic_state = queue.topic_state
         if failing:
-            channel.failing.add(lane.partition)
+            topic_state.failing.add(queue.partition)
         else:
-            channel.failing.discard(lane.partition)
-        channel.look_again()
+            topic_state.failing.discard(queue.partition)
+        topic_state.refresh_rotation()
         if not failing and self._waiting:
             self.space.notify_all()
 
     # Adding records.
 
-    def append(  # noqa: C901, PLR0912 - see its description
+    def append(  # noqa: C901 - see its description
         self,
-        channel: Channel,
+        topic_state: TopicState,
         partition: int,
         key: bytes | None,
         value: bytes,
         timestamp: int | None,
-        tally: Tally,
+        handle_stats: HandleStats,
         wait_until: float | None = None,
     ) -> DeliveryFuture:
         """Queue a record and return its future.
@@ -141,284 +171,290 @@ class Accumulator:
         `ClosedError`.
         """
         payload = len(value) if key is None else len(key) + len(value)
-        if payload > channel.largest:
-            check_size(key, value, channel.config.max_request_size)
-        # Asked of the lock itself: a flag could be left behind by an exception.
-        if self.lock._is_owned():  # type: ignore[attr-defined]
-            raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
+        if payload > topic_state.largest:
+            check_size(key, value, topic_state.config.max_request_size)
         lock = self.lock
+        # Asked of the lock itself: a flag could be left behind by an exception.
+        if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
         charge = payload + RECORD_CHARGE
-        # Taking the lock is inside the `try`, and giving it back is one call into C: no signal comes between having it
-        # and giving it back.
-        try:
-            if not lock.acquire(blocking=False):
-                self._take_lock()
-            lane = channel.lanes.get(partition) or self.lane(channel, partition)
-            if self.used + charge > self.limit or lane.failing or self.closed:
-                self._admit(lane, charge, wait_until, tally)
-            moment = self._time_ms() if timestamp is None else timestamp
-            batch = lane.open
-            if (
-                batch is None
-                or batch.tally is not tally
-                or not batch.builder.append(key, value, moment, lane.batch_size)
-            ):
-                batch = self._append(lane, key, value, moment, tally, implicit=timestamp is None)
-            # From here on the record is in, whatever comes.
-            self.used += charge
-            builder = batch.builder
-            if builder.size >= lane.batch_size:
-                self._seal_open(lane)
-            # A lane without a timer has one to be set: the batches that are in flight may all have expired.  A busy
-            # lane is looked at when its reply comes.
-            if not lane.noted and (
-                lane.state is LaneState.IDLE or lane.timer is None or (lane.queue and lane.state is LaneState.LINGERING)
-            ):
-                self.note(lane)
-            future = DeliveryFuture(batch.outcome, builder.count - 1)
-        except (BufferFullError, ClosedError):
-            raise
-        except BaseException:
-            if lock._is_owned():  # type: ignore[attr-defined]
-                self._straighten()
-            raise
-        finally:
-            try:  # noqa: SIM105 - that would be calls before the one that counts
-                lock.release()
-            except RuntimeError:  # it was not to be had
-                pass
-        if self.noted:
+        if self._busy:
+            self._yield_to_holder()
+        with lock:
+            self._busy = True
+            try:
+                queue = self._queues[topic_state].get(partition) or self.queue(topic_state, partition)
+                if self.used + charge > self.limit or queue.failing or self.closed:
+                    self._admit(queue, charge, wait_until, handle_stats)
+                moment = self._time_ms() if timestamp is None else timestamp
+                batch = queue.open
+                if (
+                    batch is None
+                    or batch.handle_stats is not handle_stats
+                    or not batch.builder.append(key, value, moment, queue.batch_size)
+                ):
+                    batch = self._append(queue, key, value, moment, handle_stats, implicit=timestamp is None)
+                # From here on the record is queued, even if an exception comes.
+                self.used += charge
+                builder = batch.builder
+                if builder.size >= queue.batch_size:
+                    self._seal_open(queue)
+                # A queue without a timer has one to be set: the batches that are in flight may all have expired.  A
+                # queue with batches in flight is looked at when their answer comes.
+                if not queue.dirty and (
+                    queue.state is IDLE or queue.timer is None or (queue.sealed and type(queue.state) is Lingering)
+                ):
+                    self.mark_dirty(queue)
+                future = DeliveryFuture(batch.futures, builder.count - 1)
+            except (BufferFullError, ClosedError):
+                raise
+            except BaseException:
+                self._rollback()
+                raise
+            finally:
+                self._busy = False
+        if self.dirty:
             self.wake_sender()
         return future
 
-    def _take_lock(self) -> None:
-        """Take the lock without standing in line for it.
+    def _yield_to_holder(self) -> None:
+        """Let the thread that holds the lock go on, instead of standing in line for it.
 
-        Who is given a lock has to wait for the interpreter's, too, and makes everybody else wait meanwhile: with eight
-        threads, a record took five times as long.
+        A thread that is given a lock has to wait for the interpreter's as well, and makes all others wait meanwhile:
+        with eight threads, a record took five times as long.
         """
         for _ in range(1000):
             time.sleep(0)
-            if self.lock.acquire(blocking=False):
+            if not self._busy:
                 return
-        self.lock.acquire()
 
     def append_simply(
-        self, channel: Channel, records: list[tuple[int, bytes | None, bytes]], tally: Tally
+        self, topic_state: TopicState, records: list[tuple[int, bytes | None, bytes]], handle_stats: HandleStats
     ) -> list[DeliveryFuture]:
         """Queue records, given as partition, key and value, up to the first that does not simply go on in its batch.
 
         Returns the futures of those; never waits or raises for want of space.
         """
         futures: list[DeliveryFuture] = []
-        if self.lock._is_owned():  # type: ignore[attr-defined]
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             return futures
         moment = self._time_ms()
-        lanes, largest = channel.lanes, channel.largest
+        queues, largest = self._queues[topic_state], topic_state.largest
         with self.lock:
             try:
                 if self.closed:
                     return futures
                 for partition, key, value in records:
-                    lane = lanes.get(partition)
-                    batch = None if lane is None or lane.failing or lane.timer is None else lane.open
+                    queue = queues.get(partition)
+                    batch = None if queue is None or queue.failing or queue.timer is None else queue.open
                     payload = len(value) if key is None else len(key) + len(value)
                     used = self.used + payload + RECORD_CHARGE
                     if (
                         batch is None
-                        or batch.tally is not tally
+                        or batch.handle_stats is not handle_stats
                         or used > self.limit
                         or payload > largest
-                        or not batch.builder.append(key, value, moment, batch.lane.batch_size)
+                        or not batch.builder.append(key, value, moment, batch.queue.batch_size)
                     ):
                         break
                     self.used = used
-                    futures.append(DeliveryFuture(batch.outcome, batch.builder.count - 1))
+                    futures.append(DeliveryFuture(batch.futures, batch.builder.count - 1))
             except BaseException:
-                self._straighten()
+                self._rollback()
                 raise
         return futures
 
     def _append(
-        self, lane: Lane, key: bytes | None, value: bytes, moment: int, tally: Tally, *, implicit: bool
+        self,
+        queue: PartitionQueue,
+        key: bytes | None,
+        value: bytes,
+        moment: int,
+        handle_stats: HandleStats,
+        *,
+        implicit: bool,
     ) -> Batch:
         """Add a record that does not simply go on where the last one ended, and return its batch."""
-        batch = lane.open
+        batch = queue.open
         if batch is not None:
             builder = batch.builder
             set_back = implicit and moment < builder.first_timestamp  # the clock: the record keeps its batch's time
-            another = batch.tally is not tally
+            another = batch.handle_stats is not handle_stats
             if another:
-                batch.begin_run(tally)
+                batch.begin_span(handle_stats)
             if (another or set_back) and builder.append(
-                key, value, builder.first_timestamp if set_back else moment, lane.batch_size
+                key, value, builder.first_timestamp if set_back else moment, queue.batch_size
             ):
                 return batch
             if another:
-                batch.straighten()
-            self._seal_open(lane)
+                batch.rollback()
+            self._seal_open(queue)
         builder = BatchBuilder(moment)
-        outcome = BatchOutcome(lane.topic, lane.partition, moment, builder.timestamps, self.callbacks)
-        if not lane.acked:
-            outcome.hand_over()
-        batch = Batch(lane, builder, outcome, self._clock.monotonic())
-        lane.unresolved.append(batch)
-        lane.open = batch
-        batch.begin_run(tally)
+        futures = BatchFutures(queue.topic, queue.partition, moment, builder.timestamps, self.callbacks)
+        if not queue.acked:
+            futures.mark_sent()
+        batch = Batch(queue, builder, futures, self._clock.monotonic())
+        queue.unresolved.append(batch)
+        queue.open = batch
+        batch.begin_span(handle_stats)
         builder.append(key, value, moment)  # alone, it may be larger than batch_size
         return batch
 
-    def _seal_open(self, lane: Lane) -> None:
-        """Close a lane's open batch before its linger ends, which brings its deadline forward."""
+    def _seal_open(self, queue: PartitionQueue) -> None:
+        """Close a queue's open batch before its linger ends, which brings its deadline forward."""
         now = self._clock.monotonic()
-        if lane.timer is not None and now + lane.timeout < lane.timer:
-            self.note(lane)
-        lane.seal_open(now)
+        if queue.timer is not None and now + queue.timeout < queue.timer:
+            self.mark_dirty(queue)
+        queue.seal_open(now)
 
-    def _straighten(self) -> None:
-        """Undo what an exception in the middle of things left behind."""
-        for lane in self.lanes():
-            lane.straighten()
-        self.used = sum(lane.charge for lane in self.lanes())
+    def _rollback(self) -> None:
+        """Undo an append that an exception interrupted."""
+        for queue in self.queues():
+            queue.rollback()
+        self.used = sum(queue.charge for queue in self.queues())
 
-    def note(self, lane: Lane) -> None:
-        """Have the dispatcher look at a lane; the caller holds the lock, and calls `wake_sender` without it."""
-        if not lane.noted:
-            self.noted.append(lane)  # first: twice in the list does no harm, marked and not in it would
-            lane.noted = True
+    def mark_dirty(self, queue: PartitionQueue) -> None:
+        """Have the dispatcher look at a queue; called with the lock held, before `wake_sender` without it."""
+        if not queue.dirty:
+            self.dirty.append(queue)  # first: twice in the list does no harm, marked and not in it would
+            queue.dirty = True
 
     def wake_sender(self) -> None:
-        """Wake the sender if it sleeps and there is something for it; the caller does not hold the lock.
+        """Wake the sender if it sleeps and there are dirty queues; called without the lock.
 
-        Naps are numbered, and `woken` is set after the call: an exception in between (Ctrl-C) costs one call too
-        many, not one too few.
+        `woken_seq` is set after the call: an exception in between (Ctrl-C) costs one call too many, not one too few.
         """
-        nap = self.nap
-        if self.noted and nap != self.woken and self._wake():
-            self.woken = nap
+        sleep_seq = self.sleep_seq
+        if self.dirty and sleep_seq != self.woken_seq and self._wake():
+            self.woken_seq = sleep_seq
 
-    def take_noted(self) -> list[Lane]:
-        """Return the lanes to look at, and forget them; the caller holds the lock."""
-        lanes, self.noted = self.noted, []
-        for lane in lanes:
-            lane.noted = False
-        return lanes
+    def take_dirty(self) -> list[PartitionQueue]:
+        """Return the queues to look at, and forget them; called with the lock held."""
+        queues, self.dirty = self.dirty, []
+        for queue in queues:
+            queue.dirty = False
+        return queues
 
     # The memory account.
 
-    def _admit(self, lane: Lane, charge: int, wait_until: float | None, tally: Tally) -> None:
+    def _admit(self, queue: PartitionQueue, charge: int, wait_until: float | None, handle_stats: HandleStats) -> None:
         """Wait until there is space; raises `ClosedError`, `BufferFullError`."""
         if self.closed:
-            raise ClosedError(f"the client is closed; this record for topic {lane.topic!r} was not taken")
-        if not self._has_space(lane, charge):
-            self._wait_for_space(lane, charge, wait_until, tally)
+            raise ClosedError(f"the client is closed; this record for topic {queue.topic!r} was not taken")
+        if not self._has_space(queue, charge):
+            self._wait_for_space(queue, charge, wait_until, handle_stats)
 
-    def _has_space(self, lane: Lane, charge: int) -> bool:
-        return self.used + charge <= self.limit and not lane.is_over_share(charge, self.quota)
+    def _has_space(self, queue: PartitionQueue, charge: int) -> bool:
+        return self.used + charge <= self.limit and not queue.is_over_share(charge, self.quota)
 
-    def _wait_for_space(self, lane: Lane, charge: int, wait_until: float | None, tally: Tally) -> None:
-        config = lane.channel.config
+    def _wait_for_space(
+        self, queue: PartitionQueue, charge: int, wait_until: float | None, handle_stats: HandleStats
+    ) -> None:
+        config = queue.topic_state.config
         if config.on_full == "raise" or self.callbacks.is_current_thread():
             raise self._buffer_full(
-                lane, "on_full is 'raise'" if config.on_full == "raise" else "a callback may not wait"
+                queue, "on_full is 'raise'" if config.on_full == "raise" else "a callback may not wait"
             )
         started = self._clock.monotonic()
         if wait_until is None:
             wait_until = started + config.max_block
-        self._hurry()
+        self._seal_all()
         self._wake()
-        while not self._has_space(lane, charge):
+        while not self._has_space(queue, charge):
             remaining = wait_until - self._clock.monotonic()
             if remaining <= 0:
                 waited = self._clock.monotonic() - started
-                raise self._buffer_full(lane, f"none was given back within {waited:.1f} s (max_block)")
+                raise self._buffer_full(queue, f"none was given back within {waited:.1f} s (max_block)")
             self._waiting += 1
+            self._busy = False  # the lock is free meanwhile
             try:
                 self.space.wait(remaining)
             finally:
                 self._waiting -= 1
-            if self.closed or tally.closed:
+            if self.closed or handle_stats.closed:
                 what = "client" if self.closed else "producer"
                 raise ClosedError(
-                    f"the {what} was closed while send() waited; this record for topic {lane.topic!r} was not taken"
+                    f"the {what} was closed while send() waited; this record for topic {queue.topic!r} was not taken"
                 )
 
-    def _hurry(self) -> None:
+    def _seal_all(self) -> None:
         """Close all lingering batches: memory is short."""
         now = self._clock.monotonic()
-        for lane in self.lanes():
-            if lane.open is not None:
-                lane.seal_open(now)
-                self.note(lane)
+        for queue in self.queues():
+            if queue.open is not None:
+                queue.seal_open(now)
+                self.mark_dirty(queue)
 
-    def _buffer_full(self, lane: Lane, why: str) -> BufferFullError:
-        if self.used + RECORD_CHARGE <= self.limit and lane.failing:
-            held = f"partition {lane.partition} of topic {lane.topic!r} fails and holds its share of {self.quota} bytes"
+    def _buffer_full(self, queue: PartitionQueue, why: str) -> BufferFullError:
+        if self.used + RECORD_CHARGE <= self.limit and queue.failing:
+            held = (
+                f"partition {queue.partition} of topic {queue.topic!r} fails and holds its share of {self.quota} bytes"
+            )
         else:
             held = f"buffer_memory ({self.limit} bytes) is taken up by records that are not acknowledged yet"
-        return BufferFullError(f"{held}, and {why}; this record for topic {lane.topic!r} was not taken")
+        return BufferFullError(f"{held}, and {why}; this record for topic {queue.topic!r} was not taken")
 
-    def settle(self, finished: Iterable[Decision], now: float) -> None:
-        """Take finished batches off the books and tell those who wait; the caller holds the lock.
+    def finish(self, outcomes: Iterable[Outcome], now: float) -> None:
+        """Account for finished batches and wake the threads that wait for them; called with the lock held.
 
         Called after a batch's futures were completed; maybe again, if that was interrupted.
         """
         reached = False
-        for decision in finished:
-            batch = decision.batch
-            lane = batch.lane
-            enter(decision, now)
-            for barrier in batch.flushes:
+        for outcome in outcomes:
+            batch = outcome.batch
+            queue = batch.queue
+            record_outcome(outcome, now)
+            for barrier in batch.barriers:
                 barrier.batches.discard(batch)
                 reached = reached or not barrier.batches
-            if batch in lane.unresolved:  # nearly always the first
-                lane.unresolved.remove(batch)
+            if batch in queue.unresolved:  # nearly always the first
+                queue.unresolved.remove(batch)
                 self.used -= batch.charge
-            batch.decision = None
+            batch.outcome = None
         if self._waiting:
             self.space.notify_all()
         if reached:
-            self.settled.notify_all()
+            self.flushed.notify_all()
 
     def recover(self, metadata: Metadata) -> None:
-        """Make the accounts right again after an exception in the sender's step; the caller holds the lock.
+        """Make the accounts right again after an exception in the sender's step; called with the lock held.
 
-        Whoever waits looks again: it may not have been told.
+        Threads that wait look again: they may not have been woken.
         """
-        self.noted = []
-        for channel in self.channels.values():
-            channel.failing = {partition for partition, lane in channel.lanes.items() if lane.failing}
-            channel.refresh(metadata)
-        for lane in self.lanes():
-            lane.noted = False
-        self._straighten()
-        for condition in (self.space, self.settled, self.changed):
+        self.dirty = []
+        for topic_state in self.topic_states.values():
+            topic_state.failing = {queue.partition for queue in self.queues(topic_state) if queue.failing}
+            topic_state.refresh(metadata)
+        for queue in self.queues():
+            queue.dirty = False
+        self._rollback()
+        for condition in (self.space, self.flushed, self.changed):
             condition.notify_all()
 
     # Flushing and closing.
 
-    def begin_flush(self, channels: Iterable[Channel], tally: Tally | None) -> FlushBarrier:
+    def begin_flush(self, topic_states: Iterable[TopicState], handle_stats: HandleStats | None) -> FlushBarrier:
         """Close the open batches for sending and return a barrier over what is unresolved.
 
-        `tally`: only batches with records of this handle; None: all.
+        `handle_stats`: only batches with records of this handle; None: all.
         """
-        channels = list(channels)
+        topic_states = list(topic_states)
         barrier = FlushBarrier()
         with self.lock:
             now = self._clock.monotonic()
-            for channel in channels:
-                for lane in channel.lanes.values():
-                    if lane.open is not None:
-                        lane.seal_open(now)
-                        self.note(lane)
-                    barrier.add(batch for batch in lane.unresolved if batch.belongs_to(tally))
+            for topic_state in topic_states:
+                for queue in self.queues(topic_state):
+                    if queue.open is not None:
+                        queue.seal_open(now)
+                        self.mark_dirty(queue)
+                    barrier.add(batch for batch in queue.unresolved if batch.belongs_to(handle_stats))
         self.wake_sender()
         return barrier
 
     def wait_flushed(self, barrier: FlushBarrier, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds for the barrier; False if it was not reached."""
         with self.lock:
-            return self.settled.wait_for(lambda: not barrier.batches, timeout)
+            return self.flushed.wait_for(lambda: not barrier.batches, timeout)
 
     def refuse_more(self) -> None:
         """Take no more records; whoever waits for space or for a topic is told."""
@@ -434,20 +470,16 @@ class Accumulator:
 
     # Looking.
 
-    def lanes(self) -> list[Lane]:
-        """Return all lanes; the caller holds the lock."""
-        return [lane for channel in self.channels.values() for lane in channel.lanes.values()]
-
     def is_empty(self) -> bool:
         """Whether no record is unresolved."""
         with self.lock:
-            return not any(lane.unresolved for lane in self.lanes())
+            return not any(queue.unresolved for queue in self.queues())
 
-    def stats(self, channel: Channel, reconnects: int) -> ProducerStats:
-        """Return a snapshot of a channel's counters."""
-        counters = channel.counters
+    def stats(self, topic_state: TopicState, reconnects: int) -> ProducerStats:
+        """Return a snapshot of a topic_state's counters."""
+        counters = topic_state.counters
         with self.lock:
-            waiting, in_flight = unresolved(channel.lanes.values())
+            waiting, in_flight = unresolved(self.queues(topic_state))
             return ProducerStats(
                 records_queued=sum(batch.builder.count for batch in waiting),
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
@@ -456,7 +488,7 @@ class Accumulator:
                 records_unacknowledged=counters.records_unacknowledged,
                 records_retried=counters.records_retried,
                 records_dropped=counters.records_dropped,
-                records_refused=counters.records_refused,
+                records_rejected=counters.records_rejected,
                 bytes_queued=sum(batch.builder.payload for batch in waiting),
                 bytes_in_flight=sum(batch.builder.payload for batch in in_flight),
                 bytes_acked=counters.bytes_acked,
@@ -471,11 +503,11 @@ class Accumulator:
             )
 
 
-def unresolved(lanes: Iterable[Lane]) -> tuple[list[Batch], list[Batch]]:
+def unresolved(queues: Iterable[PartitionQueue]) -> tuple[list[Batch], list[Batch]]:
     """Return the batches that wait and those that are in flight; the caller holds the lock."""
     waiting: list[Batch] = []
     in_flight: list[Batch] = []
-    for lane in lanes:
-        waiting += lane.waiting()
-        in_flight += (batch for batch in lane.in_flight if not batch.done)
+    for queue in queues:
+        waiting += queue.waiting()
+        in_flight += (batch for batch in queue.in_flight if not batch.done)
     return waiting, in_flight

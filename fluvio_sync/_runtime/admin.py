@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluvio_sync._base.clock import Clock
-    from fluvio_sync._net.connection import Peer
+    from fluvio_sync._net.transport import Peer
     from fluvio_sync.protocol.primitives import Reader
 
     R = TypeVar("R")
@@ -66,8 +66,8 @@ class Admin:
         spec = TopicSpec(replicas=ComputedReplicas(partitions, replication, ignore_rack=False), compression=compression)
         request = CreateTopicRequest(name=name, dry_run=False, timeout=None, spec=spec)
         # A real SC can carry the request out and never answer (seen while another topic was being deleted).
-        settled = (lambda: False) if self._created(name) else (lambda: self._created(name))
-        status = self._call(ScApi.CREATE, request, AdminStatus.read, settled)
+        is_done = (lambda: False) if self._created(name) else (lambda: self._created(name))
+        status = self._call(ScApi.CREATE, request, AdminStatus.read, is_done)
         if status is None:
             return
         if status.error_code.code == Code.TOPIC_ALREADY_EXISTS and exist_ok:
@@ -93,18 +93,18 @@ class Admin:
         return sorted(describe(item) for item in response.items if isinstance(item, TopicObject))
 
     def _call(
-        self, api: ScApi, request: Any, read: Callable[[Reader, int], R], settled: Callable[[], bool] = lambda: False
+        self, api: ScApi, request: Any, read: Callable[[Reader, int], R], is_done: Callable[[], bool] = lambda: False
     ) -> R | None:
-        """Return the answer, None if `settled()` made it unnecessary."""
+        """Return the answer, None if `is_done()` made it unnecessary."""
         connection = blocking.connect(self._peer, self._connect_timeout, self._clock)
         try:
-            answer = blocking.call(connection, api, request, self._request_timeout, self._clock, settled)
+            answer = blocking.call(connection, api, request, self._request_timeout, self._clock, is_done)
             if answer is None:
                 return None
             try:
                 return read(*answer)
             except ProtocolError as error:
-                raise connection.garbled(error) from error
+                raise connection.protocol_error(error) from error
         finally:
             connection.close()
 

@@ -24,9 +24,8 @@ class CallbackThread:
     """Runs callbacks in the order in which their batches were completed."""
 
     def __init__(self, name: str) -> None:
-        # Lets a thread that waits for a future do the sender's work meanwhile: until a condition holds, for at most so
-        # many seconds; returns how many are left.
-        self.drive: Callable[[Callable[[], bool], float | None], float | None] | None = None
+        # `SenderThread.lead`, for a thread that waits for a future.
+        self.lead: Callable[[Callable[[], bool], float | None], float | None] | None = None
         self._name = name
         self._queue: Due = SimpleQueue()
         # Taken by itself: `with` a Condition runs Python, where the exception of a signal could leave it locked.

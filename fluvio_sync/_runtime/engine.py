@@ -14,12 +14,12 @@ from fluvio_sync import retry
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.log import get_logger
 from fluvio_sync._base.text import counted
-from fluvio_sync._core.batch import FlushBarrier
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.metadata import Metadata
+from fluvio_sync._core.partition import FlushBarrier
 from fluvio_sync._net import blocking
-from fluvio_sync._net.connection import Peer
 from fluvio_sync._net.poller import Poller
+from fluvio_sync._net.transport import Peer, SocketTransport
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
 from fluvio_sync._runtime.callbacks import CallbackThread
@@ -40,7 +40,7 @@ from fluvio_sync.errors import (
 from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.protocol.metadata import TopicCompression
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
-from fluvio_sync.stats import Health, Tally
+from fluvio_sync.stats import HandleStats, Health
 from fluvio_sync.tls import authority
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from fluvio_sync._base.clock import Clock
-    from fluvio_sync._core.pipeline import Link
-    from fluvio_sync._core.topic import Channel
+    from fluvio_sync._net.transport import Connector
+    from fluvio_sync._core.topic import TopicState
     from fluvio_sync.config import ProducerConfig
 
 _REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"
@@ -70,11 +70,23 @@ class ClientConfig(NamedTuple):
     buffer_memory: int
 
 
+class Parts(NamedTuple):
+    """The kinds of parts that an engine is made of; a simulation and the fake client replace some."""
+
+    connector: Connector = SocketTransport
+    poller: type[Poller] = Poller
+    dispatcher: type[Dispatcher] = Dispatcher
+    watch: type[MetadataWatch] = MetadataWatch
+    sender: type[Sender] = Sender
+    thread: type[SenderThread] = SenderThread
+
+
 class Engine:
     """See the module's description.  `pid`: the process that it belongs to."""
 
-    def __init__(self, config: ClientConfig, clock: Clock | None = None) -> None:
-        """Make all parts, each after those that it needs; nothing is connected and no thread runs before `open`."""
+    def __init__(self, config: ClientConfig, clock: Clock | None = None, parts: Parts | None = None) -> None:
+        """Make all parts, each after those that it needs; nothing connects and no thread runs before `open`."""
+        parts = parts or Parts()
         tls = config.tls
         # First: it may raise, and the poller has sockets.
         self._context = tls.ssl_context() if isinstance(tls, TlsConfig) else tls
@@ -87,8 +99,8 @@ class Engine:
         self.accumulator = Accumulator(
             config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
         )
-        self.poller = Poller()
-        self.dispatcher = Dispatcher(
+        self.poller = parts.poller()
+        self.dispatcher = parts.dispatcher(
             self.metadata,
             connect_timeout=config.connect_timeout,
             request_timeout=config.request_timeout,
@@ -103,21 +115,28 @@ class Engine:
             server_name=self._server_name(None, config.endpoint),
             authority=authority(tls),
         )
-        self.watch = MetadataWatch(self.sc, self.metadata, timeout=config.connect_timeout, notify=self.poller.wake)
-        self.sender = Sender(
+        self.watch = parts.watch(
+            self.sc,
+            self.metadata,
+            connector=parts.connector,
+            timeout=config.connect_timeout,
+            notify=self.poller.wake,
+        )
+        self.sender = parts.sender(
             self.accumulator,
             self.dispatcher,
             self.watch,
             self.poller,
+            connector=parts.connector,
             peer_of=self.peer_of,
             clock=self.clock,
             log=self.log,
         )
         name = f"{config.client_id}-sender"
-        self.thread = SenderThread(
+        self.thread = parts.thread(
             self.sender, self.poller, self.accumulator, clock=self.clock, log=self.log, name=name
         )
-        self.callbacks.drive = self.thread.drive
+        self.callbacks.lead = self.thread.lead
         self.admin = Admin(
             self.sc,
             connect_timeout=config.connect_timeout,
@@ -125,11 +144,11 @@ class Engine:
             clock=self.clock,
             created=self._is_created,
         )
-        self.tally = Tally()  # of all handles
+        self.handle_stats = HandleStats()  # of all handles
         self._absent: dict[str, int] = {}  # topics found absent, with the state of the metadata that said so
 
     def _wake(self) -> bool:
-        """Have the sender look at what was noted; False if that has been done already."""
+        """Have the sender look at what was dirty; False if that has been done already."""
         if not self.accumulator.lock._is_owned() and self.thread.work_at_once():  # type: ignore[attr-defined]  # noqa: SLF001
             return False
         self.poller.wake()
@@ -174,22 +193,21 @@ class Engine:
         tls = self.config.tls
         return tls.server_name(spu_name) if isinstance(tls, TlsConfig) else endpoint.host
 
-    def peer_of(self, link: Link) -> Peer:
-        """Whom a link connects to."""
-        advertised = self.metadata.advertised(link.spu)
-        endpoint, origin = self._override(link.spu, advertised)
+    def peer_of(self, spu: int) -> Peer:
+        """Return the address of an SPU and how to connect to it; raises `ConnectError` if the metadata has none."""
+        advertised = self.metadata.advertised(spu)
+        endpoint, origin = self._override(spu, advertised)
         if endpoint is None:
             raise ConnectError(
-                f"the SC gives no address for SPU {link.spu}; "
-                f"name one with spu_address_override={{{link.spu}: 'host:port'}}"
+                f"the SC gives no address for SPU {spu}; name one with spu_address_override={{{spu}: 'host:port'}}"
             )
         return Peer(
-            name=f"SPU {link.spu}",
+            name=f"SPU {spu}",
             endpoint=endpoint,
             ranges=SPU_CLIENT_RANGES,
             client_id=self.config.client_id,
             tls=self._context,
-            server_name=self._server_name(self.metadata.spu_name(link.spu), endpoint),
+            server_name=self._server_name(self.metadata.spu_name(spu), endpoint),
             authority=self.sc.authority,
             origin=origin,
             remedy=_REMEDY,
@@ -214,8 +232,8 @@ class Engine:
 
     # Topics.
 
-    def channel(self, topic: str, config: ProducerConfig) -> Channel:
-        """Return the channel of a topic, waiting at most `metadata_timeout` for the topic to appear."""
+    def topic_state(self, topic: str, config: ProducerConfig) -> TopicState:
+        """Return the topic_state of a topic, waiting at most `metadata_timeout` for the topic to appear."""
         accumulator = self.accumulator
         with accumulator.lock:
             if topic not in self.metadata.topics and self._absent.get(topic) != self.metadata.topics_version:
@@ -228,16 +246,16 @@ class Engine:
                 raise self._no_topic(topic)
             setting = self.metadata.topics[topic].spec.compression
         compression = _agreed_compression(topic, setting, config)
-        # What only the handle uses must not tell channels apart: a serializer may be a new function at every call.
+        # What only the handle uses must not tell topic_states apart: a serializer may be a new function at every call.
         shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
-        return accumulator.channel(topic, shared, compression, self.metadata)
+        return accumulator.topic_state(topic, shared, compression, self.metadata)
 
     def _is_created(self, topic: str) -> bool:
         """Whether a topic's partitions all exist, with leaders that are online."""
         with self.accumulator.lock:
             metadata = self.metadata
             routes = [metadata.route(topic, index) for index in range(metadata.partition_count(topic))]
-            return metadata.live and bool(routes) and all(r.spu is not None or r.perhaps is not None for r in routes)
+            return metadata.live and bool(routes) and all(r.spu is not None or r.fallback is not None for r in routes)
 
     def expect_topic(self, topic: str) -> None:
         """Wait for a topic again that was found absent: it has just been created, and the push is on its way."""
@@ -261,12 +279,14 @@ class Engine:
 
     # Flushing and closing.
 
-    def flush(self, channels: Iterable[Channel], tally: Tally | None, timeout: float | None) -> None:
+    def flush(
+        self, topic_states: Iterable[TopicState], handle_stats: HandleStats | None, timeout: float | None
+    ) -> None:
         """Wait until what was sent so far is resolved and callbacks already due have run."""
         self.refuse_in_callback("flush()")
         deadline = None if timeout is None else self.clock.monotonic() + timeout
-        barrier = self.accumulator.begin_flush(channels, tally)
-        if not self.accumulator.wait_flushed(barrier, self.thread.drive(lambda: not barrier.batches, timeout)):
+        barrier = self.accumulator.begin_flush(topic_states, handle_stats)
+        if not self.accumulator.wait_flushed(barrier, self.thread.lead(lambda: not barrier.batches, timeout)):
             raise flush_timed_out(barrier, timeout)
         remaining = None if deadline is None else max(0.0, deadline - self.clock.monotonic())
         if not self.callbacks.wait_for_due(remaining):
@@ -275,20 +295,20 @@ class Engine:
                 outstanding=0,
             )
 
-    def close_handle(self, channel: Channel, tally: Tally, timeout: float | None) -> None:
+    def close_handle(self, topic_state: TopicState, handle_stats: HandleStats, timeout: float | None) -> None:
         """Wait for a handle's records; what is left after the time-out fails."""
-        tally.closed = True
+        handle_stats.closed = True
         with self.accumulator.lock:
             self.accumulator.space.notify_all()
         try:
-            self.flush([channel], tally, timeout)
+            self.flush([topic_state], handle_stats, timeout)
         except FlushTimeoutError:
             barrier = FlushBarrier()
             with self.accumulator.lock:
-                lanes = list(channel.lanes.values())
-                left = (batch for lane in lanes for batch in lane.unresolved)
-                barrier.add(batch for batch in left if batch.belongs_only_to(tally))
-            self.sender.tell(lambda now: self.dispatcher.abandon(lanes, now, tally))
+                queues = self.accumulator.queues(topic_state)
+                left = (batch for queue in queues for batch in queue.unresolved)
+                barrier.add(batch for batch in left if batch.belongs_only_to(handle_stats))
+            self.sender.call_soon(lambda now: self.dispatcher.abandon(queues, now, handle_stats))
             self.accumulator.wait_flushed(barrier, LAST_STEP)
 
     def close(self, timeout: float | None) -> int:
@@ -303,7 +323,7 @@ class Engine:
         accumulator = self.accumulator
         accumulator.refuse_more()
         try:
-            self.flush(list(accumulator.channels.values()), None, timeout)
+            self.flush(list(accumulator.topic_states.values()), None, timeout)
         except FlushTimeoutError as error:
             return error.outstanding
         except BaseException:  # Ctrl-C, say: nothing was given up, the client is as it was
@@ -314,12 +334,12 @@ class Engine:
     def health(self) -> Health:
         """Return a snapshot of how the client is."""
         with self.accumulator.lock:
-            lanes = self.accumulator.lanes()
-            queued, in_flight = unresolved(lanes)
+            queues = self.accumulator.queues()
+            queued, in_flight = unresolved(queues)
             error = self.last_error
             return Health(
                 connected=self.metadata.live,
-                leaders={(ln.topic, ln.partition): self.metadata.route(ln.topic, ln.partition).spu for ln in lanes},
+                leaders={(ln.topic, ln.partition): self.metadata.route(ln.topic, ln.partition).spu for ln in queues},
                 records_queued=sum(batch.builder.count for batch in queued),
                 bytes_queued=sum(batch.builder.payload for batch in queued),
                 records_in_flight=sum(batch.builder.count for batch in in_flight),

@@ -29,7 +29,7 @@ def add_engine(owner: object, engine: Engine) -> None:
     """Have an engine drained at exit, and ended when its owner is gone."""
     _engines.difference_update([known for known in _engines if known.thread.has_ended()])
     _engines.add(engine)
-    weakref.finalize(owner, engine.thread.retire).atexit = False
+    weakref.finalize(owner, engine.thread.stop_when_idle).atexit = False
     global _drained_by  # noqa: PLW0603 - a process drains once
     if "multiprocessing.util" in sys.modules and _drained_by != os.getpid():
         from multiprocessing import util  # noqa: PLC0415 - only where the application uses it

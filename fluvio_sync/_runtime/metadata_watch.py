@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core.metadata import LABELS, Metadata, News
-from fluvio_sync._net.connection import Connection, Peer, Stage
+from fluvio_sync._core.metadata import LABELS, Metadata, MetadataDiff
+from fluvio_sync._net.connection import Connection
+from fluvio_sync._net.transport import Stage
 from fluvio_sync.errors import FluvioError, ProtocolError
 from fluvio_sync.protocol.versions import ScApi
 from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fluvio_sync._net.transport import Connector, Peer
 
 # Seconds between two attempts to reach an SC that is away: doubled from the first to the last.
 _FIRST_PAUSE = 0.1
@@ -26,7 +29,10 @@ _LAST_PAUSE = 5.0
 class MetadataWatch:
     """The watch on the SC.  `connection` is None between two attempts."""
 
-    def __init__(self, peer: Peer, metadata: Metadata, *, timeout: float, notify: Callable[[], None]) -> None:
+    def __init__(
+        self, peer: Peer, metadata: Metadata, *, connector: Connector, timeout: float, notify: Callable[[], None]
+    ) -> None:
+        """`timeout`: seconds for a connection and its first updates; `notify`: called from the resolver's thread."""
         self.metadata = metadata
         self.connection: Connection | None = None
         self.last_error: FluvioError | None = None
@@ -34,6 +40,7 @@ class MetadataWatch:
         self.retry_at = 0.0
         self.received: set[str] = set()  # labels that this connection pushed
         self._peer = peer
+        self._connector = connector
         self.timeout = timeout
         self._notify = notify
         self._pause = _FIRST_PAUSE
@@ -49,8 +56,8 @@ class MetadataWatch:
         """Begin to connect."""
         self.received = set()
         self._streams = {}
-        connection = self.connection = Connection(self._peer, timeout=self.timeout, now=now, notify=self._notify)
-        return connection
+        self.connection = Connection(self._peer, self._connector, timeout=self.timeout, now=now, notify=self._notify)
+        return self.connection
 
     def advance(self) -> list[WatchUpdate]:
         """Ask for the streams once the connection is ready, and return what arrived; raises `FluvioError`."""
@@ -69,24 +76,24 @@ class MetadataWatch:
                     updates.append(WatchUpdate.read(reader, self._version))
                 except ProtocolError as error:
                     # A newer SC may push what this version cannot read; the stream itself is intact.
-                    self.unreadable = connection.garbled(error)
+                    self.unreadable = connection.protocol_error(error)
                     if not self.established:
                         raise self.unreadable from error
         return updates
 
-    def take_over(self, updates: list[WatchUpdate]) -> News:
+    def take_over(self, updates: list[WatchUpdate]) -> MetadataDiff:
         """Put updates into the cache; the caller holds the client's lock."""
-        news = News()
+        diff = MetadataDiff()
         for update in updates:
             if not self.received:
                 self.metadata.begin()
             self.received.add(update.label)
-            news.add(self.metadata.apply(update))
+            diff.add(self.metadata.apply(update))
         if self.established:
             self._pause = _FIRST_PAUSE
-        return news
+        return diff
 
-    def lose(self, error: FluvioError, now: float) -> News:
+    def lose(self, error: FluvioError, now: float) -> MetadataDiff:
         """The connection failed; the caller holds the client's lock and calls `start` at `retry_at`."""
         if self.connection is not None:
             self.connection.close()

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who runs the sender's steps: the client's background thread, or a thread of the application that waits anyway.
+"""The thread that runs the sender's steps: the client's background thread, or one of the application that waits anyway.
 
-A record that is sent and waited for, one at a time, would cost two hand-overs between threads, which take longer than
-all else together.  So a thread that waits for a future or a flush *drives* the sender while it does, if nobody else is
-at work, and what it sends next is written by `send()` itself.  Whoever works has the *turn*.
+The pattern is Leader/Followers.  A record that is sent and waited for, one at a time, would cost two hand-overs between
+threads, which take longer than all else together.  So a thread that waits for a future or a flush *leads* if no other
+does: it runs the steps until it has its result, and its next `send()` writes by itself.  The step lock makes one thread
+at a time run them.
 
-The background thread is a daemon.  It works whenever nobody drives, takes over what a driver leaves behind, and ends
-after `stop`, or after `retire` once nothing is unresolved.
+The background thread is a daemon.  It runs steps while no thread leads, takes over the work that a leader leaves, and
+ends after `stop`, or after `stop_when_idle` once nothing is unresolved.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
+
+from fluvio_sync._base.threads import LockBusyError, TryLock
+from fluvio_sync._runtime.sender import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,40 +28,39 @@ if TYPE_CHECKING:
     from fluvio_sync._runtime.accumulator import Accumulator
     from fluvio_sync._runtime.sender import Sender
 
-# Seconds that closing waits for replies to what was written: a close with unread replies resets the connection, and
-# the reset may overtake what the server has not read yet.  Nor is the connection half-closed before they are here:
-# what stands between may take that for the end of both ways.
+# Seconds that closing waits for replies to written requests: a close with unread replies resets the connection, and
+# the reset may overtake bytes that the server has not read yet.  Nor is the connection half-closed before they are here:
+# a load balancer may take that for the end of both ways.
 _LINGER = 2.0
 LAST_STEP = _LINGER + 3.0
 """Seconds that stopping waits for the thread; reading last replies is the longest that it does."""
-# Seconds between two looks of the background thread while others drive: an exception on their way out may have kept
-# them from ringing.
+# Seconds between two looks of the background thread while others lead: an exception may have kept them from waking it.
 _LOOK = 1.0
-# Seconds until it looks again when another thread has the turn.
+# Seconds until it looks again when another thread has the step lock.
 _BUSY = 0.05
-# Seconds that `send()` keeps the turn, at most: the background thread must not spin meanwhile.
+# Seconds that `send()` keeps the step lock, at most: the background thread must not spin meanwhile.
 _SHORT = 0.005
-# A failure of the sender itself is a bug; after this many in a row it gives up instead of spinning.
+# A failure of the sender itself is a bug; after this many in a row it ends instead of spinning.
 _MAX_CRASHES = 10
 
 
 class SenderThread:
-    """See the module's description.  `driven`: the last batch was settled by a driver."""
+    """See the module's description.  `led_by_waiter`: the last batch was finished by a thread of the application."""
 
     def __init__(
         self, sender: Sender, poller: Poller, accumulator: Accumulator, *, clock: Clock, log: Logger, name: str
     ) -> None:
-        self.driven = False
+        self.led_by_waiter = False
         self._sender = sender
         self._poller = poller
         self._accumulator = accumulator
         self._clock = clock
         self._log = log
-        self._turn = threading.RLock()
+        self._step_lock = TryLock()
         self._main = threading.main_thread().ident  # after a fork there is another object of this class
-        self._sleeps_until = 0.0  # monotonic seconds, of the background thread
+        self._sleeps_until = -math.inf  # monotonic seconds, of the background thread
         self._stopping = False
-        self._retiring = False
+        self._stopping_when_idle = False
         self._crashes = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -67,20 +71,20 @@ class SenderThread:
         self._thread.start()
 
     def ask_to_stop(self) -> None:
-        """Have the thread end: what is unresolved fails, replies to what was written are read, sockets are closed."""
+        """Have the thread fail what is unresolved, read the replies to written requests, close the sockets, and end."""
         self._stopping = True
         self._poller.wake()
-        self._poller.ring()
+        self._poller.wake_background()
 
     def stop(self) -> None:
         """Have the thread end and wait for it."""
         self.ask_to_stop()
         self._thread.join(LAST_STEP)
 
-    def retire(self) -> None:
-        """Have the thread end by itself once nothing is unresolved; lock-free, for finalizers."""
-        self._retiring = True
-        self._poller.ring()
+    def stop_when_idle(self) -> None:
+        """Have the thread end by itself once nothing is unresolved; takes no lock, for finalizers."""
+        self._stopping_when_idle = True
+        self._poller.wake_background()
 
     def has_ended(self) -> bool:
         """Whether the thread ran and came to its end."""
@@ -89,151 +93,149 @@ class SenderThread:
     # The background thread.
 
     def _run(self) -> None:
-        while not self._stopping and not (self._retiring and self._accumulator.is_empty()):
+        while not self._stopping and not (self._stopping_when_idle and self._accumulator.is_empty()):
             try:
-                self._sender.publish()
-                self._take_turn()
+                self._sender.notify()
+                self._run_step()
                 self._crashes = 0
-            except Exception:  # noqa: BLE001 - a bug must cost its requests, not all that is ever sent
+            except Exception:  # noqa: BLE001 - a bug must cost its requests, not all later ones
                 self._log.error("sender.crashed", exc_info=True)
                 self._crashes += 1
                 self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
-        self._stopping = True  # nobody drives any more
+        self._stopping = True  # no thread leads any more
         self._poller.wake()
-        with self._turn:
-            try:
-                self._sender.interruptible = False
-                self._sender.fail_rest()
-                self._sender.publish()
-                self._contain(self._read_last_replies)
-            finally:
-                self._sender.abandon()
-                self._accumulator.callbacks.stop()
+        self._step_lock.acquire()
+        try:
+            self._sender.interruptible = False
+            self._sender.fail_rest()
+            self._sender.notify()
+            self._contain(self._read_last_replies)
+        finally:
+            self._sender.abandon()
+            self._accumulator.callbacks.stop()
+            self._step_lock.release()
 
-    def _take_turn(self) -> None:
-        """Run one step, or sleep while others do."""
+    def _run_step(self) -> None:
+        """Run one step, or sleep while another thread leads."""
         timeout = self._prepare()
         if timeout is None:
-            # Not borrowed, and the turn is taken: by something short.
-            if self._poller.sleep(_BUSY) and self._turn.acquire(timeout=_SHORT):
-                self._turn.release()
+            # Not borrowed, and the lock is taken: for a moment.
+            if self._poller.sleep(_BUSY) and self._step_lock.acquire(timeout=_SHORT):
+                self._step_lock.release()
             return
         if timeout > 0 and self._poller.can_be_borrowed:
             self._poller.sleep(timeout)
             timeout = 0.0
-        if self._acquire():
-            try:
-                settled = self._sender.settled
-                self._sender.work(timeout)
-                if self._sender.settled != settled:
-                    self.driven = False
-            finally:
-                self._turn.release()
+        sender = self._sender
+        try:
+            with self._step_lock:
+                self._take_over()
+                finished = sender.finished_batches
+                sender.work(timeout)
+                if sender.finished_batches != finished:
+                    self.led_by_waiter = False
+        except LockBusyError:
+            pass  # it looks again at its next round
 
     def _prepare(self) -> float | None:
-        """Prepare a step and return how long it may wait, in seconds; None if another thread has the turn."""
-        if not self._acquire():
-            return None
+        """Prepare a step and return how long it may wait, in seconds; None if another thread has the step lock."""
         try:
-            timeout = self._sender.prepare()
-            if self.driven:
-                timeout = min(timeout, _LOOK)
-            self._sleeps_until = self._clock.monotonic() + timeout
-            return timeout
-        finally:
-            self._turn.release()
+            with self._step_lock:
+                self._take_over()
+                due = self._sender.prepare()
+                now = self._clock.monotonic()
+                if self.led_by_waiter:
+                    due = min(due, now + _LOOK)
+                self._sleeps_until = due
+                return min(max(0.0, due - now), LONGEST_WAIT)
+        except LockBusyError:
+            return None
 
-    def _acquire(self) -> bool:
-        if not self._turn.acquire(blocking=False):
-            return False
+    def _take_over(self) -> None:
         self._sender.interruptible = False
         self._poller.give_back()
-        return True
 
     def _read_last_replies(self) -> None:
-        """Take the answers that are still owed, as ever: what is refused of at-most-once is counted and reported."""
+        """Take the answers that are still owed, as ever: rejected at-most-once records are counted and reported."""
         end = self._clock.monotonic() + _LINGER
-        self._sender.write_no_more()
-        while self._sender.is_owed() and (remaining := end - self._clock.monotonic()) > 0:
-            self._sender.work(min(remaining, self._sender.prepare()))
+        self._sender.stop_writing()
+        while self._sender.expects_answers():
+            now = self._clock.monotonic()
+            if now >= end:
+                return
+            self._sender.work(max(0.0, min(end, self._sender.prepare()) - now))
 
     # Threads of the application.
 
-    def drive(self, done: Callable[[], bool], timeout: float | None) -> float | None:
-        """Run steps in the calling thread until `done()`, for at most `timeout` seconds; return how many are left.
+    def lead(self, is_done: Callable[[], bool], timeout: float | None) -> float | None:
+        """Run steps in the calling thread until `is_done()`, for at most `timeout` seconds; return those that are left.
 
-        Returns at once if another thread has the turn.  Raises `RuntimeError` from within a step: the caller is a log
-        handler or a signal handler, and nobody would do what it waits for.
+        Returns at once if another thread has the step lock.  Raises `RuntimeError` from within a step: the caller is a
+        log handler or a signal handler, and the step that it waits for stands still beneath it.
         """
-        if self._turn._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+        if self._step_lock.is_mine():
             raise RuntimeError(
                 "a log handler or a signal handler interrupted the sender's own work, which waiting here would stop; "
                 "do not wait for records there (a signal handler may raise SystemExit, and what is queued is delivered)"
             )
         until = None if timeout is None else self._clock.monotonic() + timeout
         if self._poller.can_be_borrowed:
-            self._with_turn(lambda: self._drive(done, until))
+            self._with_step_lock(lambda: self._lead(is_done, math.inf if until is None else until))
         return None if until is None else max(0.0, until - self._clock.monotonic())
 
     def work_at_once(self) -> bool:
-        """Have what the calling thread just sent leave, if it is one that waits; False if that is for others to do."""
-        if not self.driven or self._turn._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+        """Send the calling thread's new records, if it is one that leads; False if another thread has to."""
+        if not self.led_by_waiter or self._step_lock.is_mine():
             return False
-        return self._with_turn(self._sender.work_at_once)
+        return self._with_step_lock(self._sender.work_at_once)
 
-    def _with_turn(self, work: Callable[[], None]) -> bool:
-        """Do something with the turn, if it is to be had; the caller has not got it."""
+    def _with_step_lock(self, work: Callable[[], None]) -> bool:
+        """Call a function with the step lock; False if another thread has it.  The caller does not have it."""
         had = False
         try:
-            # The attempt is inside, and giving back is one call into C: no exception of a signal comes between.
-            try:
-                if not self._stopping and self._turn.acquire(blocking=False):
-                    had = True
-                    self._sender.interruptible = threading.get_ident() == self._main
-                    self._contain(work)
-            finally:
-                try:  # noqa: SIM105 - that would be calls before the one that counts
-                    self._turn.release()
-                except RuntimeError:  # it was not to be had
-                    pass
+            with self._step_lock:
+                if self._stopping:
+                    return False
+                had = True
+                self._sender.interruptible = threading.get_ident() == self._main
+                self._contain(work)
+        except LockBusyError:
+            return False
         finally:
             if had:
-                self._hand_over()
-        return had
+                self._wake_background_if_needed()
+        return True
 
     def _contain(self, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception:
-            if self._sender.interruptible:  # it may be a time-out of the application
+            if self._sender.interruptible:  # it may be a timeout of the application
                 raise
             self._log.error("sender.crashed", exc_info=True)
 
-    def _drive(self, done: Callable[[], bool], until: float | None) -> None:
-        self.driven = True
+    def _lead(self, is_done: Callable[[], bool], until: float) -> None:
+        sender, clock = self._sender, self._clock
+        self.led_by_waiter = True
         try:
             self._poller.borrow()
             while not self._stopping:
-                timeout = self._sender.prepare()
-                if until is not None:
-                    left = until - self._clock.monotonic()
-                    if left <= 0:
-                        return
-                    timeout = min(timeout, left)
-                if done():
+                due = min(sender.prepare(), until)
+                now = clock.monotonic()
+                if until <= now or is_done():
                     return
-                self._sender.work(timeout)
-                if done():
+                sender.work(min(max(0.0, due - now), LONGEST_WAIT))
+                if is_done():
                     return
         finally:
             self._poller.give_back()
 
-    def _hand_over(self) -> None:
-        """Have the background thread go on where it has to; the caller has given the turn back."""
+    def _wake_background_if_needed(self) -> None:
+        """Have the background thread go on where it has to; the caller has given the step lock back."""
         sender = self._sender
-        ring = sender.torn or bool(sender.untold)
-        if not ring:
+        needed = sender.in_step or bool(sender.unnotified)
+        if not needed:
             with self._accumulator.lock:
-                ring = sender.next_timer() < self._sleeps_until
-        if ring:
-            self._poller.ring()
+                needed = sender.next_timer() < self._sleeps_until
+        if needed:
+            self._poller.wake_background()

@@ -23,10 +23,10 @@ from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
 from fluvio_sync.stats import FlushResult
 
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+_sessions: weakref.WeakSet[EngineHolder] = weakref.WeakSet()
 
 
-class Session:
+class EngineHolder:
     """See the module's description.  `config`: the client's settings; `engine`: None until its first use."""
 
     def __init__(self, config: ClientConfig) -> None:
@@ -114,7 +114,7 @@ class Session:
         _exit.remove_engine(engine)
         if lost:
             engine.log.error("records.lost", records=lost, reason="the client was closed before they were resolved")
-        return engine.tally.take(), engine.tally.take_unseen_failure()
+        return engine.handle_stats.take(), engine.handle_stats.take_unseen_failure()
 
     def forget(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.threads import started
-from fluvio_sync._core.batch import RECORD_CHARGE
+from fluvio_sync._core.partition import RECORD_CHARGE
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync.errors import BufferFullError, FlushTimeoutError
 

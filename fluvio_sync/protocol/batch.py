@@ -218,7 +218,7 @@ class BatchBuilder:
         """The latest timestamp, milliseconds since the epoch."""
         return self.first_timestamp + max(self.timestamps, default=0)
 
-    def straighten(self) -> None:
+    def rollback(self) -> None:
         """Undo what an interrupted `append` left behind."""
         for column in (self._keys, self._values, self.timestamps):
             if column is not None:

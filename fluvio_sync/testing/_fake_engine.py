@@ -1,66 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine of a `FakeFluvio`: the real queue, and a cluster that is a list.
+"""The engine of a `FakeFluvio`: the real one, on connections in memory to a cluster core.
 
-There is no thread and no socket.  Whoever calls `send()` has its record delivered before `send()` returns, unless
-records are held; then whoever calls `release()` does.  Everything before that (checks, partitions, memory, futures,
-counts) is the real client's.
+There is no thread and no socket.  The thread that calls `send()` runs the sender's steps until its record is delivered,
+unless records are held; then the thread that calls `release()` does.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
-from fluvio_sync._base.log import get_logger
-from fluvio_sync._core.actions import Acknowledge, Drop, Fail, HandOver
-from fluvio_sync._core.failures import closed
-from fluvio_sync._core.metadata import Metadata
-from fluvio_sync._runtime.accumulator import Accumulator
+from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._runtime.admin import check_topic, describe
-from fluvio_sync._runtime.callbacks import CallbackThread
-from fluvio_sync._runtime.engine import Engine, flush_timed_out
-from fluvio_sync.errors import (
-    DeliveryError,
-    FlushTimeoutError,
-    FluvioError,
-    RejectedError,
-    ServerError,
-    TopicNotFoundError,
-)
+from fluvio_sync._runtime.engine import Engine, Parts
+from fluvio_sync._runtime.sender import Sender
+from fluvio_sync.errors import DeliveryError, FluvioError, RejectedError, ServerError, TopicNotFoundError
+from fluvio_sync.protocol.batch import decode_record_set
 from fluvio_sync.protocol.error_code import Code, name_of
-from fluvio_sync.protocol.metadata import (
-    ComputedReplicas,
-    PartitionObject,
-    PartitionResolution,
-    PartitionSpec,
-    PartitionStatus,
-    SpuObject,
-    TopicCompression,
-    TopicObject,
-    TopicResolution,
-    TopicSpec,
-    TopicStatus,
-    partition_key,
-)
-from fluvio_sync.protocol.watch import Change, WatchUpdate
-from fluvio_sync.stats import Tally
-from fluvio_sync.testing._cluster_model import Spu, SpuAddress
+from fluvio_sync.protocol.metadata import ComputedReplicas, TopicCompression, TopicSpec
+from fluvio_sync.testing._cluster_core import ClusterCore
+from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._memory import MemoryNetwork, MemoryPoller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from fluvio_sync._core.actions import Decision
-    from fluvio_sync._core.batch import Batch
-    from fluvio_sync._core.topic import Channel
+    from fluvio_sync._base.clock import Clock
+    from fluvio_sync._core.actions import Report
+    from fluvio_sync._core.partition import Failed
+    from fluvio_sync._core.pipeline import SpuPipeline
+    from fluvio_sync._core.topic import TopicState
+    from fluvio_sync._runtime.accumulator import Accumulator
     from fluvio_sync._runtime.engine import ClientConfig
     from fluvio_sync.config import ProducerConfig
-    from fluvio_sync.protocol.metadata import MetadataObject
+    from fluvio_sync.testing._cluster_model import Partition
     from fluvio_sync.topics import TopicDescription
 
 _SPU = SpuAddress(5001, "spu.invalid", 9010)
-# Seconds that `result()` and `flush()` without a time-out wait for a test to release what it holds.
+# Seconds that `result()` and `flush()` without a timeout wait for a test to release what it holds.
 _PATIENCE = 10.0
 
 
@@ -76,23 +56,24 @@ class FakeRecord(NamedTuple):
 
 
 class Failure:
-    """An order: the next `left` records (of `topic`; None: of any) fail.
+    """An order: the next records fail.
 
-    `error`: an error to raise, a class of `DeliveryError` to make one of, or a server's code.
+    `error`: an error to raise, a class of `DeliveryError` to make one of, or a server's code; `left`: how many records
+    still fail; `topic`: of this topic, None: of any.
     """
 
     def __init__(self, error: FluvioError | type[DeliveryError] | int, left: int, topic: str | None) -> None:
         if isinstance(error, int):
             name_of(error)  # raises ValueError if Fluvio has no such code
         elif not isinstance(error, FluvioError) and not (isinstance(error, type) and issubclass(error, DeliveryError)):
-            raise TypeError(f"what fails is an error, a class of DeliveryError or a server's code, not {error!r}")
+            raise TypeError(f"an order to fail takes an error, a class of DeliveryError or a server's code, not {error!r}")
         self.left = left
         self.topic = topic
         self._error = error
 
     @property
     def refuses(self) -> bool:
-        """Whether `send()` raises it, instead of the future."""
+        """Whether `send()` raises it and not the future."""
         return isinstance(self._error, FluvioError) and not isinstance(self._error, DeliveryError)
 
     def of(self, topic: str, partition: int) -> FluvioError:
@@ -108,129 +89,58 @@ class Failure:
 
 
 class FakeEngine(Engine):
-    """See the module's description.  `records`: what was delivered, in order; `held`: nothing is, for now."""
+    """See the module's description.  `records`: the delivered ones, in order; `held`: none is delivered, for now."""
+
+    thread: CallersSteps  # type: ignore[assignment]
 
     def __init__(self, config: ClientConfig, topics: Mapping[str, int] | None) -> None:
-        """`topics`: those there are, with their numbers of partitions; None: any, with one partition each."""
-        # Not the real one's, which makes connections and threads.
-        self.config = config
-        self.pid = os.getpid()
-        self.clock = SystemClock()
-        self.log = get_logger("fake").bind(client_id=config.client_id)
-        self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
-        self.callbacks.drive = self._drive
-        self.metadata = Metadata()
-        self.accumulator = Accumulator(
-            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
-        )
-        self.admin = FakeAdmin(self)  # type: ignore[assignment] # the same calls, without a peer
-        self.tally = Tally()
+        """`topics`: those of the cluster, with their numbers of partitions; None: any, with one partition each."""
         self.records: list[FakeRecord] = []
         self.failures: list[Failure] = []
         self.held = False
-        self._absent = {}
         self._any = topics is None
-        self._last_error: tuple[str, int] | None = None
-        self._ends: dict[tuple[str, int], int] = {}
-        self._delivering = threading.RLock()  # records reach the list in the order of their offsets
-        self.metadata.begin()
-        self._push(SpuObject.LABEL, [Spu(_SPU).object()])
-        self._push(PartitionObject.LABEL, [])
-        self._push(TopicObject.LABEL, [])
+        self.clock = SystemClock()
+        self.cluster = RecordingCore([_SPU], self.records)
+        network = MemoryNetwork(self.cluster, self.clock.monotonic)
+        self.network = network
+        parts: Any = Parts(
+            connector=network.connect,
+            poller=partial(FakePoller, self),  # type: ignore[arg-type]
+            sender=FakeSender,
+            dispatcher=partial(FakeDispatcher, self),  # type: ignore[arg-type]
+            thread=CallersSteps,  # type: ignore[arg-type]
+        )
+        super().__init__(config, parts=parts)
+        self.thread.engine = self
+        self.admin = FakeAdmin(self)  # type: ignore[assignment] # the same calls, without a connection
         for name, partitions in (topics or {}).items():
             self.add_topic(name, partitions, TopicCompression.ANY)
-
-    @property
-    def reconnects(self) -> int:
-        """None: there is no connection."""
-        return 0
-
-    @property
-    def last_error(self) -> tuple[str, int] | None:
-        """The latest failure that a test demanded, and when."""
-        return self._last_error
-
-    # Topics.
+        self.thread.run()
 
     def add_topic(self, name: str, partitions: int, compression: TopicCompression) -> None:
-        """Have a topic."""
+        """Create a topic."""
         check_topic(name, partitions, 1)
-        online = PartitionStatus(PartitionResolution.ONLINE)
-        keys = [partition_key(name, index) for index in range(partitions)]
-        objects = [PartitionObject(key, PartitionSpec(_SPU.id, (_SPU.id,)), online) for key in keys]
-        self._push(PartitionObject.LABEL, objects)
-        spec = TopicSpec(ComputedReplicas(partitions), compression=compression)
-        self._push(TopicObject.LABEL, [TopicObject(name, spec, TopicStatus(TopicResolution.PROVISIONED))])
+        self.cluster.create_topic(name, TopicSpec(ComputedReplicas(partitions), compression=compression))
+        self.network.collect()
+        self.thread.run()
 
     def remove_topic(self, name: str) -> None:
-        """Have it no longer; its records stay in the list."""
-        gone = [item for key, item in self.metadata.partitions.items() if key[0] == name]
-        self._push(TopicObject.LABEL, [self.metadata.topics[name]], delete=True)
-        self._push(PartitionObject.LABEL, gone, delete=True)
+        """Delete a topic; its records stay in the list."""
+        self.cluster.delete_topic(name)
+        self.network.collect()
+        self.thread.run()
 
-    def _push(self, label: str, items: Iterable[MetadataObject], *, delete: bool = False) -> None:
-        with self.accumulator.lock:
-            news = self.metadata.apply(WatchUpdate(label, 0, tuple(Change(delete, item) for item in items)))
-            self.accumulator.metadata_changed(self.metadata, news)
-
-    def channel(self, topic: str, config: ProducerConfig) -> Channel:
-        """Return the channel of a topic, which there is if any is."""
+    def topic_state(self, topic: str, config: ProducerConfig) -> TopicState:
+        """Return the state of a topic, which is created if any is to exist; each record is a batch."""
         if self._any and topic not in self.metadata.topics:
             self.add_topic(topic, 1, TopicCompression.ANY)
-        return super().channel(topic, config)
+        return super().topic_state(topic, replace(config, batch_size=1))
 
-    # Delivering.
-
-    def _wake(self) -> bool:
-        # Whoever waits for space has the lock, and waits because records are held.
-        if not self.accumulator.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
-            self.deliver()
-        return False
-
-    def deliver(self) -> None:
-        """Deliver what was sent, unless it is held."""
-        with self._delivering:
-            with self.accumulator.lock:
-                finished = [self._decide(batch) for batch in self._take(self.clock.monotonic())]
-            self._complete(finished)
-
-    def _take(self, now: float) -> list[Batch]:
-        batches: list[Batch] = []
-        for lane in self.accumulator.take_noted():
-            lane.seal_open(now)  # at once, so that a batch is one record
-        if not self.held:
-            for lane in self.accumulator.lanes():
-                batches += lane.queue
-                lane.queue.clear()
-        return batches
-
-    def _decide(self, batch: Batch) -> Decision:
-        batch.done = True
-        lane = batch.lane
-        error = self.take_failure(lane.topic, lane.partition, refusing=False)
-        if error is not None:
-            self._last_error = str(error), self.clock.time_ms()
-            return Fail(batch, lambda _index: error) if lane.acked else Drop(batch, error)
-        place = lane.topic, lane.partition
-        base = self._ends.get(place, 0)
-        for offset, (key, value, timestamp) in enumerate(batch.records(), base):
-            self.records.append(FakeRecord(*place, offset, key, value, timestamp))
-        self._ends[place] = base + batch.builder.count
-        if not lane.acked:
-            return HandOver(batch)
-        return Acknowledge(batch, None if lane.channel.filtered else base)
-
-    def _complete(self, finished: list[Decision]) -> None:
-        for action in finished:
-            outcome = action.batch.outcome
-            if isinstance(action, Acknowledge):
-                outcome.acknowledge(action.base_offset)
-            elif isinstance(action, Fail):
-                outcome.fail(action.failure)
-            outcome.publish()
-        with self.accumulator.lock:
-            self.accumulator.settle(finished, self.clock.monotonic())
-            self.accumulator.settled.notify_all()
+    def release(self) -> None:
+        """Deliver the held records."""
+        self.held = False
+        self.dispatcher.resume()  # type: ignore[attr-defined]
+        self.thread.run()
 
     def take_failure(self, topic: str, partition: int, *, refusing: bool) -> FluvioError | None:
         """Return the error that a record is to fail with, if any, and count it; `refusing`: those of `send()`."""
@@ -242,54 +152,120 @@ class FakeEngine(Engine):
                 return failure.of(topic, partition)
         return None
 
-    # Waiting and closing.
 
-    def _drive(self, done: Callable[[], bool], timeout: float | None) -> float | None:
-        """Wait for `done()` where nothing else bounds the wait; return the seconds that are left."""
-        if timeout is None and self.held:
-            with self.accumulator.lock:
-                if not self.accumulator.settled.wait_for(done, _PATIENCE):
+class FakeDispatcher(Dispatcher):
+    """Fails the records that a test orders to fail before they are sent, and sends none while they are held."""
+
+    def __init__(self, engine: FakeEngine, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._engine = engine
+
+    def _fill(self, pipeline: SpuPipeline, now: float) -> None:
+        if self._engine.held:
+            return
+        for queue in pipeline.queues():
+            for batch in [*queue.sealed]:
+                error = self._engine.take_failure(queue.topic, queue.partition, refusing=False)
+                if error is not None:
+                    queue.sealed.remove(batch)
+                    self.report("debug", "fake.failed", topic=queue.topic, error=str(error))
+                    self._fail(batch, lambda _index, error=error: error)  # type: ignore[misc]
+        super()._fill(pipeline, now)
+
+    def resume(self) -> None:
+        """Send what was held."""
+        self._to_fill.update(dict.fromkeys(self.pipelines.values()))
+
+
+class FakePoller(MemoryPoller):
+    """Runs the steps where another poller would wake the thread that does."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def wake(self) -> None:
+        """Run steps, unless the caller has the client's lock: it waits for space, because records are held."""
+        if not self._engine.accumulator.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            self._engine.thread.work_at_once()
+
+
+class FakeSender(Sender):
+    """Logs nothing: the test orders the failures, and nothing else can fail."""
+
+    def _report(self, report: Report) -> None:
+        if "error" in report.fields:
+            self._note_error(str(report.fields["error"]))
+
+    def _log_failures(self, failed: list[Failed]) -> None:
+        pass
+
+
+class RecordingCore(ClusterCore):
+    """Lists the records that it stores."""
+
+    def __init__(self, spus: Sequence[SpuAddress], records: list[FakeRecord]) -> None:
+        super().__init__(spus)
+        self._records = records
+
+    def append(self, partition: Partition, batches: Sequence[tuple[memoryview, int]]) -> int:
+        """Write to a partition, and list the records."""
+        base = super().append(partition, batches)
+        offset = base
+        for data, _ in batches:
+            for batch in decode_record_set(data):
+                for record in batch.records:
+                    place = partition.topic, partition.index, offset
+                    self._records.append(FakeRecord(*place, record.key, record.value, record.timestamp))
+                    offset += 1
+        return base
+
+
+class CallersSteps:
+    """Runs the sender's steps in the threads that call, one at a time: stands in for `SenderThread`."""
+
+    engine: FakeEngine
+
+    def __init__(
+        self, sender: Sender, poller: MemoryPoller, accumulator: Accumulator, *, clock: Clock, **_more: object
+    ) -> None:
+        self._sender = sender
+        self._poller = poller
+        self._accumulator = accumulator
+        self._clock = clock
+        self._lock = threading.RLock()  # records reach the list in the order of their offsets
+
+    def run(self) -> None:
+        """Run steps until nothing is left to do."""
+        with self._lock:
+            self._sender.work(0.0)
+            while self._sender.prepare() <= self._clock.monotonic() or self._poller.wait(0):
+                self._sender.work(0.0)
+
+    def work_at_once(self) -> bool:
+        """Deliver the new records; False within a step, which goes on until they are."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            return False
+        self.run()
+        return True
+
+    def lead(self, is_done: Callable[[], bool], timeout: float | None) -> float | None:
+        """Wait for the test to release held records where nothing else bounds the wait; return the seconds left."""
+        if timeout is None and self.engine.held:
+            with self._accumulator.lock:
+                if not self._accumulator.flushed.wait_for(is_done, _PATIENCE):
                     raise RuntimeError(f"the test holds the records and did not release them within {_PATIENCE} s")
         return timeout
 
-    def flush(self, channels: Iterable[Channel], tally: Tally | None, timeout: float | None) -> None:
-        """Wait until what was sent so far is resolved, as the real one does."""
-        self.refuse_in_callback("flush()")
-        barrier = self.accumulator.begin_flush(channels, tally)
-        left = self._drive(lambda: not barrier.batches, timeout)
-        if not self.accumulator.wait_flushed(barrier, left):
-            raise flush_timed_out(barrier, timeout)
-        self.callbacks.wait_for_due(timeout)
+    def stop(self) -> None:
+        """Fail the records that are left."""
+        with self._lock:
+            self._sender.fail_rest()
+            self._sender.abandon()
+        self._accumulator.callbacks.stop()
 
-    def close_handle(self, channel: Channel, tally: Tally, timeout: float | None) -> None:
-        """Wait for a handle's records; what is left after the time-out fails."""
-        tally.closed = True
-        try:
-            self.flush([channel], tally, timeout)
-        except FlushTimeoutError:
-            self._give_up("producer", lambda batch: batch.lane.channel is channel and batch.belongs_only_to(tally))
-
-    def close(self, timeout: float | None) -> int:
-        """Take no more, wait for what is held, and fail the rest; returns how many records that were."""
-        lost = self.drain(timeout)
-        self._give_up("client", lambda _batch: True)
-        self.callbacks.stop()
-        return lost
-
-    def _give_up(self, what: str, concerned: Callable[[Batch], bool]) -> None:
-        """Fail the batches that the end of `what` concerns."""
-        with self._delivering:
-            finished: list[Decision] = []
-            with self.accumulator.lock:
-                for lane in self.accumulator.lanes():
-                    lost = [batch for batch in lane.queue if concerned(batch)]
-                    finished += [Fail(batch, closed(batch, what)) for batch in lost]
-                    for batch in lost:
-                        lane.queue.remove(batch)
-            self._complete(finished)
-
-    def abandon(self) -> None:
-        """There is nothing to close."""
+    def stop_when_idle(self) -> None:
+        """Do nothing: there is no thread."""
 
 
 class FakeAdmin:
@@ -317,4 +293,4 @@ class FakeAdmin:
 
     def topics(self) -> list[TopicDescription]:
         """Return all topics, sorted by name."""
-        return sorted(describe(topic) for topic in self._engine.metadata.topics.values())
+        return sorted(describe(topic) for topic in self._engine.metadata.topics.values() if not topic.spec.system)

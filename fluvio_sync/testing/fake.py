@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluvio_sync._runtime.engine import ClientConfig
-from fluvio_sync._runtime.session import Session
+from fluvio_sync._runtime.session import EngineHolder
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import ProducerConfig
@@ -54,7 +54,7 @@ class FakeFluvio(Fluvio):
             buffer_memory=buffer_memory,
         )
         self._fake = FakeEngine(config, topics)
-        super().__init__(_FakeSession(config, self._fake))
+        super().__init__(_FakeHolder(config, self._fake))
 
     @classmethod
     def connect(cls, endpoint: str | None = None, **settings: Any) -> FakeFluvio:  # noqa: ARG003 - as the real one
@@ -89,8 +89,7 @@ class FakeFluvio(Fluvio):
 
     def release(self) -> None:
         """Deliver what was held."""
-        self._fake.held = False
-        self._fake.deliver()
+        self._fake.release()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -114,7 +113,7 @@ class FakeFluvio(Fluvio):
         return f"<FakeFluvio with {len(self.records)} records>"
 
 
-class _FakeSession(Session):
+class _FakeHolder(EngineHolder):
     """Its engine is there from the start, and goes on in the child of a fork."""
 
     def __init__(self, config: ClientConfig, engine: FakeEngine) -> None:

@@ -18,7 +18,7 @@ from chaos import Broken, Chaos
 from fluvio_sync._core.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.partition import Batch
     from fluvio_sync._core.partition import Lane
     from fluvio_sync._core.pipeline import Request
     from fluvio_sync.errors import FluvioError

@@ -11,7 +11,7 @@ from rig import Rig, connects, partition, response, values, writes
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._core.actions import Acknowledge
-from fluvio_sync._core.batch import RECORD_CHARGE
+from fluvio_sync._core.partition import RECORD_CHARGE
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner

@@ -18,7 +18,7 @@ import pytest
 from rig import Rig
 
 from fluvio_sync import futures as futures_module
-from fluvio_sync._core.batch import halve
+from fluvio_sync._core.partition import halve
 from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync.errors import DeliveryError, ForkedError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture, RecordMetadata, forget_parent
@@ -26,7 +26,7 @@ from fluvio_sync.futures import BatchOutcome, DeliveryFuture, RecordMetadata, fo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.partition import Batch
     from fluvio_sync._core.partition import Lane
 
 LONG = 20.0  # seconds that nothing here takes

@@ -19,7 +19,7 @@ from fluvio_sync.retry import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._core.batch import FlushBarrier
+    from fluvio_sync._core.partition import FlushBarrier
     from fluvio_sync._core.pipeline import Request
     from fluvio_sync.futures import DeliveryFuture
 

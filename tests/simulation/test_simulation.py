@@ -19,7 +19,7 @@ from fluvio_sync._core.partition import LaneState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.partition import Batch
     from fluvio_sync._core.partition import Lane
     from fluvio_sync._core.pipeline import Link, Request, Settlement
     from fluvio_sync.errors import FluvioError

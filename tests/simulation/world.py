@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._core.actions import Action
-    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.partition import Batch
     from fluvio_sync._core.pipeline import Link, Request
     from fluvio_sync._core.topic import Channel
     from fluvio_sync.futures import DeliveryFuture

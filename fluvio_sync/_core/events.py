@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events: facts that the sender tells the dispatcher, as values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fluvio_sync._core.metadata import MetadataDiff
+    from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
+    from fluvio_sync.errors import FluvioError
+    from fluvio_sync.protocol.produce import ProduceResponse
+
+
+class Connected(NamedTuple):
+    """The pipeline's connection of this generation is ready for requests."""
+
+    pipeline: SpuPipeline
+    generation: int
+
+
+class Disconnected(NamedTuple):
+    """The pipeline's connection of this generation could not be made, or broke."""
+
+    pipeline: SpuPipeline
+    generation: int
+    error: FluvioError
+
+
+class Written(NamedTuple):
+    """All bytes of a request were handed to the socket."""
+
+    request: Request
+
+
+class Replied(NamedTuple):
+    """The SPU answered a request."""
+
+    request: Request
+    response: ProduceResponse
+
+
+class OffsetsReplied(NamedTuple):
+    """The SPU answered `AskOffsets`; `high_watermark` is None if it cannot tell."""
+
+    wait: CommitWait
+    high_watermark: int | None
+
+
+class MetadataChanged(NamedTuple):
+    """The metadata cache took over an update, or the watch on the SC was lost."""
+
+    diff: MetadataDiff
+
+
+Event = Connected | Disconnected | Written | Replied | OffsetsReplied | MetadataChanged

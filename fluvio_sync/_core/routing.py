@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routing: the leader that a partition queue's batches go to, by the metadata cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fluvio_sync._core.metadata import Route
+from fluvio_sync._core.partition import OFFLINE_PATIENCE
+from fluvio_sync._core.pipeline import pipeline_of
+
+if TYPE_CHECKING:
+    from fluvio_sync._core.metadata import Metadata
+    from fluvio_sync._core.partition import PartitionQueue
+
+
+class Router:
+    """Finds leaders."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
+    def route(self, queue: PartitionQueue, now: float) -> Route:
+        """Return the queue's leader; one whose partition is said to be offline is tried after a while all the same."""
+        route = self._metadata.route(queue.topic, queue.partition)
+        if route.spu is not None:
+            queue.leaderless_since = None
+        elif queue.leaderless_since is None:
+            queue.leaderless_since = now
+        elif route.fallback is not None and now >= queue.leaderless_since + OFFLINE_PATIENCE:
+            return Route(route.fallback)
+        return route
+
+    def leader(self, queue: PartitionQueue) -> int | None:
+        """Return the SPU that the metadata names, online or not."""
+        item = self._metadata.partitions.get((queue.topic, queue.partition))
+        return None if item is None else item.spec.leader
+
+    def has_moved(self, queue: PartitionQueue) -> bool:
+        """Whether the metadata names another leader than the one that the last attempt went to."""
+        route = self._metadata.route(queue.topic, queue.partition)
+        pipeline = pipeline_of(queue)
+        return route.spu is not None and pipeline is not None and route.spu != pipeline.spu
+
+    def reason(self, queue: PartitionQueue) -> str:
+        """Return why there is no leader to send to."""
+        return self._metadata.route(queue.topic, queue.partition).reason
