@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from certificates import KINDS, Certificates, make_certificates
-from kit import Where
 
 from fluvio_sync import Fluvio, TlsConfig
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.certificates import KINDS, Certificates, make_certificates
+from tests.support.cluster import Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,15 +42,15 @@ PATIENT = {
         "core",
         "dev_cluster",
         "process",
+        "project/test_docs.py",
+        "project/test_examples.py",
+        "project/test_package.py",
+        "project/test_types.py",
         "protocol",
         "simulation",
         "test_cli.py",
         "test_cli_produce.py",
         "test_cli_topics.py",
-        "test_docs.py",
-        "test_examples.py",
-        "test_package.py",
-        "test_types.py",
         "typing",
         "unit",
     )

@@ -8,14 +8,13 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from shell import Terminal, cluster_options, without_time
+from tests.support.shell import Terminal, cluster_options, without_time
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kit import Where
-
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
 INTERRUPTED = 128 + signal.SIGINT
 ERASE = "\r\x1b[K"

@@ -13,9 +13,9 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from chaos import Broken, Chaos
 
 from fluvio_sync._dispatch import Dispatcher
+from tests.chaos.chaos import Broken, Chaos
 
 if TYPE_CHECKING:
     from fluvio_sync._lane import Batch, Lane

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from kit import assert_settled, place, read_back, wait_until
 
 from fluvio_sync import DeliveryError, Fluvio, TopicNotFoundError
 from fluvio_sync.protocol.metadata import PartitionObject, split_partition_key
@@ -19,6 +18,9 @@ from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, ScApi
 from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 from fluvio_sync.testing import FaultProxy
 from fluvio_sync.testing._link import Link
+from tests.support.client import assert_settled
+from tests.support.cluster import place, read_back
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

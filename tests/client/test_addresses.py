@@ -10,12 +10,12 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from kit import within
-from sockets import free_port, swallowing
 
 from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio
 from fluvio_sync._unconnected import unconnected
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.sockets import free_port, swallowing
+from tests.support.waiting import within
 
 NAME = "sc.example"
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import assert_settled, attempts, used_memory, within
 
 import fluvio_sync
 from fluvio_sync import (
@@ -29,13 +28,14 @@ from fluvio_sync import (
     SmartModule,
     TopicNotFoundError,
 )
+from tests.support.client import assert_settled, attempts, used_memory
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kit import Where
-
     from fluvio_sync import TopicProducer
+    from tests.support.cluster import Where
 
 NAN = float("nan")
 

@@ -13,10 +13,10 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import parked
 
 from fluvio_sync import DeliveryError, Fluvio, TopicProducer
 from fluvio_sync._sender import Sender
+from tests.support.client import parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Server, Talk
 
 from fluvio_sync import ConfigError, ConnectError, Fluvio, TlsConfig
 from fluvio_sync._unconnected import unconnected
+from tests.support.hostile import Server, Talk
 
 if TYPE_CHECKING:
     from pathlib import Path

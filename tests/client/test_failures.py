@@ -12,19 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import (
-    SC_KEYS,
-    SPU_KEYS,
-    Gone,
-    Proxy,
-    Server,
-    Talk,
-    acknowledgement,
-    pass_on,
-    reply_to,
-)
-from kit import SLACK, assert_settled, attempts, in_thread, used_memory, wait_until, within
-from sockets import free_port, swallowing
 
 from fluvio_sync import (
     AtMostOnce,
@@ -51,6 +38,20 @@ from fluvio_sync.protocol.metadata import PartitionObject, PartitionResolution, 
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
 from fluvio_sync.protocol.versions import ApiVersionKey, ApiVersionsResponse, ScApi, SpuApi
 from fluvio_sync.protocol.watch import WatchUpdate
+from tests.support.client import assert_settled, attempts, used_memory
+from tests.support.hostile import (
+    SC_KEYS,
+    SPU_KEYS,
+    Gone,
+    Proxy,
+    Server,
+    Talk,
+    acknowledgement,
+    pass_on,
+    reply_to,
+)
+from tests.support.sockets import free_port, swallowing
+from tests.support.waiting import SLACK, in_thread, wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import parked
 
 from fluvio_sync import AtLeastOnce, ConnectError, DeliveryError, Fluvio, RetriesExhaustedError, RetryPolicy, _sender
 from fluvio_sync._connection import Connection
@@ -16,6 +15,7 @@ from fluvio_sync._dispatch import Dispatcher
 from fluvio_sync._link import Request
 from fluvio_sync._spu_requests import encode_produce
 from fluvio_sync.futures import BatchOutcome
+from tests.support.client import parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from certificates import KINDS, Certificates
-from kit import place
-from profiles import write_profile
 
 from fluvio_sync import Compression, Fluvio
 from fluvio_sync.testing import LocalCluster
+from tests.support.certificates import KINDS, Certificates
+from tests.support.cluster import place
+from tests.support.profiles import write_profile
 
 if TYPE_CHECKING:
-    from kit import Where
+    from tests.support.cluster import Where
 
 pytestmark = [
     pytest.mark.official,
@@ -30,7 +30,7 @@ pytestmark = [
     ),
 ]
 
-SCRIPT = Path(__file__).parent / "official_wheel.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "official_wheel.py"
 TIMEOUT = 30
 
 

@@ -14,18 +14,18 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-from hostile import Server, Talk
-from kit import SLACK, read_back, wait_until
 
 from fluvio_sync import Fluvio
+from tests.support.cluster import read_back
+from tests.support.hostile import Server, Talk
+from tests.support.waiting import SLACK, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kit import Where
-
     from fluvio_sync.testing.cluster import LocalCluster
+    from tests.support.cluster import Where
 
 TIMEOUT = 15
 

@@ -19,18 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import (
-    SLACK,
-    assert_settled,
-    bring_online,
-    in_thread,
-    place,
-    read_back,
-    used_memory,
-    wait_online,
-    wait_until,
-    within,
-)
 
 import fluvio_sync
 from fluvio_sync import (
@@ -52,16 +40,18 @@ from fluvio_sync import (
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.protocol.siphash import hash_key
 from fluvio_sync.stats import Health
+from tests.support.client import assert_settled, bring_online, used_memory, wait_online
+from tests.support.cluster import place, read_back
+from tests.support.waiting import SLACK, in_thread, wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from kit import Where
-
     from fluvio_sync import DeliveryFuture, TopicProducer
     from fluvio_sync.testing._reader import StoredRecord
     from fluvio_sync.testing.cluster import LocalCluster
+    from tests.support.cluster import Where
 
 CODECS = [codec.value for codec in Compression]
 

@@ -10,19 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import Proxy
-from kit import (
-    SLACK,
-    assert_settled,
-    attempts,
-    in_thread,
-    place,
-    read_back,
-    wait_offline,
-    wait_online,
-    wait_until,
-    within,
-)
 
 from fluvio_sync import (
     AtLeastOnce,
@@ -44,6 +31,10 @@ from fluvio_sync._link import LinkState
 from fluvio_sync._watch import MetadataWatch
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.client import assert_settled, attempts, wait_offline, wait_online
+from tests.support.cluster import place, read_back
+from tests.support.hostile import Proxy
+from tests.support.waiting import SLACK, in_thread, wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,9 +10,8 @@ import pytest
 from fluvio_sync import Fluvio, RejectedError, SmartModule
 
 if TYPE_CHECKING:
-    from kit import Where
-
     from fluvio_sync.testing.cluster import LocalCluster
+    from tests.support.cluster import Where
 
 
 def filtering(text: str) -> list[SmartModule]:

@@ -6,10 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from kit import attempts, wait_until, within
 
 from fluvio_sync import Fluvio, RetriesExhaustedError
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.client import attempts
+from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

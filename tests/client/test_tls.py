@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from certificates import DOMAIN, Certificates
-from hostile import Proxy, Server, Talk
-from kit import assert_settled, attempts, within
 
 from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio, RetriesExhaustedError, TlsConfig
 from fluvio_sync.testing._cluster_tls import server_context
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.certificates import DOMAIN, Certificates
+from tests.support.client import assert_settled, attempts
+from tests.support.hostile import Proxy, Server, Talk
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

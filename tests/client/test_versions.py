@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import pytest
-from kit import attempts, wait_until
 
 from fluvio_sync import DeliveryError, Fluvio, UnsupportedVersionError
 from fluvio_sync.protocol.versions import ScApi, SpuApi
 from fluvio_sync.testing._cluster_thread import ClusterThread
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.client import attempts
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("sc_version", range(12, 21))

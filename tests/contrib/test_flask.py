@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import wait_until
 
 from fluvio_sync import BufferFullError, ConfigError, ConnectError, Fluvio, TopicNotFoundError
 from fluvio_sync.contrib._health import health_answer
 from fluvio_sync.stats import Health
 from fluvio_sync.testing import FakeFluvio
+from tests.support.waiting import wait_until
 
 pytest.importorskip("flask", reason="Flask is not installed")
 
@@ -29,10 +29,10 @@ from fluvio_sync.contrib.flask import FlaskFluvio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kit import Where
     from werkzeug.test import TestResponse
 
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
 ROOT = Path(__file__).parent.parent.parent
 NOWHERE = "127.0.0.1:1"

@@ -21,20 +21,19 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import wait_until, within
 
 from fluvio_sync import ConfigError, RetryPolicy
 from fluvio_sync.contrib._json_formatter import JsonFormatter
 from fluvio_sync.contrib.logging import FluvioHandler
 from fluvio_sync.delivery import AtLeastOnce
+from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kit import Where
-
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
 TOPIC = "logs"
 PYTHON = (sys.executable, "-W", "ignore:This process:DeprecationWarning")  # of every fork where there are threads

@@ -6,8 +6,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from interruption import interrupted
-from rig import Rig, connects, partition, response, values, writes
 
 from fluvio_sync._clock import SystemClock
 from fluvio_sync._lane import RECORD_CHARGE, Acknowledge
@@ -17,6 +15,8 @@ from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartit
 from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, decode_record_set, verify_batch
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.stats import Tally
+from tests.support.interruption import interrupted
+from tests.support.rig import Rig, connects, partition, response, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync.futures import DeliveryFuture

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rig import Rig, asks, connects, partition, spu, topic, writes
 
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (
@@ -22,6 +21,7 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, asks, connects, partition, spu, topic, writes
 
 BROKEN = ConnectError("the connection was lost")
 

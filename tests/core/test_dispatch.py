@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
 from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS, Event
 from fluvio_sync._lane import HandOver, LaneState
@@ -29,6 +28,7 @@ from fluvio_sync.errors import (
 from fluvio_sync.protocol.metadata import Deduplication, PartitionResolution, SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
+from tests.support.rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync._link import Request, Settlement

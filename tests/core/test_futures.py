@@ -15,13 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import Rig
 
 from fluvio_sync import futures as futures_module
 from fluvio_sync._callbacks import CallbackThread
 from fluvio_sync._halving import halve
 from fluvio_sync.errors import DeliveryError, ForkedError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture, RecordMetadata, forget_parent
+from tests.support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rig import Rig, connects, disconnects, partition, response, spu, values, writes
 
 from fluvio_sync._dispatch import MAX_IN_FLIGHT
 from fluvio_sync._lane import LaneState
@@ -15,6 +14,7 @@ from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, RetriesExhaustedError, UnsupportedVersionError
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, connects, disconnects, partition, response, spu, values, writes
 
 BROKEN = ConnectError("the connection was lost")
 VERSIONS = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")

@@ -7,14 +7,14 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from interruption import interrupted
-from rig import Rig, connects, disconnects, partition, reports, response, spu, values, writes
 
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce
 from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError
 from fluvio_sync.protocol.batch import BatchBuilder
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.interruption import interrupted
+from tests.support.rig import Rig, connects, disconnects, partition, reports, response, spu, values, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rig import Rig, connects, partition, reports, writes
-
 from fluvio_sync._actions import Report
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, UnsupportedVersionError
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, connects, partition, reports, writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
 
 from fluvio_sync import _dispatch
 from fluvio_sync._dispatch import MAX_IN_FLIGHT
@@ -17,6 +16,7 @@ from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, 
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync._lane import Lane

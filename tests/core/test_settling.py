@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
-
 from fluvio_sync._dispatch import SETTLE_INTERVAL
 from fluvio_sync._lane import LaneState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import PartitionResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync._link import Settlement

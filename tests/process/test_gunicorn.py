@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from webapps import DJANGO, FLASK, PLAIN, App, assert_stored, load, serving
 
 from fluvio_sync.testing import LocalCluster
+from tests.support.webapps import DJANGO, FLASK, PLAIN, App, assert_stored, load, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

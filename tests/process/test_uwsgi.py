@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from kit import wait_until
-from webapps import DJANGO, FLASK, PATIENCE, PLAIN, App, assert_stored, load, serving
 
 from fluvio_sync.testing import LocalCluster
+from tests.support.waiting import wait_until
+from tests.support.webapps import DJANGO, FLASK, PATIENCE, PLAIN, App, assert_stored, load, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promises under simulated faults: hundreds of seeds, and the proof that a broken promise is found.
 
-`FLUVIO_SYNC_SEEDS` sets the number of seeds; `python tests/simulation/replay.py SEED` repeats one and tells its story.
+`FLUVIO_SYNC_SEEDS` sets the number of seeds; `python -m tests.simulation.replay SEED` repeats one and tells its story.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import pytest
-from world import Broken, World
 
 from fluvio_sync._dispatch import Dispatcher
 from fluvio_sync._lane import LaneState
+from tests.simulation.world import Broken, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -615,7 +615,7 @@ class World:
 
     def broken(self, what: str) -> Broken:
         story = "\n".join(self.trace[-30:])
-        replay = f"python tests/simulation/replay.py {self.seed}"
+        replay = f"python -m tests.simulation.replay {self.seed}"
         return Broken(f"seed {self.seed} ({replay}), at {self.clock.now:.4f} s: {what}\n{story}")
 
     def _check_memory(self) -> None:

@@ -10,9 +10,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Server, Talk, acknowledgement, reply_to
-from kit import wait_until
-from sockets import free_port
 
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_request, split_response
@@ -20,6 +17,9 @@ from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.produce import PartitionData, ProduceRequest, TopicData
 from fluvio_sync.protocol.versions import SpuApi
 from fluvio_sync.testing import FaultProxy, LocalCluster, ProduceFault
+from tests.support.hostile import Server, Talk, acknowledgement, reply_to
+from tests.support.sockets import free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -387,10 +387,9 @@ def test_flask_gives_a_producer() -> None:
 
 def test_django_gives_a_producer_and_a_fake() -> None:
     pytest.importorskip("django", reason="Django is not installed")
-    import django_kit  # noqa: F401 - it sets Django up
-
     from fluvio_sync.contrib.django import client, producer
     from fluvio_sync.contrib.django.testing import fake_fluvio
+    from tests.support import django_kit  # noqa: F401 - it sets Django up
 
     @fake_fluvio()
     def ordering(item: str, *, twice: bool = False) -> int:

@@ -24,7 +24,7 @@ from fluvio_sync.config import TlsConfig
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from certificates import Certificates
+    from tests.support.certificates import Certificates
 
 TEXT = "-----BEGIN CERTIFICATE-----\ntext\n-----END CERTIFICATE-----\n"
 KEY_TEXT = "-----BEGIN PRIVATE KEY-----\ntext\n-----END PRIVATE KEY-----\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The project of the Django tests: set up in this process when this is imported, and run in others.
+"""`tests.contrib.django_project`: set up in this process when this is imported, and run in others.
 
 Its databases are there for tests that use the fixtures of `conftest.py`.
 """
@@ -19,16 +19,18 @@ import django
 import psycopg
 from django.conf import settings
 from django.db import connections
-from kit import wait_until
+
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOLDER = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+PROJECT = "tests.contrib.django_project"
 PATIENCE = 60.0
 FORKING = "ignore:This process:DeprecationWarning"  # Python's, for every fork where there are threads
 
-SETTINGS = {"DJANGO_SETTINGS_MODULE": "django_project.settings"}
+SETTINGS = {"DJANGO_SETTINGS_MODULE": f"{PROJECT}.settings"}
 os.environ |= SETTINGS
 django.setup()
 del os.environ["DJANGO_SETTINGS_MODULE"]  # Celery, in other tests' processes, would take it for its own
@@ -38,7 +40,7 @@ def start(*arguments: str, stderr: Any = subprocess.PIPE, **environment: str) ->
     """Start Python with arguments, as a process of the project."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-W", FORKING, *arguments],
-        cwd=FOLDER,
+        cwd=ROOT,
         env=os.environ | SETTINGS | environment,
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -59,7 +61,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def manage(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Run a command of the project; returns its exit status and what it wrote."""
-    return finish(start("-m", "django_project", *arguments, **environment))
+    return finish(start("-m", PROJECT, *arguments, **environment))
 
 
 def run_script(script: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -76,9 +78,8 @@ def use_database(alias: str, **options: str) -> None:
 
 def empty(alias: str) -> None:
     """Delete what a test left in a database."""
-    from django_project.models import Order
-
     from fluvio_sync.contrib.django.outbox.models import OutboxRecord
+    from tests.contrib.django_project.models import Order
 
     for model in (Order, OutboxRecord):
         model.objects.using(alias).all().delete()

@@ -14,11 +14,10 @@ import pytest
 from fluvio_sync import TlsConfig
 
 if TYPE_CHECKING:
-    from kit import Where
-
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # What each prints; the quickstart takes too long to be run as it is.
 EXPECTED = {

@@ -25,7 +25,7 @@ from fluvio_sync import __version__
 if TYPE_CHECKING:
     from email.message import Message
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LICENCE = "# SPDX-License-Identifier: Apache-2.0"
 SOURCES = [
     ROOT / "noxfile.py",
@@ -37,7 +37,7 @@ SOURCES = [
 ]
 EXTRAS = ("fast", "compression", "profile", "django", "flask", "celery", "prometheus", "opentelemetry")
 FOR_MAINTAINERS = ("test", "bench", "docs", "lint")
-INSTALLED = ROOT / "tests" / "installed"
+INSTALLED = Path(__file__).parent / "installed"
 
 
 def run(*command: str | Path, cwd: Path, expected: int = 0) -> str:

@@ -10,7 +10,7 @@ from fluvio_sync import TlsConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from certificates import Identity
+    from tests.support.certificates import Identity
 
 
 def write_profile(folder: Path, endpoint: str, tls: TlsConfig, identity: Identity) -> Path:

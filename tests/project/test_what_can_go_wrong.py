@@ -14,20 +14,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import ROOT, blocks
-from hostile import SC_KEYS, Server, Talk, reply_to
-from kit import attempts, wait_offline, wait_until
 
 from fluvio_sync import Fluvio, SmartModule, TlsConfig
 from fluvio_sync.errors import PlainTimeoutError
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.versions import ApiVersionKey, ApiVersionsResponse
 from fluvio_sync.testing import LocalCluster
+from tests.support.client import attempts, wait_offline
+from tests.support.documents import ROOT, blocks
+from tests.support.hostile import SC_KEYS, Server, Talk, reply_to
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from certificates import Certificates
+    from tests.support.certificates import Certificates
 
 PAGE = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")
 SHOWN = {name: block.text for block in blocks(PAGE) if block.language == "text" for name in block.words}

@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from sockets import free_port
 
 from fluvio_sync import Fluvio
+from tests.support.sockets import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from documents import PAGES, ROOT, blocks
+
+from tests.support.documents import PAGES, ROOT, blocks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,108 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the client's tests share: a cluster to read back from, and waiting for a condition."""
+"""A cluster that tests write to, and reading back from it."""
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync import AtLeastOnce, Fluvio, RetryPolicy
-from fluvio_sync._clock import SystemClock
+from fluvio_sync import Fluvio
 from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
 from fluvio_sync.testing._link import Link
 from fluvio_sync.testing._reader import read_partition
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import pytest
-
     from fluvio_sync import RecordMetadata, TlsConfig
     from fluvio_sync.protocol.batch import BatchHeader
     from fluvio_sync.testing._reader import StoredRecord
-
-_CLOCK = SystemClock()  # which no test freezes
-
-SLACK = 0.25
-"""Seconds that a call may take beyond its own deadline on a busy machine."""
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
-    """Poll until the condition holds; AssertionError after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what}")
-        pause.wait(0.002)
-
-
-@contextmanager
-def within(longest: float, shortest: float = 0.0) -> Iterator[None]:
-    """Fail unless the block takes between `shortest` and `longest` seconds, give or take `SLACK` above."""
-    start = _CLOCK.monotonic()
-    try:
-        yield
-    finally:
-        took = _CLOCK.monotonic() - start
-        assert shortest <= took <= longest + SLACK, f"took {took:.3f} s, not {shortest} to {longest} s"
-
-
-def in_thread(work: Callable[[], object]) -> threading.Thread:
-    """Run `work` in a daemon thread."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def attempts(number: int, *, delay: float = 0.01, timeout: float = 10.0) -> AtLeastOnce:
-    """Return a policy of so many attempts with a fixed delay between them."""
-    policy = RetryPolicy(
-        max_retries=number - 1, initial_delay=delay, max_delay=delay, timeout=timeout, strategy="fixed-delay"
-    )
-    return AtLeastOnce(policy)
-
-
-def bring_online(client: Fluvio, topic: str, partitions: int) -> None:
-    """Write to each partition, and wait until the client knows that all are online.
-
-    A real SC sometimes calls a new partition online only after the first write.
-    """
-    producer = client.topic_producer(topic)
-    for partition in range(partitions):
-        producer.send(b"", partition=partition)
-    producer.flush(10)
-    wait_online(client, topic, partitions)
-
-
-def wait_online(client: Fluvio, topic: str, partitions: int) -> None:
-    """Wait until the client knows that so many of the topic's partitions are online."""
-    engine = client._session.engine
-    assert engine is not None
-    wait_until(lambda: len(engine.metadata.available(topic)) == partitions, f"{partitions} partitions are online")
-
-
-def wait_offline(client: Fluvio, spu: int) -> None:
-    """Wait until the SC has told the client that an SPU is offline."""
-    engine = client._session.engine
-    assert engine is not None
-    wait_until(lambda: not engine.metadata.spu_online(spu), f"SPU {spu} is offline")
-
-
-def used_memory(client: Fluvio) -> int:
-    """Return the bytes that unresolved records are charged."""
-    assert client._session.engine is not None
-    return client._session.engine.accumulator.used
-
-
-def assert_settled(client: Fluvio) -> None:
-    """The client holds nothing any more.  The account follows the futures by a moment."""
-    wait_until(lambda: used_memory(client) == 0, "the memory account is back at 0")
 
 
 class Where:
@@ -200,24 +116,3 @@ def place(metadata: RecordMetadata) -> tuple[int, int]:
     assert metadata.acknowledged
     assert metadata.offset is not None
     return metadata.partition, metadata.offset
-
-
-@contextmanager
-def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the background thread from working."""
-    engine = fluvio._session.engine
-    assert engine is not None
-    here, go_on = threading.Event(), threading.Event()
-
-    def park() -> None:
-        here.set()
-        go_on.wait(10)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.thread, "_take_turn", park)
-        engine.poller.ring()
-        assert here.wait(10)
-        try:
-            yield
-        finally:
-            go_on.set()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import importlib
 import importlib.util
@@ -14,8 +13,6 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import sockets
-from documents import CLUSTER, PAGES, ROOT, WORDS, Reader, blocks
 
 import fluvio_sync
 from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy, _environment
@@ -23,6 +20,8 @@ from fluvio_sync._failures import Treatment, treatment_of
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.testing import LocalCluster
+from tests.support import sockets
+from tests.support.documents import CLUSTER, PAGES, ROOT, WORDS, Reader, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,11 +232,3 @@ def test_the_wires_table_has_the_versions_of_the_code() -> None:
     ranges = {"SC": SC_CLIENT_RANGES, "SPU": SPU_CLIENT_RANGES}
     assert len(shown) == 8
     assert shown == {(node, key): ranges[node][key] for node, key in shown}
-
-
-def test_the_layers_are_those_that_are_tested() -> None:
-    (table,) = re.findall(r"^\| layer, from the ground .*\n\|.*\n((?:\|.*\n)+)", text_of("internals.md"), re.MULTILINE)
-    test = (ROOT / "tests" / "test_architecture.py").read_text(encoding="utf-8")
-    (tested,) = re.findall(r"^LAYERS = (\[.*?^\])", test, re.DOTALL | re.MULTILINE)
-    shown = [row.split(" | ")[0].strip("| ") for row in table.splitlines()]
-    assert shown == [name for name, _ in ast.literal_eval(tested) if name != "package"]

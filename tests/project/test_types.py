@@ -20,7 +20,7 @@ from fluvio_sync.config import ProducerSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TYPING = ROOT / "tests" / "typing"
 ACCEPTED = ast.parse((TYPING / "test_accepted.py").read_text())
 REFUSED = ast.parse((TYPING / "test_refused.py").read_text())

@@ -18,8 +18,9 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kit import Where
     from typing_extensions import Self
+
+    from tests.support.cluster import Where
 
 LONGEST = 30.0
 """Seconds that any of these processes may take."""

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sockets import free_port
+from tests.support.sockets import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,20 +10,20 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import Server, Talk
-from kit import wait_until, within
-from shell import LONGEST, cluster_options, line_of, run, started
 
 from fluvio_sync import Fluvio, TlsConfig
 from fluvio_sync._doctor import RECORD, Step, diagnose
 from fluvio_sync.testing import LocalCluster
+from tests.support.hostile import Server, Talk
+from tests.support.shell import LONGEST, cluster_options, line_of, run, started
+from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from certificates import Certificates
-    from kit import Where
+    from tests.support.certificates import Certificates
+    from tests.support.cluster import Where
 
 BEFORE = ["configuration", "name", "SC connection", "SC TLS", "SC versions", "metadata", "leaders"]
 
