@@ -8,6 +8,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.shell import Terminal, cluster_options, without_time
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync.testing import LocalCluster
     from tests.support.cluster import Where
+
+pytestmark = pytest.mark.alone
 
 INTERRUPTED = 128 + signal.SIGINT
 ERASE = "\r\x1b[K"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fluvio_sync._link import Request
     from fluvio_sync.errors import FluvioError
 
+pytestmark = pytest.mark.alone
+
 FAULTS = int(os.environ.get("FLUVIO_SYNC_FAULTS", "500"))
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fluvio_sync import DeliveryFuture, TopicProducer
     from fluvio_sync.testing import LocalCluster
 
+pytestmark = pytest.mark.alone
+
 TIMEOUT = 10.0
 AT_ONCE = 1.0
 """Seconds from the metadata that names a new leader to the next acknowledgement, at most."""

@@ -17,6 +17,8 @@ from fluvio_sync.testing.cluster import LocalCluster
 from tests.support.sockets import free_port, swallowing
 from tests.support.waiting import within
 
+pytestmark = pytest.mark.alone
+
 NAME = "sc.example"
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.support.cluster import Where
 
+pytestmark = pytest.mark.alone
+
 NOON = datetime(2026, 1, 2, 12, 0, 0, 250_000, tzinfo=timezone.utc)
 
 

@@ -119,6 +119,7 @@ def test_a_name_that_does_not_resolve() -> None:
     assert "the name 'no-such-host.invalid' cannot be resolved" in found["name"].detail
 
 
+@pytest.mark.alone
 def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         import threading
@@ -148,6 +149,7 @@ def test_a_port_that_is_closed(unused: str) -> None:
     assert "is a cluster running there?" in found["SC connection"].advice
 
 
+@pytest.mark.alone
 def test_an_sc_that_never_answers(own: LocalCluster) -> None:
     own.hold_replies(0)
     with within(2.0):
@@ -215,6 +217,7 @@ def test_an_spu_whose_address_does_not_work_from_here(pair: LocalCluster, unused
     assert "set spu_address_override or $FLUVIO_SYNC_SPU_ADDRESS_OVERRIDE=5002=host:port" in found["SPU 5002"].advice
 
 
+@pytest.mark.alone
 def test_an_spu_that_never_answers(pair: LocalCluster) -> None:
     pair.hold_replies(5002)
     with within(2.0):

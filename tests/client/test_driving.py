@@ -132,6 +132,7 @@ def test_threads_that_send_and_wait_at_once(own: LocalCluster) -> None:
         assert all(offsets[n] | offsets[n + 4] == set(range(200)) for n in range(4))
 
 
+@pytest.mark.alone
 def test_a_wait_ends_in_time_though_the_thread_drives(own: LocalCluster) -> None:
     own.create_topic("t")
     with Fluvio.connect(own.endpoint) as fluvio:

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.produce import PartitionData, ProduceRequest
     from fluvio_sync.testing.cluster import LocalCluster
 
+pytestmark = pytest.mark.alone
+
 SHORT = 0.3
 """Seconds of the time-outs in these tests."""
 
@@ -236,11 +238,6 @@ def test_a_host_that_swallows_packets() -> None:
         endpoint = f"{host}:{port}"
         with within(SHORT, shortest=SHORT), pytest.raises(ConnectTimeoutError, match=f"{endpoint}.*connecting"):
             Fluvio.connect(endpoint, connect_timeout=SHORT)
-
-
-def test_a_name_that_does_not_resolve() -> None:
-    with within(2), pytest.raises(ConnectError, match=r"no-such-host\.invalid:9003"):
-        Fluvio.connect("no-such-host.invalid:9003", connect_timeout=2)
 
 
 def test_a_name_is_resolved(own: LocalCluster) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fluvio_sync.testing.cluster import LocalCluster
     from tests.support.cluster import Where
 
+pytestmark = pytest.mark.alone
+
 TIMEOUT = 15
 
 PREAMBLE = """

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.watch import WatchUpdate
     from fluvio_sync.testing._reader import StoredRecord
 
+pytestmark = pytest.mark.alone
+
 PATIENT = attempts(1000, delay=0.02, timeout=30.0)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync._sender import Line
 
+pytestmark = pytest.mark.alone
+
 ELSEWHERE = "spu-0.cluster.invalid:9010"  # a name that does not resolve (RFC 2606)
 SPUS = (5001, 5002, 5003)
 

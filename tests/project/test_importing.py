@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -43,6 +45,7 @@ def test_importing_brings_nothing_heavy() -> None:
     assert run(code) == "[]"
 
 
+@pytest.mark.alone
 def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
     """Some 70 ms where Python starts in 24, 2.9 times as long; a ratio, because machines differ, and are busy."""
     env = alone() | {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}

@@ -272,6 +272,7 @@ def test_a_stalled_connection_can_be_cut(proxy: FaultProxy) -> None:
             sock.recv(1)
 
 
+@pytest.mark.alone
 def test_delayed_bytes(proxy: FaultProxy) -> None:
     with open_to(proxy) as sock:
         proxy.delay(0.1)
