@@ -272,6 +272,7 @@ def test_a_timestamp_before_its_batchs_first_opens_a_batch(where: Where, client:
 # --- batching ------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_batch_leaves_when_it_is_full(where: Where, client: Fluvio) -> None:
     topic = where.topic()
     producer = client.topic_producer(topic, linger=60, batch_size=1000)
@@ -285,6 +286,7 @@ def test_a_batch_leaves_when_it_is_full(where: Where, client: Fluvio) -> None:
     assert all(batch.size <= 1000 for batch in batches)
 
 
+@pytest.mark.alone
 def test_linger_gathers_records_and_lets_them_go(where: Where, client: Fluvio) -> None:
     topic = where.topic()
     producer = client.topic_producer(topic, linger=0.2)
@@ -296,6 +298,7 @@ def test_linger_gathers_records_and_lets_them_go(where: Where, client: Fluvio) -
     assert [batch.record_count for batch in where.batches(topic)] == [5]
 
 
+@pytest.mark.alone
 def test_a_flush_ends_the_linger(where: Where, client: Fluvio) -> None:
     producer = client.topic_producer(where.topic(), linger=timedelta(seconds=60))
     future = producer.send(b"x")
@@ -304,6 +307,7 @@ def test_a_flush_ends_the_linger(where: Where, client: Fluvio) -> None:
     assert future.done()
 
 
+@pytest.mark.alone
 def test_a_lone_record_does_not_wait_for_company(where: Where, client: Fluvio) -> None:
     producer = client.topic_producer(where.topic())
     producer.send(b"warm").result(10)
@@ -409,6 +413,7 @@ def test_compression_that_a_topic_refuses_is_refused_at_once(where: Where, clien
     assert client.topic_producer(topic).send(b"x").result(10).acknowledged
 
 
+@pytest.mark.alone
 def test_a_topic_that_another_client_creates_is_waited_for(where: Where, client: Fluvio) -> None:
     topic = where.name()
     made: list[TopicProducer] = []
@@ -421,6 +426,7 @@ def test_a_topic_that_another_client_creates_is_waited_for(where: Where, client:
     assert made[0].send(b"x").result(10).offset == 0
 
 
+@pytest.mark.alone
 def test_a_topic_that_does_not_appear(where: Where) -> None:
     with where.connect(metadata_timeout=0.2) as fluvio:
         with within(0.2, shortest=0.2), pytest.raises(TopicNotFoundError, match="no-such-topic") as caught:
@@ -431,6 +437,7 @@ def test_a_topic_that_does_not_appear(where: Where) -> None:
         assert fluvio.topic_producer(other).send(b"x").result(10).offset == 0
 
 
+@pytest.mark.alone
 def test_a_topic_once_found_absent_fails_at_once_until_it_appears(own: LocalCluster) -> None:
     with Fluvio.connect(own.endpoint, metadata_timeout=0.3) as fluvio:
         with pytest.raises(TopicNotFoundError):
@@ -572,6 +579,7 @@ def test_each_threads_records_keep_their_order(where: Where, client: Fluvio) -> 
     assert by_worker == {b"%d" % worker: list(range(1000)) for worker in range(4)}
 
 
+@pytest.mark.alone
 def test_waiting_does_not_hold_up_other_threads(where: Where, client: Fluvio) -> None:
     producers = [client.topic_producer(where.topic(), linger=0.3) for _ in range(4)]
     with within(0.3 + SLACK, shortest=0.3):
@@ -580,6 +588,7 @@ def test_waiting_does_not_hold_up_other_threads(where: Where, client: Fluvio) ->
             thread.join(10)
 
 
+@pytest.mark.alone
 def test_a_handle_is_light(where: Where, client: Fluvio) -> None:
     topic = where.topic()
     client.topic_producer(topic).send(b"x").result(10)
@@ -689,6 +698,7 @@ def test_pickled_clients_and_producers_connect_at_first_use(where: Where, client
 # --- futures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_pending_future(where: Where, client: Fluvio) -> None:
     producer = client.topic_producer(where.topic(), linger=60)
     future = producer.send(b"x")
@@ -749,12 +759,7 @@ def test_asyncio(where: Where, client: Fluvio) -> None:
     async def gather() -> list[RecordMetadata]:
         return await asyncio.gather(*(asyncio.wrap_future(producer.send(b"x")) for _ in range(10)))
 
-    async def await_directly() -> None:
-        await producer.send(b"x")
-
     assert sorted(metadata.offset or 0 for metadata in asyncio.run(gather())) == list(range(10))
-    with pytest.raises(TypeError, match=r"asyncio\.wrap_future"):
-        asyncio.run(await_directly())
 
 
 # --- callbacks -----------------------------------------------------------------------------------

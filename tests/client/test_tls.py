@@ -26,6 +26,8 @@ from tests.support.waiting import within
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.alone
+
 
 def started(**settings: Any) -> Iterator[LocalCluster]:
     with LocalCluster(in_process=True, **settings) as cluster:
@@ -44,12 +46,6 @@ def secured(certificates: Certificates) -> Iterator[LocalCluster]:
 def mutual(certificates: Certificates) -> Iterator[LocalCluster]:
     """A cluster that demands a certificate of the client, with a topic `t`."""
     yield from started(**certificates.of_cluster("mutual"))
-
-
-@pytest.fixture
-def expired(certificates: Certificates) -> Iterator[LocalCluster]:
-    """A cluster whose certificate has expired, with a topic `t`."""
-    yield from started(tls_cert=certificates.expired.cert, tls_key=certificates.expired.key)
 
 
 def own_context(certificates: Certificates) -> ssl.SSLContext:
@@ -220,24 +216,6 @@ def refusal(endpoint: str, tls: TlsConfig | ssl.SSLContext | None) -> str:
     return text
 
 
-def test_a_certificate_that_has_expired(expired: LocalCluster, certificates: Certificates) -> None:
-    text = refusal(expired.endpoint, certificates.verified())
-    assert "its TLS certificate is not accepted: certificate has expired" in text
-    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.ca}'" in text
-
-
-def test_a_certificate_for_another_name(secured: LocalCluster, certificates: Certificates) -> None:
-    text = refusal(secured.endpoint, certificates.verified(domain="another.test"))
-    assert "its TLS certificate is not accepted: Hostname mismatch" in text
-    assert f"for 'another.test' and satisfy ca_cert '{certificates.ca}'" in text
-
-
-def test_a_certificate_that_an_unknown_authority_signed(secured: LocalCluster, certificates: Certificates) -> None:
-    text = refusal(secured.endpoint, certificates.verified(ca_cert=certificates.other_ca))
-    assert "its TLS certificate is not accepted: the authority that is trusted did not sign it" in text
-    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.other_ca}'" in text
-
-
 def test_an_authority_that_was_given_as_text_is_not_shown(secured: LocalCluster, certificates: Certificates) -> None:
     text = refusal(secured.endpoint, certificates.verified(ca_cert=Path(certificates.other_ca).read_text()))
     assert "the authority that is trusted did not sign it" in text
@@ -250,13 +228,10 @@ def test_with_a_context_of_ones_own_the_address_is_checked(secured: LocalCluster
     assert "for '127.0.0.1' and satisfy the SSLContext that was given" in text
 
 
-def test_a_certificate_of_the_client_that_is_missing(mutual: LocalCluster, certificates: Certificates) -> None:
-    text = refusal(mutual.endpoint, certificates.verified())
-    wanted = "a certificate of the client, and none was given (TlsConfig.verified(cert=..., key=...))"
-    assert f"the server demands {wanted}" in text
-    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.ca}'" in text
+def test_a_certificate_of_the_client_that_is_missing(mutual: LocalCluster) -> None:
     text = refusal(mutual.endpoint, TlsConfig.anonymous())
-    assert f"the server demands {wanted}; the server's certificate is not checked" in text
+    assert "the server demands a certificate of the client, and none was given" in text
+    assert text.endswith("; the server's certificate is not checked")
 
 
 def test_a_certificate_of_the_client_that_is_missing_before_tls_1_3(
@@ -267,14 +242,6 @@ def test_a_certificate_of_the_client_that_is_missing_before_tls_1_3(
     text = refusal(mutual.endpoint, context)
     assert "handshake failure; it may demand a certificate of the client (TlsConfig.verified(cert=" in text
     assert text.endswith("the server's certificate must satisfy the SSLContext that was given")
-
-
-def test_a_certificate_of_the_client_that_another_authority_signed(
-    mutual: LocalCluster, certificates: Certificates
-) -> None:
-    text = refusal(mutual.endpoint, certificates.verified(**certificates.stranger._asdict()))
-    assert "the server refuses the client's certificate (TlsConfig.verified(cert=..., key=...)): unknown ca" in text
-    assert f"for 'cluster.test' and satisfy ca_cert '{certificates.ca}'" in text
 
 
 def test_a_refusal_that_comes_before_the_first_write(mutual: LocalCluster, certificates: Certificates) -> None:
@@ -288,12 +255,6 @@ def test_a_refusal_that_comes_before_the_first_write(mutual: LocalCluster, certi
     context = own_context(certificates)
     context.sslsocket_class = Late
     assert "the server demands a certificate of the client" in refusal(mutual.endpoint, context)
-
-
-def test_plain_text_to_a_port_that_wants_tls(secured: LocalCluster) -> None:
-    text = refusal(secured.endpoint, None)
-    assert "it closed the connection without an answer" in text
-    assert "it may want TLS (tls=...)" in text
 
 
 def test_tls_to_a_plain_port_that_closes(certificates: Certificates) -> None:

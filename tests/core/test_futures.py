@@ -131,14 +131,6 @@ def test_a_record_is_not_taken_back() -> None:
     assert not future.done()
 
 
-def test_awaiting_it_says_what_to_do() -> None:
-    async def main() -> None:
-        await Maker(1).futures[0]
-
-    with pytest.raises(TypeError, match=r"asyncio\.wrap_future"):
-        asyncio.run(main())
-
-
 def test_asyncio_wraps_it() -> None:
     made, failing = Maker(2), Maker(1)
 

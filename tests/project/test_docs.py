@@ -77,6 +77,13 @@ def test_a_page_has_no_code_that_nobody_runs(name: str) -> None:
     assert not re.search(r"^ {4}(\$|>>>|pip|python|make|fluvio-sync) ", text, re.MULTILINE), "code without a fence"
 
 
+def test_the_links_of_the_readme_lead_to_files() -> None:
+    """Sphinx checks those of the documentation."""
+    links = re.findall(r"\]\((?!https://)([^)\s#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(links) > 5
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_the_example_of_the_package_works(capsys: pytest.CaptureFixture[str]) -> None:
     _, _, example = inspect.getdoc(fluvio_sync).partition(":\n\n")  # type: ignore[union-attr]
     with LocalCluster(in_process=True) as cluster:
@@ -146,11 +153,6 @@ def test_the_reference_has_every_public_name_once() -> None:
     assert missing == [], "put them into docs/reference, or among PARTS"
 
 
-@pytest.mark.parametrize("module", PARTS)
-def test_what_is_called_a_part_exists(module: str) -> None:
-    assert all(hasattr(importlib.import_module(f"fluvio_sync.{module}"), name) for name in PARTS[module])
-
-
 # Tables.
 
 
@@ -214,13 +216,6 @@ def test_the_settings_that_matter_exist() -> None:
     for names, place, *_ in table:
         for name in re.findall(r"`(\w+)`", names):
             assert name in places[place.strip("`")], name
-
-
-def test_the_extras_are_those_of_the_package() -> None:
-    setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
-    extras = set(re.findall(r"^([a-z]+) =$", setup.split("[options.extras_require]")[1], re.MULTILINE))
-    shown = [row[0].strip("`") for row in rows(text_of("index.md"), "Install")]
-    assert sorted(shown) == sorted(extras - {"test", "lint", "bench", "docs"})
 
 
 # The pages about the inside.

@@ -231,27 +231,9 @@ def test_the_changelog_begins_with_what_is_unreleased_or_this_version() -> None:
     assert all(released), older
 
 
-def test_what_contributing_names_is_there() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    modules = re.findall(r"`(\w+\.py)`", text)
-    assert len(modules) > 10
-    assert [name for name in modules if not list((ROOT / "fluvio_sync").rglob(name))] == []
-    files = re.findall(r"(?:`|\]\()((?:tests|fluvio_sync|docs|\.ci)/[\w./]+)[`)]", text)
-    assert len(files) > 10
-    assert [name for name in files if not (ROOT / name).exists()] == []
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
-
-
-def test_there_are_sources() -> None:
+def test_every_source_names_its_licence() -> None:
     assert len(SOURCES) > 50
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_source_names_its_licence(path: Path) -> None:
-    assert path.read_text(encoding="utf-8").partition("\n")[0] == LICENCE
-
-
-@pytest.mark.parametrize("name", ["Makefile", ".ci/run"])
-def test_scripts_name_their_licence(name: str) -> None:
-    assert LICENCE in (ROOT / name).read_text(encoding="utf-8")
+    texts = {path: path.read_text(encoding="utf-8") for path in SOURCES}
+    assert [str(path) for path, text in texts.items() if text.partition("\n")[0] != LICENCE] == []
+    scripts = [ROOT / name for name in ("Makefile", ".ci/run")]
+    assert [str(path) for path in scripts if LICENCE not in path.read_text(encoding="utf-8")] == []
