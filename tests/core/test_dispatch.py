@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS, Event
+from fluvio_sync._dispatch import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS
 from fluvio_sync._lane import HandOver, LaneState
 from fluvio_sync.config import SmartModule
 from fluvio_sync.delivery import AtLeastOnce
@@ -48,15 +48,6 @@ def test_every_state_can_be_reached_and_left() -> None:
     reached = {target for moves in TRANSITIONS.values() for target in moves.values()}
     assert reached == set(LaneState) == set(TRANSITIONS)
     assert all(any(target is not state for target in moves.values()) for state, moves in TRANSITIONS.items())
-
-
-@pytest.mark.parametrize("state", [s for s in LaneState if s is not LaneState.QUEUED])
-def test_only_a_queued_lane_is_sent(state: LaneState) -> None:
-    assert Event.SEND not in TRANSITIONS[state]
-
-
-def test_only_a_lane_in_flight_is_settled() -> None:
-    assert [state for state, moves in TRANSITIONS.items() if Event.SETTLE in moves] == [LaneState.IN_FLIGHT]
 
 
 # The straight way.
