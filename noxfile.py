@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `make` does, with every Python from 3.10 on that PATH has; run by `nox`.
+"""The targets of make, with every Python from 3.10 on that PATH has; run by `nox`.
 
 `nox --session "tests(3.12)"` is one of them, and `nox --session tests -- -k cli` runs some of the tests.  What a
 session does stands in the Makefile alone.
@@ -50,7 +50,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def coverage(session: nox.Session) -> None:
-    """Run the tests and say what they do not reach."""
+    """Run the tests and name the lines that they do not reach."""
     make(session, "coverage", f"ARGS={shlex.join(session.posargs)}")
 
 

@@ -37,7 +37,7 @@ def seed() -> int:
 def test_the_promises_hold_under_faults() -> None:
     chaos = Chaos(seed(), FAULTS, os.environ.get("FLUVIO_SYNC_TEST_ENDPOINT"))
     chaos.run()
-    print(f"\n{chaos.report()}")  # noqa: T201 - the figures are what it is for
+    print(f"\n{chaos.report()}")  # noqa: T201 - `make chaos` shows the figures
     assert chaos.connection_faults() >= FAULTS
     assert chaos.records["acknowledged"] > FAULTS
 
@@ -65,7 +65,7 @@ def test_a_swapped_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lost_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed once is taken for acknowledged."""
+    """A record that failed once is taken for acknowledged."""
     plain = Dispatcher._attempt_failed
 
     def lost(

@@ -94,7 +94,7 @@ def watcher(cluster: LocalCluster) -> Iterator[Watcher]:
 
 @pytest.fixture
 def client(cluster: LocalCluster) -> Iterator[Fluvio]:
-    """A client with its default time-outs: none of them may be what ends a wait."""
+    """A client with its default timeouts: none of them may end a wait."""
     with Fluvio.connect(cluster.endpoint) as fluvio:
         yield fluvio
 
@@ -211,7 +211,7 @@ def test_a_leader_that_is_back_at_once(cluster: LocalCluster, client: Fluvio) ->
 
 
 def test_an_sc_that_is_away(cluster: LocalCluster, client: Fluvio) -> None:
-    """Known topics go on; what changed meanwhile is found afterwards."""
+    """Known topics go on; changes of that time are found afterwards."""
     producer = client.topic_producer("t")
     producer.send(b"before").result(TIMEOUT)
     cluster.kill_sc()
@@ -219,7 +219,7 @@ def test_an_sc_that_is_away(cluster: LocalCluster, client: Fluvio) -> None:
     assert producer.send(b"meanwhile").result(TIMEOUT).offset == 1
     cluster.create_topic("new")
     cluster.move_leader("t", 0, 5002)
-    moved = producer.send(b"moved")  # the old leader refuses it, and who leads now cannot be asked
+    moved = producer.send(b"moved")  # the old leader refuses it, and the SC cannot be asked for the new one
     cluster.restart_sc()
     assert moved.result(TIMEOUT).offset == 2
     assert client.topic_producer("new").send(b"new").result(TIMEOUT).offset == 0

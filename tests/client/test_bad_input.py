@@ -227,7 +227,7 @@ def test_a_full_buffer_refuses_at_once_if_told_so(where: Where) -> None:
         assert producer.send(bytes(30_000)).result(10).offset == 3
 
 
-# --- time-outs and closing -----------------------------------------------------------------------
+# --- timeouts and closing ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("duration", [-0.001, NAN, "5", timedelta(seconds=-1)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Fluvio.connect` takes from the environment what it is not given."""
+"""`Fluvio.connect` takes settings that it is not given from the environment."""
 
 from __future__ import annotations
 

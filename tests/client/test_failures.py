@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.alone
 
 SHORT = 0.3
-"""Seconds of the time-outs in these tests."""
+"""Seconds of the timeouts in these tests."""
 
 NOT_FLUVIO = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 
@@ -75,7 +75,7 @@ def resident() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-# --- what a hostile server may do at the beginning of a connection, as an SC or as an SPU --------
+# --- a hostile server at the beginning of a connection, as an SC or as an SPU --------------------
 
 
 def stay_silent(talk: Talk) -> None:
@@ -714,7 +714,7 @@ def test_a_refusal_that_comes_while_the_client_closes_is_counted_and_logged(
 ) -> None:
     def refuse_unless_hung_up(talk: Talk, header: Any, request: Any) -> None:
         talk.sock.settimeout(SHORT / 2)
-        with pytest.raises(TimeoutError):  # and not the end of what the client says
+        with pytest.raises(TimeoutError):  # and not the end of the client's half
             talk.sock.recv(1)
         (topic,) = acknowledgement(request).topics
         refusal = topic.partitions[0]._replace(error_code=ErrorCode(9000))
@@ -810,11 +810,11 @@ def test_no_time_is_waited_in_vain_at_the_end(pair: LocalCluster) -> None:
         assert error.attempts == 1
 
 
-# --- what a well-behaved SPU sees ----------------------------------------------------------------
+# --- the client's requests, as an SPU sees them --------------------------------------------------
 
 
 class CarefulSpu:
-    """Numbers records as an SPU does, and looks at what stands on the connection before it answers."""
+    """Numbers records as an SPU does, and looks at all that stands on the connection before it answers."""
 
     def __init__(self) -> None:
         self.requests: list[ProduceRequest] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official wheel sees what this client reported: the same records, places and choice of partition."""
+"""The official wheel confirms the reports of this client: records, places and choice of partition."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def wheel(profile: Path, step: str, **arguments: Any) -> Any:
     """Have the wheel do something; it is killed if it hangs."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
-        # A real SPU cuts what it sends at a number of bytes, and the wheel cannot read half a batch.
+        # A real SPU cuts its responses at a number of bytes, and the wheel cannot read half a batch.
         env={**os.environ, "FLV_PROFILE_PATH": str(profile), "FLV_CLIENT_MAX_FETCH_BYTES": str(1 << 26)},
         input=json.dumps({"step": step, **arguments}),
         capture_output=True,

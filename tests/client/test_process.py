@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of real processes: their exit, forks, Ctrl-C, and what they say meanwhile."""
+"""The life of real processes: their exit, forks, Ctrl-C, and their output."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Running:
         stdin.flush()
 
     def end(self) -> tuple[int, str]:
-        """Return its status and what it said on stderr."""
+        """Return its exit status and its standard error."""
         _, stderr = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, stderr
 

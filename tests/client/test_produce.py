@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Producing to a cluster that works: what is sent is what is read back."""
+"""Producing to a cluster that works: every record is read back as it was sent."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_partitioner_of_the_application_is_asked_for_every_record(where: Where
     assert asked == [(b"k", b"four", 3, (0, 1, 2)), (None, "äö".encode(), 3, (0, 1, 2))]
 
 
-# --- what is sent --------------------------------------------------------------------------------
+# --- records -------------------------------------------------------------------------------------
 
 
 def test_bytes_like_objects_and_text(where: Where, client: Fluvio) -> None:
@@ -656,7 +656,7 @@ def test_memory_is_bounded_however_much_is_sent(where: Where) -> None:
 
 
 def test_threads_that_use_a_producer_first_at_once_share_it(where: Where, client: Fluvio) -> None:
-    """As in a child of a fork, or in uWSGI's worker: what `flush()` waits for and counts is all that they sent."""
+    """As in a child of a fork, or in uWSGI's worker: `flush()` waits for and counts all that they sent."""
     producer = client.topic_producer(where.topic(partitions=4))
     for _ in range(5):
         copy: TopicProducer = pickle.loads(pickle.dumps(producer))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Failures of the cluster: what is retried, in which order records arrive, and when it is given up."""
+"""Failures of the cluster: retries, the order in which records arrive, and the end of retrying."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PATIENT = attempts(1000, delay=0.02, timeout=30.0)
 
 
 class Stream:
-    """Sends numbered records from a thread until it is stopped; `futures`: of what was sent, by number."""
+    """Sends numbered records from a thread until it is stopped; `futures`: those of the records, by number."""
 
     def __init__(self, producer: TopicProducer, pause: float = 0.0005, *, partition: int | None = None) -> None:
         self.futures: list[DeliveryFuture] = []
@@ -729,7 +729,7 @@ def replicated(pair: LocalCluster) -> Iterator[tuple[LocalCluster, TopicProducer
             "t",
             isolation="read-committed",
             server_timeout=0.1,
-            linger=0.02,  # so that what a test sends at once shares a request
+            linger=0.02,  # so that records that a test sends at once share a request
             delivery_semantic=attempts(1000, delay=0.05, timeout=2),
         )
         producer.send(b"0").result(5)

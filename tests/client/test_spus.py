@@ -88,7 +88,7 @@ def test_an_address_that_does_not_work_from_here_is_shown_with_where_it_comes_fr
     assert isinstance(error, RetriesExhaustedError)
     assert f"SPU 5001 at {ELSEWHERE} (the address that the SC advertises)" in str(error)
     assert "its name cannot be resolved" in str(error)
-    assert "spu_address_override" in str(error)  # what to do about it
+    assert "spu_address_override" in str(error)  # the hint
 
 
 def test_an_spus_local_address(own: LocalCluster) -> None:

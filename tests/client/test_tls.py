@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS to the SC and the SPUs, and what is said when it fails."""
+"""TLS to the SC and the SPUs, and the errors when it fails."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def own_context(certificates: Certificates) -> ssl.SSLContext:
     return context
 
 
-# --- what works ----------------------------------------------------------------------------------
+# --- connections ---------------------------------------------------------------------------------
 
 WAYS: dict[str, Callable[[Certificates], TlsConfig | ssl.SSLContext]] = {
     "anonymous": lambda _: TlsConfig.anonymous(),
@@ -202,11 +202,11 @@ def test_no_signal_handler_can_raise_while_tls_takes_a_socket_over(
     assert threading.main_thread().ident not in threads
 
 
-# --- what fails, and what is said then -----------------------------------------------------------
+# --- refusals ------------------------------------------------------------------------------------
 
 
 def refusal(endpoint: str, tls: TlsConfig | ssl.SSLContext | None) -> str:
-    """Return what is said, at once, of a cluster that cannot be connected to."""
+    """Return the error, which comes at once, of a cluster that cannot be connected to."""
     with within(0.2), pytest.raises(ConnectError) as caught:
         Fluvio.connect(endpoint, tls=tls)
     assert type(caught.value) is ConnectError
@@ -245,7 +245,7 @@ def test_a_certificate_of_the_client_that_is_missing_before_tls_1_3(
 
 
 def test_a_refusal_that_comes_before_the_first_write(mutual: LocalCluster, certificates: Certificates) -> None:
-    """The server has closed by then, and the write fails: what it said is read all the same."""
+    """The server has closed by then, and the write fails: its alert is read all the same."""
 
     class Late(ssl.SSLSocket):
         def send(self, data: Any, flags: int = 0) -> int:

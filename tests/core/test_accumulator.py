@@ -31,7 +31,7 @@ class RealTimeRig(Rig):
         super().__init__(*args, **settings)
         self.accumulator._clock = SystemClock()
         self.clock.now = SystemClock().monotonic()
-        self.clock.advance(0.5)  # what is sent within half a second is ready
+        self.clock.advance(0.5)  # records that are sent within half a second are ready
 
 
 def batches(rig: Rig) -> list[list[bytes]]:

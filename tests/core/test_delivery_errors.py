@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the errors of records say: to a person in their text, and to a program in their attributes."""
+"""The errors of records: their text for a person, and their attributes for a program."""
 
 from __future__ import annotations
 

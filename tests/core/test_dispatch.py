@@ -434,7 +434,7 @@ def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
 
 
 def test_what_waits_is_tried_when_the_sc_goes_away() -> None:
-    """Its last word on who is offline is not trusted then."""
+    """Its last word on offline SPUs is not trusted then."""
     rig = Rig()
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     rig.send()
@@ -453,7 +453,7 @@ def test_what_waits_for_a_topic_that_is_gone_fails_when_all_was_told(order: tupl
     future = rig.send()
     rig.run(5.0)
     rig.tell(rig.metadata.lose())
-    assert connects(rig.run(1.0)) == []  # whatever is believed, there is no address of its leader
+    assert connects(rig.run(1.0)) == []  # in any case there is no address of its leader
     rig.metadata.begin()
     now: dict[str, Any] = {"SPU": offline, "Partition": [partition("other-0", 5002)], "Topic": [topic("other", 1)]}
     for label in order:
@@ -567,7 +567,7 @@ def test_a_failed_batch_does_not_stop_the_ones_behind_it() -> None:
 
 
 def answer_by_size(rig: Rig, requests: list[Request], limit: int) -> list[list[bytes]]:
-    """Answer as an SPU that takes batches up to `limit` bytes; returns what it stored, batch by batch."""
+    """Answer as an SPU that takes batches up to `limit` bytes; returns the records that it stored, batch by batch."""
     stored: list[list[bytes]] = []
     for _ in range(100):
         if not requests:
@@ -875,7 +875,7 @@ def test_the_deadline_of_a_settlement_gives_the_offset() -> None:
     assert caught.value.may_be_stored
 
 
-# Where the server may drop records, nobody knows their offsets.
+# Where the server may drop records, their offsets are not known.
 
 FILTERS: dict[str, Any] = {"smartmodules": [SmartModule("filter")]}
 

@@ -393,7 +393,7 @@ def test_owners_of_a_halved_batch_keep_their_records() -> None:
 
 @pytest.fixture
 def child() -> Iterator[None]:
-    """What the hook does in the child of a fork, undone afterwards."""
+    """The work of the hook in the child of a fork, undone afterwards."""
     current = futures_module.Process.current
     yield
     futures_module.Process.current = current

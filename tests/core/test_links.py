@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections to SPUs: what their failures mean for what waits for them, and how long an answer may take."""
+"""Connections to SPUs: their failures, the batches that wait for them, and the time of an answer."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_at_most_once_on_a_read_committed_connection_waits_for_no_replica() -> N
     rig.send(to=0)
     (request,) = writes(rig.connect())
     rig.send(to=1)
-    rig.step()  # behind it, so that what is in it does not matter
+    rig.step()  # behind it, so that its contents do not matter
     assert disconnects(rig.run(2.9)) == []
     assert disconnects(rig.run(0.2)) == [request.link]
 

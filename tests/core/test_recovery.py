@@ -35,7 +35,7 @@ def recover(rig: Rig) -> None:
 
 
 class Story:
-    """Five records on their way, what happens to them, and a server that comes to its senses afterwards."""
+    """Five records on their way, an event, and a server that comes to its senses afterwards."""
 
     def __init__(self, semantic: AtLeastOnce | AtMostOnce = PATIENT) -> None:
         self.rig = Rig(2, batch_size=200, delivery_semantic=semantic)

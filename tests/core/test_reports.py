@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the state machine has logged: changes of state, once each, with what an operator needs to know."""
+"""The log of the state machine: changes of state, once each, with the facts that an operator needs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into a request, and what becomes of a lane once it is answered."""
+"""The contents of a request, and the state of a lane once it is answered."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def is_at_rest(lane: Lane) -> bool:
     return lane.state is LaneState.IDLE and not lane.batches() and not lane.unresolved
 
 
-# What stands together.
+# Batches that stand together.
 
 
 @pytest.mark.parametrize(

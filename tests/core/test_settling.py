@@ -133,7 +133,7 @@ def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:
 
 
 def test_a_leader_that_is_said_to_be_offline_is_asked_until_its_connection_ends() -> None:
-    """What it has stored is not written to it again."""
+    """A batch that it has stored is not written to it again."""
     rig, futures, settlement = settling()
     rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
     actions = rig.run(3.0)

@@ -81,7 +81,7 @@ def test_every_answered_request_is_stored_where_its_answer_says(
 
 @pytest.mark.parametrize("option", ["--lazy-apps", "--py-call-uwsgi-fork-hooks", None])
 def test_sending_while_the_application_is_loaded(cluster: LocalCluster, option: str | None) -> None:
-    """The master cannot, unless it forks as Python does: a worker could inherit a lock that nobody releases."""
+    """The master cannot, unless it forks as Python does: a worker could inherit a lock that is never released."""
     app = SIMPLE._replace(settings={"SEND_IN_MASTER": "1"})
     with serving(app, cluster, uwsgi(app, "--enable-threads", *[option] if option else [])) as server:
         refused = server.get("x").note

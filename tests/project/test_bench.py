@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks run; what they measure is nobody's business here."""
+"""The benchmarks run; this module does not judge their figures."""
 
 from __future__ import annotations
 

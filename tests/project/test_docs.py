@@ -53,7 +53,7 @@ def test_a_page_can_be_followed(name: str, cluster: LocalCluster, tmp_path: Path
 
 
 def test_a_cluster_of_a_page_gets_ports_that_it_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one at which nobody answers, and which nobody else can have: of an outgoing connection, maybe one that ended.
+    """It gets no port that an outgoing connection has, or had until a moment ago.
 
     A cluster of docs/django.md met it at its second port, and did not start.
     """
@@ -124,7 +124,7 @@ def public_names(module: ModuleType, path: str) -> set[str]:
 
 
 def documented() -> dict[str, Any]:
-    """Return what the pages of the reference show, by its name there."""
+    """Return the objects that the pages of the reference show, by their names there."""
     found: dict[str, Any] = {}
     for page in sorted((DOCS / "reference").glob("*.md")):
         module = "fluvio_sync"

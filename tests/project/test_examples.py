@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every example runs, on a cluster of its own and on one that is given, and the quickstart finds what is wrong."""
+"""Every example runs, on a cluster of its own and on a given one, and the quickstart finds errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-# What each prints; the quickstart takes too long to be run as it is.
+# The output of each; the quickstart takes too long to be run as it is.
 EXPECTED = {
     "at_most_once.py": ["acknowledged=False)", "10000 handed to the socket, 0 dropped"],
     "back_pressure.py": ["block: 3000 acknowledged, none refused", "raise: "],
@@ -98,7 +98,7 @@ def test_quickstart_succeeds(quickstart: Any, where: Where, capsys: pytest.Captu
 
 
 def problems(quickstart: Any, where: Where, *more: dict[str, Any], drop: bytes = b"") -> str:
-    """Return what is wrong after a run that left a file out, or sent more records than it should."""
+    """Return the complaints after a run that left a file out, or sent more records than it should."""
     topic = where.topic(partitions=3)
     files = quickstart.source_files()
     with where.connect() as fluvio:

@@ -20,7 +20,7 @@ def alone() -> dict[str, str]:
 
 
 def run(code: str) -> str:
-    """Run a program in a process of its own and return what it prints."""
+    """Run a program in a process of its own and return its output."""
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=alone())
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is shipped: the wheel and the source distribution, and what works where they are installed.
+"""The wheel and the source distribution, and the package where they are installed.
 
 Everything here is made as for a release, in environments that have nothing else; it needs the package index.
 """
@@ -41,7 +41,7 @@ INSTALLED = Path(__file__).parent / "installed"
 
 
 def run(*command: str | Path, cwd: Path, expected: int = 0) -> str:
-    """Run a program and return what it says."""
+    """Run a program and return its output."""
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=110, check=False
     )
@@ -49,11 +49,11 @@ def run(*command: str | Path, cwd: Path, expected: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-# What is built.
+# The wheel and the source distribution.
 
 
 class Built(NamedTuple):
-    """`tree`: what it was made of; `wheel`: made of `sdist`, as an index's users may do."""
+    """`tree`: the sources; `wheel`: made of `sdist`, as users of an index may do."""
 
     tree: Path
     sdist: Path
@@ -138,7 +138,7 @@ def test_the_metadata_is_complete(built: Built) -> None:
     assert fields["Description-Content-Type"] == "text/markdown"
 
 
-# What is installed, in environments that have nothing but it.
+# The installed package, in environments that have nothing but it.
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def installed(folder: Path, wheel: Path, extra: str = "") -> Path:
 
 
 def program(name: str) -> Path:
-    """Return the program that says what works where `name` is installed."""
+    """Return the program that tries the package where `name` is installed."""
     return INSTALLED / f"{name}.py"
 
 

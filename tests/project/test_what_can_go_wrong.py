@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The texts on the page "What can go wrong" are what is printed when it does."""
+"""The texts on the page docs/what-can-go-wrong.md are those of the errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TWICE = attempts(2, timeout=1.0)
 
 
 def plain(text: str) -> str:
-    """Return a text without what differs from run to run, and on one line."""
+    """Return a text on one line, without the parts that differ from run to run."""
     text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", " ".join(text.split()))
     text = re.sub(r"'[^' ]*/(other-)?ca\.crt'", "CA", text)
     return re.sub(r"\S+/\.fluvio/config", "PROFILE", re.sub(r"in \d+\.\d s", "in TIME", text))
@@ -51,7 +51,7 @@ def assert_shown(name: str, printed: str) -> None:
 
 @contextlib.contextmanager
 def raising(name: str) -> Iterator[None]:
-    """The block raises what the page shows."""
+    """The block raises the error that the page shows."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the text says which
         yield
     kind = TimeoutError if caught.type is PlainTimeoutError else caught.type  # before Python 3.11 it is of two kinds
@@ -307,7 +307,7 @@ def test_a_client_that_was_closed(own: LocalCluster, fluvio: Fluvio) -> None:
 
 
 def run(code: str) -> str:
-    """Run a program and return what it says on standard error."""
+    """Run a program and return its standard error."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=True
     ).stderr

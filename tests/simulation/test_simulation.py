@@ -76,7 +76,7 @@ class SwappedOrder(Dispatcher):
 
 
 class ForgottenDeadline(Dispatcher):
-    """Does not fail what is in the queue when its time is over."""
+    """Does not fail a queued batch when its time is over."""
 
     def _expire(self, lane: Lane, now: float) -> None:
         pass
@@ -116,7 +116,7 @@ class NeverInDoubt(Dispatcher):
 
 
 class SureOfTheUnwritten(Dispatcher):
-    """Says of what still waits for the socket that it was not stored."""
+    """Says of batches that still wait for the socket that they were not stored."""
 
     def _note_written(self, lane: Lane, *, goes_on: bool) -> None:
         super()._note_written(lane, goes_on=False)
@@ -147,7 +147,7 @@ class SentAgain(Dispatcher):
 
 
 class ForgottenInRecovery(Dispatcher):
-    """Begins again without what was in a request."""
+    """Begins again without the batches of requests."""
 
     def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
         lanes = list(lanes)
@@ -157,7 +157,7 @@ class ForgottenInRecovery(Dispatcher):
 
 
 class OutOfOrderAfterRecovery(Dispatcher):
-    """Begins again with what was in a request behind the rest."""
+    """Begins again with the batches of requests behind the rest."""
 
     def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
         lanes = list(lanes)

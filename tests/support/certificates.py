@@ -28,7 +28,7 @@ class Identity(NamedTuple):
 
 
 class Certificates(NamedTuple):
-    """The paths of authorities, and what they signed.
+    """The paths of authorities, and of the certificates that they signed.
 
     `server` and `expired` are for `cluster.test` and `*.cluster.test`, which is one level deep; `stranger`: a client
     that `other_ca` signed.
@@ -55,7 +55,7 @@ class Certificates(NamedTuple):
         return self.verified() if kind == "tls" else self.verified(**self.client._asdict())
 
     def verified(self, **changed: Any) -> TlsConfig:
-        """Return what accepts `server`."""
+        """Return the TlsConfig that accepts `server`."""
         return TlsConfig.verified(**({"domain": DOMAIN, "ca_cert": self.ca} | changed))
 
 

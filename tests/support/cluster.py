@@ -36,7 +36,7 @@ class Where:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What has scripts that know nothing but its endpoint speak its TLS."""
+        """Return the variables by which a script that knows the endpoint alone speaks TLS to it."""
         tls = self.tls
         settings = {"DOMAIN": tls.domain, "CA_CERT": tls.ca_cert, "CERT": tls.cert, "KEY": tls.key}
         return {f"FLUVIO_SYNC_TLS_{name}": value for name, value in settings.items() if value}
@@ -68,7 +68,7 @@ class Where:
         self._topics.clear()
 
     def records(self, topic: str, partition: int = 0, count: int = 0) -> list[StoredRecord]:
-        """Return a partition's records, once there are `count`: what is not replicated yet is not shown."""
+        """Return a partition's records, once `count` of them are replicated, and so are shown."""
         return read_back(self.endpoint, topic, partition, count, tls=self.tls)
 
     def read_all(self, topic: str, partitions: int, count: int) -> list[list[StoredRecord]]:

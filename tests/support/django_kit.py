@@ -49,7 +49,7 @@ def start(*arguments: str, stderr: Any = subprocess.PIPE, **environment: str) ->
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait for a process to end by itself; returns its exit status and what it wrote."""
+    """Wait for a process to end by itself; returns its exit status and its output."""
     try:
         output, errors = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -60,7 +60,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def manage(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Run a command of the project; returns its exit status and what it wrote."""
+    """Run a command of the project; returns its exit status and its output."""
     return finish(start("-m", PROJECT, *arguments, **environment))
 
 
@@ -77,7 +77,7 @@ def use_database(alias: str, **options: str) -> None:
 
 
 def empty(alias: str) -> None:
-    """Delete what a test left in a database."""
+    """Delete the rows that a test left in a database."""
     from fluvio_sync.contrib.django.outbox.models import OutboxRecord
     from tests.contrib.django_project.models import Order
 

@@ -83,7 +83,7 @@ for order in sys.stdin:
 
 
 class Block(NamedTuple):
-    """A block of a page; `line`: the number of its first; `words`: what follows the language."""
+    """A block of a page; `line`: the number of its first; `words`: those behind the language."""
 
     line: int
     language: str
@@ -106,7 +106,7 @@ def blocks(text: str) -> list[Block]:
 
 
 class Reader:
-    """Somebody who does what a page says; in a `with`, at whose end nothing runs any more that they started.
+    """Follows the instructions of a page; the end of its `with` block ends every process that it started.
 
     `cluster`: the one at `CLUSTER`, unless the page starts one of its own; its topics are deleted.
     """
@@ -121,7 +121,7 @@ class Reader:
         self._ports = {"9003": here, "8000": free_port()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FL", "DJANGO"))}
         self._environment = inherited | {
-            "PYTHONUNBUFFERED": "1",  # so that what is printed comes in the order that a terminal shows
+            "PYTHONUNBUFFERED": "1",  # so that the output comes in the order that a terminal shows
             "HOME": str(folder),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -245,7 +245,7 @@ class Reader:
 
 
 class _Process:
-    """A shell or an interpreter that is told one thing after the other; what it prints is read up to `_END`."""
+    """A shell or an interpreter that takes one order after the other; its output is read up to `_END`."""
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
         self._is_shell = command[0] == "bash"
@@ -264,7 +264,7 @@ class _Process:
         self._input, self._output = self._process.stdin, self._process.stdout
 
     def run(self, order: str) -> tuple[int, str]:
-        """Have it do something; returns the status, and what was printed."""
+        """Carry an order out; returns the status and the output."""
         lines = f"{{ {order}\n}} </dev/null\necho '{_END}' $?\n" if self._is_shell else f"{order}\n"
         self._input.write(lines.encode())
         end = re.compile(f"{_END} (\\d+)\n".encode())
@@ -281,7 +281,7 @@ class _Process:
         self._read += data
 
     def end(self) -> str:
-        """Have it end; returns what it still prints."""
+        """End the process; returns the rest of its output."""
         self._input.close()
         try:
             self._process.wait(PATIENCE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exceptions at any line of the library: what Ctrl-C, a worker's time-out or a bug may do."""
+"""Exceptions at any line of the library, as of Ctrl-C, a worker's timeout or a bug."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIBRARY = str(Path(fluvio_sync.__file__).parent)
 
 
 class Interruption(BaseException):
-    """What is raised."""
+    """Raised by `interrupted`."""
 
 
 def _is_beyond_signals(frame: FrameType) -> bool:

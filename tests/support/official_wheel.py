@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the client's tests have the official wheel do, in a process of its own.
+"""Steps of the official wheel for the client's tests, in a process of its own.
 
 The wheel's calls hold the interpreter's lock, ignore Ctrl-C and have no time-outs, so the test kills this process if
 it hangs.  The cluster is that of the profile file that FLV_PROFILE_PATH names.  One JSON object comes on standard

@@ -33,7 +33,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from fluvio_sync.cli import main
 sys.exit(main())
 """
-# Whoever leads a session gets the first terminal that it opens: then Ctrl-C on it is a signal.
+# The leader of a session gets the first terminal that it opens: then Ctrl-C on it is a signal.
 _AT_TERMINAL = f"""
 import os, sys
 os.open(sys.argv.pop(1), os.O_RDWR)
@@ -105,12 +105,12 @@ def type_in(process: subprocess.Popen[str], text: str) -> None:
 
 
 def line_of(stream: Any) -> str:
-    """Read a line; the test's time-out is the limit."""
+    """Read a line; the timeout of the test is the limit."""
     return str(stream.readline())
 
 
 class Terminal:
-    """A command at a terminal of its own, and what the terminal shows."""
+    """A command at a terminal of its own, and the text that the terminal shows."""
 
     def __init__(self, *arguments: str, piped: bool = False, columns: int = 100, **files: IO[bytes]) -> None:
         """`piped`: its input is a pipe, see `pipe`; `files`: its `stdout` or `stderr`, if they are not the terminal."""
@@ -146,7 +146,7 @@ class Terminal:
         return self._process.stdin
 
     def wait_for(self, text: str) -> None:
-        """Wait until it shows a text, behind what was waited for before."""
+        """Wait until the terminal shows a text, after the text of the call before."""
         deadline = time.monotonic() + LONGEST
         while (at := self.shown.find(text, self._seen)) < 0:
             assert self._read(deadline), f"{text!r} was not shown: {self.shown!r}"
@@ -165,7 +165,7 @@ class Terminal:
             return False
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # so Linux tells that nobody has the terminal open any more
+        except OSError:  # Linux reports so that no process has the terminal open any more
             return False
         self.shown += data.decode().replace("\r\n", "\n")
         return bool(data)

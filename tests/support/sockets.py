@@ -21,7 +21,7 @@ _LOWEST_PORT, _HIGHEST_PORT = 10_000, 32_000
 
 
 def free_port(following: int = 0) -> int:
-    """Return a port on which nobody listens, nor on the `following` ones after it.
+    """Return a port that is free, as are the `following` ones after it.
 
     It is none that the kernel gives to outgoing connections (32768 and up on Linux), of which thousands stay for a
     minute after their end: a server could not take it then, though nobody answers there.

@@ -31,7 +31,7 @@ PATIENCE = 30.0
 
 
 class Place(NamedTuple):
-    """Where a view says that its record is; of the plain ones also which process that was, and what went before."""
+    """The place of a record, as a view states it; the plain views add their process and a note."""
 
     partition: int
     offset: int
@@ -138,7 +138,7 @@ class Server:
         return Place(found["partition"], found["offset"])
 
     def stop(self) -> str:
-        """End it as an operator does; returns what it wrote.  Fails if a worker hangs."""
+        """End the server as an operator does; returns its output.  Fails if a worker hangs."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE)
         return self.output()
@@ -176,7 +176,7 @@ def load(
     answers: dict[str, Place] = {}
 
     def ask(number: int) -> None:
-        # A worker that is being replaced may not answer; what it answered has to be there.
+        # A worker that is being replaced may not answer; a record that it answered for has to be there.
         with contextlib.suppress(OSError, urllib.error.URLError):
             answers[str(number)] = server.get(str(number))
 

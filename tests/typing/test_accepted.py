@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users write: type checkers take it and know its types (`assert_type`), and it runs."""
+"""The code of users: type checkers take it and know its types (`assert_type`), and it runs."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def pem(path: str) -> str:
 
 
 class Server:
-    """What a client shakes hands with, in memory; `context`: the server's."""
+    """The server's end of a handshake in memory; `context`: the server's."""
 
     def __init__(self, certificates: Certificates) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What works wherever the package is installed, with and without extras."""
+"""The part of the package that works with and without extras."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extra `celery` brings: Celery, whose workers connect before their first task."""
+"""The extra `celery` brings Celery, whose workers connect before their first task."""
 
 from celery import signals
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extra `compression` brings: the codecs that the standard library has not."""
+"""The extra `compression` brings the codecs that the standard library has not."""
 
 from fluvio_sync import Fluvio
 from fluvio_sync.testing import LocalCluster

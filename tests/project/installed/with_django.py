@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extra `django` brings: Django, and an app of ours in it."""
+"""The extra `django` brings Django, and an app of ours in it."""
 
 import django
 from django.conf import settings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extra `fast` brings: checksums and hashes in C."""
+"""The extra `fast` brings checksums and hashes in C."""
 
 from fluvio_sync.protocol import checksum, siphash
 from fluvio_sync.testing import FakeFluvio

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extra `flask` brings: Flask, and an extension for it."""
+"""The extra `flask` brings Flask, and an extension for it."""
 
 import flask
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extra `opentelemetry` brings: its API, with which a producer is traced; an SDK is the application's."""
+"""The extra `opentelemetry` brings its API, with which a producer is traced; an SDK is the application's."""
 
 from fluvio_sync.contrib.opentelemetry import observe, traced
 from fluvio_sync.testing import FakeFluvio

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extra `profile` brings: Fluvio's own profile file, on every Python."""
+"""The extra `profile` brings Fluvio's own profile file, on every Python."""
 
 import tempfile
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the extra `prometheus` brings: its client, and a collector for it."""
+"""The extra `prometheus` brings its client, and a collector for it."""
 
 from prometheus_client import CollectorRegistry
 
