@@ -409,6 +409,7 @@ def test_parent_and_child_of_a_fork(where: Where) -> None:
     assert sorted(values(where, topic, 6)) == sorted(expected)
 
 
+@pytest.mark.slow
 def test_children_forked_in_the_middle_of_things(where: Where) -> None:
     topic = where.topic(partitions=2)
     script = """

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync.testing import LocalCluster
 
+pytestmark = pytest.mark.slow
+
 SHOP = Path(__file__).parent.parent.parent / "examples" / "django_shop"
 PATIENCE = 60.0
 

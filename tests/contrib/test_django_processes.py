@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync.testing import LocalCluster
 
+pytestmark = pytest.mark.slow
+
 TOPIC = "orders"
 
 DIES_AFTER_ITS_COMMIT = """

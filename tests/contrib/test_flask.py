@@ -336,6 +336,7 @@ def test_without_flask_the_error_names_the_extra() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", ["flask_app", "testing_your_code"])
 def test_an_examples_own_tests_pass(example: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull, "."]
@@ -346,6 +347,7 @@ def test_an_examples_own_tests_pass(example: str) -> None:
     assert re.search(r"^[3-9] passed", done.stdout, re.MULTILINE), done.stdout
 
 
+@pytest.mark.slow
 def test_the_example_runs_on_a_cluster(own: LocalCluster) -> None:
     own.create_topic("orders")
     code = """if True:

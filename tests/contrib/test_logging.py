@@ -489,6 +489,7 @@ def test_the_interpreters_end_delivers(cluster: LocalCluster, more: tuple[str, .
         )
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize("place", ["closed_port", "black_hole"])
 def test_the_interpreters_end_is_not_held_up_for_long(place: str, request: pytest.FixtureRequest) -> None:

@@ -16,6 +16,8 @@ from tests.support.webapps import DJANGO, FLASK, PLAIN, App, assert_stored, load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("gunicorn", reason="gunicorn is not installed")
 if not hasattr(os, "fork"):
     pytest.skip("gunicorn needs fork", allow_module_level=True)

@@ -8,7 +8,11 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 from fluvio_sync.testing import LocalCluster
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
     import json, resource, sys

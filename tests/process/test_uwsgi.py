@@ -19,6 +19,8 @@ from tests.support.webapps import DJANGO, FLASK, PATIENCE, PLAIN, App, assert_st
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 UWSGI = shutil.which("uwsgi", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 if UWSGI is None:
     pytest.skip("uWSGI is not installed", allow_module_level=True)

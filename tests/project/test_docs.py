@@ -45,6 +45,7 @@ def cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if "reference/" not in name])
 def test_a_page_can_be_followed(name: str, cluster: LocalCluster, tmp_path: Path) -> None:
     with Reader(ROOT / name, tmp_path, cluster) as reader:
