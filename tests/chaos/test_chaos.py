@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fluvio_sync._link import Request
     from fluvio_sync.errors import FluvioError
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 FAULTS = int(os.environ.get("FLUVIO_SYNC_FAULTS", "500"))
 

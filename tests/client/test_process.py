@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from fluvio_sync.testing.cluster import LocalCluster
     from tests.support.cluster import Where
 
-pytestmark = pytest.mark.alone
-
 TIMEOUT = 15
 
 PREAMBLE = """
@@ -213,6 +211,7 @@ DYING = """
     """
 
 
+@pytest.mark.alone
 def test_leaving_a_dead_cluster_is_bounded_and_says_what_is_lost(own: LocalCluster) -> None:
     own.create_topic("t")
     script = DYING.format(condition="producer.stats().records_queued == 5")
@@ -230,6 +229,7 @@ def test_leaving_a_dead_cluster_is_bounded_and_says_what_is_lost(own: LocalClust
     assert "exit_timeout" in line
 
 
+@pytest.mark.alone
 def test_leaving_a_cluster_that_does_not_answer_is_bounded(own: LocalCluster) -> None:
     own.create_topic("t")
     script = DYING.format(condition="producer.stats().records_in_flight")
@@ -246,6 +246,7 @@ def test_leaving_a_cluster_that_does_not_answer_is_bounded(own: LocalCluster) ->
     assert "5 records" in stderr
 
 
+@pytest.mark.alone
 def test_many_clients_leave_together(own: LocalCluster) -> None:
     own.create_topic("t")
     script = """
@@ -553,6 +554,7 @@ def test_many_clients_leave_nothing_behind_in_multiprocessing(own: LocalCluster)
     assert len(registry) == before
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("call", BLOCKING)
 def test_ctrl_c_ends_a_blocking_call_and_nothing_else(own: LocalCluster, call: str) -> None:
     own.create_topic("t")
@@ -573,6 +575,7 @@ def test_ctrl_c_ends_a_blocking_call_and_nothing_else(own: LocalCluster, call: s
         assert process.end() == (0, "")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("call", ["fluvio.close()", "producer.close()"])
 def test_ctrl_c_ends_closing(own: LocalCluster, call: str) -> None:
     own.create_topic("t")
@@ -604,6 +607,7 @@ def test_ctrl_c_ends_closing(own: LocalCluster, call: str) -> None:
         assert status == 0
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_connecting_to_a_silent_peer() -> None:
     def behave(talk: Talk) -> None:
         talk.wait_for_end()

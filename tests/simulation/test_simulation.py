@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 SEEDS = int(os.environ.get("FLUVIO_SYNC_SEEDS", "2000"))
 BLOCK = 100
+QUICK = 500  # seeds that `make test` runs; the others are slow
+BLOCKS = [pytest.param(first, marks=[] if first < QUICK else [pytest.mark.slow]) for first in range(0, SEEDS, BLOCK)]
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
+@pytest.mark.parametrize("first", BLOCKS)
 def test_the_promises_hold(first: int) -> None:
     for seed in range(first, min(first + BLOCK, SEEDS)):
         World(seed).run()
