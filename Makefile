@@ -16,16 +16,22 @@ help: ## show this list
 quickstart: $(VENV)/.quickstart ## start a development cluster, produce a few hundred thousand records, check each
 	@$(VENV)/bin/python examples/quickstart.py
 
-# All of them: those that measure no time two at once, then the others alone.
-test: $(VENV)/.test ## run the tests; ARGS="-k cli" for some of them
+# Two at once, and then alone the tests that measure time.
+test: $(VENV)/.test ## run the tests, but the slow ones; ARGS="-k cli" for some of all tests
 ifeq ($(strip $(ARGS)),)
 	@status=0; \
-	$(VENV)/bin/python -m pytest -m patient -n 2 --dist worksteal || status=$$?; \
-	$(VENV)/bin/python -m pytest -m 'not patient' || status=$$?; \
+	$(VENV)/bin/python -m pytest -m 'not slow and not alone' -n 2 --dist worksteal || status=$$?; \
+	$(VENV)/bin/python -m pytest -m 'alone and not slow' || status=$$?; \
 	exit $$status
 else
 	@$(VENV)/bin/python -m pytest $(ARGS)
 endif
+
+test-slow: $(VENV)/.test ## run the slow tests: servers of frameworks, packages, pages
+	@status=0; \
+	$(VENV)/bin/python -m pytest -m 'slow and not alone' -n 2 --dist worksteal || status=$$?; \
+	$(VENV)/bin/python -m pytest -m 'slow and alone' || status=$$?; \
+	exit $$status
 
 simulate: $(VENV)/.test ## run the simulation with many seeds; SEEDS=100000
 	@FLUVIO_SYNC_SEEDS=$(SEEDS) $(VENV)/bin/python -m pytest tests/simulation $(ARGS)
@@ -51,12 +57,10 @@ coverage: $(VENV)/.test ## run the tests and say what they do not reach; fails b
 	@$(VENV)/bin/python -m coverage combine --quiet
 	@$(VENV)/bin/python -m coverage report
 
-mutants: $(VENV)/.test ## change the pure rooms a little, and see whether a test fails; hours, or ARGS=retry.py
-	@$(VENV)/bin/python tools/mutants.py $(ARGS)
-
-lint: types ## check style and types
+lint: types ## check style, types and the layers of the package
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 
 types: $(VENV)/.lint ## check types: of everything, and that of the public names none is missing
 	$(VENV)/bin/mypy
@@ -127,5 +131,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test simulate chaos cluster-matrix coverage mutants lint types docs hooks dist bench clean FORCE
+.PHONY: help quickstart test test-slow simulate chaos cluster-matrix coverage lint types docs hooks dist bench clean FORCE
 .DELETE_ON_ERROR:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `make` does, with every Python from 3.10 on that PATH has; run by `nox`.
+"""The targets of make, with every Python from 3.10 on that PATH has; run by `nox`.
 
 `nox --session "tests(3.12)"` is one of them, and `nox --session tests -- -k cli` runs some of the tests.  What a
 session does stands in the Makefile alone.
@@ -24,7 +24,10 @@ def tests(session: nox.Session, version: str) -> None:
     """Run the tests with a Python, in an environment of its own."""
     if not runs(f"python{version}"):
         session.skip(f"there is no python{version} on PATH")
-    make(session, "test", f"PYTHON=python{version}", f"VENV=.nox/{version}", f"ARGS={shlex.join(session.posargs)}")
+    settings = [f"PYTHON=python{version}", f"VENV=.nox/{version}"]
+    make(session, "test", *settings, f"ARGS={shlex.join(session.posargs)}")
+    if not session.posargs:
+        make(session, "test-slow", *settings)
 
 
 @nox.session(venv_backend="none")
@@ -47,14 +50,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def coverage(session: nox.Session) -> None:
-    """Run the tests and say what they do not reach."""
+    """Run the tests and name the lines that they do not reach."""
     make(session, "coverage", f"ARGS={shlex.join(session.posargs)}")
-
-
-@nox.session(venv_backend="none")
-def mutants(session: nox.Session) -> None:
-    """Change the pure rooms a little, and see whether a test fails."""
-    make(session, "mutants", f"ARGS={shlex.join(session.posargs)}")
 
 
 def runs(command: str) -> bool:

@@ -2,8 +2,8 @@
 """The clusters that tests run against.
 
 `where` is a cluster for tests that leave it as they found it: a development cluster in a process of its own, or a
-real one.  Whoever asks for it is marked `cluster`.  `own` and `pair` are for tests that break their cluster: each gets
-a fresh one, with one and two SPUs.
+real one.  Each test that uses it gets the mark `cluster`.  `own` and `pair` are for tests that break their cluster:
+each gets a fresh one, with one SPU and with two SPUs (Stream Processing Units).
 
 The environment chooses.  A development cluster: FLUVIO_SYNC_TEST_TLS (`plain`, `tls` or `mutual`; default: plain),
 FLUVIO_SYNC_TEST_SPUS (how many; 2), FLUVIO_SYNC_TEST_SPU_VERSION (the highest that they speak; 25).  A real one:
@@ -14,15 +14,14 @@ and _TLS_KEY, of which the last two are for clusters that demand a certificate.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from certificates import KINDS, Certificates, make_certificates
-from kit import Where
 
 from fluvio_sync import Fluvio, TlsConfig
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.certificates import KINDS, Certificates, make_certificates
+from tests.support.cluster import Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,34 +33,9 @@ SPUS = int(os.environ.get(f"{VARIABLE}SPUS", "2"))
 SPU_VERSION = int(os.environ.get(f"{VARIABLE}SPU_VERSION", "25"))
 assert KIND in KINDS, f"{VARIABLE}TLS is one of {KINDS}"
 
-# Of these no test measures time: `make test` runs two of them at once.
-PATIENT = {
-    Path(__file__).parent / name
-    for name in (
-        "contrib",
-        "core",
-        "dev_cluster",
-        "process",
-        "protocol",
-        "simulation",
-        "test_cli.py",
-        "test_cli_produce.py",
-        "test_cli_topics.py",
-        "test_docs.py",
-        "test_examples.py",
-        "test_package.py",
-        "test_types.py",
-        "typing",
-        "unit",
-    )
-}
-IMPATIENT = {Path(__file__).parent / "contrib" / "test_logging.py"}
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path not in IMPATIENT and not PATIENT.isdisjoint((item.path, *item.path.parents)):
-            item.add_marker(pytest.mark.patient)
         if "where" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
 

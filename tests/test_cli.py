@@ -11,17 +11,17 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from shell import COMMAND, LONGEST, cluster_options, line_of, run, started
-from sockets import free_port
 
 from fluvio_sync import Fluvio, __version__, cli
 from fluvio_sync._cli_completion import places
 from fluvio_sync.testing import read_records
+from tests.support.shell import COMMAND, LONGEST, cluster_options, line_of, run, started
+from tests.support.sockets import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kit import Where
+    from tests.support.cluster import Where
 
 COMMANDS = ["produce", "topics", "doctor", "dev-cluster", "completion"]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import wait_until
 
 from fluvio_sync import AtLeastOnce, AtMostOnce, Compression, TlsConfig, cli
 from fluvio_sync._cli_durations import parse_duration
@@ -24,6 +23,7 @@ from fluvio_sync._cli_screen import Screen, in_words
 from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from argparse import Namespace

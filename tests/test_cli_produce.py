@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from shell import (
+
+from tests.support.shell import (
     COMMAND,
     LONGEST,
     cluster_options,
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kit import Where
-
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM

@@ -8,14 +8,17 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from shell import Terminal, cluster_options, without_time
+import pytest
+
+from tests.support.shell import Terminal, cluster_options, without_time
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kit import Where
-
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
+
+pytestmark = pytest.mark.alone
 
 INTERRUPTED = 128 + signal.SIGINT
 ERASE = "\r\x1b[K"

@@ -9,12 +9,12 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from shell import COMMAND, LONGEST, cluster_options, run
+
+from tests.support.shell import COMMAND, LONGEST, cluster_options, run
 
 if TYPE_CHECKING:
-    from kit import Where
-
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
 
 def test_create_list_and_delete(where: Where) -> None:

@@ -82,7 +82,7 @@ def _border(name: str, towards: str) -> tuple[float, float]:
 
 
 def tables() -> str:
-    """Return what the words of the drawing mean."""
+    """Return the meaning of the words of the drawing."""
     lines = ["| state | the lane has |", "|---|---|"]
     lines += [f"| {state.name} | {state.value} |" for state in LaneState]
     lines += ["", "| event | it means |", "|---|---|"]
@@ -91,7 +91,7 @@ def tables() -> str:
 
 
 def files() -> dict[Path, str]:
-    """Return the files that are made of the table, and what is to be in them."""
+    """Return the files that are made of the table, and their contents."""
     page = DOCS / "delivery.md"
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)

@@ -25,14 +25,14 @@ LEFT_OUT = (
 )
 # Of a name that refers to another one, which is reported itself, or private.
 CONSEQUENCE = "is partially unknown"
-# What `except ImportError as error` leaves in a module: nothing.
+# `except ImportError as error` leaves no name in a module.
 HANDLED = ".error"
 
 
 def symbols() -> list[dict[str, Any]]:
-    """Return what basedpyright says of the public names, and of what these refer to."""
+    """Return the findings of basedpyright about the public names and the names that these refer to."""
     interpreter = Path(sys.executable).parent
-    # With this option it looks for packages where the first `python` on PATH does, whatever else it is told; and not
+    # With this option it looks for packages where the first `python` on PATH does, in spite of all settings; and not
     # where an editable installation points to.
     environment = os.environ | {
         "PATH": f"{interpreter}{os.pathsep}{os.environ.get('PATH', '')}",

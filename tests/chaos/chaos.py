@@ -63,7 +63,7 @@ class Broken(AssertionError):  # noqa: N818 - it is a promise that is broken
 
 
 class Sending(threading.Thread):
-    """One thread with a producer of its own: numbers its records, and keeps what their futures said.
+    """One thread with a producer of its own: numbers its records, and keeps the outcomes of their futures.
 
     `partitions`, `offsets`: by a record's number, -1 for one that was not acknowledged; `unstored`: numbers of those
     whose errors said that they are not stored; `late`: the most seconds that a call overran its deadline.
@@ -100,7 +100,7 @@ class Sending(threading.Thread):
         return b"%s %d" % (self.name.encode(), number)
 
     def run(self) -> None:
-        """Send until the end is near, then wait for what was sent."""
+        """Send until the end is near, then wait for the records that were sent."""
         try:
             while not self._chaos.ending.is_set():
                 self._burst()
@@ -108,7 +108,7 @@ class Sending(threading.Thread):
                 if self._random.random() < 0.02:
                     self._flush()
             self._settle(0)
-        except BaseException as error:  # noqa: BLE001 - raised by whoever joins
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that joins
             self.error = error
             self._chaos.ending.set()
 
@@ -199,7 +199,7 @@ class Chaos:
         self.cluster = LocalCluster(spus=3)
         self._endpoint = endpoint
         self._topics = {name: name if endpoint is None else f"chaos-{uuid.uuid4().hex[:8]}-{name}" for name in TOPICS}
-        self.faults: Counter[str] = Counter()  # what the main thread did; the proxies count for themselves
+        self.faults: Counter[str] = Counter()  # the faults of the main thread; the proxies count theirs
         self.records: Counter[str] = Counter()
         self.ending = threading.Event()
         self.seconds = 0.0
@@ -211,7 +211,7 @@ class Chaos:
         self._stack = ExitStack()
         self._repairs: list[tuple[float, Callable[[], None]]] = []
         self._down: set[int] = set()
-        self._busy: set[str] = set()  # what is broken now and has to be repaired before it is broken again
+        self._busy: set[str] = set()  # broken now, and to be repaired before it is broken again
 
     def run(self) -> None:
         """Do all of it; raises `Broken`, whose text has the seed."""
@@ -231,7 +231,7 @@ class Chaos:
         self.seconds = time.monotonic() - started
 
     def topic_name(self, topic: str) -> str:
-        """Return what one of `TOPICS` is called in the cluster."""
+        """Return the name in the cluster of one of `TOPICS`."""
         return self._topics[topic]
 
     # --- making it -------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class Chaos:
             sending.start()
 
     def _choice(self, spu: int) -> Callable[[int], ProduceFault | None]:
-        """Return what draws the faults of one SPU's requests: one in twenty."""
+        """Return a function that draws the faults of one SPU's requests: one in twenty."""
         draw = random.Random(f"{self.seed}-{spu}")
         kinds: Any = ["before", "during", "after", "before", "during", "after", "lost reply"]
 
@@ -527,7 +527,7 @@ class Chaos:
                     last[partition] = first[value]
 
     def report(self) -> str:
-        """Return what happened, in lines."""
+        """Return the figures of the run, in lines."""
         count = self.count()
         connection = {kind: count[kind] for kind in KINDS}
         others = {kind: number for kind, number in sorted(count.items()) if kind not in KINDS}

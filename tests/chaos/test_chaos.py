@@ -13,15 +13,17 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from chaos import Broken, Chaos
 
 from fluvio_sync._core.dispatcher import Dispatcher
+from tests.chaos.chaos import Broken, Chaos
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.partition import Batch
+    from fluvio_sync._core.batch import Batch
     from fluvio_sync._core.partition import Lane
     from fluvio_sync._core.pipeline import Request
     from fluvio_sync.errors import FluvioError
+
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 FAULTS = int(os.environ.get("FLUVIO_SYNC_FAULTS", "500"))
 
@@ -36,7 +38,7 @@ def seed() -> int:
 def test_the_promises_hold_under_faults() -> None:
     chaos = Chaos(seed(), FAULTS, os.environ.get("FLUVIO_SYNC_TEST_ENDPOINT"))
     chaos.run()
-    print(f"\n{chaos.report()}")  # noqa: T201 - the figures are what it is for
+    print(f"\n{chaos.report()}")  # noqa: T201 - `make chaos` shows the figures
     assert chaos.connection_faults() >= FAULTS
     assert chaos.records["acknowledged"] > FAULTS
 
@@ -64,7 +66,7 @@ def test_a_swapped_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lost_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed once is taken for acknowledged."""
+    """A record that failed once is taken for acknowledged."""
     plain = Dispatcher._attempt_failed
 
     def lost(

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from kit import assert_settled, place, read_back, wait_until
 
 from fluvio_sync import DeliveryError, Fluvio, TopicNotFoundError
 from fluvio_sync.protocol.metadata import PartitionObject, split_partition_key
@@ -19,6 +18,9 @@ from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, ScApi
 from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 from fluvio_sync.testing import FaultProxy
 from fluvio_sync.testing._link import Link
+from tests.support.client import assert_settled
+from tests.support.cluster import place, read_back
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync import DeliveryFuture, TopicProducer
     from fluvio_sync.testing import LocalCluster
+
+pytestmark = pytest.mark.alone
 
 TIMEOUT = 10.0
 AT_ONCE = 1.0
@@ -90,7 +94,7 @@ def watcher(cluster: LocalCluster) -> Iterator[Watcher]:
 
 @pytest.fixture
 def client(cluster: LocalCluster) -> Iterator[Fluvio]:
-    """A client with its default time-outs: none of them may be what ends a wait."""
+    """A client with its default timeouts: none of them may end a wait."""
     with Fluvio.connect(cluster.endpoint) as fluvio:
         yield fluvio
 
@@ -207,7 +211,7 @@ def test_a_leader_that_is_back_at_once(cluster: LocalCluster, client: Fluvio) ->
 
 
 def test_an_sc_that_is_away(cluster: LocalCluster, client: Fluvio) -> None:
-    """Known topics go on; what changed meanwhile is found afterwards."""
+    """Known topics go on; changes of that time are found afterwards."""
     producer = client.topic_producer("t")
     producer.send(b"before").result(TIMEOUT)
     cluster.kill_sc()
@@ -215,7 +219,7 @@ def test_an_sc_that_is_away(cluster: LocalCluster, client: Fluvio) -> None:
     assert producer.send(b"meanwhile").result(TIMEOUT).offset == 1
     cluster.create_topic("new")
     cluster.move_leader("t", 0, 5002)
-    moved = producer.send(b"moved")  # the old leader refuses it, and who leads now cannot be asked
+    moved = producer.send(b"moved")  # the old leader refuses it, and the SC cannot be asked for the new one
     cluster.restart_sc()
     assert moved.result(TIMEOUT).offset == 2
     assert client.topic_producer("new").send(b"new").result(TIMEOUT).offset == 0

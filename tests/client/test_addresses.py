@@ -10,12 +10,14 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from kit import within
-from sockets import free_port, swallowing
 
 from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio
 from fluvio_sync.client import unconnected
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.sockets import free_port, swallowing
+from tests.support.waiting import within
+
+pytestmark = pytest.mark.alone
 
 NAME = "sc.example"
 
@@ -134,7 +136,7 @@ def test_threads_that_find_no_cluster_wait_no_longer_than_one() -> None:
         with within(0.6, shortest=0.5), ThreadPoolExecutor(8) as pool:
             errors = list(pool.map(use, range(8)))
         assert len({id(error) for error in errors}) == 8  # each its own: a shared one would grow its traceback
-        with within(0.5, shortest=0.5):  # whoever comes later tries again
+        with within(0.5, shortest=0.5):  # a later call tries again
             use(0)
 
 

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from freezegun import freeze_time
-from kit import attempts, within
 
 from fluvio_sync import DeliveryTimeoutError, FlushTimeoutError, Fluvio, RetryPolicy
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.client import attempts
+from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kit import Where
+    from tests.support.cluster import Where
+
+pytestmark = pytest.mark.alone
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 250_000, tzinfo=timezone.utc)
 

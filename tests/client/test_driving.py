@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that wait do the sender's work: nobody is kept waiting by that, whatever else goes on."""
+"""Threads that wait do the sender's work, and keep no other thread waiting by that."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import parked
 
 from fluvio_sync import DeliveryError, Fluvio, TopicProducer
 from fluvio_sync._runtime.sender import Sender
+from tests.support.client import parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +132,7 @@ def test_threads_that_send_and_wait_at_once(own: LocalCluster) -> None:
         assert all(offsets[n] | offsets[n + 4] == set(range(200)) for n in range(4))
 
 
+@pytest.mark.alone
 def test_a_wait_ends_in_time_though_the_thread_drives(own: LocalCluster) -> None:
     own.create_topic("t")
     with Fluvio.connect(own.endpoint) as fluvio:
@@ -178,7 +179,7 @@ def test_the_time_out_of_a_signal_handler_is_not_taken_for_a_network_error(own: 
 
 
 def test_a_log_handler_that_waits_for_a_record_is_told_off(own: LocalCluster) -> None:
-    """It is called by the sender: nobody would send what it waits for."""
+    """The sender calls it, and would never send the record that it waits for."""
     own.create_topic("t")
     with Fluvio.connect(own.endpoint) as fluvio:
         producer = fluvio.topic_producer("t", linger=0)
@@ -188,7 +189,7 @@ def test_a_log_handler_that_waits_for_a_record_is_told_off(own: LocalCluster) ->
             def emit(self, _record: logging.LogRecord) -> None:
                 try:
                     producer.send(b"from a log handler").result(LONG)
-                except Exception as error:  # noqa: BLE001 - its kind is what is looked at
+                except Exception as error:  # noqa: BLE001 - the test looks at its kind
                     raised.append(error)
 
         handler = Handler(logging.INFO)

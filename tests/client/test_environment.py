@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Fluvio.connect` takes from the environment what it is not given."""
+"""`Fluvio.connect` takes settings that it is not given from the environment."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Server, Talk
 
 from fluvio_sync import ConfigError, ConnectError, Fluvio, TlsConfig
 from fluvio_sync.client import unconnected
+from tests.support.hostile import Server, Talk
 
 if TYPE_CHECKING:
     from pathlib import Path

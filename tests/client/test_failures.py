@@ -12,19 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import (
-    SC_KEYS,
-    SPU_KEYS,
-    Gone,
-    Proxy,
-    Server,
-    Talk,
-    acknowledgement,
-    pass_on,
-    reply_to,
-)
-from kit import SLACK, assert_settled, attempts, in_thread, used_memory, wait_until, within
-from sockets import free_port, swallowing
 
 from fluvio_sync import (
     AtMostOnce,
@@ -51,6 +38,20 @@ from fluvio_sync.protocol.metadata import PartitionObject, PartitionResolution, 
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
 from fluvio_sync.protocol.versions import ApiVersionKey, ApiVersionsResponse, ScApi, SpuApi
 from fluvio_sync.protocol.watch import WatchUpdate
+from tests.support.client import assert_settled, attempts, used_memory
+from tests.support.hostile import (
+    SC_KEYS,
+    SPU_KEYS,
+    Gone,
+    Proxy,
+    Server,
+    Talk,
+    acknowledgement,
+    pass_on,
+    reply_to,
+)
+from tests.support.sockets import free_port, swallowing
+from tests.support.waiting import SLACK, in_thread, wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,8 +61,10 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.produce import PartitionData, ProduceRequest
     from fluvio_sync.testing.cluster import LocalCluster
 
+pytestmark = pytest.mark.alone
+
 SHORT = 0.3
-"""Seconds of the time-outs in these tests."""
+"""Seconds of the timeouts in these tests."""
 
 NOT_FLUVIO = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 
@@ -72,7 +75,7 @@ def resident() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-# --- what a hostile server may do at the beginning of a connection, as an SC or as an SPU --------
+# --- a hostile server at the beginning of a connection, as an SC or as an SPU --------------------
 
 
 def stay_silent(talk: Talk) -> None:
@@ -235,11 +238,6 @@ def test_a_host_that_swallows_packets() -> None:
         endpoint = f"{host}:{port}"
         with within(SHORT, shortest=SHORT), pytest.raises(ConnectTimeoutError, match=f"{endpoint}.*connecting"):
             Fluvio.connect(endpoint, connect_timeout=SHORT)
-
-
-def test_a_name_that_does_not_resolve() -> None:
-    with within(2), pytest.raises(ConnectError, match=r"no-such-host\.invalid:9003"):
-        Fluvio.connect("no-such-host.invalid:9003", connect_timeout=2)
 
 
 def test_a_name_is_resolved(own: LocalCluster) -> None:
@@ -716,7 +714,7 @@ def test_a_refusal_that_comes_while_the_client_closes_is_counted_and_logged(
 ) -> None:
     def refuse_unless_hung_up(talk: Talk, header: Any, request: Any) -> None:
         talk.sock.settimeout(SHORT / 2)
-        with pytest.raises(TimeoutError):  # and not the end of what the client says
+        with pytest.raises(TimeoutError):  # and not the end of the client's half
             talk.sock.recv(1)
         (topic,) = acknowledgement(request).topics
         refusal = topic.partitions[0]._replace(error_code=ErrorCode(9000))
@@ -812,11 +810,11 @@ def test_no_time_is_waited_in_vain_at_the_end(pair: LocalCluster) -> None:
         assert error.attempts == 1
 
 
-# --- what a well-behaved SPU sees ----------------------------------------------------------------
+# --- the client's requests, as an SPU sees them --------------------------------------------------
 
 
 class CarefulSpu:
-    """Numbers records as an SPU does, and looks at what stands on the connection before it answers."""
+    """Numbers records as an SPU does, and looks at all that stands on the connection before it answers."""
 
     def __init__(self) -> None:
         self.requests: list[ProduceRequest] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bugs of the library itself, planted: each costs what it concerns, and nothing else hangs or is lost."""
+"""Bugs of the library itself, planted: each costs its own records, and nothing else hangs or is lost."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import parked
 
 from fluvio_sync import AtLeastOnce, ConnectError, DeliveryError, Fluvio, RetriesExhaustedError, RetryPolicy, _sender
+from fluvio_sync._net.connection import Connection
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.pipeline import Request
-from fluvio_sync._net.connection import Connection
 from fluvio_sync._runtime.spu_requests import encode_produce
 from fluvio_sync.futures import BatchOutcome
+from tests.support.client import parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def failing_once(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that raises at its first call and then does what the original does."""
+    """Return a function that raises at its first call and calls the original afterwards."""
     calls: list[None] = []
 
     def function(*arguments: Any, **keywords: Any) -> Any:
@@ -99,7 +99,7 @@ def test_an_error_in_carrying_out_one_action_stops_no_other(
 def test_an_error_in_the_main_thread_is_raised_there_and_overcome(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be the exception of a signal handler, a time-out say, which must not be taken for a bug."""
+    """It may be the exception of a signal handler, a timeout say, which must not be taken for a bug."""
     own.create_topic("t")
     with Fluvio.connect(own.endpoint) as fluvio:
         producer = fluvio.topic_producer("t", linger=0)

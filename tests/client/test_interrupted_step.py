@@ -11,12 +11,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from interruption import interrupted
 
 from fluvio_sync import Fluvio
 from fluvio_sync._runtime.exit import remove_engine
 from fluvio_sync._runtime.sender_thread import SenderThread
 from fluvio_sync.testing import read_records
+from tests.support.interruption import interrupted
 
 if TYPE_CHECKING:
     from fluvio_sync.testing import LocalCluster

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official wheel sees what this client reported: the same records, places and choice of partition."""
+"""The official wheel confirms the reports of this client: records, places and choice of partition."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from certificates import KINDS, Certificates
-from kit import place
-from profiles import write_profile
 
 from fluvio_sync import Compression, Fluvio
 from fluvio_sync.testing import LocalCluster
+from tests.support.certificates import KINDS, Certificates
+from tests.support.cluster import place
+from tests.support.profiles import write_profile
 
 if TYPE_CHECKING:
-    from kit import Where
+    from tests.support.cluster import Where
 
 pytestmark = [
     pytest.mark.official,
@@ -30,7 +30,7 @@ pytestmark = [
     ),
 ]
 
-SCRIPT = Path(__file__).parent / "official_wheel.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "official_wheel.py"
 TIMEOUT = 30
 
 
@@ -44,7 +44,7 @@ def wheel(profile: Path, step: str, **arguments: Any) -> Any:
     """Have the wheel do something; it is killed if it hangs."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
-        # A real SPU cuts what it sends at a number of bytes, and the wheel cannot read half a batch.
+        # A real SPU cuts its responses at a number of bytes, and the wheel cannot read half a batch.
         env={**os.environ, "FLV_PROFILE_PATH": str(profile), "FLV_CLIENT_MAX_FETCH_BYTES": str(1 << 26)},
         input=json.dumps({"step": step, **arguments}),
         capture_output=True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of real processes: their exit, forks, Ctrl-C, and what they say meanwhile."""
+"""The life of real processes: their exit, forks, Ctrl-C, and their output."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-from hostile import Server, Talk
-from kit import SLACK, read_back, wait_until
 
 from fluvio_sync import Fluvio
+from tests.support.cluster import read_back
+from tests.support.hostile import Server, Talk
+from tests.support.waiting import SLACK, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kit import Where
-
     from fluvio_sync.testing.cluster import LocalCluster
+    from tests.support.cluster import Where
 
 TIMEOUT = 15
 
@@ -77,7 +77,7 @@ class Running:
         stdin.flush()
 
     def end(self) -> tuple[int, str]:
-        """Return its status and what it said on stderr."""
+        """Return its exit status and its standard error."""
         _, stderr = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, stderr
 
@@ -211,6 +211,7 @@ DYING = """
     """
 
 
+@pytest.mark.alone
 def test_leaving_a_dead_cluster_is_bounded_and_says_what_is_lost(own: LocalCluster) -> None:
     own.create_topic("t")
     script = DYING.format(condition="producer.stats().records_queued == 5")
@@ -228,6 +229,7 @@ def test_leaving_a_dead_cluster_is_bounded_and_says_what_is_lost(own: LocalClust
     assert "exit_timeout" in line
 
 
+@pytest.mark.alone
 def test_leaving_a_cluster_that_does_not_answer_is_bounded(own: LocalCluster) -> None:
     own.create_topic("t")
     script = DYING.format(condition="producer.stats().records_in_flight")
@@ -244,6 +246,7 @@ def test_leaving_a_cluster_that_does_not_answer_is_bounded(own: LocalCluster) ->
     assert "5 records" in stderr
 
 
+@pytest.mark.alone
 def test_many_clients_leave_together(own: LocalCluster) -> None:
     own.create_topic("t")
     script = """
@@ -407,6 +410,7 @@ def test_parent_and_child_of_a_fork(where: Where) -> None:
     assert sorted(values(where, topic, 6)) == sorted(expected)
 
 
+@pytest.mark.slow
 def test_children_forked_in_the_middle_of_things(where: Where) -> None:
     topic = where.topic(partitions=2)
     script = """
@@ -550,6 +554,7 @@ def test_many_clients_leave_nothing_behind_in_multiprocessing(own: LocalCluster)
     assert len(registry) == before
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("call", BLOCKING)
 def test_ctrl_c_ends_a_blocking_call_and_nothing_else(own: LocalCluster, call: str) -> None:
     own.create_topic("t")
@@ -570,6 +575,7 @@ def test_ctrl_c_ends_a_blocking_call_and_nothing_else(own: LocalCluster, call: s
         assert process.end() == (0, "")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("call", ["fluvio.close()", "producer.close()"])
 def test_ctrl_c_ends_closing(own: LocalCluster, call: str) -> None:
     own.create_topic("t")
@@ -601,6 +607,7 @@ def test_ctrl_c_ends_closing(own: LocalCluster, call: str) -> None:
         assert status == 0
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_connecting_to_a_silent_peer() -> None:
     def behave(talk: Talk) -> None:
         talk.wait_for_end()

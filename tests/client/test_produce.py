@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Producing to a cluster that works: what is sent is what is read back."""
+"""Producing to a cluster that works: every record is read back as it was sent."""
 
 from __future__ import annotations
 
@@ -19,18 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import (
-    SLACK,
-    assert_settled,
-    bring_online,
-    in_thread,
-    place,
-    read_back,
-    used_memory,
-    wait_online,
-    wait_until,
-    within,
-)
 
 import fluvio_sync
 from fluvio_sync import (
@@ -52,16 +40,18 @@ from fluvio_sync import (
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.protocol.siphash import hash_key
 from fluvio_sync.stats import Health
+from tests.support.client import assert_settled, bring_online, used_memory, wait_online
+from tests.support.cluster import place, read_back
+from tests.support.waiting import SLACK, in_thread, wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from kit import Where
-
     from fluvio_sync import DeliveryFuture, TopicProducer
     from fluvio_sync.testing._reader import StoredRecord
     from fluvio_sync.testing.cluster import LocalCluster
+    from tests.support.cluster import Where
 
 CODECS = [codec.value for codec in Compression]
 
@@ -165,7 +155,7 @@ def test_a_partitioner_of_the_application_is_asked_for_every_record(where: Where
     assert asked == [(b"k", b"four", 3, (0, 1, 2)), (None, "äö".encode(), 3, (0, 1, 2))]
 
 
-# --- what is sent --------------------------------------------------------------------------------
+# --- records -------------------------------------------------------------------------------------
 
 
 def test_bytes_like_objects_and_text(where: Where, client: Fluvio) -> None:
@@ -282,6 +272,7 @@ def test_a_timestamp_before_its_batchs_first_opens_a_batch(where: Where, client:
 # --- batching ------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_batch_leaves_when_it_is_full(where: Where, client: Fluvio) -> None:
     topic = where.topic()
     producer = client.topic_producer(topic, linger=60, batch_size=1000)
@@ -295,6 +286,7 @@ def test_a_batch_leaves_when_it_is_full(where: Where, client: Fluvio) -> None:
     assert all(batch.size <= 1000 for batch in batches)
 
 
+@pytest.mark.alone
 def test_linger_gathers_records_and_lets_them_go(where: Where, client: Fluvio) -> None:
     topic = where.topic()
     producer = client.topic_producer(topic, linger=0.2)
@@ -306,6 +298,7 @@ def test_linger_gathers_records_and_lets_them_go(where: Where, client: Fluvio) -
     assert [batch.record_count for batch in where.batches(topic)] == [5]
 
 
+@pytest.mark.alone
 def test_a_flush_ends_the_linger(where: Where, client: Fluvio) -> None:
     producer = client.topic_producer(where.topic(), linger=timedelta(seconds=60))
     future = producer.send(b"x")
@@ -314,6 +307,7 @@ def test_a_flush_ends_the_linger(where: Where, client: Fluvio) -> None:
     assert future.done()
 
 
+@pytest.mark.alone
 def test_a_lone_record_does_not_wait_for_company(where: Where, client: Fluvio) -> None:
     producer = client.topic_producer(where.topic())
     producer.send(b"warm").result(10)
@@ -419,6 +413,7 @@ def test_compression_that_a_topic_refuses_is_refused_at_once(where: Where, clien
     assert client.topic_producer(topic).send(b"x").result(10).acknowledged
 
 
+@pytest.mark.alone
 def test_a_topic_that_another_client_creates_is_waited_for(where: Where, client: Fluvio) -> None:
     topic = where.name()
     made: list[TopicProducer] = []
@@ -431,6 +426,7 @@ def test_a_topic_that_another_client_creates_is_waited_for(where: Where, client:
     assert made[0].send(b"x").result(10).offset == 0
 
 
+@pytest.mark.alone
 def test_a_topic_that_does_not_appear(where: Where) -> None:
     with where.connect(metadata_timeout=0.2) as fluvio:
         with within(0.2, shortest=0.2), pytest.raises(TopicNotFoundError, match="no-such-topic") as caught:
@@ -441,6 +437,7 @@ def test_a_topic_that_does_not_appear(where: Where) -> None:
         assert fluvio.topic_producer(other).send(b"x").result(10).offset == 0
 
 
+@pytest.mark.alone
 def test_a_topic_once_found_absent_fails_at_once_until_it_appears(own: LocalCluster) -> None:
     with Fluvio.connect(own.endpoint, metadata_timeout=0.3) as fluvio:
         with pytest.raises(TopicNotFoundError):
@@ -582,6 +579,7 @@ def test_each_threads_records_keep_their_order(where: Where, client: Fluvio) -> 
     assert by_worker == {b"%d" % worker: list(range(1000)) for worker in range(4)}
 
 
+@pytest.mark.alone
 def test_waiting_does_not_hold_up_other_threads(where: Where, client: Fluvio) -> None:
     producers = [client.topic_producer(where.topic(), linger=0.3) for _ in range(4)]
     with within(0.3 + SLACK, shortest=0.3):
@@ -590,6 +588,7 @@ def test_waiting_does_not_hold_up_other_threads(where: Where, client: Fluvio) ->
             thread.join(10)
 
 
+@pytest.mark.alone
 def test_a_handle_is_light(where: Where, client: Fluvio) -> None:
     topic = where.topic()
     client.topic_producer(topic).send(b"x").result(10)
@@ -657,7 +656,7 @@ def test_memory_is_bounded_however_much_is_sent(where: Where) -> None:
 
 
 def test_threads_that_use_a_producer_first_at_once_share_it(where: Where, client: Fluvio) -> None:
-    """As in a child of a fork, or in uWSGI's worker: what `flush()` waits for and counts is all that they sent."""
+    """As in a child of a fork, or in uWSGI's worker: `flush()` waits for and counts all that they sent."""
     producer = client.topic_producer(where.topic(partitions=4))
     for _ in range(5):
         copy: TopicProducer = pickle.loads(pickle.dumps(producer))
@@ -699,6 +698,7 @@ def test_pickled_clients_and_producers_connect_at_first_use(where: Where, client
 # --- futures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_pending_future(where: Where, client: Fluvio) -> None:
     producer = client.topic_producer(where.topic(), linger=60)
     future = producer.send(b"x")
@@ -759,12 +759,7 @@ def test_asyncio(where: Where, client: Fluvio) -> None:
     async def gather() -> list[RecordMetadata]:
         return await asyncio.gather(*(asyncio.wrap_future(producer.send(b"x")) for _ in range(10)))
 
-    async def await_directly() -> None:
-        await producer.send(b"x")
-
     assert sorted(metadata.offset or 0 for metadata in asyncio.run(gather())) == list(range(10))
-    with pytest.raises(TypeError, match=r"asyncio\.wrap_future"):
-        asyncio.run(await_directly())
 
 
 # --- callbacks -----------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SmartModules that the SPU runs on what is produced."""
+"""SmartModules that the SPU runs on the records that it is sent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 from fluvio_sync import Fluvio, RejectedError, SmartModule
 
 if TYPE_CHECKING:
-    from kit import Where
-
     from fluvio_sync.testing.cluster import LocalCluster
+    from tests.support.cluster import Where
 
 
 def filtering(text: str) -> list[SmartModule]:
@@ -30,7 +29,7 @@ def test_a_filtered_record_is_acknowledged_and_nobody_claims_to_know_where_it_is
         assert (dropped.acknowledged, dropped.offset) == (True, None)
         assert producer.flush().acked == 4
         plain = fluvio.topic_producer("t").send("plum").result(5)
-        assert plain.offset == 3  # offsets advanced by what was produced, not by what was kept
+        assert plain.offset == 3  # offsets advanced by the records that were produced, not by those that were kept
     assert [(record.offset, record.value) for record in own.records("t")] == [
         (0, b"apple"),
         (1, b"pear"),

@@ -6,15 +6,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from kit import attempts, wait_until, within
 
 from fluvio_sync import Fluvio, RetriesExhaustedError
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.client import attempts
+from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fluvio_sync._runtime.sender import Line
+
+pytestmark = pytest.mark.alone
 
 ELSEWHERE = "spu-0.cluster.invalid:9010"  # a name that does not resolve (RFC 2606)
 SPUS = (5001, 5002, 5003)
@@ -85,7 +88,7 @@ def test_an_address_that_does_not_work_from_here_is_shown_with_where_it_comes_fr
     assert isinstance(error, RetriesExhaustedError)
     assert f"SPU 5001 at {ELSEWHERE} (the address that the SC advertises)" in str(error)
     assert "its name cannot be resolved" in str(error)
-    assert "spu_address_override" in str(error)  # what to do about it
+    assert "spu_address_override" in str(error)  # the hint
 
 
 def test_an_spus_local_address(own: LocalCluster) -> None:

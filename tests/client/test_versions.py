@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters of other versions than the newest: what is agreed on, and what is said where nothing is."""
+"""Clusters of other versions than the newest: the version agreed on, and the error where there is none."""
 
 from __future__ import annotations
 
 import pytest
-from kit import attempts, wait_until
 
 from fluvio_sync import DeliveryError, Fluvio, UnsupportedVersionError
 from fluvio_sync.protocol.versions import ScApi, SpuApi
 from fluvio_sync.testing._cluster_thread import ClusterThread
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.client import attempts
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("sc_version", range(12, 21))
@@ -24,7 +25,7 @@ def test_every_version_of_the_metadata(sc_version: int) -> None:
         producer = fluvio.topic_producer("t")
         offsets = [producer.send(b"x", partition=partition).result(5).offset for partition in (0, 1, 0)]
         assert offsets == [0, 0, 1]
-        cluster.kill_spu(cluster.leader("t", 0))  # what the SC pushes later
+        cluster.kill_spu(cluster.leader("t", 0))  # for the pushes of the SC
         assert producer.send(b"x", partition=0).result(5).offset == 2
         assert fluvio._session.engine is not None
         watched = fluvio._session.engine.watch.connection

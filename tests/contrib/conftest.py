@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The databases and the cluster of the Django tests; Django itself is imported by those who ask for them."""
+"""The databases and the cluster of the Django tests.
+
+This module sets Django up (`tests.support.django_kit` does) before the tests import the models of the project.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from django.core.management import call_command
 
 from fluvio_sync.testing import LocalCluster
+from tests.support.django_kit import close_connections, empty, postgres_programs, running_postgres, use_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +31,6 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[None]:
     """The database "postgres" of the project: a server of its own."""
-    from django_kit import postgres_programs, running_postgres
-
     programs = postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
@@ -36,9 +39,6 @@ def postgres() -> Iterator[None]:
 
 
 def _migrated(alias: str, variable: str, option: str, value: str) -> Iterator[None]:
-    from django.core.management import call_command
-    from django_kit import close_connections, use_database
-
     os.environ[variable] = value
     use_database(alias, **{option: value})
     call_command("migrate", database=alias, verbosity=0, run_syncdb=True)
@@ -66,8 +66,6 @@ def postgres_database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def _emptied(request: pytest.FixtureRequest, alias: str) -> Iterator[str]:
-    from django_kit import close_connections, empty
-
     request.getfixturevalue(ENGINES[alias])
     yield alias
     empty(alias)

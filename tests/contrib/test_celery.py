@@ -28,6 +28,8 @@ from fluvio_sync.contrib import celery as contrib
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 TOPIC = "orders"
 PATIENCE = 40.0

@@ -15,14 +15,14 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.db.transaction import TransactionManagementError
 from django.test import Client, override_settings
-from django_kit import close_connections, manage, run_script
-from django_project.models import Order
-from kit import wait_until
 
 from fluvio_sync import BufferFullError, ClosedError, ConfigError, DeliveryTimeoutError, RecordTooLargeError
 from fluvio_sync.client import unconnected
 from fluvio_sync.contrib.django import _clients, _on_commit, client, producer, send_on_commit
 from fluvio_sync.contrib.django.testing import fake_fluvio
+from tests.contrib.django_project.models import Order
+from tests.support.django_kit import close_connections, manage, run_script
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,13 @@ import pytest
 from django.core.management import call_command
 from django.db import transaction
 from django.test import SimpleTestCase, TestCase, override_settings
-from django_kit import close_connections
-from django_project.models import Order
 
 from fluvio_sync import ConfigError, DeliveryTimeoutError
 from fluvio_sync.contrib.django import client, outbox, producer, send_on_commit
 from fluvio_sync.contrib.django.testing import FluvioTestMixin, fake_fluvio
 from fluvio_sync.testing import FakeFluvio
+from tests.contrib.django_project.models import Order
+from tests.support.django_kit import close_connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from django.core.checks import registry, run_checks
 from django.test import override_settings
-from django_kit import manage
 
 from fluvio_sync import TlsConfig
 from fluvio_sync.contrib.django import checks
+from tests.support.django_kit import manage
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = {"ENDPOINT": "127.0.0.1:9003"}

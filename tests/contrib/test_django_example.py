@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import wait_until
-from sockets import free_port
+
+from tests.support.sockets import free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fluvio_sync.testing import LocalCluster
+
+pytestmark = pytest.mark.slow
 
 SHOP = Path(__file__).parent.parent.parent / "examples" / "django_shop"
 PATIENCE = 60.0

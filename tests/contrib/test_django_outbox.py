@@ -21,8 +21,6 @@ from django.db.transaction import TransactionManagementError
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from django_kit import close_connections
-from kit import wait_until
 
 from fluvio_sync import ConfigError, DeliveryTimeoutError, RecordTooLargeError, RejectedError
 from fluvio_sync.contrib.django import _clients, outbox
@@ -35,6 +33,8 @@ from fluvio_sync.contrib.django.outbox._relay import Pass, Relay, Stop
 from fluvio_sync.contrib.django.outbox.management.commands import fluvio_outbox_relay
 from fluvio_sync.contrib.django.outbox.models import OutboxRecord, State, order_key
 from fluvio_sync.contrib.django.testing import fake_fluvio
+from tests.support.django_kit import close_connections
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.db import transaction
-from django_kit import PATIENCE, close_connections, finish, manage, run_script, start
-from kit import wait_until
 
 from fluvio_sync.contrib.django import outbox
 from fluvio_sync.contrib.django.outbox.models import OutboxRecord
+from tests.support.django_kit import PATIENCE, PROJECT, close_connections, finish, manage, run_script, start
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
     from fluvio_sync.testing import LocalCluster
 
+pytestmark = pytest.mark.slow
+
 TOPIC = "orders"
 
 DIES_AFTER_ITS_COMMIT = """
 import os, signal, sys
 from django.db import transaction
-from django_project.models import Order
+from tests.contrib.django_project.models import Order
 from fluvio_sync.contrib.django import outbox, send_on_commit
 
 using = sys.argv[1]
@@ -46,7 +48,7 @@ def values(cluster: LocalCluster) -> list[bytes]:
 
 
 def test_what_a_process_leaves_that_is_killed_after_its_commit(django_cluster: LocalCluster, database: str) -> None:
-    from django_project.models import Order
+    from tests.contrib.django_project.models import Order
 
     django_cluster.create_topic(TOPIC)
     status, _, _ = run_script(DIES_AFTER_ITS_COMMIT, database)
@@ -60,7 +62,7 @@ def test_what_a_process_leaves_that_is_killed_after_its_commit(django_cluster: L
 
 @contextmanager
 def relaying(database: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    process = start("-m", "django_project", "fluvio_outbox_relay", "--database", database, *options)
+    process = start("-m", PROJECT, "fluvio_outbox_relay", "--database", database, *options)
     try:
         wait_for_work(process)
         yield process
@@ -128,7 +130,7 @@ class Relays:
         self.killed = 0
 
     def _start(self) -> subprocess.Popen[str]:
-        return start("-m", "django_project", "fluvio_outbox_relay", *self._options)
+        return start("-m", PROJECT, "fluvio_outbox_relay", *self._options)
 
     def kill(self, index: int) -> None:
         """Kill one as the kernel does when there is no memory, and start another."""

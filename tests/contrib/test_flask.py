@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import wait_until
 
 from fluvio_sync import BufferFullError, ConfigError, ConnectError, Fluvio, TopicNotFoundError
 from fluvio_sync.contrib._health import health_answer
 from fluvio_sync.stats import Health
 from fluvio_sync.testing import FakeFluvio
+from tests.support.waiting import wait_until
 
 pytest.importorskip("flask", reason="Flask is not installed")
 
@@ -29,10 +29,10 @@ from fluvio_sync.contrib.flask import FlaskFluvio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kit import Where
     from werkzeug.test import TestResponse
 
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
 ROOT = Path(__file__).parent.parent.parent
 NOWHERE = "127.0.0.1:1"
@@ -336,6 +336,7 @@ def test_without_flask_the_error_names_the_extra() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", ["flask_app", "testing_your_code"])
 def test_an_examples_own_tests_pass(example: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull, "."]
@@ -346,6 +347,7 @@ def test_an_examples_own_tests_pass(example: str) -> None:
     assert re.search(r"^[3-9] passed", done.stdout, re.MULTILINE), done.stdout
 
 
+@pytest.mark.slow
 def test_the_example_runs_on_a_cluster(own: LocalCluster) -> None:
     own.create_topic("orders")
     code = """if True:

@@ -21,20 +21,19 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit import wait_until, within
 
 from fluvio_sync import ConfigError, RetryPolicy
 from fluvio_sync.contrib._json_formatter import JsonFormatter
 from fluvio_sync.contrib.logging import FluvioHandler
 from fluvio_sync.delivery import AtLeastOnce
+from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kit import Where
-
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
 TOPIC = "logs"
 PYTHON = (sys.executable, "-W", "ignore:This process:DeprecationWarning")  # of every fork where there are threads
@@ -224,6 +223,7 @@ def burst(logger: logging.Logger, number: int = 1000) -> float:
     return slowest
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("place", ["closed_port", "black_hole"])
 def test_a_log_call_does_not_wait_for_a_cluster_that_is_away(
     place: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
@@ -275,6 +275,7 @@ def test_memory_is_bounded_and_drops_are_counted_and_reported_seldom(
     assert errors[-1].endswith("1000 lost")
 
 
+@pytest.mark.alone
 def test_a_full_client_makes_records_wait_in_the_handler_and_then_drops(cluster: LocalCluster) -> None:
     handler = FluvioHandler(TOPIC, cluster.endpoint, buffer_memory=4 * 1024 * 1024, flush_timeout=0.2)
     with logging_to(handler) as logger:
@@ -416,6 +417,7 @@ def test_threads(cluster: LocalCluster) -> None:
 # Its end.
 
 
+@pytest.mark.alone
 def test_flush_delivers_what_was_logged(cluster: LocalCluster) -> None:
     handler = FluvioHandler(TOPIC, cluster.endpoint, linger=30)
     with logging_to(handler) as logger:
@@ -487,6 +489,8 @@ def test_the_interpreters_end_delivers(cluster: LocalCluster, more: tuple[str, .
         )
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("place", ["closed_port", "black_hole"])
 def test_the_interpreters_end_is_not_held_up_for_long(place: str, request: pytest.FixtureRequest) -> None:
     """By `flush_timeout` once, though `logging.shutdown` flushes and closes."""

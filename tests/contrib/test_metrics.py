@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from kit import attempts, wait_until
 
 import fluvio_sync
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync.client import unconnected
 from fluvio_sync.contrib._measures import OF_CLIENTS, OF_TOPICS
 from fluvio_sync.testing import FakeFluvio
+from tests.support.client import attempts
+from tests.support.waiting import wait_until
 
 pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")
 
@@ -26,9 +27,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from fluvio_sync.contrib.prometheus import FluvioCollector
 
 if TYPE_CHECKING:
-    from kit import Where
-
     from fluvio_sync.testing import LocalCluster
+    from tests.support.cluster import Where
 
 OPERATING = Path(__file__).parent.parent.parent / "docs" / "operating.md"
 

@@ -26,8 +26,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from fluvio_sync.contrib.opentelemetry import observe, traced
 
 if TYPE_CHECKING:
-    from kit import Where
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from tests.support.cluster import Where
 
 
 # Metrics.

@@ -6,18 +6,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from interruption import interrupted
-from rig import Rig, connects, partition, response, values, writes
 
 from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._core.batch import RECORD_CHARGE
 from fluvio_sync._core.actions import Acknowledge
-from fluvio_sync._core.partition import RECORD_CHARGE
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
 from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, decode_record_set, verify_batch
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.stats import Tally
+from tests.support.interruption import interrupted
+from tests.support.rig import Rig, connects, partition, response, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync.futures import DeliveryFuture
@@ -32,7 +32,7 @@ class RealTimeRig(Rig):
         super().__init__(*args, **settings)
         self.accumulator._clock = SystemClock()
         self.clock.now = SystemClock().monotonic()
-        self.clock.advance(0.5)  # what is sent within half a second is ready
+        self.clock.advance(0.5)  # records that are sent within half a second are ready
 
 
 def batches(rig: Rig) -> list[list[bytes]]:

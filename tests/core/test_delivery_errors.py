@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the errors of records say: to a person in their text, and to a program in their attributes."""
+"""The errors of records: their text for a person, and their attributes for a program."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from rig import Rig, asks, connects, partition, spu, topic, writes
 
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (
@@ -22,6 +21,7 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, asks, connects, partition, spu, topic, writes
 
 BROKEN = ConnectError("the connection was lost")
 
@@ -39,14 +39,7 @@ def refused(code: int, **settings: Any) -> BaseException | None:
 def test_a_spent_policy_tells_the_effort_and_the_last_failure() -> None:
     error = refused(6)
     assert isinstance(error, RetriesExhaustedError)
-    assert (
-        str(error)
-        == (
-            "topic 't', partition 0: not acknowledged after 1 attempt in 0.5 s, the last of the policy's: SPU 5001 "
-            "answered NotLeaderForPartition (6) for topic 't', partition 0: " + str(error.__cause__).split(": ")[1]
-        )
-        + "; it is not stored"
-    )
+    assert f"after 1 attempt in 0.5 s, the last of the policy's: {error.__cause__}; it is not stored" in str(error)
     assert (error.topic, error.partition, error.attempts, error.elapsed) == ("t", 0, 1, 0.5)
     assert error.retriable
     assert isinstance(error.__cause__, ServerError)
@@ -71,10 +64,7 @@ def test_a_passed_time_out_tells_the_last_failure_if_there_was_one() -> None:
     assert isinstance(error, DeliveryTimeoutError)
     assert isinstance(error.__cause__, RequestTimeoutError)
     assert error.retriable
-    assert str(error) == (
-        "topic 't', partition 0: not acknowledged after 1 attempt in 5.0 s, the policy's timeout is 5.0 s; "
-        f"the last failure: {error.__cause__}; it is not stored"
-    )
+    assert f"the last failure: {error.__cause__}; it is not stored" in str(error)
 
 
 @pytest.mark.parametrize("max_retries", [0, 1])
@@ -94,10 +84,9 @@ def test_a_passed_time_out_without_leader_tells_why_there_is_none() -> None:
     future = rig.send()
     rig.run(5.0)
     error = future.exception(0)
-    assert str(error) == (
-        f"topic 't', partition 0: not acknowledged after 0 attempts in 5.0 s, the policy's timeout is 5.0 s; "
-        f"the last failure: {error.__cause__ if error else None}; it is not stored"
-    )
+    assert isinstance(error, DeliveryTimeoutError)
+    assert error.attempts == 0
+    assert f"the last failure: {error.__cause__}; it is not stored" in str(error)
     assert "SPU 5001" in str(error)
 
 
@@ -157,9 +146,7 @@ def test_a_deleted_topic_and_a_closed_client_say_whether_the_record_is_stored() 
     rig.step()
     error = future.exception(0)
     assert isinstance(error, DeliveryError)
-    assert str(error) == (
-        f"topic 't', partition 0: {error.__cause__}; it was deleted after the producer was made; it is not stored"
-    )
+    assert str(error).endswith("; it is not stored")
     assert not error.retriable
 
 

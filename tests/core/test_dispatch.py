@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
+from fluvio_sync._core.dispatcher import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS
 from fluvio_sync._core.actions import HandOver
-from fluvio_sync._core.dispatcher import (
-    LEAVE_GRACE,
-    MAX_IN_FLIGHT,
-    OFFLINE_PATIENCE,
-    SETTLE_INTERVAL,
-    TRANSITIONS,
-    Event,
-)
 from fluvio_sync._core.partition import LaneState
 from fluvio_sync.config import SmartModule
 from fluvio_sync.delivery import AtLeastOnce
@@ -37,6 +29,7 @@ from fluvio_sync.errors import (
 from fluvio_sync.protocol.metadata import Deduplication, PartitionResolution, SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
+from tests.support.rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync._core.pipeline import Request, Settlement
@@ -56,15 +49,6 @@ def test_every_state_can_be_reached_and_left() -> None:
     reached = {target for moves in TRANSITIONS.values() for target in moves.values()}
     assert reached == set(LaneState) == set(TRANSITIONS)
     assert all(any(target is not state for target in moves.values()) for state, moves in TRANSITIONS.items())
-
-
-@pytest.mark.parametrize("state", [s for s in LaneState if s is not LaneState.QUEUED])
-def test_only_a_queued_lane_is_sent(state: LaneState) -> None:
-    assert Event.SEND not in TRANSITIONS[state]
-
-
-def test_only_a_lane_in_flight_is_settled() -> None:
-    assert [state for state, moves in TRANSITIONS.items() if Event.SETTLE in moves] == [LaneState.IN_FLIGHT]
 
 
 # The straight way.
@@ -451,7 +435,7 @@ def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
 
 
 def test_what_waits_is_tried_when_the_sc_goes_away() -> None:
-    """Its last word on who is offline is not trusted then."""
+    """Its last word on offline SPUs is not trusted then."""
     rig = Rig()
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     rig.send()
@@ -470,7 +454,7 @@ def test_what_waits_for_a_topic_that_is_gone_fails_when_all_was_told(order: tupl
     future = rig.send()
     rig.run(5.0)
     rig.tell(rig.metadata.lose())
-    assert connects(rig.run(1.0)) == []  # whatever is believed, there is no address of its leader
+    assert connects(rig.run(1.0)) == []  # in any case there is no address of its leader
     rig.metadata.begin()
     now: dict[str, Any] = {"SPU": offline, "Partition": [partition("other-0", 5002)], "Topic": [topic("other", 1)]}
     for label in order:
@@ -584,7 +568,7 @@ def test_a_failed_batch_does_not_stop_the_ones_behind_it() -> None:
 
 
 def answer_by_size(rig: Rig, requests: list[Request], limit: int) -> list[list[bytes]]:
-    """Answer as an SPU that takes batches up to `limit` bytes; returns what it stored, batch by batch."""
+    """Answer as an SPU that takes batches up to `limit` bytes; returns the records that it stored, batch by batch."""
     stored: list[list[bytes]] = []
     for _ in range(100):
         if not requests:
@@ -892,7 +876,7 @@ def test_the_deadline_of_a_settlement_gives_the_offset() -> None:
     assert caught.value.may_be_stored
 
 
-# Where the server may drop records, nobody knows their offsets.
+# Where the server may drop records, their offsets are not known.
 
 FILTERS: dict[str, Any] = {"smartmodules": [SmartModule("filter")]}
 

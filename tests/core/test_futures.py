@@ -15,18 +15,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import Rig
 
 from fluvio_sync import futures as futures_module
-from fluvio_sync._core.partition import halve
 from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._core.batch import halve
 from fluvio_sync.errors import DeliveryError, ForkedError
 from fluvio_sync.futures import BatchOutcome, DeliveryFuture, RecordMetadata, forget_parent
+from tests.support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync._core.partition import Batch
+    from fluvio_sync._core.batch import Batch
     from fluvio_sync._core.partition import Lane
 
 LONG = 20.0  # seconds that nothing here takes
@@ -130,14 +130,6 @@ def test_a_record_is_not_taken_back() -> None:
         with pytest.raises(RuntimeError, match="only the client resolves"):
             refuse()
     assert not future.done()
-
-
-def test_awaiting_it_says_what_to_do() -> None:
-    async def main() -> None:
-        await Maker(1).futures[0]
-
-    with pytest.raises(TypeError, match=r"asyncio\.wrap_future"):
-        asyncio.run(main())
 
 
 def test_asyncio_wraps_it() -> None:
@@ -402,7 +394,7 @@ def test_owners_of_a_halved_batch_keep_their_records() -> None:
 
 @pytest.fixture
 def child() -> Iterator[None]:
-    """What the hook does in the child of a fork, undone afterwards."""
+    """The work of the hook in the child of a fork, undone afterwards."""
     current = futures_module.Process.current
     yield
     futures_module.Process.current = current

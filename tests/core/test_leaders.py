@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rig import Rig, asks, connects, disconnects, partition, topic, values, writes
 
 from fluvio_sync._core.dispatcher import LEAVE_GRACE, OFFLINE_PATIENCE
 from fluvio_sync._core.partition import LaneState
@@ -14,6 +13,7 @@ from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError, TopicNotFoundError
 from fluvio_sync.protocol.metadata import PartitionResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, asks, connects, disconnects, partition, topic, values, writes
 
 BROKEN = ConnectError("the connection was lost")
 OFFLINE = PartitionResolution.OFFLINE

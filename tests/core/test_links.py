@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections to SPUs: what their failures mean for what waits for them, and how long an answer may take."""
+"""Connections to SPUs: their failures, the batches that wait for them, and the time of an answer."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from rig import Rig, connects, disconnects, partition, response, spu, values, writes
 
 from fluvio_sync._core.dispatcher import MAX_IN_FLIGHT
 from fluvio_sync._core.partition import LaneState
@@ -15,6 +14,7 @@ from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, RetriesExhaustedError, UnsupportedVersionError
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, connects, disconnects, partition, response, spu, values, writes
 
 BROKEN = ConnectError("the connection was lost")
 VERSIONS = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")
@@ -154,7 +154,7 @@ def test_at_most_once_on_a_read_committed_connection_waits_for_no_replica() -> N
     rig.send(to=0)
     (request,) = writes(rig.connect())
     rig.send(to=1)
-    rig.step()  # behind it, so that what is in it does not matter
+    rig.step()  # behind it, so that its contents do not matter
     assert disconnects(rig.run(2.9)) == []
     assert disconnects(rig.run(0.2)) == [request.link]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rig import partition, spu, topic
 
 from fluvio_sync._core.metadata import Metadata, News, Route
 from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
@@ -22,6 +21,7 @@ from fluvio_sync.protocol.metadata import (
     SpuType,
 )
 from fluvio_sync.protocol.watch import Change, WatchUpdate
+from tests.support.rig import partition, spu, topic
 
 if TYPE_CHECKING:
     from fluvio_sync._settings.endpoint import Endpoint

@@ -7,19 +7,19 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from interruption import interrupted
-from rig import Rig, connects, disconnects, partition, reports, response, spu, values, writes
 
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce
 from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError
 from fluvio_sync.protocol.batch import BatchBuilder
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.interruption import interrupted
+from tests.support.rig import Rig, connects, disconnects, partition, reports, response, spu, values, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._core.partition import FlushBarrier
+    from fluvio_sync._core.batch import FlushBarrier
     from fluvio_sync._core.pipeline import Request
     from fluvio_sync.futures import DeliveryFuture
 
@@ -35,7 +35,7 @@ def recover(rig: Rig) -> None:
 
 
 class Story:
-    """Five records on their way, what happens to them, and a server that comes to its senses afterwards."""
+    """Five records on their way, an event, and a server that comes to its senses afterwards."""
 
     def __init__(self, semantic: AtLeastOnce | AtMostOnce = PATIENT) -> None:
         self.rig = Rig(2, batch_size=200, delivery_semantic=semantic)

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the state machine has logged: changes of state, once each, with what an operator needs to know."""
+"""The log of the state machine: changes of state, once each, with the facts that an operator needs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rig import Rig, connects, partition, reports, writes
-
 from fluvio_sync._core.actions import Report
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, UnsupportedVersionError
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, connects, partition, reports, writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

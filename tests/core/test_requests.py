@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into a request, and what becomes of a lane once it is answered."""
+"""The contents of a request, and the state of a lane once it is answered."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
 
 from fluvio_sync._core import dispatcher
-from fluvio_sync._core.actions import Acknowledge, Fail, HandOver
 from fluvio_sync._core.dispatcher import MAX_IN_FLIGHT
+from fluvio_sync._core.actions import Acknowledge, Fail, HandOver
 from fluvio_sync._core.partition import LaneState
 from fluvio_sync.config import Compression, ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce
@@ -18,6 +17,7 @@ from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, 
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync._core.partition import Lane
@@ -38,7 +38,7 @@ def is_at_rest(lane: Lane) -> bool:
     return lane.state is LaneState.IDLE and not lane.batches() and not lane.unresolved
 
 
-# What stands together.
+# Batches that stand together.
 
 
 @pytest.mark.parametrize(

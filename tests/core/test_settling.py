@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
-
 from fluvio_sync._core.dispatcher import SETTLE_INTERVAL
 from fluvio_sync._core.partition import LaneState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import PartitionResolution
 from fluvio_sync.retry import RetryPolicy
+from tests.support.rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync._core.pipeline import Settlement
@@ -134,7 +133,7 @@ def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:
 
 
 def test_a_leader_that_is_said_to_be_offline_is_asked_until_its_connection_ends() -> None:
-    """What it has stored is not written to it again."""
+    """A batch that it has stored is not written to it again."""
     rig, futures, settlement = settling()
     rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
     actions = rig.run(3.0)

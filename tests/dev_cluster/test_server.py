@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sockets import TIMEOUT, connect, receive
 
 from fluvio_sync.errors import ConnectError
 from fluvio_sync.protocol.frames import split_response
@@ -21,6 +20,7 @@ from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, S
 from fluvio_sync.protocol.watch import ListRequest, WatchRequest, WatchUpdate
 from fluvio_sync.testing import LocalCluster, _cluster_server
 from fluvio_sync.testing._link import Link
+from tests.support.sockets import TIMEOUT, connect, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from sockets import TIMEOUT, connect, receive
 
 from fluvio_sync import TlsConfig
 from fluvio_sync.errors import ConfigError, ConnectError
@@ -28,11 +27,12 @@ from fluvio_sync.protocol.watch import ListRequest
 from fluvio_sync.testing import LocalCluster, _cluster_server, read_partition
 from fluvio_sync.testing._cluster_tls import TlsSocket, server_context
 from fluvio_sync.testing._link import Link
+from tests.support.sockets import TIMEOUT, connect, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from certificates import Certificates
+    from tests.support.certificates import Certificates
 
     Make = Callable[..., Any]
 

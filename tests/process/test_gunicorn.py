@@ -9,12 +9,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from webapps import DJANGO, FLASK, PLAIN, App, assert_stored, load, serving
 
 from fluvio_sync.testing import LocalCluster
+from tests.support.webapps import DJANGO, FLASK, PLAIN, App, assert_stored, load, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.slow
 
 pytest.importorskip("gunicorn", reason="gunicorn is not installed")
 if not hasattr(os, "fork"):

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from kit import wait_until
-from webapps import DJANGO, FLASK, PATIENCE, PLAIN, App, assert_stored, load, serving
 
 from fluvio_sync.testing import LocalCluster
+from tests.support.waiting import wait_until
+from tests.support.webapps import DJANGO, FLASK, PATIENCE, PLAIN, App, assert_stored, load, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.slow
 
 UWSGI = shutil.which("uwsgi", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 if UWSGI is None:
@@ -81,7 +83,7 @@ def test_every_answered_request_is_stored_where_its_answer_says(
 
 @pytest.mark.parametrize("option", ["--lazy-apps", "--py-call-uwsgi-fork-hooks", None])
 def test_sending_while_the_application_is_loaded(cluster: LocalCluster, option: str | None) -> None:
-    """The master cannot, unless it forks as Python does: a worker could inherit a lock that nobody releases."""
+    """The master cannot, unless it forks as Python does: a worker could inherit a lock that is never released."""
     app = SIMPLE._replace(settings={"SEND_IN_MASTER": "1"})
     with serving(app, cluster, uwsgi(app, "--enable-threads", *[option] if option else [])) as server:
         refused = server.get("x").note

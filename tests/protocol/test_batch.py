@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches: sizes, limits, what the checks catch."""
+"""Batches: sizes, limits and checks."""
 
 from __future__ import annotations
 
@@ -308,7 +308,7 @@ def test_a_header() -> None:
             BatchHeader.read(Reader(w.getvalue()[:length]))
 
 
-# --- what the checks catch -----------------------------------------------------------------------
+# --- checks --------------------------------------------------------------------------------------
 
 GOOD = b"".join(builder_of([(b"k", b"v1", 0), (None, b"hello", 5)]).build())
 

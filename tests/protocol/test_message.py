@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declared messages: their fields and gates, their values, and what type checkers and counts refuse.
+"""Declared messages: their fields and gates, their values, and the refusals of type checkers and counts.
 
 Each `type: ignore` here is a mistake that mypy has to find: it reports those that are not needed.
 """
@@ -239,7 +239,7 @@ def test_bad_arguments_name_the_class_and_the_argument() -> None:
         Ordered(1, 2, 3)  # type: ignore[call-arg]
 
 
-# --- what a class does itself --------------------------------------------------------------------
+# --- methods of a class --------------------------------------------------------------------------
 
 
 class Prefixed(Message):

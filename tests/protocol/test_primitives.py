@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Primitives: ranges, refusals, and what the decoder tolerates."""
+"""Primitives: ranges, refusals, and the tolerance of the decoder."""
 
 from __future__ import annotations
 

@@ -454,7 +454,7 @@ def test_garbage(kind: Any) -> None:
             message = kind.read(Reader(encoded), version)
         except ProtocolError:
             return
-        # What can be read can be written, and means the same.
+        # A value that was read can be written, and means the same.
         assert decode(kind, encode(message, version), version) == message
 
     check()

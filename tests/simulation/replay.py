@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Repeat one seed of the simulation and print its story: python tests/simulation/replay.py SEED."""
+"""Repeat one seed of the simulation and print its story: python -m tests.simulation.replay SEED."""
 
 from __future__ import annotations
 
 import sys
 
-from world import World
+from tests.simulation.world import World
 
 if __name__ == "__main__":
     world = World(int(sys.argv[1]))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promises under simulated faults: hundreds of seeds, and the proof that a broken promise is found.
 
-`FLUVIO_SYNC_SEEDS` sets the number of seeds; `python tests/simulation/replay.py SEED` repeats one and tells its story.
+`FLUVIO_SYNC_SEEDS` sets the number of seeds; `python -m tests.simulation.replay SEED` repeats one and tells its story.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import pytest
-from world import Broken, World
 
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.partition import LaneState
+from tests.simulation.world import Broken, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluvio_sync._core.partition import Batch
+    from fluvio_sync._core.batch import Batch
     from fluvio_sync._core.partition import Lane
     from fluvio_sync._core.pipeline import Link, Request, Settlement
     from fluvio_sync.errors import FluvioError
 
 SEEDS = int(os.environ.get("FLUVIO_SYNC_SEEDS", "2000"))
 BLOCK = 100
+QUICK = 500  # seeds that `make test` runs; the others are slow
+BLOCKS = [pytest.param(first, marks=[] if first < QUICK else [pytest.mark.slow]) for first in range(0, SEEDS, BLOCK)]
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
+@pytest.mark.parametrize("first", BLOCKS)
 def test_the_promises_hold(first: int) -> None:
     for seed in range(first, min(first + BLOCK, SEEDS)):
         World(seed).run()
@@ -77,7 +79,7 @@ class SwappedOrder(Dispatcher):
 
 
 class ForgottenDeadline(Dispatcher):
-    """Does not fail what is in the queue when its time is over."""
+    """Does not fail a queued batch when its time is over."""
 
     def _expire(self, lane: Lane, now: float) -> None:
         pass
@@ -117,7 +119,7 @@ class NeverInDoubt(Dispatcher):
 
 
 class SureOfTheUnwritten(Dispatcher):
-    """Says of what still waits for the socket that it was not stored."""
+    """Says of batches that still wait for the socket that they were not stored."""
 
     def _note_written(self, lane: Lane, *, goes_on: bool) -> None:
         super()._note_written(lane, goes_on=False)
@@ -148,7 +150,7 @@ class SentAgain(Dispatcher):
 
 
 class ForgottenInRecovery(Dispatcher):
-    """Begins again without what was in a request."""
+    """Begins again without the batches of requests."""
 
     def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
         lanes = list(lanes)
@@ -158,7 +160,7 @@ class ForgottenInRecovery(Dispatcher):
 
 
 class OutOfOrderAfterRecovery(Dispatcher):
-    """Begins again with what was in a request behind the rest."""
+    """Begins again with the batches of requests behind the rest."""
 
     def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
         lanes = list(lanes)

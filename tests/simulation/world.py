@@ -16,12 +16,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._core.actions import Acknowledge, Ask, Connect, Disconnect, Drop, Fail, HandOver, Write
-from fluvio_sync._core.dispatcher import Dispatcher
-from fluvio_sync._core.metadata import LABELS, Metadata
-from fluvio_sync._core.pipeline import Settlement
 from fluvio_sync._runtime.accumulator import Accumulator
+from fluvio_sync._core.actions import Ask, Connect, Disconnect, Write
 from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._core.dispatcher import Dispatcher
+from fluvio_sync._core.actions import Acknowledge, Drop, Fail, HandOver
+from fluvio_sync._core.pipeline import Settlement
+from fluvio_sync._core.metadata import LABELS, Metadata
 from fluvio_sync._runtime.spu_requests import encode_produce, read_high_watermark
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._core.actions import Action
-    from fluvio_sync._core.partition import Batch
-    from fluvio_sync._core.pipeline import Link, Request
     from fluvio_sync._core.topic import Channel
+    from fluvio_sync._core.batch import Batch
+    from fluvio_sync._core.pipeline import Link, Request
     from fluvio_sync.futures import DeliveryFuture
     from fluvio_sync.testing._cluster_model import Partition
     from fluvio_sync.testing._cluster_session import Session
@@ -614,7 +615,7 @@ class World:
 
     def broken(self, what: str) -> Broken:
         story = "\n".join(self.trace[-30:])
-        replay = f"python tests/simulation/replay.py {self.seed}"
+        replay = f"python -m tests.simulation.replay {self.seed}"
         return Broken(f"seed {self.seed} ({replay}), at {self.clock.now:.4f} s: {what}\n{story}")
 
     def _check_memory(self) -> None:

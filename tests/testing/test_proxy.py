@@ -10,9 +10,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Server, Talk, acknowledgement, reply_to
-from kit import wait_until
-from sockets import free_port
 
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_request, split_response
@@ -20,6 +17,9 @@ from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.produce import PartitionData, ProduceRequest, TopicData
 from fluvio_sync.protocol.versions import SpuApi
 from fluvio_sync.testing import FaultProxy, LocalCluster, ProduceFault
+from tests.support.hostile import Server, Talk, acknowledgement, reply_to
+from tests.support.sockets import free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -272,6 +272,7 @@ def test_a_stalled_connection_can_be_cut(proxy: FaultProxy) -> None:
             sock.recv(1)
 
 
+@pytest.mark.alone
 def test_delayed_bytes(proxy: FaultProxy) -> None:
     with open_to(proxy) as sock:
         proxy.delay(0.1)

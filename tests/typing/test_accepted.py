@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users write: type checkers take it and know its types (`assert_type`), and it runs."""
+"""The code of users: type checkers take it and know its types (`assert_type`), and it runs."""
 
 from __future__ import annotations
 
@@ -387,10 +387,9 @@ def test_flask_gives_a_producer() -> None:
 
 def test_django_gives_a_producer_and_a_fake() -> None:
     pytest.importorskip("django", reason="Django is not installed")
-    import django_kit  # noqa: F401 - it sets Django up
-
     from fluvio_sync.contrib.django import client, producer
     from fluvio_sync.contrib.django.testing import fake_fluvio
+    from tests.support import django_kit  # noqa: F401 - it sets Django up
 
     @fake_fluvio()
     def ordering(item: str, *, twice: bool = False) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What type checkers refuse, and what it raises where nobody checked.
+"""Code that type checkers refuse, and the errors that it raises without them.
 
 Each `type: ignore` is an assertion: mypy and basedpyright complain of one that nothing needs.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ProducerConfig, Compression and SmartModule: what is taken, kept and refused."""
+"""ProducerConfig, Compression and SmartModule: values that are taken, kept and refused."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where events go, by what the application configured."""
+"""The way of events, by the configuration of the application."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_fibonacci_up_to_the_bound() -> None:
 
 
 def test_multiples_that_floats_miss() -> None:
-    assert 0.07 * 10 * 10 != 7.0  # which is what this test is about
+    assert 0.07 * 10 * 10 != 7.0  # which this test is about
     policy = RetryPolicy(max_retries=4, initial_delay=0.07)
     assert list(policy.delays()) == [0.07, 0.7, 7.0, 70.0]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a topic may be called."""
+"""The names that a topic may have."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync import ConfigError, Fluvio
+from fluvio_sync import ConfigError, Fluvio, _uwsgi
 
 
 @pytest.fixture
@@ -32,14 +32,8 @@ def test_elsewhere_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not _uwsgi.is_before_fork()
 
 
-def test_without_threads_it_is_refused_with_the_setting_to_change(uwsgi: Any) -> None:
-    uwsgi.has_threads = 0
-    with pytest.raises(ConfigError, match="enable-threads = true"):
-        Fluvio.connect("127.0.0.1:1")
-
-
 def test_in_the_master_a_client_waits_and_nothing_is_sent(uwsgi: Any) -> None:
-    fluvio = Fluvio.connect("127.0.0.1:1")  # where nobody listens
+    fluvio = Fluvio.connect("127.0.0.1:1")  # without a listener
     producer = fluvio.topic_producer("t")
     for use in (lambda: producer.send(b"x"), fluvio.topics, fluvio.health):
         with pytest.raises(ConfigError, match="lazy-apps = true, or py-call-uwsgi-fork-hooks = true"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m django_project COMMAND`: what manage.py is elsewhere."""
+"""`python -m tests.contrib.django_project COMMAND`: what manage.py is elsewhere."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import sys
 from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_project.settings")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.contrib.django_project.settings")
     execute_from_command_line(["manage.py", *sys.argv[1:]])

@@ -15,7 +15,7 @@ SECRET_KEY = "for tests"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
 TIME_ZONE = "UTC"  # Django makes it that of the process, which other tests share
-ROOT_URLCONF = "django_project.urls"
+ROOT_URLCONF = "tests.contrib.django_project.urls"
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -24,7 +24,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "fluvio_sync.contrib.django",
     "fluvio_sync.contrib.django.outbox",
-    "django_project",
+    "tests.contrib.django_project",
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -6,8 +6,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path
 
-from django_project import views
 from fluvio_sync.contrib.django.views import health
+from tests.contrib.django_project import views
 
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -10,8 +10,8 @@ from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from django_project.models import Order
 from fluvio_sync.contrib.django import outbox, producer, send_on_commit
+from tests.contrib.django_project.models import Order
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What gunicorn serves: `django_project.wsgi`."""
+"""What gunicorn serves: `tests.contrib.django_project.wsgi`."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_project.settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.contrib.django_project.settings")
 application = get_wsgi_application()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies of a client under test, and the inside of that client."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fluvio_sync import AtLeastOnce, Fluvio, RetryPolicy
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+
+def attempts(number: int, *, delay: float = 0.01, timeout: float = 10.0) -> AtLeastOnce:
+    """Return a policy of so many attempts with a fixed delay between them."""
+    policy = RetryPolicy(
+        max_retries=number - 1, initial_delay=delay, max_delay=delay, timeout=timeout, strategy="fixed-delay"
+    )
+    return AtLeastOnce(policy)
+
+
+def bring_online(client: Fluvio, topic: str, partitions: int) -> None:
+    """Write to each partition, and wait until the client knows that all are online.
+
+    A real SC sometimes calls a new partition online only after the first write.
+    """
+    producer = client.topic_producer(topic)
+    for partition in range(partitions):
+        producer.send(b"", partition=partition)
+    producer.flush(10)
+    wait_online(client, topic, partitions)
+
+
+def wait_online(client: Fluvio, topic: str, partitions: int) -> None:
+    """Wait until the client knows that so many of the topic's partitions are online."""
+    engine = client._session.engine
+    assert engine is not None
+    wait_until(lambda: len(engine.metadata.available(topic)) == partitions, f"{partitions} partitions are online")
+
+
+def wait_offline(client: Fluvio, spu: int) -> None:
+    """Wait until the SC has told the client that an SPU is offline."""
+    engine = client._session.engine
+    assert engine is not None
+    wait_until(lambda: not engine.metadata.spu_online(spu), f"SPU {spu} is offline")
+
+
+def used_memory(client: Fluvio) -> int:
+    """Return the bytes that unresolved records are charged."""
+    assert client._session.engine is not None
+    return client._session.engine.accumulator.used
+
+
+def assert_settled(client: Fluvio) -> None:
+    """The client holds nothing any more.  The account follows the futures by a moment."""
+    wait_until(lambda: used_memory(client) == 0, "the memory account is back at 0")
+
+
+@contextmanager
+def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the background thread from working."""
+    engine = fluvio._session.engine
+    assert engine is not None
+    here, go_on = threading.Event(), threading.Event()
+
+    def park() -> None:
+        here.set()
+        go_on.wait(10)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.thread, "_take_turn", park)
+        engine.poller.ring()
+        assert here.wait(10)
+        try:
+            yield
+        finally:
+            go_on.set()

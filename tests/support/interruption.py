@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exceptions at any line of the library, as of Ctrl-C, a worker's timeout or a bug."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fluvio_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+_LIBRARY = str(Path(fluvio_sync.__file__).parent)
+
+
+class Interruption(BaseException):
+    """Raised by `interrupted`."""
+
+
+def _is_beyond_signals(frame: FrameType) -> bool:
+    """Whether a tracer sees a line where no signal can come through: a `with` that gives its lock back, a `try:`.
+
+    An exception raised there by a tracer leaves the lock taken.  Signals come at the end of calls and of loops.
+    """
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    return line.startswith(("with ", "try:")) or line.endswith(".release()")
+
+
+def interrupted(action: Callable[[], object], at: int) -> bool:
+    """Run an action and raise at its line number `at`, counted over the library's own code; False if it is shorter."""
+    lines = itertools.count()
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(_LIBRARY):
+            return None
+        if event == "line" and not _is_beyond_signals(frame) and next(lines) == at:
+            sys.settrace(None)
+            raise Interruption
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except Interruption:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
