@@ -21,11 +21,11 @@ from fluvio_sync.testing import LocalCluster
 
 STAGES = {
     "send()": ("producer.py", "partitioner.py"),
-    "batching": ("_accumulator.py", "_lane.py", "_clock.py", "stats.py"),
+    "batching": ("_accumulator.py", "_queue.py", "_clock.py", "stats.py"),
     "encoding": ("batch.py", "produce.py", "primitives.py", "_spu_requests.py", "compression.py"),
     "checksum": ("checksum.py", "_crc32c"),
     "socket": ("_connection.py", "frames.py", "_poller.py", "selectors.py", "socket", "select.epoll"),
-    "deciding": ("_dispatch.py", "_sender.py", "_sender_thread.py", "_timers.py", "_link.py", "_metadata.py"),
+    "deciding": ("_dispatch.py", "_sender.py", "_sender_thread.py", "_timers.py", "_pipeline.py", "_metadata.py"),
     "resolving": ("futures.py", "_callbacks.py"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluvio_sync._core.dispatcher import TRANSITIONS, Event
+from fluvio_sync._core.transitions import TRANSITIONS, Event
 from fluvio_sync._core.partition import LaneState
 
 DOCS = Path(__file__).parent.parent / "docs"

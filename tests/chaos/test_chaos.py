@@ -18,8 +18,7 @@ from fluvio_sync._core.dispatcher import Dispatcher
 from tests.chaos.chaos import Broken, Chaos
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.batch import Batch
-    from fluvio_sync._core.partition import Lane
+    from fluvio_sync._core.partition import Batch, PartitionQueue
     from fluvio_sync._core.pipeline import Request
     from fluvio_sync.errors import FluvioError
 
@@ -55,10 +54,15 @@ def test_a_swapped_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Dispatcher._attempt_failed
 
     def swapped(
-        self: Dispatcher, lane: Lane, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+        self: Dispatcher,
+        queue: PartitionQueue,
+        batches: list[Batch],
+        error: FluvioError,
+        now: float,
+        floor: float = 0.0,
     ) -> None:
-        plain(self, lane, batches, error, now, floor)
-        lane.queue.rotate(1)
+        plain(self, queue, batches, error, now, floor)
+        queue.sealed.rotate(1)
 
     monkeypatch.setattr(Dispatcher, "_attempt_failed", swapped)
     with pytest.raises(Broken, match="first appears before"):
@@ -70,10 +74,15 @@ def test_a_lost_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Dispatcher._attempt_failed
 
     def lost(
-        self: Dispatcher, lane: Lane, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+        self: Dispatcher,
+        queue: PartitionQueue,
+        batches: list[Batch],
+        error: FluvioError,
+        now: float,
+        floor: float = 0.0,
     ) -> None:
-        self._acknowledge(lane, batches, 0)
-        plain(self, lane, batches, error, now, floor)
+        self._acknowledge(queue, batches, 0)
+        plain(self, queue, batches, error, now, floor)
 
     monkeypatch.setattr(Dispatcher, "_attempt_failed", lost)
     with pytest.raises(Broken, match="is not at offset"):
@@ -89,10 +98,10 @@ def test_a_record_that_is_sent_twice_is_found(monkeypatch: pytest.MonkeyPatch) -
             return
         request.written = True
         entries, request.entries = request.entries, []
-        for lane, batches in entries:
-            lane.in_flight = []
-            lane.queue.extendleft(reversed(batches))
-            self._attend(lane, now)
+        for queue, batches in entries:
+            queue.in_flight = []
+            queue.sealed.extendleft(reversed(batches))
+            self._attend(queue, now)
 
     monkeypatch.setattr(Dispatcher, "written", again)
     with pytest.raises(Broken, match=r"is stored \d times"):

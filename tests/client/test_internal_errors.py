@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync import AtLeastOnce, ConnectError, DeliveryError, Fluvio, RetriesExhaustedError, RetryPolicy, _sender
-from fluvio_sync._net.connection import Connection
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.pipeline import Request
+from fluvio_sync._net.connection import Connection
 from fluvio_sync._runtime.spu_requests import encode_produce
-from fluvio_sync.futures import BatchOutcome
+from fluvio_sync.futures import BatchFutures
 from tests.support.client import parked
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def elsewhere(action: Callable[[], Any]) -> Any:
         return pool.submit(action).result(10)
 
 
-@pytest.mark.parametrize("name", ["records", "connected", "replied", "tick", "take_actions", "_arm_lane"])
+@pytest.mark.parametrize("name", ["records", "connected", "replied", "tick", "take_actions", "_arm_queue"])
 def test_an_error_in_the_middle_of_a_decision_is_overcome(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -67,7 +67,7 @@ def test_an_error_in_the_middle_of_a_decision_is_overcome(
         (_sender, "encode_produce"),
         (_sender, "Connection"),
         (Connection, "send"),
-        (BatchOutcome, "acknowledge"),
+        (BatchFutures, "acknowledge"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -42,7 +42,7 @@ def test_a_step_may_end_anywhere(own: LocalCluster, monkeypatch: pytest.MonkeyPa
         sent += 3
 
         def deliver(limit: float = time.monotonic() + 20.0) -> None:
-            while engine.sender.torn or not engine.accumulator.is_empty():  # noqa: B023
+            while engine.sender.in_step or not engine.accumulator.is_empty():  # noqa: B023
                 assert time.monotonic() < limit
                 engine.sender.work(engine.sender.prepare())  # noqa: B023
 
@@ -50,7 +50,7 @@ def test_a_step_may_end_anywhere(own: LocalCluster, monkeypatch: pytest.MonkeyPa
         deliver()
         assert [future.exception(0) for future in futures] == [None] * 3
         assert engine.accumulator.used == 0
-        assert engine.tally.take() == (3, 0, 0, None)
+        assert engine.handle_stats.take() == (3, 0, 0, None)
         assert producer.stats().records_acked == 3
         engine.sender.abandon()
         remove_engine(engine)  # it has no thread that could drain it at exit

@@ -610,7 +610,7 @@ def test_handles_with_functions_of_their_own_leave_nothing_behind(where: Where, 
     ]
     assert [future.result(10).offset for future in futures] == list(range(200)), "they share one order"
     assert client._session.engine is not None
-    assert len(client._session.engine.accumulator.channels) < 10
+    assert len(client._session.engine.accumulator.topic_states) < 10
 
 
 def test_a_handle_may_be_dropped_right_after_send(where: Where, client: Fluvio) -> None:

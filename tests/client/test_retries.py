@@ -26,7 +26,7 @@ from fluvio_sync import (
     RetryPolicy,
     ServerError,
 )
-from fluvio_sync._core.pipeline import LinkState
+from fluvio_sync._core.pipeline import PipelineState
 from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync.testing.cluster import LocalCluster
 from tests.support.client import assert_settled, attempts, wait_offline, wait_online
@@ -261,8 +261,8 @@ def test_keyless_records_go_where_somebody_is_online(pair: LocalCluster) -> None
         assert sorted(future.result(5).partition for future in futures) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-@pytest.mark.parametrize("news", ["restart", "new leader"])
-def test_news_cuts_a_delay_short(pair: LocalCluster, news: str) -> None:
+@pytest.mark.parametrize("diff", ["restart", "new leader"])
+def test_news_cuts_a_delay_short(pair: LocalCluster, diff: str) -> None:
     pair.create_topic("t")
     leader = pair.leader("t")
     with Fluvio.connect(pair.endpoint) as fluvio:
@@ -273,7 +273,7 @@ def test_news_cuts_a_delay_short(pair: LocalCluster, news: str) -> None:
         wait_until(lambda: fluvio.health().last_error is not None, "an attempt has failed")
         with pytest.raises(TimeoutError):
             future.result(0.2)
-        if news == "restart":
+        if diff == "restart":
             pair.kill_spu(leader)
             pair.restart_spu(leader)
         else:
@@ -543,8 +543,8 @@ def test_an_idle_connection_that_is_closed_costs_nothing(own: LocalCluster) -> N
         assert producer.send(b"0").result(5).offset == 0
         for number in (1, 2, 3):
             proxy.cut()
-            (link,) = fluvio._session.engine.dispatcher.links.values()  # type: ignore[union-attr]
-            wait_until(lambda link=link: link.state is LinkState.DOWN, "the end is noticed")  # type: ignore[misc]
+            (pipeline,) = fluvio._session.engine.dispatcher.pipelines.values()  # type: ignore[union-attr]
+            wait_until(lambda pipeline=pipeline: pipeline.state is PipelineState.DOWN, "the end is noticed")  # type: ignore[misc]
             assert producer.send(b"%d" % number).result(5).offset == number
         assert producer.stats().reconnects == 3
         assert producer.stats().records_retried == 0
@@ -654,12 +654,12 @@ def test_what_a_server_says_to_at_most_once_is_logged(own: LocalCluster, caplog:
         for _ in range(3):
             assert producer.send(b"x").exception() is None
             producer.flush(5)
-            wait_until(lambda: "at_most_once.refused" in caplog.text, "the refusal is logged")
+            wait_until(lambda: "at_most_once.rejected" in caplog.text, "the refusal is logged")
         producer.send(b"y")
         producer.flush(5)
         wait_until(lambda: len(own.records("t")) == 1, "the last one arrives")
     assert "9000" in caplog.text
-    refusals = [record for record in caplog.records if record.message.startswith("at_most_once.refused")]
+    refusals = [record for record in caplog.records if record.message.startswith("at_most_once.rejected")]
     assert len(refusals) == 1, "once for a streak"
 
 

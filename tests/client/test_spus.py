@@ -43,7 +43,7 @@ def test_each_leader_has_one_connection(three: LocalCluster) -> None:
             producer = fluvio.topic_producer("t")
             producer.send_all([b"x" * 1000] * 300)
         assert fluvio.topic_producer("t").send(b"last").result(5).acknowledged
-        assert sorted(line.link.spu for line in lines(fluvio)) == list(SPUS)
+        assert sorted(line.pipeline.spu for line in lines(fluvio)) == list(SPUS)
     assert sum(len(three.records("t", partition)) for partition in range(3)) == 6001
 
 
@@ -128,5 +128,5 @@ def test_an_spu_that_moves_is_followed(own: LocalCluster) -> None:
         future = producer.send(b"x")
         wait_until(lambda: fluvio.health().last_error is not None, "it was tried")
         own.advertise(5001, None)
-        with within(0.5):  # the news cuts the delay short
+        with within(0.5):  # the diff cuts the delay short
             assert future.result(5).offset == 0

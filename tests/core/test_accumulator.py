@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync._base.clock import SystemClock
-from fluvio_sync._core.batch import RECORD_CHARGE
-from fluvio_sync._core.actions import Acknowledge
+from fluvio_sync._core.partition import RECORD_CHARGE, Acknowledged
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
 from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, decode_record_set, verify_batch
 from fluvio_sync.protocol.compression import Codec
-from fluvio_sync.stats import Tally
+from fluvio_sync.stats import HandleStats
 from tests.support.interruption import interrupted
 from tests.support.rig import Rig, connects, partition, response, values, writes
 
@@ -36,7 +35,7 @@ class RealTimeRig(Rig):
 
 
 def batches(rig: Rig) -> list[list[bytes]]:
-    return [[value for _, value, _ in batch.builder.records()] for batch in rig.channel.lanes[0].batches()]
+    return [[value for _, value, _ in batch.builder.records()] for batch in rig.topic_state.queues[0].batches()]
 
 
 # Batches.
@@ -47,7 +46,7 @@ def test_a_batch_is_closed_before_it_would_grow_over_batch_size() -> None:
     for value in (b"a" * 50, b"b" * 50, b"c" * 50):
         rig.send(value)
     assert [len(batch) for batch in batches(rig)] == [2, 1]
-    assert all(batch.builder.size <= 200 for batch in rig.channel.lanes[0].batches())
+    assert all(batch.builder.size <= 200 for batch in rig.topic_state.queues[0].batches())
 
 
 def test_a_record_larger_than_batch_size_travels_alone() -> None:
@@ -60,7 +59,7 @@ def test_a_record_larger_than_batch_size_travels_alone() -> None:
 def test_the_largest_record_is_the_one_whose_batch_is_max_request_size() -> None:
     rig = Rig(max_request_size=1000, batch_size=1000)
     size = next(n for n in range(1000, 0, -1) if fits(rig, n))
-    assert rig.channel.lanes[0].queue[-1].builder.size == 1000
+    assert rig.topic_state.queues[0].sealed[-1].builder.size == 1000
     with pytest.raises(
         RecordTooLargeError, match=rf"{size + 1} bytes .* 1001 bytes.*max_request_size \(1000"
     ) as caught:
@@ -81,7 +80,7 @@ def test_implicit_times_never_go_back_within_a_batch() -> None:
     rig.send()
     rig.clock.wall -= 5000
     rig.send()
-    (batch,) = rig.channel.lanes[0].batches()
+    (batch,) = rig.topic_state.queues[0].batches()
     assert batch.builder.timestamps == [0, 0]
 
 
@@ -90,8 +89,8 @@ def test_an_explicit_time_before_the_batchs_first_opens_a_new_batch() -> None:
     rig.send(timestamp=2000)
     rig.send(timestamp=3000)
     rig.send(timestamp=1999)
-    assert [b.builder.first_timestamp for b in rig.channel.lanes[0].batches()] == [2000, 1999]
-    assert rig.channel.lanes[0].queue[0].builder.max_timestamp == 3000
+    assert [b.builder.first_timestamp for b in rig.topic_state.queues[0].batches()] == [2000, 1999]
+    assert rig.topic_state.queues[0].sealed[0].builder.max_timestamp == 3000
 
 
 def test_a_time_too_far_after_the_batchs_first_opens_a_new_batch() -> None:
@@ -99,15 +98,15 @@ def test_a_time_too_far_after_the_batchs_first_opens_a_new_batch() -> None:
     rig.send(timestamp=1)
     rig.send(timestamp=1 + MAX_TIMESTAMP_DELTA)
     rig.send(timestamp=2 + MAX_TIMESTAMP_DELTA)
-    assert [b.builder.count for b in rig.channel.lanes[0].batches()] == [2, 1]
+    assert [b.builder.count for b in rig.topic_state.queues[0].batches()] == [2, 1]
 
 
 def test_a_batch_is_compressed_once_and_its_records_can_still_be_told() -> None:
     rig = Rig()
     config = ProducerConfig(compression="gzip")
-    channel = rig.accumulator.channel("t", config, Compression.GZIP, rig.metadata)
-    rig.send(b"x" * 1000, key=b"k", channel=channel, timestamp=7)
-    batch = channel.lanes[0].unresolved[0]
+    topic_state = rig.accumulator.topic_state("t", config, Compression.GZIP, rig.metadata)
+    rig.send(b"x" * 1000, key=b"k", topic_state=topic_state, timestamp=7)
+    batch = topic_state.queues[0].unresolved[0]
     encoded = batch.encode()
     assert sum(map(len, encoded)) < 200
     (decoded,) = decode_record_set(b"".join(encoded))
@@ -121,9 +120,9 @@ def test_a_batch_is_compressed_once_and_its_records_can_still_be_told() -> None:
 def test_a_topic_without_partitions_takes_nothing(key: bytes | None) -> None:
     rig = Rig(partitions=0)
     with pytest.raises(PartitionNotFoundError, match="topic 't' has no partition to send to"):
-        rig.channel.choose(SiphashRoundRobinPartitioner(), key, b"v", 1000)
+        rig.topic_state.choose(SiphashRoundRobinPartitioner(), key, b"v", 1000)
     with pytest.raises(PartitionNotFoundError, match="topic 't' has no partition to send to"):
-        rig.channel.check_partition(3)
+        rig.topic_state.check_partition(3)
 
 
 # Memory.
@@ -192,7 +191,7 @@ def test_a_blocked_send_is_ended_by_closing(who: str) -> None:
     if who == "client":
         rig.accumulator.refuse_more()
     else:
-        rig.tally.closed = True
+        rig.handle_stats.closed = True
         with rig.accumulator.lock:
             rig.accumulator.space.notify_all()
     thread.join(MINUTE)
@@ -216,13 +215,13 @@ def test_a_failing_partition_holds_a_quarter_at_most_and_others_go_on() -> None:
     rig = Rig(2, limit=4 * quota, on_full="raise")
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(b"x" * 100)
-    (link,) = connects(rig.step())
-    rig.lose(link, ConnectError("refused"))
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, ConnectError("refused"))
     for _ in range(7):
         rig.send(b"x" * 100)
     with pytest.raises(BufferFullError, match=f"partition 0 of topic 't' fails and holds its share of {quota} bytes"):
         rig.send(b"x" * 100)
-    assert rig.channel.lanes[0].charge == quota
+    assert rig.topic_state.queues[0].charge == quota
     rig.send(b"x" * 4000, to=1)
 
 
@@ -242,7 +241,7 @@ def test_a_partition_that_does_not_fail_may_hold_more_than_a_quarter() -> None:
 
 def test_a_failing_partition_without_records_takes_one_however_large() -> None:
     rig = Rig(limit=8000, on_full="raise")
-    rig.accumulator.failing_changed(rig.accumulator.lane(rig.channel, 0), True)
+    rig.accumulator.failing_changed(rig.accumulator.queue(rig.topic_state, 0), True)
     rig.send(b"x" * 6000)
     with pytest.raises(BufferFullError):
         rig.send(b"x")
@@ -250,15 +249,15 @@ def test_a_failing_partition_without_records_takes_one_however_large() -> None:
 
 def test_keyless_records_avoid_a_partition_that_fails_and_is_over_its_share() -> None:
     rig = Rig(3, limit=8000)
-    lane = rig.accumulator.lane(rig.channel, 1)
+    queue = rig.accumulator.queue(rig.topic_state, 1)
     rig.send(bytes(1900), to=1)
-    rig.accumulator.failing_changed(lane, True)
+    rig.accumulator.failing_changed(queue, True)
     rounds = SiphashRoundRobinPartitioner(0)
-    assert {rig.channel.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 2}
-    assert rig.channel.choose(SpecificPartitioner(1), None, b"", 2000) == 1
-    assert {rig.channel.choose(rounds, None, b"", 3000) for _ in range(10)} == {0, 1, 2}
-    rig.accumulator.failing_changed(lane, False)
-    assert {rig.channel.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 1, 2}
+    assert {rig.topic_state.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 2}
+    assert rig.topic_state.choose(SpecificPartitioner(1), None, b"", 2000) == 1
+    assert {rig.topic_state.choose(rounds, None, b"", 3000) for _ in range(10)} == {0, 1, 2}
+    rig.accumulator.failing_changed(queue, False)
+    assert {rig.topic_state.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 1, 2}
 
 
 # Interruption.
@@ -272,29 +271,29 @@ def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> 
         if kind != "first record":
             futures.append(rig.send(b"before" * (20 if kind == "new batch" else 1), key=b"k"))
         value = b"x" * (150 if kind == "full batch" else 60 if kind == "new batch" else 1)
-        tally = Tally() if kind == "other handle" else rig.tally
-        if not interrupted(lambda: rig.accumulator.append(rig.channel, 0, None, value, None, tally), at):  # noqa: B023
+        handle_stats = HandleStats() if kind == "other handle" else rig.handle_stats
+        if not interrupted(lambda: rig.accumulator.append(rig.topic_state, 0, None, value, None, handle_stats), at):  # noqa: B023
             assert at > 20
             return
-        lane = rig.accumulator.lane(rig.channel, 0)
-        batches = list(lane.batches())
-        assert lane.unresolved == batches
-        assert rig.accumulator.used == lane.charge == sum(batch.charge for batch in batches)
+        queue = rig.accumulator.queue(rig.topic_state, 0)
+        batches = list(queue.batches())
+        assert queue.unresolved == batches
+        assert rig.accumulator.used == queue.charge == sum(batch.charge for batch in batches)
         for batch in batches:
-            assert all(run.start < batch.builder.count for run in batch.outcome.runs)
+            assert all(run.start < batch.builder.count for run in batch.futures.runs)
             records = batch.builder.records()
             assert len(records) == batch.builder.count > 0
             assert batch.charge == sum(len(k or b"") + len(v) + RECORD_CHARGE for k, v, _ in records)
             verify_batch(b"".join(batch.builder.build()))
         mine, others = len(futures), sum(batch.builder.count for batch in batches) - len(futures)
-        futures.append(rig.accumulator.append(rig.channel, 0, None, b"after", None, tally))
+        futures.append(rig.accumulator.append(rig.topic_state, 0, None, b"after", None, handle_stats))
         (request,) = writes(rig.connect())
         rig.answer(request)
         assert [future.done() for future in futures] == [True] * len(futures)
-        assert rig.accumulator.used == lane.charge == 0
+        assert rig.accumulator.used == queue.charge == 0
         assert values(request)[-1] == b"after"
-        counted = [rig.tally.take()[0], tally.take()[0]]
-        assert counted == ([mine, others + 1] if tally is not rig.tally else [mine + others + 1, 0])
+        counted = [rig.handle_stats.take()[0], handle_stats.take()[0]]
+        assert counted == ([mine, others + 1] if handle_stats is not rig.handle_stats else [mine + others + 1, 0])
 
 
 # Refusals.
@@ -303,11 +302,11 @@ def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> 
 def test_a_partition_that_the_topic_does_not_have_is_refused() -> None:
     rig = Rig(3)
     with pytest.raises(PartitionNotFoundError, match="topic 't' has partitions 0 to 2, not 3") as caught:
-        rig.channel.check_partition(3)
+        rig.topic_state.check_partition(3)
     assert (caught.value.topic, caught.value.partition) == ("t", 3)
     for wrong in (True, 1.0, "1", None):
         with pytest.raises(TypeError, match="a partition is an int"):
-            rig.channel.check_partition(wrong)  # type: ignore[arg-type]
+            rig.topic_state.check_partition(wrong)  # type: ignore[arg-type]
 
 
 def test_send_within_send_is_refused_and_does_not_dead_lock() -> None:
@@ -357,10 +356,10 @@ def test_the_sender_is_woken_on_edges_only() -> None:
 
 def test_a_flush_of_one_handle_waits_for_its_own_batches_only() -> None:
     rig = Rig(2)
-    other = Tally()
+    other = HandleStats()
     rig.send(to=0)
-    rig.accumulator.append(rig.channel, 1, None, b"x", None, other)
-    barrier = rig.accumulator.begin_flush([rig.channel], rig.tally)
+    rig.accumulator.append(rig.topic_state, 1, None, b"x", None, other)
+    barrier = rig.accumulator.begin_flush([rig.topic_state], rig.handle_stats)
     assert (len(barrier.batches), barrier.records) == (1, 1)
     assert not rig.accumulator.wait_flushed(barrier, 0)
     (request,) = writes(rig.connect())
@@ -370,12 +369,12 @@ def test_a_flush_of_one_handle_waits_for_its_own_batches_only() -> None:
 
 def test_a_batch_of_two_handles_is_waited_for_by_either_and_closed_by_neither_alone() -> None:
     rig = Rig()
-    other = Tally()
+    other = HandleStats()
     future = rig.send()
-    rig.accumulator.append(rig.channel, 0, None, b"x", None, other)
-    for tally in (rig.tally, other):
-        assert rig.accumulator.begin_flush([rig.channel], tally).records == 2
-        rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, tally)
+    rig.accumulator.append(rig.topic_state, 0, None, b"x", None, other)
+    for handle_stats in (rig.handle_stats, other):
+        assert rig.accumulator.begin_flush([rig.topic_state], handle_stats).records == 2
+        rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, handle_stats)
         rig.step()
         assert not future.done()
 
@@ -384,7 +383,7 @@ def test_a_flush_waits_for_the_halves_of_a_batch() -> None:
     rig = Rig()
     rig.send(b"1")
     rig.send(b"2")
-    barrier = rig.accumulator.begin_flush([rig.channel], None)
+    barrier = rig.accumulator.begin_flush([rig.topic_state], None)
     (request,) = writes(rig.connect())
     (request,) = writes(rig.answer(request, 10))
     (request,) = writes(rig.answer(request))
@@ -400,23 +399,23 @@ def test_a_flush_waits_for_what_is_decided_but_not_completed() -> None:
     request.wrote_any = True
     rig.dispatcher.replied(request, response(request), rig.clock.now)
     (acknowledge,) = rig.dispatcher.take_actions(rig.clock.now)
-    assert isinstance(acknowledge, Acknowledge)
-    barrier = rig.accumulator.begin_flush([rig.channel], rig.tally)
+    assert isinstance(acknowledge, Acknowledged)
+    barrier = rig.accumulator.begin_flush([rig.topic_state], rig.handle_stats)
     assert len(barrier.batches) == 1
     with rig.accumulator.lock:
-        rig.accumulator.settle([acknowledge], rig.clock.now)
+        rig.accumulator.finish([acknowledge], rig.clock.now)
     assert not barrier.batches
 
 
 def test_outcomes_are_counted_for_the_handle_that_sent_them() -> None:
     rig = Rig()
-    other = Tally()
+    other = HandleStats()
     rig.send()
-    rig.accumulator.append(rig.channel, 0, None, b"x", None, other)
-    rig.accumulator.append(rig.channel, 0, None, b"x", None, other)
+    rig.accumulator.append(rig.topic_state, 0, None, b"x", None, other)
+    rig.accumulator.append(rig.topic_state, 0, None, b"x", None, other)
     (request,) = writes(rig.connect())
     rig.answer(request)
-    assert rig.tally.take() == (1, 0, 0, None)
+    assert rig.handle_stats.take() == (1, 0, 0, None)
     assert other.take() == (2, 0, 0, None)
     assert other.take() == (0, 0, 0, None)
 

@@ -49,9 +49,9 @@ def test_a_spent_policy_tells_the_effort_and_the_last_failure() -> None:
 def test_several_attempts_are_counted() -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=1, initial_delay=0)))
     future = rig.send()
-    (link,) = connects(rig.step())
-    rig.lose(link, BROKEN)
-    rig.lose(link, BROKEN)
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, BROKEN)
+    rig.lose(pipeline, BROKEN)
     assert "not acknowledged after 2 attempts in 0.0 s" in str(future.exception(0))
 
 
@@ -134,7 +134,7 @@ def test_a_deleted_topic_and_a_closed_client_say_whether_the_record_is_stored() 
     future = rig.send()
     (request,) = writes(rig.connect())
     rig.written(request)
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now)
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
     rig.step()
     assert isinstance(future.exception(0), ClosedError)
     assert "topic 't', partition 0: the client was closed" in str(future.exception(0))
@@ -154,8 +154,8 @@ def test_each_record_has_an_error_of_its_own() -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0)))
     rig.push("Partition", [partition("t-0", 5001)])
     futures = [rig.send(), rig.send()]
-    (link,) = connects(rig.step())
-    rig.lose(link, BROKEN)
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, BROKEN)
     one, two = (future.exception(0) for future in futures)
     assert one is not two
     assert str(one) == str(two)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluvio_sync._core.dispatcher import LEAVE_GRACE, MAX_IN_FLIGHT, OFFLINE_PATIENCE, SETTLE_INTERVAL, TRANSITIONS
-from fluvio_sync._core.actions import HandOver
-from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.dispatcher import ABANDON_GRACE
+from fluvio_sync._core.partition import OFFLINE_PATIENCE, LaneState, Sent
+from fluvio_sync._core.pipeline import COMMIT_POLL_INTERVAL, MAX_IN_FLIGHT
+from fluvio_sync._core.transitions import TRANSITIONS
 from fluvio_sync.config import SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (
@@ -32,7 +33,7 @@ from fluvio_sync.retry import RetryPolicy, RetryStrategy
 from tests.support.rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.pipeline import Request, Settlement
+    from fluvio_sync._core.pipeline import CommitWait, Request
     from fluvio_sync.futures import DeliveryFuture
 
 BROKEN = ConnectError("the connection was lost")
@@ -57,16 +58,16 @@ def test_every_state_can_be_reached_and_left() -> None:
 def test_a_record_is_connected_written_and_acknowledged() -> None:
     rig = Rig()
     future = rig.send(b"one")
-    assert [link.spu for link in connects(rig.step())] == [5001]
-    link = rig.dispatcher.links[5001, rig.channel.config.isolation]
-    rig.dispatcher.connected(link, link.generation, rig.clock.now)
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5001]
+    pipeline = rig.dispatcher.pipelines[5001, rig.topic_state.config.isolation]
+    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
     (request,) = writes(rig.step())
     assert values(request) == [b"one"]
     assert not future.done()
     rig.answer(request, base=41)
     assert future.result(0).offset == 41
     assert rig.accumulator.used == 0
-    assert rig.channel.lanes[0].state is LaneState.IDLE
+    assert rig.topic_state.queues[0].state is LaneState.IDLE
 
 
 def test_records_collect_while_a_request_is_in_flight() -> None:
@@ -111,7 +112,7 @@ def test_a_batch_lingers_until_its_time() -> None:
     rig = Rig(linger=0.005)
     rig.send(b"1")
     assert rig.step() == []
-    assert rig.channel.lanes[0].state is LaneState.LINGERING
+    assert rig.topic_state.queues[0].state is LaneState.LINGERING
     rig.send(b"2")
     assert rig.step(0.004) == []
     assert connects(rig.step(0.001))
@@ -131,7 +132,7 @@ def test_a_flush_ends_the_linger() -> None:
     rig = Rig(linger=60.0)
     rig.send(b"x")
     rig.step()
-    barrier = rig.accumulator.begin_flush([rig.channel], None)
+    barrier = rig.accumulator.begin_flush([rig.topic_state], None)
     (request,) = writes(rig.connect())
     assert len(barrier.batches) == 1
     rig.answer(request)
@@ -142,7 +143,7 @@ def test_partitions_share_a_request_and_are_answered_one_by_one() -> None:
     rig = Rig(3)
     futures = [rig.send(b"x", to=index) for index in range(3)]
     (request,) = writes(rig.connect())
-    assert [lane.partition for lane, _ in request.entries] == [0, 1, 2]
+    assert [queue.partition for queue, _ in request.entries] == [0, 1, 2]
     rig.answer(request, 0, 9000, 0)
     assert futures[0].result(0).offset == 0
     assert futures[2].result(0).offset == 200
@@ -162,7 +163,7 @@ def test_requests_of_different_partitions_are_pipelined_up_to_a_limit(semantic: 
         requests += writes(rig.step())
     assert len(requests) == MAX_IN_FLIGHT
     (more,) = writes(rig.answer(requests[0]) if requests[0].acked else rig.written(requests[0]))
-    assert [lane.partition for lane, _ in more.entries] == [MAX_IN_FLIGHT, MAX_IN_FLIGHT + 1, MAX_IN_FLIGHT + 2]
+    assert [queue.partition for queue, _ in more.entries] == [MAX_IN_FLIGHT, MAX_IN_FLIGHT + 1, MAX_IN_FLIGHT + 2]
 
 
 def test_a_partition_is_in_one_request_at_a_time() -> None:
@@ -172,8 +173,8 @@ def test_a_partition_is_in_one_request_at_a_time() -> None:
     rig.send(to=0)
     rig.send(to=1)
     (second,) = writes(rig.step())
-    assert [lane.partition for lane, _ in second.entries] == [1]
-    assert [lane.partition for lane, _ in first.entries] == [0]
+    assert [queue.partition for queue, _ in second.entries] == [1]
+    assert [queue.partition for queue, _ in first.entries] == [0]
 
 
 def test_leaders_on_different_spus_get_links_of_their_own() -> None:
@@ -181,14 +182,14 @@ def test_leaders_on_different_spus_get_links_of_their_own() -> None:
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(to=0)
     rig.send(to=1)
-    assert sorted(link.spu for link in connects(rig.step())) == [5001, 5002]
+    assert sorted(pipeline.spu for pipeline in connects(rig.step())) == [5001, 5002]
 
 
 def test_read_committed_has_a_link_of_its_own() -> None:
     rig = Rig()
-    committed = rig.make_channel(isolation="read-committed")
+    committed = rig.make_topic_state(isolation="read-committed")
     rig.send()
-    rig.send(channel=committed)
+    rig.send(topic_state=committed)
     assert len(connects(rig.step())) == 2
 
 
@@ -209,12 +210,12 @@ def test_a_refused_connection_is_retried_with_the_policys_delays(strategy: Retry
     )
     rig = Rig(delivery_semantic=semantic)
     future = rig.send()
-    (link,) = connects(rig.step())
+    (pipeline,) = connects(rig.step())
     for delay in delays:
-        assert connects(rig.lose(link, BROKEN)) == []
+        assert connects(rig.lose(pipeline, BROKEN)) == []
         assert connects(rig.step(delay * 0.99)) == []
-        assert connects(rig.step(delay * 0.011)) == [link]
-    rig.lose(link, BROKEN)
+        assert connects(rig.step(delay * 0.011)) == [pipeline]
+    rig.lose(pipeline, BROKEN)
     with pytest.raises(RetriesExhaustedError) as caught:
         future.result(0)
     assert caught.value.attempts == 6
@@ -226,8 +227,8 @@ def test_a_refused_connection_is_retried_with_the_policys_delays(strategy: Retry
 def test_a_server_of_other_versions_is_not_tried_again() -> None:
     rig = Rig()
     future = rig.send()
-    (link,) = connects(rig.step())
-    rig.lose(link, UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0"))
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0"))
     with pytest.raises(
         DeliveryError, match=r"speaks versions 8 to 25.*offers versions 0 to 7.*is not stored"
     ) as caught:
@@ -239,8 +240,8 @@ def test_a_server_of_other_versions_is_not_tried_again() -> None:
 def test_no_retries_means_one_attempt() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=0))
     future = rig.send()
-    (link,) = connects(rig.step())
-    rig.lose(link, BROKEN)
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, BROKEN)
     with pytest.raises(RetriesExhaustedError) as caught:
         future.result(0)
     assert caught.value.attempts == 1
@@ -252,7 +253,7 @@ def test_what_was_in_flight_on_a_lost_connection_is_sent_again_first() -> None:
     (request,) = writes(rig.connect())
     request.wrote_any = True
     rest = [rig.send(b"2"), rig.send(b"3")]
-    rig.lose(request.link, BROKEN)
+    rig.lose(request.pipeline, BROKEN)
     rig.step(0.020)
     (again,) = writes(rig.connect())
     assert values(again) == [b"1", b"2", b"3"]
@@ -263,14 +264,14 @@ def test_what_was_in_flight_on_a_lost_connection_is_sent_again_first() -> None:
 def test_news_of_an_old_connection_does_not_count() -> None:
     rig = Rig()
     rig.send()
-    (link,) = connects(rig.step())
-    old = link.generation
-    rig.lose(link, BROKEN)
-    assert connects(rig.step(0.020)) == [link]
-    rig.dispatcher.connected(link, old, rig.clock.now)
-    rig.dispatcher.disconnected(link, old, BROKEN, rig.clock.now)
+    (pipeline,) = connects(rig.step())
+    old = pipeline.generation
+    rig.lose(pipeline, BROKEN)
+    assert connects(rig.step(0.020)) == [pipeline]
+    rig.dispatcher.connected(pipeline, old, rig.clock.now)
+    rig.dispatcher.disconnected(pipeline, old, BROKEN, rig.clock.now)
     assert rig.step() == []
-    rig.dispatcher.connected(link, link.generation, rig.clock.now)
+    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
     assert len(writes(rig.step())) == 1
 
 
@@ -278,7 +279,7 @@ def test_a_late_answer_of_a_lost_request_does_not_count() -> None:
     rig = Rig()
     future = rig.send()
     (request,) = writes(rig.connect())
-    rig.lose(request.link, BROKEN)
+    rig.lose(request.pipeline, BROKEN)
     rig.answer(request, base=3)
     assert not future.done()
 
@@ -286,9 +287,9 @@ def test_a_late_answer_of_a_lost_request_does_not_count() -> None:
 def test_connections_are_reported_when_they_open_break_and_open_again() -> None:
     rig = Rig()
     rig.send()
-    (link,) = connects(rig.step())
+    (pipeline,) = connects(rig.step())
     assert reports(rig.connect()) == ["connection.opened"]
-    assert reports(rig.lose(link, BROKEN)) == ["connection.lost", "delivery.failing"]
+    assert reports(rig.lose(pipeline, BROKEN)) == ["connection.lost", "delivery.failing"]
     rig.step(0.020)
     assert reports(rig.connect()) == ["connection.opened"]
 
@@ -297,7 +298,7 @@ def test_lost_without_a_byte_written_is_not_stored() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=0))
     future = rig.send()
     (request,) = writes(rig.connect())
-    rig.lose(request.link, BROKEN)
+    rig.lose(request.pipeline, BROKEN)
     error = future.exception(0)
     assert isinstance(error, RetriesExhaustedError)
     assert not error.may_be_stored
@@ -308,7 +309,7 @@ def test_lost_with_bytes_written_may_be_stored() -> None:
     future = rig.send()
     (request,) = writes(rig.connect())
     request.wrote_any = True
-    rig.lose(request.link, BROKEN)
+    rig.lose(request.pipeline, BROKEN)
     with pytest.raises(RetriesExhaustedError, match="may be stored") as caught:
         future.result(0)
     assert caught.value.may_be_stored
@@ -330,7 +331,7 @@ def test_a_reply_that_does_not_come_ends_the_connection() -> None:
     (request,) = writes(rig.connect())
     rig.written(request)
     assert disconnects(rig.run(2.9)) == []
-    assert disconnects(rig.run(0.2)) == [request.link]
+    assert disconnects(rig.run(0.2)) == [request.pipeline]
     with pytest.raises(RetriesExhaustedError, match="did not answer a produce request") as caught:
         future.result(0)
     assert caught.value.may_be_stored
@@ -345,7 +346,7 @@ def test_the_reply_time_counts_from_being_first_in_line() -> None:
     rig.run(2.0)
     rig.answer(first)
     assert disconnects(rig.run(2.9)) == []
-    assert disconnects(rig.run(0.2)) == [second.link]
+    assert disconnects(rig.run(0.2)) == [second.pipeline]
 
 
 # Deadlines.
@@ -366,8 +367,8 @@ def test_the_deadline_covers_waiting_for_a_leader_and_spends_no_attempt() -> Non
 
 def test_a_batch_whose_deadline_passes_in_flight_fails_alone_and_may_be_stored() -> None:
     rig = Rig(2, request_timeout=30.0, delivery_semantic=policy(timeout=5.0))
-    patient = rig.make_channel(delivery_semantic=policy(timeout=50.0))
-    futures = rig.send(to=0), rig.send(to=1, channel=patient)
+    patient = rig.make_topic_state(delivery_semantic=policy(timeout=50.0))
+    futures = rig.send(to=0), rig.send(to=1, topic_state=patient)
     (request,) = writes(rig.connect())
     rig.written(request)
     assert disconnects(rig.run(5.01)) == []
@@ -377,28 +378,28 @@ def test_a_batch_whose_deadline_passes_in_flight_fails_alone_and_may_be_stored()
     assert not futures[1].done()
     rig.answer(request)
     assert futures[1].result(0).offset == 100
-    assert rig.channel.lanes[0].state is LaneState.IDLE
+    assert rig.topic_state.queues[0].state is LaneState.IDLE
 
 
 def test_a_lane_whose_records_were_closed_does_not_fail_with_its_connection() -> None:
     rig = Rig()
     rig.send()
-    (link,) = connects(rig.step())
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+    (pipeline,) = connects(rig.step())
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
     rig.step()
-    assert "delivery.failing" not in reports(rig.lose(link, BROKEN))
-    lane = rig.channel.lanes[0]
-    assert not lane.failing
-    assert lane.state is LaneState.IDLE
+    assert "delivery.failing" not in reports(rig.lose(pipeline, BROKEN))
+    queue = rig.topic_state.queues[0]
+    assert not queue.failing
+    assert queue.state is LaneState.IDLE
 
 
 def test_what_still_waits_for_the_socket_when_it_expires_may_be_stored() -> None:
     """It will be written when the socket takes it: its connection goes on."""
     rig = Rig(2)
-    impatient = rig.make_channel(delivery_semantic=policy(timeout=5.0))
+    impatient = rig.make_topic_state(delivery_semantic=policy(timeout=5.0))
     rig.send(to=0)
     rig.connect()
-    future = rig.send(to=1, channel=impatient)
+    future = rig.send(to=1, topic_state=impatient)
     (request,) = writes(rig.step())
     assert disconnects(rig.run(5.1)) == []
     assert not request.wrote_any
@@ -413,7 +414,7 @@ def test_what_still_waits_for_the_socket_when_it_is_closed(*, of_handle: bool) -
     rig = Rig()
     future = rig.send()
     rig.connect()
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally if of_handle else None)
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats if of_handle else None)
     rig.step()
     error = future.exception(0)
     assert isinstance(error, ClosedError)
@@ -422,13 +423,13 @@ def test_what_still_waits_for_the_socket_when_it_is_closed(*, of_handle: bool) -
 
 
 def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
-    """Its deadline runs from then on, and the lane's timer was for a later one."""
+    """Its deadline runs from then on, and the queue's timer was for a later one."""
     rig = Rig(connect_timeout=60.0, batch_size=100, linger=10.0, delivery_semantic=policy(timeout=5.0))
     rig.send(b"x" * 100)
     rig.run(4.9)
     lingering = rig.send(b"y")
     rig.run(0.2)
-    assert rig.channel.lanes[0].timer == pytest.approx(1000.0 + 4.9 + 10.0 + 5.0)
+    assert rig.topic_state.queues[0].timer == pytest.approx(1000.0 + 4.9 + 10.0 + 5.0)
     rig.send(b"x" * 100)
     rig.run(5.01)
     assert isinstance(lingering.exception(0), DeliveryTimeoutError)
@@ -441,7 +442,7 @@ def test_what_waits_is_tried_when_the_sc_goes_away() -> None:
     rig.send()
     assert connects(rig.run(5.0)) == []
     rig.tell(rig.metadata.lose())
-    assert [link.spu for link in connects(rig.step())] == [5001]
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5001]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["SPU", "Partition", "Topic"])))
@@ -468,13 +469,13 @@ def test_what_waits_for_a_topic_that_is_gone_fails_when_all_was_told(order: tupl
 def test_if_the_next_delay_would_pass_the_deadline_the_batch_fails_now() -> None:
     rig = Rig(delivery_semantic=policy(timeout=0.5, max_retries=9))
     future = rig.send()
-    (link,) = connects(rig.step())
-    rig.lose(link, BROKEN)
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, BROKEN)
     rig.step(0.010)
-    rig.lose(link, BROKEN)
+    rig.lose(pipeline, BROKEN)
     rig.step(0.100)
     assert not future.done()
-    rig.lose(link, BROKEN)  # the next delay would be 1 s
+    rig.lose(pipeline, BROKEN)  # the next delay would be 1 s
     with pytest.raises(DeliveryTimeoutError) as caught:
         future.result(0)
     assert caught.value.elapsed == pytest.approx(0.110)
@@ -495,7 +496,7 @@ def test_the_deadline_of_a_batch_that_was_flushed_runs_from_the_flush() -> None:
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     future = rig.send()
     rig.run(1.0)
-    rig.accumulator.begin_flush([rig.channel], None)
+    rig.accumulator.begin_flush([rig.topic_state], None)
     rig.run(4.9)
     assert not future.done()
     rig.run(0.2)
@@ -514,7 +515,7 @@ def test_retriable_codes_are_retried(code: int) -> None:
     (again,) = writes(rig.step(0.020))
     rig.answer(again, base=9)
     assert future.result(0).offset == 9
-    assert rig.channel.counters.records_retried == 1
+    assert rig.topic_state.counters.records_retried == 1
 
 
 @pytest.mark.parametrize("code", [72, 73])
@@ -590,7 +591,7 @@ def test_too_large_a_batch_is_halved_in_order_until_it_fits() -> None:
     assert stored == [[b"0", b"1"], [b"2"], [b"3", b"4"]]
     assert [f.result(0).offset for f in futures] == [0, 1, 2, 3, 4]
     assert rig.accumulator.used == 0
-    assert rig.tally.take() == (5, 0, 0, None)
+    assert rig.handle_stats.take() == (5, 0, 0, None)
 
 
 def test_batches_refused_together_are_sent_one_by_one_before_they_are_halved() -> None:
@@ -648,12 +649,12 @@ def test_the_halves_go_on_with_the_retries_that_are_left() -> None:
 
 def test_a_half_belongs_to_those_who_sent_its_records() -> None:
     rig = Rig()
-    other = type(rig.tally)()
+    other = type(rig.handle_stats)()
     futures = [rig.send(b"1"), rig.send(b"2")]
-    futures += [rig.accumulator.append(rig.channel, 0, None, value, None, other) for value in (b"3", b"4")]
+    futures += [rig.accumulator.append(rig.topic_state, 0, None, value, None, other) for value in (b"3", b"4")]
     (request,) = writes(rig.connect())
     (request,) = writes(rig.answer(request, 10))
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, other)
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, other)
     rig.step()
     assert [future.done() for future in futures] == [False, False, True, True]
 
@@ -687,9 +688,9 @@ def test_an_answer_for_other_partitions_ends_the_connection() -> None:
     (request,) = writes(rig.connect())
     request.wrote_any = True
     rig.dispatcher.replied(request, ProduceResponse((), 0), rig.clock.now)
-    assert disconnects(rig.step()) == [request.link]
+    assert disconnects(rig.step()) == [request.pipeline]
     assert not future.done()
-    assert isinstance(rig.channel.lanes[0].queue[0].last_error, ProtocolError)
+    assert isinstance(rig.topic_state.queues[0].sealed[0].last_error, ProtocolError)
 
 
 # The leader.
@@ -700,9 +701,9 @@ def test_a_new_leader_cuts_the_delay_short() -> None:
     rig.send()
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
-    assert rig.channel.lanes[0].state is LaneState.BACKING_OFF
+    assert rig.topic_state.queues[0].state is LaneState.BACKING_OFF
     rig.push("Partition", [partition("t-0", 5002)])
-    assert [link.spu for link in connects(rig.step())] == [5002]
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5002]
 
 
 def test_a_leader_that_moved_before_the_failure_leaves_no_delay() -> None:
@@ -710,7 +711,7 @@ def test_a_leader_that_moved_before_the_failure_leaves_no_delay() -> None:
     rig.send()
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
-    assert [link.spu for link in connects(rig.answer(request, 6))] == [5002]
+    assert [pipeline.spu for pipeline in connects(rig.answer(request, 6))] == [5002]
 
 
 def test_a_leader_that_is_replaced_while_it_does_not_answer_is_left_after_a_grace() -> None:
@@ -720,9 +721,9 @@ def test_a_leader_that_is_replaced_while_it_does_not_answer_is_left_after_a_grac
     rig.written(request)
     later = rig.send(b"2", to=0)
     rig.push("Partition", [partition("t-0", 5002)])
-    assert connects(rig.run(LEAVE_GRACE - 0.01)) == []
+    assert connects(rig.run(ABANDON_GRACE - 0.01)) == []
     actions = rig.run(0.02)
-    assert [link.spu for link in connects(actions)] == [5002]
+    assert [pipeline.spu for pipeline in connects(actions)] == [5002]
     assert disconnects(actions) == []
     (again,) = writes(rig.connect())
     assert values(again) == [b"1", b"2"]
@@ -739,7 +740,7 @@ def test_a_leader_that_answers_within_the_grace_is_believed() -> None:
     future = rig.send()
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
-    rig.run(LEAVE_GRACE / 2)
+    rig.run(ABANDON_GRACE / 2)
     rig.answer(request, base=3)
     assert future.result(0).offset == 3
     assert writes(rig.run(60.0)) == []
@@ -750,14 +751,14 @@ def test_a_lost_connection_does_not_fail_what_was_taken_out_of_its_request() -> 
     future, other = rig.send(), rig.send(to=1)
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
-    rig.run(LEAVE_GRACE + 0.01)
-    rig.lose(request.link, BROKEN)
+    rig.run(ABANDON_GRACE + 0.01)
+    rig.lose(request.pipeline, BROKEN)
     rig.step(0.020)
     elsewhere, again = sorted(writes(rig.connect()), key=lambda request: request.entries[0][0].partition)
     rig.answer(elsewhere, base=1)
     rig.answer(again, base=2)
     assert (future.result(0).offset, other.result(0).offset) == (1, 2)
-    assert rig.channel.counters.records_retried == 2
+    assert rig.topic_state.counters.records_retried == 2
 
 
 def test_a_record_sent_to_a_topic_that_is_gone_does_not_linger() -> None:
@@ -783,9 +784,9 @@ def test_an_spu_that_the_sc_reports_offline_is_left_at_once() -> None:
     (request,) = writes(rig.connect())
     rig.written(request)
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
-    assert disconnects(rig.step()) == [request.link]
+    assert disconnects(rig.step()) == [request.pipeline]
     rig.push("Partition", [partition("t-0", 5002)])
-    assert [link.spu for link in connects(rig.step())] == [5002]
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5002]
     assert not future.done()
 
 
@@ -794,7 +795,7 @@ def test_waiting_lanes_go_on_when_their_partition_comes_online() -> None:
     rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
     rig.send()
     assert rig.step() == []
-    assert rig.channel.lanes[0].state is LaneState.WAITING
+    assert rig.topic_state.queues[0].state is LaneState.WAITING
     rig.push("Partition", [partition("t-0", 5001)])
     assert len(connects(rig.step())) == 1
 
@@ -804,7 +805,7 @@ def test_a_partition_that_stays_offline_though_its_leader_is_online_is_tried_aft
     rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
     future = rig.send()
     assert connects(rig.run(OFFLINE_PATIENCE - 0.01)) == []
-    assert [link.spu for link in connects(rig.run(0.02))] == [5001]
+    assert [pipeline.spu for pipeline in connects(rig.run(0.02))] == [5001]
     (request,) = writes(rig.connect())
     assert writes(rig.answer(request, 6)) == []
     (again,) = writes(rig.run(0.03))  # by the policy's delay, and not after another second
@@ -838,9 +839,9 @@ def test_one_failing_partition_does_not_disturb_another() -> None:
     rig = Rig(2)
     rig.push("Partition", [partition("t-1", 5002)])
     bad, good = rig.send(to=1), rig.send(to=0)
-    links = {link.spu: link for link in connects(rig.step())}
-    rig.lose(links[5002], BROKEN)
-    rig.dispatcher.connected(links[5001], links[5001].generation, rig.clock.now)
+    pipelines = {pipeline.spu: pipeline for pipeline in connects(rig.step())}
+    rig.lose(pipelines[5002], BROKEN)
+    rig.dispatcher.connected(pipelines[5001], pipelines[5001].generation, rig.clock.now)
     (request,) = writes(rig.step())
     rig.answer(request)
     assert good.result(0).offset == 0
@@ -850,19 +851,19 @@ def test_one_failing_partition_does_not_disturb_another() -> None:
 # Read-committed.
 
 
-def settling(**settings: Any) -> tuple[Rig, DeliveryFuture, Settlement]:
+def settling(**settings: Any) -> tuple[Rig, DeliveryFuture, CommitWait]:
     rig = Rig(isolation="read-committed", **settings)
     future = rig.send(b"1")
     (request,) = writes(rig.connect())
-    (settlement,) = asks(rig.answer(request, 7, base=40))
-    return rig, future, settlement
+    (commit_wait,) = asks(rig.answer(request, 7, base=40))
+    return rig, future, commit_wait
 
 
 def test_a_batch_that_timed_out_on_the_server_is_asked_for_and_not_written_again() -> None:
-    rig, future, settlement = settling()
-    assert rig.watermark(settlement, 40) == []
-    assert asks(rig.run(SETTLE_INTERVAL)) == [settlement]
-    actions = rig.watermark(settlement, 41)
+    rig, future, commit_wait = settling()
+    assert rig.watermark(commit_wait, 40) == []
+    assert asks(rig.run(COMMIT_POLL_INTERVAL)) == [commit_wait]
+    actions = rig.watermark(commit_wait, 41)
     assert writes(actions) == []
     assert future.result(0).offset == 40
 
@@ -891,8 +892,8 @@ def test_a_filtered_record_is_acknowledged_without_an_offset() -> None:
 
 
 def test_a_filtered_record_that_was_settled_has_no_offset_either() -> None:
-    rig, future, settlement = settling(**FILTERS)
-    rig.watermark(settlement, 41)
+    rig, future, commit_wait = settling(**FILTERS)
+    rig.watermark(commit_wait, 41)
     assert future.result(0).offset is None
     rig, future, _ = settling(delivery_semantic=policy(timeout=5.0), **FILTERS)
     rig.run(5.1)
@@ -920,29 +921,29 @@ def test_a_topic_that_drops_duplicates_gives_no_offsets_as_long_as_it_does() -> 
 def test_a_settlement_whose_leader_changed_is_an_ordinary_retry() -> None:
     rig, future, _ = settling(delivery_semantic=policy(max_retries=1))
     rig.push("Partition", [partition("t-0", 5002)])
-    (link,) = connects(rig.run(0.1))
-    assert link.spu == 5002
-    assert str(rig.channel.lanes[0].queue[0].last_error) == "the leader changed: SPU 5002"
-    rig.lose(link, BROKEN)
+    (pipeline,) = connects(rig.run(0.1))
+    assert pipeline.spu == 5002
+    assert str(rig.topic_state.queues[0].sealed[0].last_error) == "the leader changed: SPU 5002"
+    rig.lose(pipeline, BROKEN)
     error = future.exception(0)
     assert isinstance(error, RetriesExhaustedError)
     assert error.may_be_stored
 
 
 def test_a_settlement_whose_connection_broke_is_an_ordinary_retry() -> None:
-    rig, _, settlement = settling()
-    link = settlement.link
-    rig.lose(link, BROKEN)
-    assert connects(rig.run(0.1)) == [link]
-    rig.watermark(settlement, 100)
-    assert rig.channel.counters.records_acked == 0
+    rig, _, commit_wait = settling()
+    pipeline = commit_wait.pipeline
+    rig.lose(pipeline, BROKEN)
+    assert connects(rig.run(0.1)) == [pipeline]
+    rig.watermark(commit_wait, 100)
+    assert rig.topic_state.counters.records_acked == 0
 
 
 def test_nothing_of_the_partition_is_written_while_it_settles() -> None:
-    rig, _, settlement = settling()
+    rig, _, commit_wait = settling()
     later = rig.send(b"2")
     assert writes(rig.run(1.0)) == []
-    (request,) = writes(rig.watermark(settlement, 41))
+    (request,) = writes(rig.watermark(commit_wait, 41))
     rig.answer(request, base=41)
     assert later.result(0).offset == 41
 
@@ -957,9 +958,9 @@ def test_at_most_once_is_done_at_once_and_off_the_books_when_written() -> None:
     assert future.result(0) == ("t", 0, None, rig.clock.wall, False)
     assert rig.accumulator.used > 0
     (request,) = writes(rig.connect())
-    assert any(isinstance(action, HandOver) for action in rig.written(request))
+    assert any(isinstance(action, Sent) for action in rig.written(request))
     assert rig.accumulator.used == 0
-    assert rig.channel.counters.records_unacknowledged == 1
+    assert rig.topic_state.counters.records_unacknowledged == 1
 
 
 def test_at_most_once_does_not_wait_for_answers() -> None:
@@ -976,9 +977,9 @@ def test_at_most_once_is_never_written_twice() -> None:
     rig.send(b"1")
     (request,) = writes(rig.connect())
     request.wrote_any = True
-    actions = rig.lose(request.link, BROKEN) + rig.run(60.0)
+    actions = rig.lose(request.pipeline, BROKEN) + rig.run(60.0)
     assert writes(actions) == []
-    assert rig.channel.counters.records_dropped == 1
+    assert rig.topic_state.counters.records_dropped == 1
     assert rig.accumulator.used == 0
 
 
@@ -987,13 +988,13 @@ def test_at_most_once_reports_its_losses_once_a_streak() -> None:
     seen: list[str] = []
     for _ in range(3):
         rig.send()
-        (link,) = connects(rig.step())
-        seen += reports(rig.lose(link, BROKEN))
+        (pipeline,) = connects(rig.step())
+        seen += reports(rig.lose(pipeline, BROKEN))
     assert seen.count("at_most_once.dropping") == 1
     rig.send()
     (request,) = writes(rig.connect())
     assert "delivery.recovered" in reports(rig.written(request))
-    assert rig.channel.counters.records_dropped == 3
+    assert rig.topic_state.counters.records_dropped == 3
 
 
 def test_at_most_once_counts_late_refusals_and_reports_them_once_a_streak() -> None:
@@ -1007,8 +1008,8 @@ def test_at_most_once_counts_late_refusals_and_reports_them_once_a_streak() -> N
     (request,) = writes(rig.step())
     rig.written(request)
     seen += reports(rig.answer_unread(request, 9000))
-    assert seen == ["at_most_once.refused"]
-    assert rig.channel.counters.records_refused == 3
+    assert seen == ["at_most_once.rejected"]
+    assert rig.topic_state.counters.records_rejected == 3
 
 
 def test_at_most_once_is_dropped_after_request_timeout_without_leader() -> None:
@@ -1016,9 +1017,9 @@ def test_at_most_once_is_dropped_after_request_timeout_without_leader() -> None:
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     rig.send()
     rig.run(2.9)
-    assert rig.channel.counters.records_dropped == 0
+    assert rig.topic_state.counters.records_dropped == 0
     rig.run(0.2)
-    assert rig.channel.counters.records_dropped == 1
+    assert rig.topic_state.counters.records_dropped == 1
 
 
 # Closing.
@@ -1027,10 +1028,10 @@ def test_at_most_once_is_dropped_after_request_timeout_without_leader() -> None:
 def test_abandoning_fails_what_is_left_of_one_handle_only() -> None:
     rig = Rig(2)
     mine = rig.send(to=0)
-    other = type(rig.tally)()
-    theirs = rig.accumulator.append(rig.channel, 1, None, b"x", None, other)
+    other = type(rig.handle_stats)()
+    theirs = rig.accumulator.append(rig.topic_state, 1, None, b"x", None, other)
     rig.step()
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
     rig.step()
     with pytest.raises(ClosedError, match="the producer was closed before the record was acknowledged"):
         mine.result(0)

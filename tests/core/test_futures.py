@@ -17,24 +17,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync import futures as futures_module
+from fluvio_sync._core.partition import halve
 from fluvio_sync._runtime.callbacks import CallbackThread
-from fluvio_sync._core.batch import halve
 from fluvio_sync.errors import DeliveryError, ForkedError
-from fluvio_sync.futures import BatchOutcome, DeliveryFuture, RecordMetadata, forget_parent
+from fluvio_sync.futures import BatchFutures, DeliveryFuture, RecordMetadata, forget_parent
 from tests.support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync._core.batch import Batch
-    from fluvio_sync._core.partition import Lane
+    from fluvio_sync._core.partition import Batch, PartitionQueue
 
 LONG = 20.0  # seconds that nothing here takes
 
 
-def resolve(outcome: BatchOutcome, base_offset: int | None) -> None:
+def resolve(outcome: BatchFutures, base_offset: int | None) -> None:
     outcome.acknowledge(base_offset)
-    outcome.publish()
+    outcome.notify()
 
 
 class Maker:
@@ -42,15 +41,15 @@ class Maker:
 
     def __init__(self, count: int) -> None:
         self.callbacks = CallbackThread("callbacks")
-        self.outcome = BatchOutcome("t", 3, 1000, list(range(count)), self.callbacks)
-        self.futures = [DeliveryFuture(self.outcome, index) for index in range(count)]
+        self.futures = BatchFutures("t", 3, 1000, list(range(count)), self.callbacks)
+        self.futures = [DeliveryFuture(self.futures, index) for index in range(count)]
 
     def acknowledge(self, base_offset: int | None) -> None:
-        resolve(self.outcome, base_offset)
+        resolve(self.futures, base_offset)
 
     def fail(self) -> None:
-        self.outcome.fail(lambda index: DeliveryError(f"record {index}", topic="t", partition=3))
-        self.outcome.publish()
+        self.futures.fail(lambda index: DeliveryError(f"record {index}", topic="t", partition=3))
+        self.futures.notify()
 
 
 def in_threads(*functions: Callable[[], object]) -> list[object]:
@@ -76,7 +75,7 @@ def test_it_is_a_future_and_resolves_to_its_place() -> None:
 def test_unknown_offsets_and_unacknowledged_records() -> None:
     known_nowhere, unacknowledged = Maker(1), Maker(1)
     known_nowhere.acknowledge(None)
-    unacknowledged.outcome.hand_over()
+    unacknowledged.futures.hand_over()
     assert known_nowhere.futures[0].result() == ("t", 3, None, 1000, True)
     assert unacknowledged.futures[0].result() == ("t", 3, None, 1000, False)
 
@@ -188,7 +187,7 @@ def test_a_callback_that_raises_is_logged_and_the_others_run(caplog: pytest.LogC
 
 def test_a_stopped_callback_thread_ends_and_another_runs_what_comes_later() -> None:
     first, second = Maker(1), Maker(1)
-    second.outcome.callbacks = first.callbacks
+    second.futures.callbacks = first.callbacks
     threads: list[threading.Thread] = []
     for made in (first, second):
         made.futures[0].add_done_callback(lambda _: threads.append(threading.current_thread()))
@@ -203,7 +202,7 @@ def test_a_stopped_callback_thread_ends_and_another_runs_what_comes_later() -> N
 
 def test_a_callback_must_not_wait_for_a_pending_future() -> None:
     made, pending = Maker(1), Maker(1)
-    pending.outcome.callbacks = made.callbacks
+    pending.futures.callbacks = made.callbacks
     raised: list[BaseException | None] = []
 
     def callback(_: object) -> None:
@@ -278,7 +277,7 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
     for moment in ("before", "after"):
         made = Maker(1)
         future = made.futures[0]
-        lock = made.outcome.lock
+        lock = made.futures.lock
         finish = made.acknowledge
 
         class Trap:
@@ -290,7 +289,7 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
             def spring(self) -> None:
                 if not self.sprung:
                     self.sprung = True
-                    made.outcome.lock = lock  # noqa: B023
+                    made.futures.lock = lock  # noqa: B023
                     finish(9)  # noqa: B023
 
             def __enter__(self) -> None:
@@ -303,7 +302,7 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
                 if self.when == "after":
                     self.spring()
 
-        made.outcome.lock = Trap(lock, moment)  # type: ignore[assignment]
+        made.futures.lock = Trap(lock, moment)  # type: ignore[assignment]
         assert future.result(LONG).offset == 9
         done, rest = wait([future], timeout=0)
         assert (done, rest) == ({future}, set())
@@ -312,10 +311,10 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
 def test_a_future_whose_first_look_was_interrupted_is_resolved_like_the_others() -> None:
     made = Maker(2)
     interrupted, other = made.futures
-    made.outcome.watched.append(interrupted)  # enlisted, and Ctrl-C came before it had its condition
+    made.futures.watched.append(interrupted)  # enlisted, and Ctrl-C came before it had its condition
     with pytest.raises(TimeoutError):
         other.result(0)
-    made.outcome.called.append(interrupted)  # the same for its callbacks
+    made.futures.called.append(interrupted)  # the same for its callbacks
     made.acknowledge(5)
     assert [future.result(0).offset for future in made.futures] == [5, 6]
     assert made.callbacks.wait_for_due(LONG)
@@ -324,10 +323,10 @@ def test_a_future_whose_first_look_was_interrupted_is_resolved_like_the_others()
 def test_a_future_that_is_enlisted_twice_tells_its_waiters_once() -> None:
     made = Maker(1)
     future = made.futures[0]
-    made.outcome.watched.append(future)
+    made.futures.watched.append(future)
     threading.Timer(0.01, made.acknowledge, (5,)).start()
     assert list(as_completed([future], timeout=LONG)) == [future]
-    assert made.outcome.watched == []
+    assert made.futures.watched == []
 
 
 # Halving.
@@ -337,9 +336,9 @@ def halved(count: int) -> tuple[Rig, Batch, list[DeliveryFuture]]:
     rig = Rig()
     futures = [rig.send(b"%d" % n) for n in range(count)]
     rig.step()
-    lane: Lane = rig.channel.lanes[0]
-    lane.seal_open(rig.clock.now)
-    return rig, lane.queue[0], futures
+    queue: PartitionQueue = rig.topic_state.queues[0]
+    queue.seal_open(rig.clock.now)
+    return rig, queue.sealed[0], futures
 
 
 def test_the_futures_of_a_halved_batch_follow_their_half_however_often() -> None:
@@ -347,10 +346,10 @@ def test_the_futures_of_a_halved_batch_follow_their_half_however_often() -> None
     left, right = halve(batch)
     right_left, right_right = halve(right)
     assert [b.builder.count for b in (left, right_left, right_right)] == [3, 2, 2]
-    resolve(left.outcome, 10)
-    resolve(right_right.outcome, 30)
+    resolve(left.futures, 10)
+    resolve(right_right.futures, 30)
     assert [future.done() for future in futures] == [True] * 3 + [False] * 2 + [True] * 2
-    right_left.outcome.fail(lambda index: DeliveryError(f"no {index}", topic="t", partition=0))
+    right_left.futures.fail(lambda index: DeliveryError(f"no {index}", topic="t", partition=0))
     assert [future.result().offset for future in futures[:3] + futures[5:]] == [10, 11, 12, 30, 31]
     assert str(futures[4].exception()) == "no 1"
     assert batch.charge == left.charge + right.charge
@@ -362,8 +361,8 @@ def test_halving_races_with_waiting() -> None:
 
         def split(batch: Batch = batch) -> None:
             left, right = halve(batch)
-            resolve(left.outcome, 0)
-            resolve(right.outcome, 100)
+            resolve(left.futures, 0)
+            resolve(right.futures, 100)
 
         def results(futures: list[DeliveryFuture] = futures) -> list[int | None]:
             return [future.result(LONG).offset for future in futures]
@@ -377,16 +376,16 @@ def test_halving_races_with_waiting() -> None:
 
 def test_owners_of_a_halved_batch_keep_their_records() -> None:
     rig = Rig()
-    other = type(rig.tally)()
+    other = type(rig.handle_stats)()
     rig.send(b"1")
     for value in (b"2", b"3", b"4"):
-        rig.accumulator.append(rig.channel, 0, None, value, None, other)
+        rig.accumulator.append(rig.topic_state, 0, None, value, None, other)
     rig.send(b"5")
-    lane = rig.channel.lanes[0]
-    lane.seal_open(rig.clock.now)
-    left, right = halve(lane.queue[0])
-    assert [(run.start, run.tally is other) for run in left.outcome.runs] == [(0, False), (1, True)]
-    assert [(run.start, run.tally is other) for run in right.outcome.runs] == [(0, True), (2, False)]
+    queue = rig.topic_state.queues[0]
+    queue.seal_open(rig.clock.now)
+    left, right = halve(queue.sealed[0])
+    assert [(run.start, run.handle_stats is other) for run in left.futures.runs] == [(0, False), (1, True)]
+    assert [(run.start, run.handle_stats is other) for run in right.futures.runs] == [(0, True), (2, False)]
 
 
 # Fork.
@@ -405,7 +404,7 @@ def test_in_a_child_the_parents_pending_futures_are_forked_errors_whatever_lock_
     made, looked_at, done = Maker(1), Maker(1), Maker(1)
     done.acknowledge(4)
     held = looked_at.futures[0]._condition
-    made.outcome.lock.acquire()
+    made.futures.lock.acquire()
     held.acquire()
     forget_parent()
     for future in (*made.futures, *looked_at.futures):
@@ -428,7 +427,7 @@ def test_a_pending_future_costs_little_memory() -> None:
     made = Maker(1)
     gc.collect()
     tracemalloc.start()
-    kept = [DeliveryFuture(made.outcome, index) for index in range(10_000)]
+    kept = [DeliveryFuture(made.futures, index) for index in range(10_000)]
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / len(kept) < 250  # a stock future takes 1600

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync._core.dispatcher import LEAVE_GRACE, OFFLINE_PATIENCE
-from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.dispatcher import ABANDON_GRACE
+from fluvio_sync._core.partition import OFFLINE_PATIENCE, LaneState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError, TopicNotFoundError
 from fluvio_sync.protocol.metadata import PartitionResolution
@@ -32,12 +32,12 @@ def test_each_time_that_a_partition_is_offline_is_waited_for_anew() -> None:
         rig.push("Partition", [partition("t-0", 5001, OFFLINE)])
         rig.send()
         assert connects(rig.run(OFFLINE_PATIENCE / 2)) == []
-        rig.accumulator.begin_flush([rig.channel], None)  # does not make it any faster
+        rig.accumulator.begin_flush([rig.topic_state], None)  # does not make it any faster
         assert connects(rig.run(OFFLINE_PATIENCE / 2 - 0.01)) == []
         rig.push("Partition", [partition("t-0", 5001)])
         (request,) = writes(rig.step() + rig.connect())
         rig.answer(request)
-        rig.lose(request.link, BROKEN)
+        rig.lose(request.pipeline, BROKEN)
         rig.run(60.0)
 
 
@@ -50,8 +50,8 @@ def test_a_topic_that_is_deleted_while_its_leader_is_away_is_gone() -> None:
     error = future.exception(0)
     assert error is not None
     assert isinstance(error.__cause__, TopicNotFoundError)
-    assert rig.channel.lanes[0].state is LaneState.IDLE
-    assert not rig.channel.lanes[0].batches()
+    assert rig.topic_state.queues[0].state is LaneState.IDLE
+    assert not rig.topic_state.queues[0].batches()
 
 
 # Moved.
@@ -68,30 +68,30 @@ def in_flight(**settings: Any) -> tuple[Rig, Any]:
 def test_only_the_partition_that_moved_is_taken_out_of_its_request() -> None:
     rig, request = in_flight()
     rig.push("Partition", [partition("t-1", 5002)])
-    rig.run(LEAVE_GRACE)
+    rig.run(ABANDON_GRACE)
     (again,) = writes(rig.connect())
     assert values(again) == [b"1"]
     rig.answer(request)
-    assert rig.channel.lanes[0].state is LaneState.IDLE
+    assert rig.topic_state.queues[0].state is LaneState.IDLE
 
 
 def test_more_news_does_not_make_the_grace_longer() -> None:
     rig, _ = in_flight()
     rig.push("Partition", [partition("t-0", 5002)])
-    rig.run(LEAVE_GRACE - 0.1)
+    rig.run(ABANDON_GRACE - 0.1)
     rig.push("Partition", [partition("t-0", 5003)])
-    assert [link.spu for link in connects(rig.run(0.11))] == [5003]
+    assert [pipeline.spu for pipeline in connects(rig.run(0.11))] == [5003]
 
 
 def test_a_leader_that_is_the_leader_again_is_not_left() -> None:
     rig, request = in_flight()
     rig.push("Partition", [partition("t-0", 5002)])
-    rig.run(LEAVE_GRACE - 0.1)
+    rig.run(ABANDON_GRACE - 0.1)
     rig.push("Partition", [partition("t-0", 5001)])
-    assert connects(rig.run(LEAVE_GRACE + 1.0)) == []
+    assert connects(rig.run(ABANDON_GRACE + 1.0)) == []
     rig.answer(request)
-    assert rig.channel.counters.records_acked == 2
-    assert rig.channel.counters.records_retried == 0
+    assert rig.topic_state.counters.records_acked == 2
+    assert rig.topic_state.counters.records_retried == 0
 
 
 def test_the_end_of_a_grace_does_not_end_a_delay() -> None:
@@ -101,7 +101,7 @@ def test_the_end_of_a_grace_does_not_end_a_delay() -> None:
     rig.push("Partition", [partition("t-0", 5001)])
     rig.answer(request, 6)
     assert writes(rig.run(4.9)) == []
-    assert rig.channel.lanes[0].state is LaneState.BACKING_OFF
+    assert rig.topic_state.queues[0].state is LaneState.BACKING_OFF
     (again,) = writes(rig.run(0.2))
     assert sorted(values(again)) == [b"0", b"1"]
 
@@ -125,11 +125,11 @@ def test_records_that_expire_in_the_grace_do_not_end_it() -> None:
     rig.step(1.0)
     rig.send(b"2" * 50)
     rig.connect()
-    rig.run(4.0 - LEAVE_GRACE / 2)
+    rig.run(4.0 - ABANDON_GRACE / 2)
     rig.push("Partition", [partition("t-0", 5002)])
-    assert connects(rig.run(LEAVE_GRACE / 2 + 0.01)) == []
+    assert connects(rig.run(ABANDON_GRACE / 2 + 0.01)) == []
     assert isinstance(expired.exception(0), DeliveryTimeoutError)
-    assert [link.spu for link in connects(rig.run(LEAVE_GRACE / 2))] == [5002]
+    assert [pipeline.spu for pipeline in connects(rig.run(ABANDON_GRACE / 2))] == [5002]
 
 
 def test_what_was_written_to_a_leader_that_was_left_may_be_stored() -> None:
@@ -138,7 +138,7 @@ def test_what_was_written_to_a_leader_that_was_left_may_be_stored() -> None:
     (request,) = writes(rig.connect())
     rig.written(request)
     rig.push("Partition", [partition("t-0", 5002)])
-    rig.run(LEAVE_GRACE)
+    rig.run(ABANDON_GRACE)
     (again,) = writes(rig.connect())
     rig.answer(again, 6)
     error = future.exception(0)
@@ -151,10 +151,10 @@ def test_at_most_once_is_not_taken_out_of_its_request() -> None:
     rig.send()
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
-    rig.run(LEAVE_GRACE + 0.1)
-    assert rig.channel.counters.records_dropped == 0
+    rig.run(ABANDON_GRACE + 0.1)
+    assert rig.topic_state.counters.records_dropped == 0
     rig.written(request)
-    assert rig.channel.counters.records_unacknowledged == 1
+    assert rig.topic_state.counters.records_unacknowledged == 1
 
 
 def test_what_still_waits_for_the_socket_to_a_leader_that_was_left_may_be_stored() -> None:
@@ -162,7 +162,7 @@ def test_what_still_waits_for_the_socket_to_a_leader_that_was_left_may_be_stored
     future = rig.send()
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
-    rig.run(LEAVE_GRACE)
+    rig.run(ABANDON_GRACE)
     (again,) = writes(rig.connect())
     assert not request.wrote_any
     rig.answer(again, 6)
@@ -177,8 +177,8 @@ def test_a_batch_that_settles_is_asked_for_though_its_leader_was_about_to_be_lef
     rig.send()
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
-    (settlement,) = asks(rig.answer(request, 7))
+    (commit_wait,) = asks(rig.answer(request, 7))
     for _ in range(5):
         assert asks(rig.run(0.11)) == []
-        assert asks(rig.watermark(settlement, answer) + rig.run(0.11)) == [settlement]
+        assert asks(rig.watermark(commit_wait, answer) + rig.run(0.11)) == [commit_wait]
     assert disconnects(rig.run(1.0)) == []

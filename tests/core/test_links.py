@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync._core.dispatcher import MAX_IN_FLIGHT
 from fluvio_sync._core.partition import LaneState
-from fluvio_sync._core.pipeline import LinkState
+from fluvio_sync._core.pipeline import MAX_IN_FLIGHT, PipelineState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, RetriesExhaustedError, UnsupportedVersionError
 from fluvio_sync.protocol.metadata import SpuResolution
@@ -32,7 +31,7 @@ def test_a_lane_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_
     future = rig.send()
     (old,) = connects(rig.step())
     rig.push("Partition", [partition("t-0", 5002)])
-    assert [link.spu for link in connects(rig.step())] == [5002]
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5002]
     rig.lose(old, BROKEN)
     (request,) = writes(rig.connect())
     rig.answer(request, base=1)
@@ -42,21 +41,21 @@ def test_a_lane_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_
 def test_news_of_a_partition_that_stays_moves_nothing() -> None:
     rig = Rig(2)
     rig.send()
-    (link,) = connects(rig.step())
+    (pipeline,) = connects(rig.step())
     rig.push("Topic", [], delete=True)
     rig.push("SPU", [spu(5001, port=9999)])
     assert rig.step() == []
-    assert [len(writes(rig.connect())), link.state] == [1, LinkState.UP]
+    assert [len(writes(rig.connect())), pipeline.state] == [1, PipelineState.UP]
 
 
 def test_a_late_word_that_a_lost_connection_is_ready_does_not_count() -> None:
     rig = Rig()
     rig.send()
-    (link,) = connects(rig.step())
-    rig.lose(link, BROKEN)
-    rig.dispatcher.connected(link, link.generation, rig.clock.now)
-    assert link.state is LinkState.DOWN
-    assert connects(rig.step(0.020)) == [link]
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, BROKEN)
+    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
+    assert pipeline.state is PipelineState.DOWN
+    assert connects(rig.step(0.020)) == [pipeline]
 
 
 def test_what_is_queued_behind_requests_that_are_lost_connects_at_once() -> None:
@@ -66,9 +65,9 @@ def test_what_is_queued_behind_requests_that_are_lost_connects_at_once() -> None
     for index in range(1, MAX_IN_FLIGHT + 1):
         rig.send(to=index)
         rig.step()
-    assert connects(rig.lose(first.link, BROKEN)) == [first.link]
+    assert connects(rig.lose(first.pipeline, BROKEN)) == [first.pipeline]
     (request,) = writes(rig.connect())
-    assert [lane.partition for lane, _ in request.entries] == [MAX_IN_FLIGHT]
+    assert [queue.partition for queue, _ in request.entries] == [MAX_IN_FLIGHT]
 
 
 def test_requests_that_are_lost_and_repeated_at_once_make_one_connection() -> None:
@@ -78,19 +77,19 @@ def test_requests_that_are_lost_and_repeated_at_once_make_one_connection() -> No
     for index in range(1, MAX_IN_FLIGHT + 1):
         rig.send(to=index)
         rig.step()
-    assert connects(rig.lose(first.link, BROKEN)) == [first.link]
+    assert connects(rig.lose(first.pipeline, BROKEN)) == [first.pipeline]
 
 
 def test_a_server_of_other_versions_is_asked_again_for_what_comes_later() -> None:
     rig = Rig(batch_size=1000, max_request_size=1000)
     futures = [rig.send(b"x" * 800) for _ in range(2)]
-    (link,) = connects(rig.step())
-    assert connects(rig.lose(link, VERSIONS)) == [link]
+    (pipeline,) = connects(rig.step())
+    assert connects(rig.lose(pipeline, VERSIONS)) == [pipeline]
     assert [future.done() for future in futures] == [True, False]
-    assert connects(rig.lose(link, VERSIONS)) == []
+    assert connects(rig.lose(pipeline, VERSIONS)) == []
     assert [future.done() for future in futures] == [True, True]
     futures.append(rig.send(b"-"))
-    assert connects(rig.step()) == [link]
+    assert connects(rig.step()) == [pipeline]
 
 
 def test_a_failed_attempt_is_counted_before_recovery_and_leaves_no_doubt() -> None:
@@ -104,7 +103,7 @@ def test_a_failed_attempt_is_counted_before_recovery_and_leaves_no_doubt() -> No
         if code == 6:
             rig.step()
         with rig.accumulator.lock:
-            rig.dispatcher.recover(rig.accumulator.lanes(), BROKEN, rig.clock.now)
+            rig.dispatcher.recover(rig.accumulator.queues(), BROKEN, rig.clock.now)
             rig.accumulator.recover(rig.metadata)
         requests = writes(rig.step() + rig.connect())
         while not futures[0].done():
@@ -122,10 +121,10 @@ def test_an_old_reply_time_does_not_end_a_new_connection() -> None:
     rig.send()
     (request,) = writes(rig.connect())
     rig.run(2.0)
-    rig.lose(request.link, BROKEN)
+    rig.lose(request.pipeline, BROKEN)
     assert disconnects(rig.run(5.0)) == []
-    assert request.link.state is LinkState.CONNECTING
-    assert disconnects(rig.run(5.1)) == [request.link]
+    assert request.pipeline.state is PipelineState.CONNECTING
+    assert disconnects(rig.run(5.1)) == [request.pipeline]
 
 
 def test_a_reply_that_is_late_tells_how_late() -> None:
@@ -146,7 +145,7 @@ def test_a_read_committed_answer_may_take_the_servers_time_for_each_partition(se
     (request,) = writes(rig.connect())
     rig.written(request)
     assert disconnects(rig.run(patience - 0.1)) == []
-    assert disconnects(rig.run(0.2)) == [request.link]
+    assert disconnects(rig.run(0.2)) == [request.pipeline]
 
 
 def test_at_most_once_on_a_read_committed_connection_waits_for_no_replica() -> None:
@@ -156,17 +155,17 @@ def test_at_most_once_on_a_read_committed_connection_waits_for_no_replica() -> N
     rig.send(to=1)
     rig.step()  # behind it, so that its contents do not matter
     assert disconnects(rig.run(2.9)) == []
-    assert disconnects(rig.run(0.2)) == [request.link]
+    assert disconnects(rig.run(0.2)) == [request.pipeline]
 
 
 def one_behind_the_other(short_first: bool) -> tuple[Rig, Any, Any]:  # noqa: FBT001
     """Return a rig whose SPU has two requests, one of which expires after 5 s."""
     rig = Rig(2, request_timeout=30.0, delivery_semantic=policy(timeout=5.0))
-    patient = rig.make_channel(delivery_semantic=policy(timeout=90.0))
-    channels = [rig.channel, patient] if short_first else [patient, rig.channel]
-    rig.send(to=0, channel=channels[0])
+    patient = rig.make_topic_state(delivery_semantic=policy(timeout=90.0))
+    topic_states = [rig.topic_state, patient] if short_first else [patient, rig.topic_state]
+    rig.send(to=0, topic_state=topic_states[0])
     (first,) = writes(rig.connect())
-    rig.send(to=1, channel=channels[1])
+    rig.send(to=1, topic_state=topic_states[1])
     (second,) = writes(rig.step())
     return rig, first, second
 
@@ -176,13 +175,13 @@ def test_a_request_that_is_alone_is_waited_for_until_its_records_expire() -> Non
     rig.run(1.0)
     rig.answer(first)
     assert disconnects(rig.run(3.9)) == []
-    assert disconnects(rig.run(0.2)) == [second.link]
+    assert disconnects(rig.run(0.2)) == [second.pipeline]
 
 
 def test_requests_do_not_pay_for_the_short_deadline_of_the_one_before_them() -> None:
     rig, first, second = one_behind_the_other(short_first=True)
     assert disconnects(rig.run(29.9)) == []
-    assert disconnects(rig.run(0.2)) == [first.link]
+    assert disconnects(rig.run(0.2)) == [first.pipeline]
     assert second.lost
 
 
@@ -194,9 +193,9 @@ def test_only_the_connections_of_an_spu_that_is_offline_are_left() -> None:
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(to=0)
     rig.send(to=1)
-    requests = {request.link.spu: request for request in writes(rig.connect())}
+    requests = {request.pipeline.spu: request for request in writes(rig.connect())}
     rig.push("SPU", [spu(5002, SpuResolution.OFFLINE)])
-    assert disconnects(rig.step()) == [requests[5002].link]
+    assert disconnects(rig.step()) == [requests[5002].pipeline]
     assert not requests[5001].lost
 
 
@@ -213,7 +212,7 @@ def test_a_connection_that_is_gone_is_not_left() -> None:
     rig.send()
     (request,) = writes(rig.connect())
     rig.answer(request)
-    rig.lose(request.link, BROKEN)
+    rig.lose(request.pipeline, BROKEN)
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     assert disconnects(rig.step()) == []
 
@@ -226,7 +225,7 @@ def test_a_lane_goes_on_when_its_leader_comes_online() -> None:
     rig.push("SPU", [spu(5002, port=9999)])
     assert connects(rig.step()) == []
     rig.push("SPU", [spu(5001)])
-    assert [link.spu for link in connects(rig.step())] == [5001]
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5001]
 
 
 def test_a_lane_whose_records_expire_while_they_are_queued_is_idle() -> None:
@@ -234,7 +233,7 @@ def test_a_lane_whose_records_expire_while_they_are_queued_is_idle() -> None:
     rig.send()
     rig.step()
     rig.run(5.0)
-    assert rig.channel.lanes[0].state is LaneState.IDLE
+    assert rig.topic_state.queues[0].state is LaneState.IDLE
     assert writes(rig.connect()) == []
     rig.send(b"later")
     (request,) = writes(rig.step())

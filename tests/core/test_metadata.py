@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync._core.metadata import Metadata, News, Route
+from fluvio_sync._core.metadata import Metadata, MetadataDiff, Route
 from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
 from fluvio_sync.protocol.metadata import (
     IngressAddr,
@@ -48,16 +48,16 @@ def test_nothing_is_known_before_a_watch_begins() -> None:
 
 def test_a_full_list_replaces_what_is_known() -> None:
     metadata = known()
-    news = metadata.apply(WatchUpdate("Topic", 1, all=(topic("a-b", 2), topic("c", 1))))
-    assert news == News(topics={"c"})
-    news = metadata.apply(WatchUpdate("Topic", 1, all=(topic("c", 1),)))
-    assert news == News(topics={"a-b"})
+    diff = metadata.apply(WatchUpdate("Topic", 1, all=(topic("a-b", 2), topic("c", 1))))
+    assert diff == MetadataDiff(topics={"c"})
+    diff = metadata.apply(WatchUpdate("Topic", 1, all=(topic("c", 1),)))
+    assert diff == MetadataDiff(topics={"a-b"})
     assert list(metadata.topics) == ["c"]
-    news = metadata.apply(WatchUpdate("Partition", 1, all=(partition("a-b-1", 5002), partition("c-0", 5001))))
-    assert news == News(partitions={("a-b", 0), ("c", 0)})
+    diff = metadata.apply(WatchUpdate("Partition", 1, all=(partition("a-b-1", 5002), partition("c-0", 5001))))
+    assert diff == MetadataDiff(partitions={("a-b", 0), ("c", 0)})
     assert list(metadata.partitions) == [("a-b", 1), ("c", 0)]
-    news = metadata.apply(WatchUpdate("SPU", 1, all=(spu(5002), spu(5003))))
-    assert news == News(spus={5001, 5003})
+    diff = metadata.apply(WatchUpdate("SPU", 1, all=(spu(5002), spu(5003))))
+    assert diff == MetadataDiff(spus={5001, 5003})
     assert list(metadata.spus) == [5002, 5003]
 
 
@@ -73,15 +73,15 @@ def test_a_full_list_replaces_what_is_known() -> None:
 def test_changes_insert_and_remove(label: str, new: Any, old: Any, unknown: Any, name: str) -> None:
     metadata = known()
     before = set(getattr(metadata, name))
-    news = metadata.apply(WatchUpdate(label, 1, changes=(Change(False, new), Change(True, old), Change(True, unknown))))
+    diff = metadata.apply(WatchUpdate(label, 1, changes=(Change(False, new), Change(True, old), Change(True, unknown))))
     after = set(getattr(metadata, name))
-    assert getattr(news, name) == before ^ after
+    assert getattr(diff, name) == before ^ after
     assert len(before - after) == len(after - before) == 1
-    assert news
+    assert diff
     again = metadata.apply(WatchUpdate(label, 1, changes=(Change(False, new), Change(True, old))))
-    assert again == News()
+    assert again == MetadataDiff()
     assert not again
-    assert metadata.apply(WatchUpdate(label, 1)) == News()
+    assert metadata.apply(WatchUpdate(label, 1)) == MetadataDiff()
 
 
 def test_changes_of_what_topics_there_are_are_counted() -> None:
@@ -113,8 +113,8 @@ def test_what_a_write_changes_is_no_news() -> None:
     [partition("a-b-0", 5002), partition("a-b-0", 5001, PartitionResolution.OFFLINE)],
 )
 def test_a_new_leader_or_resolution_is_news(change: PartitionObject) -> None:
-    news = known().apply(WatchUpdate("Partition", 1, changes=(Change(False, change),)))
-    assert news.partitions == {("a-b", 0)}
+    diff = known().apply(WatchUpdate("Partition", 1, changes=(Change(False, change),)))
+    assert diff.partitions == {("a-b", 0)}
 
 
 @pytest.mark.parametrize("change", [spu(5001, SpuResolution.OFFLINE), spu(5001, port=9999)])
@@ -126,7 +126,7 @@ def test_an_sc_that_just_started_and_knows_nothing_makes_nothing_forgotten() -> 
     metadata = known()
     metadata.lose()
     metadata.begin()
-    assert metadata.apply(WatchUpdate("Topic", 0)) == News()
+    assert metadata.apply(WatchUpdate("Topic", 0)) == MetadataDiff()
     assert "a-b" in metadata.topics
     assert not metadata.complete
 
@@ -147,7 +147,7 @@ def test_the_first_update_of_a_new_watch_replaces_even_as_changes() -> None:
     metadata.lose()
     metadata.begin()
     changes = Change(False, topic("new", 1)), Change(True, topic("old", 1))
-    assert metadata.apply(WatchUpdate("Topic", 0, changes=changes)) == News(topics={"a-b", "new"})
+    assert metadata.apply(WatchUpdate("Topic", 0, changes=changes)) == MetadataDiff(topics={"a-b", "new"})
     assert list(metadata.topics) == ["new"]
 
 
@@ -173,9 +173,9 @@ def test_a_partition_that_is_offline_perhaps_has_the_leader_that_is_online() -> 
     metadata = known()
     offline = partition("a-b-0", 5001, PartitionResolution.OFFLINE)
     metadata.apply(WatchUpdate("Partition", 1, changes=(Change(False, offline),)))
-    assert (metadata.route("a-b", 0).spu, metadata.route("a-b", 0).perhaps) == (None, 5001)
+    assert (metadata.route("a-b", 0).spu, metadata.route("a-b", 0).fallback) == (None, 5001)
     metadata.apply(WatchUpdate("SPU", 1, changes=(Change(False, spu(5001, SpuResolution.OFFLINE)),)))
-    assert (metadata.route("a-b", 0).spu, metadata.route("a-b", 0).perhaps) == (None, None)
+    assert (metadata.route("a-b", 0).spu, metadata.route("a-b", 0).fallback) == (None, None)
 
 
 def test_a_leader_whose_address_is_not_known_yet_is_waited_for() -> None:
@@ -245,12 +245,17 @@ def test_the_address_of_an_spu() -> None:
 
 
 def test_news_are_gathered() -> None:
-    parts = [News({"a"}), News(partitions={("a", 0)}), News(spus={5001}), News(turned=True)]
+    parts = [
+        MetadataDiff({"a"}),
+        MetadataDiff(partitions={("a", 0)}),
+        MetadataDiff(spus={5001}),
+        MetadataDiff(watch_changed=True),
+    ]
     assert all(parts)
-    assert not News()
-    news = News({"b"}, {("b", 1)}, {5002})
+    assert not MetadataDiff()
+    diff = MetadataDiff({"b"}, {("b", 1)}, {5002})
     for part in parts:
-        news.add(part)
-    assert news == News({"a", "b"}, {("a", 0), ("b", 1)}, {5001, 5002}, turned=True)
-    news.add(News())
-    assert news.turned
+        diff.add(part)
+    assert diff == MetadataDiff({"a", "b"}, {("a", 0), ("b", 1)}, {5001, 5002}, watch_changed=True)
+    diff.add(MetadataDiff())
+    assert diff.watch_changed

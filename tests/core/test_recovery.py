@@ -19,7 +19,7 @@ from tests.support.rig import Rig, connects, disconnects, partition, reports, re
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._core.batch import FlushBarrier
+    from fluvio_sync._core.partition import FlushBarrier
     from fluvio_sync._core.pipeline import Request
     from fluvio_sync.futures import DeliveryFuture
 
@@ -30,7 +30,7 @@ ONE_ATTEMPT = AtLeastOnce(RetryPolicy(max_retries=0, timeout=1000.0))
 
 def recover(rig: Rig) -> None:
     with rig.accumulator.lock:
-        rig.dispatcher.recover(rig.accumulator.lanes(), ERROR, rig.clock.now)
+        rig.dispatcher.recover(rig.accumulator.queues(), ERROR, rig.clock.now)
         rig.accumulator.recover(rig.metadata)
 
 
@@ -41,7 +41,7 @@ class Story:
         self.rig = Rig(2, batch_size=200, delivery_semantic=semantic)
         self.stored: dict[int, list[bytes]] = {0: [], 1: []}
         self.futures: list[DeliveryFuture] = [self.rig.send(b"%d" % n * 50, to=n % 5 // 4) for n in range(5)]
-        self.barrier: FlushBarrier = self.rig.accumulator.begin_flush([self.rig.channel], None)
+        self.barrier: FlushBarrier = self.rig.accumulator.begin_flush([self.rig.topic_state], None)
 
     def connect(self) -> None:
         self.rig.connect()
@@ -52,8 +52,8 @@ class Story:
     def answer(self, *codes: int) -> None:
         """Have the first request answered; it is stored if the code is 0 or 7."""
         rig = self.rig
-        for link in list(rig.dispatcher.links.values()):
-            for request in [*link.in_flight][:1]:
+        for pipeline in list(rig.dispatcher.pipelines.values()):
+            for request in [*pipeline.in_flight][:1]:
                 self.store(request, codes or (0,))
                 self.finish(request, *codes)
 
@@ -65,25 +65,25 @@ class Story:
             self.rig.answer_unread(request, 0)
 
     def store(self, request: Request, codes: tuple[int, ...]) -> None:
-        for index, (lane, batches) in enumerate(request.entries):
+        for index, (queue, batches) in enumerate(request.entries):
             if codes[index % len(codes)] in (0, 7):
                 for batch in batches:
-                    self.stored[lane.partition] += [value for _, value, _ in batch.builder.records()]
+                    self.stored[queue.partition] += [value for _, value, _ in batch.builder.records()]
 
     def lose(self) -> None:
-        for link in list(self.rig.dispatcher.links.values()):
-            for request in link.in_flight:
+        for pipeline in list(self.rig.dispatcher.pipelines.values()):
+            for request in pipeline.in_flight:
                 request.wrote_any = True
-            self.rig.lose(link, ERROR)
+            self.rig.lose(pipeline, ERROR)
 
     def move(self) -> None:
         self.rig.push("Partition", [partition("t-0", 5002), partition("t-1", 5002)])
         self.rig.step(0.4)
 
     def settle(self) -> None:
-        for lane in self.rig.accumulator.lanes():
-            if lane.settlement is not None:
-                self.rig.watermark(lane.settlement, 1000)
+        for queue in self.rig.accumulator.queues():
+            if queue.commit_wait is not None:
+                self.rig.watermark(queue.commit_wait, 1000)
 
     def recover(self) -> None:
         recover(self.rig)
@@ -114,7 +114,7 @@ def check(story: Story) -> None:
     rig = story.rig
     assert all(future.done() for future in story.futures)
     assert rig.accumulator.used == 0
-    assert all(not lane.unresolved and lane.charge == 0 for lane in rig.accumulator.lanes())
+    assert all(not queue.unresolved and queue.charge == 0 for queue in rig.accumulator.queues())
     for index, stored in story.stored.items():
         firsts = list(dict.fromkeys(stored))
         assert firsts == sorted(firsts), (index, stored)
@@ -135,8 +135,8 @@ def test_at_least_once_survives_an_exception_at_any_line(name: str) -> None:
         story.come_to_an_end()
         check(story)
         assert [future.exception() for future in story.futures] == [None] * 5
-        assert story.rig.tally.take() == (5, 0, 0, None)
-        assert story.rig.channel.counters.records_acked == 5
+        assert story.rig.handle_stats.take() == (5, 0, 0, None)
+        assert story.rig.topic_state.counters.records_acked == 5
         assert {value for stored in story.stored.values() for value in stored} == {b"%d" % n * 50 for n in range(5)}
         if not was_interrupted:
             assert at > 200
@@ -175,7 +175,7 @@ def test_recovery_itself_may_be_interrupted_and_done_again(first: int) -> None:
         story.recover()
         story.come_to_an_end()
         check(story)
-        assert story.rig.tally.take() == (5, 0, 0, None)
+        assert story.rig.handle_stats.take() == (5, 0, 0, None)
         if not was_interrupted:
             assert at > 50
             return
@@ -191,9 +191,9 @@ def test_at_most_once_is_never_written_twice_and_all_of_it_is_counted() -> None:
         check(story)
         stored = [value for values_ in story.stored.values() for value in values_]
         assert len(stored) == len(set(stored))
-        acked, unacknowledged, failed, _ = story.rig.tally.take()
+        acked, unacknowledged, failed, _ = story.rig.handle_stats.take()
         assert (acked, unacknowledged + failed) == (0, 5)
-        counters = story.rig.channel.counters
+        counters = story.rig.topic_state.counters
         assert counters.records_unacknowledged + counters.records_dropped == 5
         if not was_interrupted:
             assert (at > 200, unacknowledged) == (True, 5)
@@ -207,7 +207,7 @@ def test_what_was_in_a_request_is_a_failed_attempt_in_doubt() -> None:
     story.rig.step()
     errors = [future.exception() for future in story.futures]
     assert all(isinstance(error, RetriesExhaustedError) and error.may_be_stored for error in errors)
-    assert story.rig.tally.take()[:3] == (0, 0, 5)
+    assert story.rig.handle_stats.take()[:3] == (0, 0, 5)
     check(story)
 
 
@@ -223,8 +223,8 @@ def test_what_was_not_in_a_request_spends_no_retry() -> None:
 def test_answers_to_what_was_sent_before_do_not_count() -> None:
     story = Story()
     story.connect()
-    (link,) = story.rig.dispatcher.links.values()
-    (request,) = link.in_flight
+    (pipeline,) = story.rig.dispatcher.pipelines.values()
+    (request,) = pipeline.in_flight
     story.recover()
     story.rig.dispatcher.replied(request, response(request), story.rig.clock.now)
     story.rig.dispatcher.written(request, story.rig.clock.now)
@@ -239,11 +239,11 @@ def test_what_a_leader_says_about_offsets_asked_for_before_does_not_count() -> N
     story = Story()
     story.connect()
     story.answer(7)
-    settlements = [lane.settlement for lane in story.rig.accumulator.lanes() if lane.settlement is not None]
-    assert settlements
+    commit_wait = [queue.commit_wait for queue in story.rig.accumulator.queues() if queue.commit_wait is not None]
+    assert commit_wait
     story.recover()
-    for settlement in settlements:
-        story.rig.watermark(settlement, 1000)
+    for commit_wait in commit_wait:
+        story.rig.watermark(commit_wait, 1000)
     assert not any(future.done() for future in story.futures)
     story.come_to_an_end()
     check(story)
@@ -297,10 +297,10 @@ def test_a_send_whose_clean_up_was_interrupted_too_leaves_nothing_to_send(monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(BatchBuilder, "append", interrupt)
-        patch.setattr(rig.accumulator, "_straighten", interrupt)
+        patch.setattr(rig.accumulator, "_rollback", interrupt)
         with pytest.raises(KeyboardInterrupt):
             rig.send()
-    assert rig.channel.lanes[0].unresolved
+    assert rig.topic_state.queues[0].unresolved
     recover(rig)
     assert rig.step() == []
     assert rig.accumulator.is_empty()
@@ -309,28 +309,28 @@ def test_a_send_whose_clean_up_was_interrupted_too_leaves_nothing_to_send(monkey
 def test_news_of_a_connection_that_was_made_before_does_not_count_and_the_new_one_has_its_time() -> None:
     rig = Rig(connect_timeout=10.0)
     future = rig.send()
-    (link,) = connects(rig.step())
-    old = link.generation
+    (pipeline,) = connects(rig.step())
+    old = pipeline.generation
     rig.run(5.0)
     recover(rig)
-    assert connects(rig.step()) == [link]
-    rig.dispatcher.connected(link, old, rig.clock.now)
-    rig.dispatcher.disconnected(link, old, ERROR, rig.clock.now)
+    assert connects(rig.step()) == [pipeline]
+    rig.dispatcher.connected(pipeline, old, rig.clock.now)
+    rig.dispatcher.disconnected(pipeline, old, ERROR, rig.clock.now)
     assert rig.step() == []
     assert disconnects(rig.run(9.9)) == []
-    assert disconnects(rig.run(0.2)) == [link]
+    assert disconnects(rig.run(0.2)) == [pipeline]
     assert not future.done()
 
 
 def test_what_was_to_be_done_before_is_not_done() -> None:
     rig = Rig()
     rig.send()
-    for lane in rig.accumulator.take_noted():
-        rig.dispatcher.records(lane, rig.clock.now)  # which would connect
+    for queue in rig.accumulator.take_dirty():
+        rig.dispatcher.records(queue, rig.clock.now)  # which would connect
     recover(rig)
-    (link,) = connects(rig.step())
+    (pipeline,) = connects(rig.step())
     (request,) = writes(rig.connect())
-    assert request.link is link
+    assert request.pipeline is pipeline
 
 
 def test_what_was_in_a_request_is_queued_once_and_tells_what_happened() -> None:
@@ -338,7 +338,7 @@ def test_what_was_in_a_request_is_queued_once_and_tells_what_happened() -> None:
     future = rig.send()
     rig.connect()
     recover(rig)
-    assert len(rig.channel.lanes[0].batches()) == 1
+    assert len(rig.topic_state.queues[0].batches()) == 1
     rig.run(5.0)
     error = future.exception(0)
     assert isinstance(error, DeliveryTimeoutError)

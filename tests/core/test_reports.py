@@ -27,20 +27,20 @@ def told(actions: Sequence[Action]) -> list[tuple[str, str, dict[str, Any]]]:
 def test_a_connection_and_a_partition_that_fail_and_work_again() -> None:
     rig = Rig(delivery_semantic=STUBBORN)
     rig.send()
-    (link,) = connects(rig.step())
+    (pipeline,) = connects(rig.step())
     place = {"topic": "t", "partition": 0}
-    assert told(rig.lose(link, BROKEN)) == [
+    assert told(rig.lose(pipeline, BROKEN)) == [
         ("warning", "connection.lost", {"spu": 5001, "error": str(BROKEN)}),
         ("warning", "delivery.failing", {**place, "error": str(BROKEN)}),
     ]
     rig.step(0.01)
-    assert told(rig.lose(link, BROKEN)) == []  # once a streak
+    assert told(rig.lose(pipeline, BROKEN)) == []  # once a streak
     rig.step(0.01)
     actions = rig.connect()
     assert told(actions) == [("info", "connection.opened", {"spu": 5001})]
     (request,) = writes(actions)
     assert told(rig.answer(request)) == [("info", "delivery.recovered", place)]
-    assert not rig.channel.lanes[0].failing
+    assert not rig.topic_state.queues[0].failing
     rig.send()
     (request,) = writes(rig.step())
     assert reports(rig.answer(request)) == []
@@ -51,7 +51,7 @@ def test_a_connection_that_breaks_again_is_reported_again() -> None:
     for _ in range(2):
         rig.send()
         (request,) = writes(rig.step() + rig.connect())
-        assert reports(rig.lose(request.link, BROKEN)) == ["connection.lost", "delivery.failing"]
+        assert reports(rig.lose(request.pipeline, BROKEN)) == ["connection.lost", "delivery.failing"]
         rig.step(0.01)
         actions = rig.connect()
         assert reports(actions) == ["connection.opened"]
@@ -63,17 +63,17 @@ def test_a_connection_that_nobody_uses_breaks_in_silence() -> None:
     rig.send()
     (request,) = writes(rig.connect())
     rig.answer(request)
-    assert reports(rig.lose(request.link, BROKEN)) == []
+    assert reports(rig.lose(request.pipeline, BROKEN)) == []
 
 
 def test_a_connection_that_one_of_several_waits_for_is_missed() -> None:
     rig = Rig(2)
     rig.send(to=0)
     rig.send(to=1)
-    (link,) = connects(rig.step())
+    (pipeline,) = connects(rig.step())
     rig.push("Partition", [partition("t-0", 5002)])
     rig.step()
-    assert reports(rig.lose(link, BROKEN)) == ["connection.lost", "delivery.failing"]
+    assert reports(rig.lose(pipeline, BROKEN)) == ["connection.lost", "delivery.failing"]
 
 
 def test_connections_that_recovery_makes_anew_are_no_news() -> None:
@@ -81,7 +81,7 @@ def test_connections_that_recovery_makes_anew_are_no_news() -> None:
     rig.send()
     rig.connect()
     with rig.accumulator.lock:
-        rig.dispatcher.recover(rig.accumulator.lanes(), BROKEN, rig.clock.now)
+        rig.dispatcher.recover(rig.accumulator.queues(), BROKEN, rig.clock.now)
         rig.accumulator.recover(rig.metadata)
     rig.step()
     assert reports(rig.connect()) == []
@@ -90,14 +90,14 @@ def test_connections_that_recovery_makes_anew_are_no_news() -> None:
 def test_a_partition_whose_server_cannot_be_talked_to_or_refuses_fails() -> None:
     rig = Rig()
     rig.send()
-    (link,) = connects(rig.step())
+    (pipeline,) = connects(rig.step())
     versions = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")
-    assert reports(rig.lose(link, versions)) == ["connection.lost", "delivery.failing"]
+    assert reports(rig.lose(pipeline, versions)) == ["connection.lost", "delivery.failing"]
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
     assert reports(rig.answer(request, 2004)) == ["delivery.failing"]
-    assert rig.channel.lanes[0].failing
+    assert rig.topic_state.queues[0].failing
 
 
 def test_a_settled_batch_ends_a_failure() -> None:
@@ -107,9 +107,9 @@ def test_a_settled_batch_ends_a_failure() -> None:
     rig.answer(request, 6)
     (request,) = writes(rig.step(0.01))
     rig.answer(request, 7)
-    settlement = rig.channel.lanes[0].settlement
-    assert settlement is not None
-    assert reports(rig.watermark(settlement, 1)) == ["delivery.recovered"]
+    commit_wait = rig.topic_state.queues[0].commit_wait
+    assert commit_wait is not None
+    assert reports(rig.watermark(commit_wait, 1)) == ["delivery.recovered"]
 
 
 def test_each_streak_of_refusals_of_at_most_once_is_reported() -> None:
@@ -124,7 +124,7 @@ def test_each_streak_of_refusals_of_at_most_once_is_reported() -> None:
         (request,) = writes(rig.step())
     refused = told_of_it[0]
     ((level, event, fields),) = refused
-    assert (level, event) == ("warning", "at_most_once.refused")
+    assert (level, event) == ("warning", "at_most_once.rejected")
     assert fields.items() >= {"topic": "t", "partition": 0, "code": 2004}.items()
     assert fields["error"]
     assert told_of_it == [refused, [], [], refused]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contents of a request, and the state of a lane once it is answered."""
+"""The contents of a request, and the state of a queue once it is answered."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync._core import dispatcher
-from fluvio_sync._core.dispatcher import MAX_IN_FLIGHT
-from fluvio_sync._core.actions import Acknowledge, Fail, HandOver
-from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.partition import Acknowledged, Failed, LaneState, Sent
+from fluvio_sync._core.pipeline import MAX_IN_FLIGHT
 from fluvio_sync.config import Compression, ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, RejectedError, RetriesExhaustedError
@@ -20,7 +19,7 @@ from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.partition import Lane
+    from fluvio_sync._core.partition import PartitionQueue
     from fluvio_sync._core.pipeline import Request
 
 BROKEN = ConnectError("the connection was lost")
@@ -31,11 +30,11 @@ def policy(**settings: Any) -> AtLeastOnce:
 
 
 def places(request: Request) -> list[tuple[str, int]]:
-    return [(lane.topic, lane.partition) for lane, _ in request.entries]
+    return [(queue.topic, queue.partition) for queue, _ in request.entries]
 
 
-def is_at_rest(lane: Lane) -> bool:
-    return lane.state is LaneState.IDLE and not lane.batches() and not lane.unresolved
+def is_at_rest(queue: PartitionQueue) -> bool:
+    return queue.state is LaneState.IDLE and not queue.batches() and not queue.unresolved
 
 
 # Batches that stand together.
@@ -52,26 +51,26 @@ def is_at_rest(lane: Lane) -> bool:
 )
 def test_what_the_request_says_for_all_does_not_hold_for_both(settings: dict[str, Any]) -> None:
     rig = Rig(4)
-    other = rig.make_channel(**settings)
+    other = rig.make_topic_state(**settings)
     rig.send(to=0)
-    rig.send(to=1, channel=other)
-    rig.send(to=2, channel=other)
+    rig.send(to=1, topic_state=other)
+    rig.send(to=2, topic_state=other)
     rig.send(to=3)
     requests = writes(rig.connect())
-    assert [[lane.partition for lane, _ in request.entries] for request in requests] == [[0, 3], [1, 2]]
+    assert [[queue.partition for queue, _ in request.entries] for request in requests] == [[0, 3], [1, 2]]
 
 
 def test_settings_that_a_request_does_not_say_may_differ() -> None:
     rig = Rig(2)
     rig.send(to=0)
-    rig.send(to=1, channel=rig.make_channel(batch_size=100))
+    rig.send(to=1, topic_state=rig.make_topic_state(batch_size=100))
     assert [places(request) for request in writes(rig.connect())] == [[("t", 0), ("t", 1)]]
 
 
 def test_two_lanes_of_one_partition_stand_in_requests_of_their_own() -> None:
     rig = Rig()
     rig.send(b"1")
-    rig.send(b"2", channel=rig.make_channel(batch_size=100))
+    rig.send(b"2", topic_state=rig.make_topic_state(batch_size=100))
     assert [values(request) for request in writes(rig.connect())] == [[b"1"], [b"2"]]
 
 
@@ -79,9 +78,9 @@ def test_the_partitions_of_a_topic_stand_together() -> None:
     rig = Rig(2)
     rig.push("Partition", [partition("a-0", 5001)])
     rig.push("Topic", [topic("a", 1)])
-    other = rig.accumulator.channel("a", ProducerConfig(), Compression.NONE, rig.metadata)
+    other = rig.accumulator.topic_state("a", ProducerConfig(), Compression.NONE, rig.metadata)
     rig.send(to=0)
-    rig.send(to=0, channel=other)
+    rig.send(to=0, topic_state=other)
     rig.send(to=1)
     (request,) = writes(rig.connect())
     assert places(request) == [("a", 0), ("t", 0), ("t", 1)]
@@ -92,7 +91,7 @@ def test_the_size_of_a_request_is_bounded_over_all_its_partitions() -> None:
     for number, size in enumerate((900, 900, 900, 10)):
         rig.send(b"x" * size, to=number)
     requests = writes(rig.connect())
-    assert [[lane.partition for lane, _ in request.entries] for request in requests] == [[0, 1], [2, 3]]
+    assert [[queue.partition for queue, _ in request.entries] for request in requests] == [[0, 1], [2, 3]]
 
 
 def test_a_batch_as_large_as_a_request_may_be_is_sent() -> None:
@@ -107,7 +106,7 @@ def test_a_batch_as_large_as_a_request_may_be_is_sent() -> None:
 def _size(length: int) -> int:
     rig = Rig()
     rig.send(b"x" * length)
-    return rig.channel.lanes[0].unresolved[0].builder.size
+    return rig.topic_state.queues[0].unresolved[0].builder.size
 
 
 def test_a_batch_that_lingers_does_not_go_with_the_full_one_before_it() -> None:
@@ -117,7 +116,7 @@ def test_a_batch_that_lingers_does_not_go_with_the_full_one_before_it() -> None:
     (request,) = writes(rig.connect())
     assert values(request) == [b"1" * 100]
     assert writes(rig.answer(request)) == []
-    assert rig.channel.lanes[0].state is LaneState.LINGERING
+    assert rig.topic_state.queues[0].state is LaneState.LINGERING
     rig.send(b"3")
     (request,) = writes(rig.run(60.0))
     assert values(request) == [b"2" * 100, b"3"]
@@ -161,7 +160,7 @@ def test_a_lane_that_went_elsewhere_is_not_sent_here() -> None:
         rig.send(to=index)
         requests += writes(rig.step())
     rig.push("Partition", [partition(f"t-{MAX_IN_FLIGHT}", 5002)])
-    assert [link.spu for link in connects(rig.step())] == [5002]
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5002]
     assert writes(rig.answer(requests[0])) == []
     (request,) = writes(rig.connect())
     assert places(request) == [("t", MAX_IN_FLIGHT)]
@@ -171,7 +170,7 @@ def test_a_lane_that_is_queued_twice_is_sent_once() -> None:
     rig = Rig(batch_size=900, max_request_size=1000, connect_timeout=60.0, delivery_semantic=policy(timeout=5.0))
     rig.send()
     rig.step()
-    rig.run(5.0)  # it expires, and its lane is not looked for in the queue
+    rig.run(5.0)  # it expires, and its queue is not looked for in the queue
     for _ in range(3):
         rig.send(b"x" * 800)
     rig.step()
@@ -182,11 +181,11 @@ def test_a_lane_that_is_queued_twice_is_sent_once() -> None:
 def test_a_connection_that_breaks_before_anything_is_written_on_it_is_made_again() -> None:
     rig = Rig()
     rig.send()
-    (link,) = connects(rig.step())
-    rig.dispatcher.connected(link, link.generation, rig.clock.now)
-    actions = rig.lose(link, BROKEN)
+    (pipeline,) = connects(rig.step())
+    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
+    actions = rig.lose(pipeline, BROKEN)
     assert writes(actions) == []
-    assert connects(actions) == [link]
+    assert connects(actions) == [pipeline]
     assert len(writes(rig.connect())) == 1
 
 
@@ -202,7 +201,7 @@ def test_a_lane_whose_records_are_resolved_is_at_rest(semantic: str) -> None:
         rig.answer(request)
     else:
         rig.written(request)
-    assert is_at_rest(rig.channel.lanes[0])
+    assert is_at_rest(rig.topic_state.queues[0])
 
 
 def test_after_a_refusal_the_next_record_is_sent() -> None:
@@ -215,7 +214,7 @@ def test_after_a_refusal_the_next_record_is_sent() -> None:
     assert values(request) == [b"2"]
     rig.answer(request, 2004)
     assert isinstance(second.exception(0), RejectedError)
-    assert is_at_rest(rig.channel.lanes[0])
+    assert is_at_rest(rig.topic_state.queues[0])
 
 
 def test_an_answer_with_a_negative_offset_ends_the_connection() -> None:
@@ -223,9 +222,9 @@ def test_an_answer_with_a_negative_offset_ends_the_connection() -> None:
     futures = [rig.send(to=index) for index in range(2)]
     (request,) = writes(rig.connect())
     actions = rig.answer(request, base=-50)  # the second partition's is 50
-    assert disconnects(actions) == [request.link]
+    assert disconnects(actions) == [request.pipeline]
     assert not any(future.done() for future in futures)
-    assert "negative offset" in str(rig.channel.lanes[0].queue[0].last_error)
+    assert "negative offset" in str(rig.topic_state.queues[0].sealed[0].last_error)
 
 
 def test_an_answer_that_lacks_what_nobody_waits_for_is_taken() -> None:
@@ -235,26 +234,26 @@ def test_an_answer_that_lacks_what_nobody_waits_for_is_taken() -> None:
     rig.written(request)
     rig.dispatcher.replied(request, ProduceResponse((), 0), rig.clock.now)
     assert disconnects(rig.step()) == []
-    assert not request.link.in_flight
+    assert not request.pipeline.in_flight
 
 
 def test_what_expired_in_flight_is_decided_once() -> None:
     rig = Rig(2, delivery_semantic=policy(timeout=5.0))
     late = rig.send(to=0)
-    rig.send(to=1, channel=rig.make_channel(delivery_semantic=policy(timeout=50.0)))
+    rig.send(to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0)))
     (request,) = writes(rig.connect())
     rig.run(5.0)
     assert isinstance(late.exception(0), DeliveryTimeoutError)
     actions = rig.answer(request)
-    assert [action.batch.lane.partition for action in actions if isinstance(action, Acknowledge)] == [1]
-    assert rig.channel.counters.records_acked == 0
+    assert [action.batch.queue.partition for action in actions if isinstance(action, Acknowledged)] == [1]
+    assert rig.topic_state.counters.records_acked == 0
 
 
 def expired_in_flight() -> tuple[Rig, Request]:
     """Return a rig whose one record is in flight, and has expired; another in its request has not."""
     rig = Rig(2, delivery_semantic=policy(timeout=5.0))
     rig.send(b"late", to=0)
-    rig.send(b"other", to=1, channel=rig.make_channel(delivery_semantic=policy(timeout=50.0)))
+    rig.send(b"other", to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0)))
     (request,) = writes(rig.connect())
     rig.run(5.0)
     return rig, request
@@ -262,15 +261,15 @@ def expired_in_flight() -> tuple[Rig, Request]:
 
 def test_what_expired_in_flight_is_not_sent_again() -> None:
     rig, request = expired_in_flight()
-    rig.lose(request.link, BROKEN)
+    rig.lose(request.pipeline, BROKEN)
     rig.step(0.010)
     (again,) = writes(rig.connect())
     assert values(again) == [b"other"]
-    assert is_at_rest(rig.channel.lanes[0])
+    assert is_at_rest(rig.topic_state.queues[0])
     for code in (10, 6):
         rig, request = expired_in_flight()
         assert writes(rig.answer(request, code, 0) + rig.run(5.0)) == []
-        assert is_at_rest(rig.channel.lanes[0])
+        assert is_at_rest(rig.topic_state.queues[0])
 
 
 def test_one_of_several_batches_that_expired_in_flight_does_not_come_back() -> None:
@@ -278,7 +277,7 @@ def test_one_of_several_batches_that_expired_in_flight_does_not_come_back() -> N
     rig.send(b"1" * 50)
     rig.step(1.0)
     rig.send(b"2" * 50)
-    rig.send(to=1, channel=rig.make_channel(delivery_semantic=policy(timeout=50.0)))
+    rig.send(to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0)))
     (request,) = writes(rig.connect())
     assert len(list(request.batches)) == 3
     rig.run(4.0)
@@ -289,7 +288,7 @@ def test_one_of_several_batches_that_expired_in_flight_does_not_come_back() -> N
 def test_what_expired_in_flight_leaves_no_doubt_about_what_stood_beside_it() -> None:
     rig = Rig(2, delivery_semantic=policy(timeout=5.0))
     rig.send(to=0)
-    other = rig.send(to=1, channel=rig.make_channel(delivery_semantic=policy(timeout=50.0, max_retries=0)))
+    other = rig.send(to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0, max_retries=0)))
     (request,) = writes(rig.connect())
     rig.written(request)
     rig.run(5.0)
@@ -306,10 +305,10 @@ def test_at_most_once_that_expired_before_it_was_written_is_dropped_and_not_hand
     rig.send(to=1)
     (request,) = writes(rig.connect())
     rig.run(2.0)
-    counters = rig.channel.counters
+    counters = rig.topic_state.counters
     assert (counters.records_dropped, request.lost) == (1, False)
-    handed_over = [action.batch for action in rig.written(request) if isinstance(action, HandOver)]
-    assert [batch.lane.partition for batch in handed_over] == [1]
+    handed_over = [action.batch for action in rig.written(request) if isinstance(action, Sent)]
+    assert [batch.queue.partition for batch in handed_over] == [1]
     assert counters.records_unacknowledged == 1
 
 
@@ -317,14 +316,14 @@ def test_news_that_a_lost_request_was_written_does_not_count() -> None:
     rig = Rig(delivery_semantic="at-most-once")
     rig.send(b"1")
     (lost,) = writes(rig.connect())
-    rig.lose(lost.link, BROKEN)
+    rig.lose(lost.pipeline, BROKEN)
     rig.send(b"2")
     (request,) = writes(rig.step() + rig.connect())
-    assert not any(isinstance(action, HandOver) for action in rig.written(lost))
-    assert rig.channel.lanes[0].state is LaneState.IN_FLIGHT
+    assert not any(isinstance(action, Sent) for action in rig.written(lost))
+    assert rig.topic_state.queues[0].state is LaneState.IN_FLIGHT
     assert values(request) == [b"2"]
     rig.written(request)
-    assert (rig.channel.counters.records_dropped, rig.channel.counters.records_unacknowledged) == (1, 1)
+    assert (rig.topic_state.counters.records_dropped, rig.topic_state.counters.records_unacknowledged) == (1, 1)
 
 
 # Failed attempts.
@@ -350,7 +349,7 @@ def test_a_flush_during_a_delay_does_not_end_it() -> None:
     rig.answer(request, 6)
     rig.step(0.5)
     rig.send(b"2")
-    rig.accumulator.begin_flush([rig.channel], None)
+    rig.accumulator.begin_flush([rig.topic_state], None)
     assert writes(rig.run(0.49)) == []
     (request,) = writes(rig.run(0.02))
     assert values(request) == [b"1", b"2"]
@@ -362,14 +361,14 @@ def test_a_delay_that_ends_with_the_deadline_is_too_long() -> None:
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
     assert isinstance(future.exception(0), DeliveryTimeoutError)
-    assert is_at_rest(rig.channel.lanes[0])
+    assert is_at_rest(rig.topic_state.queues[0])
 
 
 def test_what_failed_before_is_told_though_the_leader_is_away_now() -> None:
     rig = Rig(delivery_semantic=policy(timeout=5.0))
     future = rig.send()
-    (link,) = connects(rig.step())
-    rig.lose(link, BROKEN)
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, BROKEN)
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     rig.run(5.0)
     error = future.exception(0)
@@ -407,16 +406,16 @@ def test_batches_are_no_larger_afterwards_than_the_larger_half() -> None:
     for _ in range(2):
         rig.send(b"y" * 100)
     rig.step()
-    lane = rig.channel.lanes[0]
+    queue = rig.topic_state.queues[0]
     (request,) = writes(rig.answer(request, 10))
-    halves = [batch.builder.size for batch in (*lane.in_flight, *lane.queue)][:2]
-    assert lane.batch_size == max(halves) > min(halves)
-    limit = lane.batch_size
+    halves = [batch.builder.size for batch in (*queue.in_flight, *queue.sealed)][:2]
+    assert queue.batch_size == max(halves) > min(halves)
+    limit = queue.batch_size
     rig.answer(request)  # and it never grows again
-    while lane.unresolved:
-        (request,) = [*request.link.in_flight] or writes(rig.run(1.0))
+    while queue.unresolved:
+        (request,) = [*request.pipeline.in_flight] or writes(rig.run(1.0))
         rig.answer(request, 0)
-    assert lane.batch_size == limit
+    assert queue.batch_size == limit
 
 
 # Closing.
@@ -426,43 +425,43 @@ def test_what_is_abandoned_while_its_connection_is_made_is_not_written() -> None
     rig = Rig()
     future = rig.send()
     rig.step()
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now)
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
     rig.step()
     assert isinstance(future.exception(0), ClosedError)
     assert writes(rig.connect()) == []
-    assert is_at_rest(rig.channel.lanes[0])
+    assert is_at_rest(rig.topic_state.queues[0])
 
 
-def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_lane() -> None:
+def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_queue() -> None:
     rig = Rig(batch_size=100, linger=60.0)
-    other = type(rig.tally)()
+    other = type(rig.handle_stats)()
     mine = rig.send(b"1" * 60)
-    theirs = [rig.accumulator.append(rig.channel, 0, None, b"2" * 60, None, other)]
+    theirs = [rig.accumulator.append(rig.topic_state, 0, None, b"2" * 60, None, other)]
     last = rig.send(b"3" * 60)
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
     rig.step()
     assert [mine.done(), theirs[0].done(), last.done()] == [True, False, True]
-    theirs.append(rig.accumulator.append(rig.channel, 0, None, b"4", None, other))
+    theirs.append(rig.accumulator.append(rig.topic_state, 0, None, b"4", None, other))
     (request,) = writes(rig.connect())
     rig.answer(request)
     (request,) = writes(rig.run(60.0))
     rig.answer(request)
     assert [future.exception(0) for future in theirs] == [None, None]
-    assert rig.tally.take()[0] == 0
+    assert rig.handle_stats.take()[0] == 0
 
 
 def test_what_was_abandoned_in_flight_is_not_sent_again() -> None:
     for code in (6, 10, None):
         rig = Rig(batch_size=100)
-        other = type(rig.tally)()
+        other = type(rig.handle_stats)()
         rig.send(b"1")
         rig.send(b"2")
-        rig.accumulator.append(rig.channel, 0, None, b"3" * 60, None, other)
+        rig.accumulator.append(rig.topic_state, 0, None, b"3" * 60, None, other)
         (request,) = writes(rig.connect())
         assert len(list(request.batches)) == 2
-        rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now, rig.tally)
+        rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
         rig.step()
-        actions = rig.lose(request.link, BROKEN) if code is None else rig.answer(request, code)
+        actions = rig.lose(request.pipeline, BROKEN) if code is None else rig.answer(request, code)
         (again,) = writes(actions + rig.step(0.020) + rig.connect())
         assert values(again) == [b"3" * 60]
 
@@ -472,25 +471,25 @@ def test_what_was_abandoned_in_flight_and_is_too_large_is_not_halved() -> None:
     rig.send(b"1")
     rig.send(b"2")
     (request,) = writes(rig.connect())
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now)
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
     rig.step()
     assert writes(rig.answer(request, 10)) == []
-    assert is_at_rest(rig.channel.lanes[0])
+    assert is_at_rest(rig.topic_state.queues[0])
 
 
 def test_what_expired_in_flight_is_not_failed_again_by_closing() -> None:
     rig, _ = expired_in_flight()
-    rig.dispatcher.abandon([rig.channel.lanes[0]], rig.clock.now)
-    assert not any(isinstance(action, Fail) for action in rig.step())
+    rig.dispatcher.abandon([rig.topic_state.queues[0]], rig.clock.now)
+    assert not any(isinstance(action, Failed) for action in rig.step())
 
 
 def test_a_late_answer_to_what_was_abandoned_does_no_harm() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
-    rig.dispatcher.abandon(rig.accumulator.lanes(), rig.clock.now)
+    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
     rig.step()
     rig.dispatcher.replied(request, response(request), rig.clock.now)
     rig.step()
-    assert rig.channel.counters.records_acked == 0
-    assert is_at_rest(rig.channel.lanes[0])
+    assert rig.topic_state.counters.records_acked == 0
+    assert is_at_rest(rig.topic_state.queues[0])

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._core.dispatcher import SETTLE_INTERVAL
 from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.pipeline import COMMIT_POLL_INTERVAL
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import PartitionResolution
@@ -14,7 +14,7 @@ from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.pipeline import Settlement
+    from fluvio_sync._core.pipeline import CommitWait
     from fluvio_sync.futures import DeliveryFuture
 
 BROKEN = ConnectError("the connection was lost")
@@ -26,7 +26,7 @@ def policy(**settings: Any) -> AtLeastOnce:
 
 def settling(
     partitions: int = 1, count: int = 1, apart: float = 0.0, **settings: Any
-) -> tuple[Rig, list[DeliveryFuture], Settlement]:
+) -> tuple[Rig, list[DeliveryFuture], CommitWait]:
     """Return `count` batches, sent `apart` seconds from each other, that are stored from offset 40 on."""
     rig = Rig(partitions, isolation="read-committed", batch_size=100, **({"delivery_semantic": policy()} | settings))
     futures = []
@@ -34,16 +34,16 @@ def settling(
         futures.append(rig.send(b"x" * 60))
         rig.step(apart)
     (request,) = writes(rig.connect())
-    (settlement,) = asks(rig.answer(request, 7, base=40))
-    assert len(settlement.batches) == count
-    return rig, futures, settlement
+    (commit_wait,) = asks(rig.answer(request, 7, base=40))
+    assert len(commit_wait.batches) == count
+    return rig, futures, commit_wait
 
 
 def test_a_server_that_cannot_tell_is_asked_again() -> None:
-    rig, _, settlement = settling()
-    rig.watermark(settlement, None)
-    assert asks(rig.run(SETTLE_INTERVAL - 0.01)) == []
-    assert asks(rig.run(0.02)) == [settlement]
+    rig, _, commit_wait = settling()
+    rig.watermark(commit_wait, None)
+    assert asks(rig.run(COMMIT_POLL_INTERVAL - 0.01)) == []
+    assert asks(rig.run(0.02)) == [commit_wait]
 
 
 def test_a_question_is_not_asked_twice_at_a_time() -> None:
@@ -52,21 +52,21 @@ def test_a_question_is_not_asked_twice_at_a_time() -> None:
 
 
 def test_every_batch_has_to_be_replicated() -> None:
-    rig, futures, settlement = settling(count=2)
-    rig.watermark(settlement, 41)
+    rig, futures, commit_wait = settling(count=2)
+    rig.watermark(commit_wait, 41)
     assert not any(future.done() for future in futures)
-    rig.watermark(settlement, 42)
+    rig.watermark(commit_wait, 42)
     assert [future.result(0).offset for future in futures] == [40, 41]
-    lane = rig.channel.lanes[0]
-    assert lane.state is LaneState.IDLE
-    assert not lane.batches()
+    queue = rig.topic_state.queues[0]
+    assert queue.state is LaneState.IDLE
+    assert not queue.batches()
 
 
 def test_batches_that_are_not_replicated_in_time_fail_one_by_one() -> None:
-    rig, futures, settlement = settling(count=2, apart=0.5, delivery_semantic=policy(timeout=5.0))
+    rig, futures, commit_wait = settling(count=2, apart=0.5, delivery_semantic=policy(timeout=5.0))
     later = rig.send(b"later")
     rig.run(4.0 - 0.05)
-    rig.watermark(settlement, 0)
+    rig.watermark(commit_wait, 0)
     assert asks(rig.run(0.06)) == []  # the first has expired, which is no reason to ask
     assert [future.done() for future in futures] == [True, False]
     assert writes(rig.run(0.1)) == []
@@ -75,16 +75,16 @@ def test_batches_that_are_not_replicated_in_time_fail_one_by_one() -> None:
     assert [error.offset for error in errors if isinstance(error, CommitTimeoutError)] == [40, 41]
     assert values(request) == [b"later"]
     assert not later.done()
-    rig.watermark(settlement, 100)
-    assert rig.channel.lanes[0].state is LaneState.IN_FLIGHT
+    rig.watermark(commit_wait, 100)
+    assert rig.topic_state.queues[0].state is LaneState.IN_FLIGHT
 
 
 def test_a_lane_whose_last_settlement_expired_is_at_rest() -> None:
     rig, futures, _ = settling(delivery_semantic=policy(timeout=5.0))
     rig.run(5.0)
     assert isinstance(futures[0].exception(0), CommitTimeoutError)
-    lane = rig.channel.lanes[0]
-    assert (lane.state, lane.batches(), lane.settlement) == (LaneState.IDLE, [], None)
+    queue = rig.topic_state.queues[0]
+    assert (queue.state, queue.batches(), queue.commit_wait) == (LaneState.IDLE, [], None)
 
 
 def test_news_that_does_not_change_the_leader_changes_nothing() -> None:
@@ -92,31 +92,31 @@ def test_news_that_does_not_change_the_leader_changes_nothing() -> None:
     rig.push("Topic", [topic("t", 2)])
     rig.push("SPU", [spu(5001, port=9999)])
     assert writes(rig.run(1.0)) == []
-    assert rig.channel.lanes[0].state is LaneState.SETTLING
+    assert rig.topic_state.queues[0].state is LaneState.AWAITING_COMMIT
 
 
 def test_a_settlement_ends_with_its_answer() -> None:
-    rig, _, settlement = settling()
-    rig.watermark(settlement, 41)
+    rig, _, commit_wait = settling()
+    rig.watermark(commit_wait, 41)
     rig.send(b"next")
     (request,) = writes(rig.step())
-    assert connects(rig.lose(request.link, BROKEN)) == []  # it waits for the policy's delay
-    assert connects(rig.run(1.0)) == [request.link]
+    assert connects(rig.lose(request.pipeline, BROKEN)) == []  # it waits for the policy's delay
+    assert connects(rig.run(1.0)) == [request.pipeline]
 
 
 def test_another_connection_that_breaks_is_no_concern_of_it() -> None:
-    rig, _, settlement = settling(2)
+    rig, _, commit_wait = settling(2)
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(to=1)
     (request,) = writes(rig.connect())
-    rig.lose(request.link, BROKEN)
-    assert rig.channel.lanes[0].settlement is settlement
+    rig.lose(request.pipeline, BROKEN)
+    assert rig.topic_state.queues[0].commit_wait is commit_wait
 
 
 def test_an_answer_about_offsets_that_does_not_come_ends_the_connection() -> None:
-    rig, futures, settlement = settling(request_timeout=3.0, delivery_semantic=policy(max_retries=0))
+    rig, futures, commit_wait = settling(request_timeout=3.0, delivery_semantic=policy(max_retries=0))
     assert disconnects(rig.run(2.9)) == []
-    assert disconnects(rig.run(0.2)) == [settlement.link]
+    assert disconnects(rig.run(0.2)) == [commit_wait.pipeline]
     error = futures[0].exception(0)
     assert isinstance(error, RetriesExhaustedError)
     assert error.may_be_stored
@@ -124,19 +124,19 @@ def test_an_answer_about_offsets_that_does_not_come_ends_the_connection() -> Non
 
 
 def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:
-    rig, _, settlement = settling(2, request_timeout=3.0, server_timeout=2.0)
+    rig, _, commit_wait = settling(2, request_timeout=3.0, server_timeout=2.0)
     rig.send(to=1)
     (request,) = writes(rig.step())
     assert disconnects(rig.run(4.9)) == []
     rig.answer(request)
-    assert disconnects(rig.run(0.2)) == [settlement.link]
+    assert disconnects(rig.run(0.2)) == [commit_wait.pipeline]
 
 
 def test_a_leader_that_is_said_to_be_offline_is_asked_until_its_connection_ends() -> None:
     """A batch that it has stored is not written to it again."""
-    rig, futures, settlement = settling()
+    rig, futures, commit_wait = settling()
     rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
     actions = rig.run(3.0)
     assert (writes(actions), disconnects(actions)) == ([], [])
-    rig.watermark(settlement, 41)
+    rig.watermark(commit_wait, 41)
     assert futures[0].result(0).offset == 40

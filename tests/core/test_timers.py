@@ -55,7 +55,7 @@ def test_an_item_may_be_armed_again_while_it_is_due() -> None:
 
 
 def test_entries_that_an_earlier_one_replaced_are_forgotten_before_they_are_due() -> None:
-    """A lane is armed for each linger and for each far deadline: a day of those would take a gigabyte."""
+    """A queue is armed for each linger and for each far deadline: a day of those would take a gigabyte."""
     timers: Timers[Item] = Timers()
     items = [Item() for _ in range(10)]
     for now in range(10_000):

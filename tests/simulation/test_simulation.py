@@ -19,9 +19,8 @@ from tests.simulation.world import Broken, World
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluvio_sync._core.batch import Batch
-    from fluvio_sync._core.partition import Lane
-    from fluvio_sync._core.pipeline import Link, Request, Settlement
+    from fluvio_sync._core.partition import Batch, PartitionQueue
+    from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
     from fluvio_sync.errors import FluvioError
 
 SEEDS = int(os.environ.get("FLUVIO_SYNC_SEEDS", "2000"))
@@ -59,79 +58,79 @@ class LostRetry(Dispatcher):
     """Forgets the batches of a failed attempt if they were several."""
 
     def _attempt_failed(
-        self, lane: Lane, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+        self, queue: PartitionQueue, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
     ) -> None:
         if len(batches) < 2:
-            super()._attempt_failed(lane, batches, error, now, floor)
+            super()._attempt_failed(queue, batches, error, now, floor)
             return
-        lane.in_flight = []
-        self._attend(lane, now)
+        queue.in_flight = []
+        self._attend(queue, now)
 
 
 class SwappedOrder(Dispatcher):
     """Retries in another order."""
 
     def _attempt_failed(
-        self, lane: Lane, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+        self, queue: PartitionQueue, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
     ) -> None:
-        super()._attempt_failed(lane, batches, error, now, floor)
-        lane.queue.rotate(1)
+        super()._attempt_failed(queue, batches, error, now, floor)
+        queue.sealed.rotate(1)
 
 
 class ForgottenDeadline(Dispatcher):
     """Does not fail a queued batch when its time is over."""
 
-    def _expire(self, lane: Lane, now: float) -> None:
+    def _expire(self, queue: PartitionQueue, now: float) -> None:
         pass
 
 
 class TwoInFlight(Dispatcher):
     """Sends a partition's next batches before the answer to the ones before."""
 
-    def _start(self, lane: Lane, batches: list[Batch]) -> None:
-        super()._start(lane, batches)
-        if lane.queue and lane.link is not None:
-            lane.state = LaneState.QUEUED
-            lane.link.queue.append(lane)
+    def _start(self, queue: PartitionQueue, batches: list[Batch]) -> None:
+        super()._start(queue, batches)
+        if queue.sealed and queue.pipeline is not None:
+            queue.state = LaneState.QUEUED
+            queue.pipeline.ready.append(queue)
 
 
 class CommittedTooEarly(Dispatcher):
     """Takes any answer about the high watermark for a yes."""
 
-    def offsets_replied(self, settlement: Settlement, high_watermark: int | None, now: float) -> None:
-        super().offsets_replied(settlement, None if high_watermark is None else 1 << 60, now)
+    def offsets_replied(self, commit_wait: CommitWait, high_watermark: int | None, now: float) -> None:
+        super().offsets_replied(commit_wait, None if high_watermark is None else 1 << 60, now)
 
 
 class WrongOffset(Dispatcher):
     """Numbers an entry of several batches from one further on."""
 
-    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int) -> None:
-        super()._acknowledge(lane, batches, base_offset + (len(batches) > 1))
+    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], base_offset: int) -> None:
+        super()._acknowledge(queue, batches, base_offset + (len(batches) > 1))
 
 
 class NeverInDoubt(Dispatcher):
     """Says of every lost request that it was not stored."""
 
-    def _connection_lost(self, link: Link, error: FluvioError, now: float) -> None:
-        for request in link.in_flight:
+    def _connection_lost(self, pipeline: SpuPipeline, error: FluvioError, now: float) -> None:
+        for request in pipeline.in_flight:
             request.wrote_any = False
-        super()._connection_lost(link, error, now)
+        super()._connection_lost(pipeline, error, now)
 
 
 class SureOfTheUnwritten(Dispatcher):
     """Says of batches that still wait for the socket that they were not stored."""
 
-    def _note_written(self, lane: Lane, *, goes_on: bool) -> None:
-        super()._note_written(lane, goes_on=False)
+    def _note_written(self, queue: PartitionQueue, *, goes_on: bool) -> None:
+        super()._note_written(queue, goes_on=False)
 
 
 class ResolvedTwice(Dispatcher):
     """Completes a batch again when its answer comes after its deadline."""
 
-    def _acknowledge(self, lane: Lane, batches: list[Batch], base_offset: int) -> None:
+    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], base_offset: int) -> None:
         for batch in batches:
             batch.done = False
-        super()._acknowledge(lane, batches, base_offset)
+        super()._acknowledge(queue, batches, base_offset)
 
 
 class SentAgain(Dispatcher):
@@ -143,30 +142,30 @@ class SentAgain(Dispatcher):
             return
         request.written = True
         entries, request.entries = request.entries, []
-        for lane, batches in entries:
-            lane.in_flight = []
-            lane.queue.extendleft(reversed(batches))
-            self._attend(lane, now)
+        for queue, batches in entries:
+            queue.in_flight = []
+            queue.sealed.extendleft(reversed(batches))
+            self._attend(queue, now)
 
 
 class ForgottenInRecovery(Dispatcher):
     """Begins again without the batches of requests."""
 
-    def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
-        lanes = list(lanes)
-        super().recover(lanes, error, now)
-        for lane in lanes:
-            lane.queue = deque(batch for batch in lane.queue if not batch.maybe_written)
+    def recover(self, queues: Iterable[PartitionQueue], error: FluvioError, now: float) -> None:
+        queues = list(queues)
+        super().recover(queues, error, now)
+        for queue in queues:
+            queue.sealed = deque(batch for batch in queue.sealed if not batch.maybe_written)
 
 
 class OutOfOrderAfterRecovery(Dispatcher):
     """Begins again with the batches of requests behind the rest."""
 
-    def recover(self, lanes: Iterable[Lane], error: FluvioError, now: float) -> None:
-        lanes = list(lanes)
-        super().recover(lanes, error, now)
-        for lane in lanes:
-            lane.queue = deque(sorted(lane.queue, key=lambda batch: batch.maybe_written))
+    def recover(self, queues: Iterable[PartitionQueue], error: FluvioError, now: float) -> None:
+        queues = list(queues)
+        super().recover(queues, error, now)
+        for queue in queues:
+            queue.sealed = deque(sorted(queue.sealed, key=lambda batch: batch.maybe_written))
 
 
 @pytest.mark.parametrize(

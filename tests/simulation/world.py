@@ -16,13 +16,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._runtime.accumulator import Accumulator
 from fluvio_sync._core.actions import Ask, Connect, Disconnect, Write
-from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync._core.dispatcher import Dispatcher
-from fluvio_sync._core.actions import Acknowledge, Drop, Fail, HandOver
-from fluvio_sync._core.pipeline import Settlement
 from fluvio_sync._core.metadata import LABELS, Metadata
+from fluvio_sync._core.partition import Acknowledged, Dropped, Failed, Sent
+from fluvio_sync._core.pipeline import CommitWait
+from fluvio_sync._runtime.accumulator import Accumulator
+from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync._runtime.spu_requests import encode_produce, read_high_watermark
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
@@ -36,7 +36,7 @@ from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import ScApi, SpuApi
 from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
-from fluvio_sync.stats import Tally
+from fluvio_sync.stats import HandleStats
 from fluvio_sync.testing._cluster_core import ClusterCore
 from fluvio_sync.testing._cluster_model import SpuAddress
 from fluvio_sync.testing._cluster_sc import ScSession
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._core.actions import Action
-    from fluvio_sync._core.topic import Channel
-    from fluvio_sync._core.batch import Batch
-    from fluvio_sync._core.pipeline import Link, Request
+    from fluvio_sync._core.partition import Batch
+    from fluvio_sync._core.pipeline import Request, SpuPipeline
+    from fluvio_sync._core.topic import TopicState
     from fluvio_sync.futures import DeliveryFuture
     from fluvio_sync.testing._cluster_model import Partition
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster_session import EngineHolder
 
 PRODUCE_VERSION = 25
 METADATA_VERSION = 19
@@ -86,7 +86,7 @@ class Sent:
     """A record that was accepted."""
 
     number: int
-    channel: Channel
+    topic_state: TopicState
     partition: int
     value: bytes
     future: DeliveryFuture
@@ -98,7 +98,7 @@ class Sent:
 class Pipe:
     """One simulated connection, the cluster's side included."""
 
-    session: Session
+    session: EngineHolder
     node: int
     last_up: float = 0.0
     full: bool = False  # the client's socket takes nothing
@@ -106,7 +106,7 @@ class Pipe:
     last_down: float = 0.0
     stalled: bool = False  # nothing written arrives any more, and nothing says so
     closed: bool = False
-    expected: dict[int, Request | Settlement | str] = field(default_factory=dict)
+    expected: dict[int, Request | CommitWait | str] = field(default_factory=dict)
     on_lost: Callable[[FluvioError], None] = lambda _error: None
 
 
@@ -123,7 +123,7 @@ class World:
         self._correlations = itertools.count(1)
         self.sent: list[Sent] = []
         self.done_at: dict[int, float] = {}  # by id of the outcome
-        self.pipes: dict[Link, Pipe] = {}
+        self.pipes: dict[SpuPipeline, Pipe] = {}
         self.watch: Pipe | None = None
         self._make_cluster()
         self._make_client(**changes)
@@ -159,16 +159,16 @@ class World:
             on_failing=self.accumulator.failing_changed,
         )
         self._make_interruptible()
-        self.tally = Tally()
+        self.handle_stats = HandleStats()
         # Half of the seeds are patient enough to outlast every fault: then everything has to arrive.
         self.patient = draw.random() < 0.5
-        self.channels: list[Channel] = []
+        self.topic_states: list[TopicState] = []
         self._watch_sc()
 
     def _make_interruptible(self) -> None:
         """Have every tenth or so call within the dispatcher look whether it is to be interrupted."""
         self.interrupt_in = 0  # calls, none if 0
-        for name in ("_move", "_arm_lane", "_conclude", "_take", "_queue", "_start", "_note_written", "_leader_moved"):
+        for name in ("_move", "_arm_queue", "_conclude", "_take", "_queue", "_start", "_note_written", "_leader_moved"):
             setattr(self.dispatcher, name, self._interruptible(getattr(self.dispatcher, name)))
 
     def _interruptible(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -181,7 +181,7 @@ class World:
 
         return call
 
-    def _open_channels(self) -> None:
+    def _open_topic_states(self) -> None:
         draw = self.random
         for topic in [name for name in self.core.topics if name.startswith("topic-")]:
             for _ in range(draw.choice([1, 1, 2])):
@@ -194,9 +194,9 @@ class World:
                     on_full="raise",
                     server_timeout=draw.choice([0.1, 1.5]),
                 )
-                channel = self.accumulator.channel(topic, config, Compression.NONE, self.metadata)
-                if channel not in self.channels:
-                    self.channels.append(channel)
+                topic_state = self.accumulator.topic_state(topic, config, Compression.NONE, self.metadata)
+                if topic_state not in self.topic_states:
+                    self.topic_states.append(topic_state)
 
     def _semantic(self) -> AtLeastOnce | AtMostOnce:
         draw = self.random
@@ -216,7 +216,7 @@ class World:
 
     def _plan(self) -> None:
         draw = self.random
-        self.at(1.0, self._open_channels)
+        self.at(1.0, self._open_topic_states)
         for _ in range(draw.choice([5, 40, 150])):
             self.at(1.0 + draw.random() * FAULTS_END, self._send_some)
         for _ in range(draw.choice([0, 3, 12])):
@@ -227,21 +227,21 @@ class World:
 
     def _send_some(self) -> None:
         draw = self.random
-        channel = draw.choice(self.channels)
+        topic_state = draw.choice(self.topic_states)
         for _ in range(draw.choice([1, 1, 3, 10])):
             number = len(self.sent)
             value = b"%d:" % number + b"x" * draw.choice([0, 10, 10, 300])
-            partition = draw.randrange(channel.partition_count)
+            partition = draw.randrange(topic_state.partition_count)
             timestamp = 1_700_000_000_000 + draw.randrange(5000) if draw.random() < self.stamped else None
             try:
-                future = self.accumulator.append(channel, partition, None, value, timestamp, self.tally)
+                future = self.accumulator.append(topic_state, partition, None, value, timestamp, self.handle_stats)
             except BufferFullError:
                 continue
-            lane = channel.lanes[partition]
-            deadline = self.clock.now + lane.linger + lane.timeout
-            self.sent.append(Sent(number, channel, partition, value, future, deadline, timestamp))
+            queue = topic_state.queues[partition]
+            deadline = self.clock.now + queue.linger + queue.timeout
+            self.sent.append(Sent(number, topic_state, partition, value, future, deadline, timestamp))
         if draw.random() < 0.1:
-            self.accumulator.begin_flush([channel], None)
+            self.accumulator.begin_flush([topic_state], None)
 
     def _faults(self) -> list[Callable[[], None]]:
         return [
@@ -322,15 +322,15 @@ class World:
 
     def _cut_connection(self) -> None:
         if self.pipes:
-            link = self.random.choice(list(self.pipes))
-            self._note(f"the connection to SPU {link.spu} is cut")
-            self._break(self.pipes[link], "reset")
+            pipeline = self.random.choice(list(self.pipes))
+            self._note(f"the connection to SPU {pipeline.spu} is cut")
+            self._break(self.pipes[pipeline], "reset")
 
     def _stall_connection(self) -> None:
         if self.pipes:
-            link = self.random.choice(list(self.pipes))
-            self._note(f"the connection to SPU {link.spu} goes dead without a word")
-            self.pipes[link].stalled = True
+            pipeline = self.random.choice(list(self.pipes))
+            self._note(f"the connection to SPU {pipeline.spu} goes dead without a word")
+            self.pipes[pipeline].stalled = True
 
     def _hold_replies(self) -> None:
         spu = self.random.choice(sorted(self.core.spus))
@@ -444,13 +444,13 @@ class World:
             if not self.metadata.live:
                 self.metadata.begin()
             with self.accumulator.lock:
-                news = self.metadata.apply(WatchUpdate.read(reader, METADATA_VERSION))
-                self.accumulator.metadata_changed(self.metadata, news)
-                self.dispatcher.metadata_changed(news, now)
+                diff = self.metadata.apply(WatchUpdate.read(reader, METADATA_VERSION))
+                self.accumulator.metadata_changed(self.metadata, diff)
+                self.dispatcher.metadata_changed(diff, now)
             return
         expected = pipe.expected.pop(correlation)
         assert not isinstance(expected, str)
-        if isinstance(expected, Settlement):
+        if isinstance(expected, CommitWait):
             connection: Any = SimpleNamespace(version=lambda _api: PRODUCE_VERSION)
             self.dispatcher.offsets_replied(expected, read_high_watermark(expected, reader, connection), now)
         else:
@@ -458,48 +458,48 @@ class World:
 
     def _perform(self, action: Action) -> None:
         if isinstance(action, Connect):
-            self._connect(action.link, action.generation)
+            self._connect(action.pipeline, action.generation)
         elif isinstance(action, Disconnect):
-            pipe = self.pipes.pop(action.link, None)
+            pipe = self.pipes.pop(action.pipeline, None)
             if pipe is not None:
                 pipe.closed = True
                 pipe.session.disconnect()
         elif isinstance(action, Write):
             self._write(action.request)
         elif isinstance(action, Ask):
-            self._ask(action.settlement)
-        elif isinstance(action, Acknowledge):
+            self._ask(action.commit_wait)
+        elif isinstance(action, Acknowledged):
             self._check_acknowledged(action.batch, action.base_offset)
-            action.batch.outcome.acknowledge(action.base_offset)
+            action.batch.futures.acknowledge(action.base_offset)
             self._finished.append(action)
-        elif isinstance(action, Fail):
-            action.batch.outcome.fail(action.failure)
+        elif isinstance(action, Failed):
+            action.batch.futures.fail(action.failure)
             self._finished.append(action)
-        elif isinstance(action, HandOver | Drop):
+        elif isinstance(action, Sent | Dropped):
             self._finished.append(action)
 
-    def _connect(self, link: Link, generation: int) -> None:
+    def _connect(self, pipeline: SpuPipeline, generation: int) -> None:
         def finish() -> None:
-            if generation != link.generation:
+            if generation != pipeline.generation:
                 return
-            if link.spu not in self.core.online or link.spu in self.refusing:
-                error = ConnectError(f"SPU {link.spu}: connection refused")
-                self.dispatcher.disconnected(link, generation, error, self.clock.now)
+            if pipeline.spu not in self.core.online or pipeline.spu in self.refusing:
+                error = ConnectError(f"SPU {pipeline.spu}: connection refused")
+                self.dispatcher.disconnected(pipeline, generation, error, self.clock.now)
                 return
-            pipe = self.pipes[link] = Pipe(SpuSession(self.core, link.spu), link.spu)
+            pipe = self.pipes[pipeline] = Pipe(SpuSession(self.core, pipeline.spu), pipeline.spu)
 
             def lost(error: FluvioError) -> None:
-                if self.pipes.get(link) is pipe:
-                    del self.pipes[link]
-                self.dispatcher.disconnected(link, generation, error, self.clock.now)
+                if self.pipes.get(pipeline) is pipe:
+                    del self.pipes[pipeline]
+                self.dispatcher.disconnected(pipeline, generation, error, self.clock.now)
 
             pipe.on_lost = lost
-            self.dispatcher.connected(link, generation, self.clock.now)
+            self.dispatcher.connected(pipeline, generation, self.clock.now)
 
         self.after(2 * self._latency(), finish)
 
     def _write(self, request: Request) -> None:
-        pipe = self.pipes.get(request.link)
+        pipe = self.pipes.get(request.pipeline)
         if pipe is None or pipe.closed:
             return  # the client is about to learn that it is lost
         correlation = next(self._correlations)
@@ -510,7 +510,7 @@ class World:
         frame = b"".join(encode_produce(request, connection, correlation))
 
         def write() -> None:
-            if pipe.closed or self.pipes.get(request.link) is not pipe:
+            if pipe.closed or self.pipes.get(request.pipeline) is not pipe:
                 return
             request.wrote_any = True
             self._deliver(pipe, frame[4:])
@@ -521,14 +521,14 @@ class World:
         else:
             write()
 
-    def _ask(self, settlement: Settlement) -> None:
-        pipe = self.pipes.get(settlement.link)
+    def _ask(self, commit_wait: CommitWait) -> None:
+        pipe = self.pipes.get(commit_wait.pipeline)
         if pipe is None or pipe.closed:
             return
         correlation = next(self._correlations)
-        pipe.expected[correlation] = settlement
+        pipe.expected[correlation] = commit_wait
         writer = Writer()
-        topic = FetchOffsetsTopic(settlement.lane.topic, (settlement.lane.partition,))
+        topic = FetchOffsetsTopic(commit_wait.queue.topic, (commit_wait.queue.partition,))
         FetchOffsetsRequest(topics=(topic,)).write(writer, PRODUCE_VERSION)
         header = RequestHeader(SpuApi.FETCH_OFFSETS, PRODUCE_VERSION, correlation, "simulated")
         ask = partial(self._deliver, pipe, encode_request(header, writer.getvalue())[4:])
@@ -581,7 +581,7 @@ class World:
         with self.accumulator.lock:
             self.metadata.lose()
             error = ConnectError("interrupted")
-            self.dispatcher.recover(self.accumulator.lanes(), error, self.clock.now)
+            self.dispatcher.recover(self.accumulator.queues(), error, self.clock.now)
             self.accumulator.recover(self.metadata)
 
     def _next_time(self) -> float | None:
@@ -592,12 +592,12 @@ class World:
         for _ in range(10_000):
             with self.accumulator.lock:
                 if self._finished:
-                    self.accumulator.settle(self._finished, self.clock.now)
+                    self.accumulator.finish(self._finished, self.clock.now)
                     for action in self._finished:
-                        self.done_at[id(action.batch.outcome)] = self.clock.now
+                        self.done_at[id(action.batch.futures)] = self.clock.now
                     self._finished = []
-                for lane in self.accumulator.take_noted():
-                    self.dispatcher.records(lane, self.clock.now)
+                for queue in self.accumulator.take_dirty():
+                    self.dispatcher.records(queue, self.clock.now)
                 self.dispatcher.tick(self.clock.now)
                 actions = self.dispatcher.take_actions(self.clock.now)
             for action in actions:
@@ -625,8 +625,8 @@ class World:
     def _check_acknowledged(self, batch: Batch, base_offset: int | None) -> None:
         if self.clock.now > batch.deadline + EPSILON:
             raise self.broken("a batch was acknowledged after its deadline")
-        partition = self._partition(batch.lane.topic, batch.lane.partition)
-        if batch.lane.channel.config.isolation is Isolation.READ_COMMITTED:
+        partition = self._partition(batch.queue.topic, batch.queue.partition)
+        if batch.queue.topic_state.config.isolation is Isolation.READ_COMMITTED:
             end = (base_offset or 0) + batch.builder.count
             if partition.hw < end:
                 raise self.broken(f"{end} was acknowledged as committed, the high watermark is {partition.hw}")
@@ -644,19 +644,19 @@ class World:
             raise self.broken(f"the cluster complains: {self.core.violations[:3]}")
         if self.accumulator.used:
             raise self.broken(f"{self.accumulator.used} bytes are never given back")
-        logs = {(sent.channel.topic, sent.partition): [b""] for sent in self.sent}
+        logs = {(sent.topic_state.topic, sent.partition): [b""] for sent in self.sent}
         for key in logs:
             logs[key] = self._log(*key)
         for sent in self.sent:
-            self._check_record(sent, logs[sent.channel.topic, sent.partition])
+            self._check_record(sent, logs[sent.topic_state.topic, sent.partition])
         self._check_order(logs)
 
     def _check_record(self, sent: Sent, log: list[bytes]) -> None:
         future = sent.future
-        name = f"record {sent.number} ({sent.channel.topic}, {sent.partition})"
+        name = f"record {sent.number} ({sent.topic_state.topic}, {sent.partition})"
         if not future.done():
             raise self.broken(f"{name} is never resolved")
-        if isinstance(sent.channel.config.delivery_semantic, AtMostOnce):
+        if isinstance(sent.topic_state.config.delivery_semantic, AtMostOnce):
             if log.count(sent.value) > 1:
                 raise self.broken(f"{name} is stored twice under at-most-once")
             return
@@ -680,10 +680,10 @@ class World:
         last: dict[tuple[int, int], tuple[int, int]] = {}
         firsts = {key: _first_positions(log) for key, log in logs.items()}
         for sent in self.sent:
-            if isinstance(sent.channel.config.delivery_semantic, AtMostOnce) or sent.future.exception() is not None:
+            if isinstance(sent.topic_state.config.delivery_semantic, AtMostOnce) or sent.future.exception() is not None:
                 continue
-            place = firsts[sent.channel.topic, sent.partition][sent.value]
-            sequence = (id(sent.channel), sent.partition)
+            place = firsts[sent.topic_state.topic, sent.partition][sent.value]
+            sequence = (id(sent.topic_state), sent.partition)
             before, number = last.get(sequence, (-1, -1))
             if place <= before:
                 raise self.broken(f"record {sent.number} first appears before record {number}, which was sent first")

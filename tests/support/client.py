@@ -74,7 +74,7 @@ def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     with monkeypatch.context() as patch:
         patch.setattr(engine.thread, "_take_turn", park)
-        engine.poller.ring()
+        engine.poller.wake_background()
         assert here.wait(10)
         try:
             yield

@@ -7,11 +7,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync.testing._pipeline import SpuPipeline
+
 from fluvio_sync import Fluvio
 from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing._link import Link
 from fluvio_sync.testing._reader import read_partition
 from tests.support.waiting import wait_until
 
@@ -87,14 +88,14 @@ class Where:
         engine = self.admin._session.engine
         assert engine is not None
         leader = engine.metadata.partitions[topic, partition].spec.leader
-        with self._link(str(engine.metadata.advertised(leader)), engine.metadata.spu_name(leader)) as spu:
+        with self._pipeline(str(engine.metadata.advertised(leader)), engine.metadata.spu_name(leader)) as spu:
             spu.send(SpuApi.STREAM_FETCH, 2, StreamFetchRequest(topic, partition, 0, 16 * 1024 * 1024))
             response = StreamFetchResponse.read(spu.receive(2), spu.version(SpuApi.STREAM_FETCH))
         return [header for header, _ in iter_batches(response.partition.records)]
 
-    def _link(self, endpoint: str, spu_name: str | None) -> Link:
+    def _pipeline(self, endpoint: str, spu_name: str | None) -> SpuPipeline:
         context, server_name = self.tls.ssl_context(), self.tls.server_name(spu_name)
-        return Link(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES, tls=context, server_name=server_name)
+        return SpuPipeline(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES, tls=context, server_name=server_name)
 
 
 def read_back(

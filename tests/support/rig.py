@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluvio_sync._runtime.accumulator import Accumulator
 from fluvio_sync._core.actions import Ask, Connect, Disconnect, Report, Write
-from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync._core.dispatcher import Dispatcher
-from fluvio_sync._core.actions import Acknowledge, Decision, Fail
-from fluvio_sync._core.metadata import Metadata, News
+from fluvio_sync._core.metadata import Metadata, MetadataDiff
+from fluvio_sync._core.partition import Acknowledged, Failed, Outcome
+from fluvio_sync._runtime.accumulator import Accumulator
+from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.metadata import (
@@ -35,15 +35,15 @@ from fluvio_sync.protocol.metadata import (
 )
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
 from fluvio_sync.protocol.watch import Change, WatchUpdate
-from fluvio_sync.stats import Tally
+from fluvio_sync.stats import HandleStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
     from fluvio_sync._core.actions import Action
-    from fluvio_sync._core.topic import Channel
-    from fluvio_sync._core.pipeline import Link, Request, Settlement
+    from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
+    from fluvio_sync._core.topic import TopicState
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import DeliveryFuture
 
@@ -109,38 +109,38 @@ class Rig:
         self.push("SPU", [spu(number) for number in spus])
         self.push("Partition", [partition(f"t-{index}", 5001) for index in range(partitions)])
         self.push("Topic", [topic("t", partitions, segment_size)])
-        self.tally = Tally()
+        self.handle_stats = HandleStats()
         self.done: list[Action] = []  # every action, in order
-        self.channel = self.make_channel(**settings)
+        self.topic_state = self.make_topic_state(**settings)
 
-    def make_channel(self, **settings: Any) -> Channel:
+    def make_topic_state(self, **settings: Any) -> TopicState:
         config = ProducerConfig.from_settings(None, settings)
-        return self.accumulator.channel("t", config, Compression.NONE, self.metadata)
+        return self.accumulator.topic_state("t", config, Compression.NONE, self.metadata)
 
     # The world.
 
     def push(self, label: str, items: Sequence[Any], *, delete: bool = False) -> None:
         """Have the SC push objects of one kind."""
         changes = tuple(Change(delete, item) for item in items)
-        news = self.metadata.apply(WatchUpdate(label, 0, changes))
-        self.tell(news)
+        diff = self.metadata.apply(WatchUpdate(label, 0, changes))
+        self.tell(diff)
 
-    def tell(self, news: News) -> None:
+    def tell(self, diff: MetadataDiff) -> None:
         with self.accumulator.lock:
-            self.accumulator.metadata_changed(self.metadata, news)
-        self.dispatcher.metadata_changed(news, self.clock.now)
+            self.accumulator.metadata_changed(self.metadata, diff)
+        self.dispatcher.metadata_changed(diff, self.clock.now)
 
     def send(self, value: bytes = b"v", *, to: int = 0, key: bytes | None = None, **more: Any) -> DeliveryFuture:
-        channel = more.pop("channel", self.channel)
-        return self.accumulator.append(channel, to, key, value, more.pop("timestamp", None), self.tally)
+        topic_state = more.pop("topic_state", self.topic_state)
+        return self.accumulator.append(topic_state, to, key, value, more.pop("timestamp", None), self.handle_stats)
 
     def step(self, seconds: float = 0.0) -> list[Action]:
         """Let time pass, have the dispatcher decide, and complete what it finished; returns the actions."""
         self.clock.advance(seconds)
         actions: list[Action] = []
         while True:
-            for lane in self.accumulator.take_noted():
-                self.dispatcher.records(lane, self.clock.now)
+            for queue in self.accumulator.take_dirty():
+                self.dispatcher.records(queue, self.clock.now)
             self.dispatcher.tick(self.clock.now)
             more = self.dispatcher.take_actions(self.clock.now)
             if not more:
@@ -160,23 +160,23 @@ class Rig:
         return actions
 
     def _finish(self, actions: list[Action]) -> None:
-        finished = [action for action in actions if isinstance(action, Decision)]
+        finished = [action for action in actions if isinstance(action, Outcome)]
         for action in finished:
-            if isinstance(action, Acknowledge):
-                action.batch.outcome.acknowledge(action.base_offset)
-            elif isinstance(action, Fail):
-                action.batch.outcome.fail(action.failure)
-            action.batch.outcome.publish()
+            if isinstance(action, Acknowledged):
+                action.batch.futures.acknowledge(action.base_offset)
+            elif isinstance(action, Failed):
+                action.batch.futures.fail(action.failure)
+            action.batch.futures.notify()
         with self.accumulator.lock:
-            self.accumulator.settle(finished, self.clock.now)
+            self.accumulator.finish(finished, self.clock.now)
 
     # What the network answers.
 
     def connect(self) -> list[Action]:
         """Complete every connection that is being made."""
         self.step()
-        for link in self.dispatcher.links.values():
-            self.dispatcher.connected(link, link.generation, self.clock.now)
+        for pipeline in self.dispatcher.pipelines.values():
+            self.dispatcher.connected(pipeline, pipeline.generation, self.clock.now)
         return self.step()
 
     def written(self, request: Request) -> list[Action]:
@@ -193,18 +193,18 @@ class Rig:
     def answer_unread(self, request: Request, code: int) -> list[Action]:
         """Answer an at-most-once request that was written."""
         results = [
-            TopicResult(lane.topic, (PartitionResult(lane.partition, ErrorCode(code), 0, 0, 0),))
-            for lane, _ in request.unread
+            TopicResult(queue.topic, (PartitionResult(queue.partition, ErrorCode(code), 0, 0, 0),))
+            for queue, _ in request.unread
         ]
         self.dispatcher.replied(request, ProduceResponse(tuple(results), 0), self.clock.now)
         return self.step()
 
-    def lose(self, link: Link, error: FluvioError) -> list[Action]:
-        self.dispatcher.disconnected(link, link.generation, error, self.clock.now)
+    def lose(self, pipeline: SpuPipeline, error: FluvioError) -> list[Action]:
+        self.dispatcher.disconnected(pipeline, pipeline.generation, error, self.clock.now)
         return self.step()
 
-    def watermark(self, settlement: Settlement, mark: int | None) -> list[Action]:
-        self.dispatcher.offsets_replied(settlement, mark, self.clock.now)
+    def watermark(self, commit_wait: CommitWait, mark: int | None) -> list[Action]:
+        self.dispatcher.offsets_replied(commit_wait, mark, self.clock.now)
         return self.step()
 
 
@@ -213,10 +213,10 @@ def response(request: Request, *codes: int, base: int = 0) -> ProduceResponse:
     payload: dict[int, tuple[object, ...]] = {7: (1500, 0), 72: ("t", 0), 2: ("why",), 6001: ("filter",)}
     all_codes = codes or (0,)
     topics: list[TopicResult] = []
-    for index, (lane, _) in enumerate(request.entries):
+    for index, (queue, _) in enumerate(request.entries):
         code = all_codes[index % len(all_codes)]
-        result = PartitionResult(lane.partition, ErrorCode(code, payload.get(code, ())), base + 100 * index, 0, 0)
-        topics.append(TopicResult(lane.topic, (result,)))
+        result = PartitionResult(queue.partition, ErrorCode(code, payload.get(code, ())), base + 100 * index, 0, 0)
+        topics.append(TopicResult(queue.topic, (result,)))
     return ProduceResponse(tuple(topics), 0)
 
 
@@ -224,16 +224,16 @@ def writes(actions: Sequence[Action]) -> list[Request]:
     return [action.request for action in actions if isinstance(action, Write)]
 
 
-def connects(actions: Sequence[Action]) -> list[Link]:
-    return [action.link for action in actions if isinstance(action, Connect)]
+def connects(actions: Sequence[Action]) -> list[SpuPipeline]:
+    return [action.pipeline for action in actions if isinstance(action, Connect)]
 
 
-def disconnects(actions: Sequence[Action]) -> list[Link]:
-    return [action.link for action in actions if isinstance(action, Disconnect)]
+def disconnects(actions: Sequence[Action]) -> list[SpuPipeline]:
+    return [action.pipeline for action in actions if isinstance(action, Disconnect)]
 
 
-def asks(actions: Sequence[Action]) -> list[Settlement]:
-    return [action.settlement for action in actions if isinstance(action, Ask)]
+def asks(actions: Sequence[Action]) -> list[CommitWait]:
+    return [action.commit_wait for action in actions if isinstance(action, Ask)]
 
 
 def reports(actions: Sequence[Action]) -> list[str]:

@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0
 
 @contextmanager
 def within(longest: float, shortest: float = 0.0) -> Iterator[None]:
-    """Fail unless the block takes between `shortest` and `longest` seconds, give or take `SLACK` above."""
+    """Failed unless the block takes between `shortest` and `longest` seconds, give or take `SLACK` above."""
     start = _CLOCK.monotonic()
     try:
         yield
