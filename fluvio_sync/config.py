@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fluvio_sync._base.text import shown
-from fluvio_sync._settings.checks import checks
+from fluvio_sync._settings import checks
 from fluvio_sync.delivery import (
     AtLeastOnce,
     AtMostOnce,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from fluvio_sync._base.text import shown
-from fluvio_sync._settings.checks import checks
+from fluvio_sync._settings import checks
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy
 

@@ -11,7 +11,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fluvio_sync._settings.checks import checks
+from fluvio_sync._settings import checks
 from fluvio_sync.protocol.siphash import hash_key
 
 if TYPE_CHECKING:

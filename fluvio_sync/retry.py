@@ -13,7 +13,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fluvio_sync._settings.checks import checks
+from fluvio_sync._settings import checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

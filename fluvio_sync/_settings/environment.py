@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._base.text import shown
-from fluvio_sync._settings.checks import checks
+from fluvio_sync._settings import checks
 from fluvio_sync._settings.endpoint import DEFAULT_PORT, parse_endpoint
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.tls import TlsConfig, TlsPolicy

@@ -1,62 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole cluster and a client of it in one thread, on a clock that jumps from event to event.
 
-The client's core (accumulator, metadata, dispatcher, codec) and the development cluster's core are the real ones;
-between them lies a simulated network that delays, cuts and loses.  Everything is drawn from one seed, so that a run
-can be repeated exactly.  `World(seed).run()` raises `Broken` if a promise was not kept.
+The client is the real engine: queue, dispatcher, sender, watch, handshake and frames.  So is the core of the
+development cluster.  Between them lies a simulated network (`network.py`) that delays, cuts and loses.  Everything is
+drawn from one seed, so that a run can be repeated exactly.  `World(seed).run()` raises `Broken` if a promise was not
+kept.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
-from dataclasses import dataclass, field
-from functools import partial
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._core.actions import Ask, Connect, Disconnect, Write
-from fluvio_sync._core.dispatcher import Dispatcher
-from fluvio_sync._core.metadata import LABELS, Metadata
-from fluvio_sync._core.partition import Acknowledged, Dropped, Failed, Sent
-from fluvio_sync._core.pipeline import CommitWait
-from fluvio_sync._runtime.accumulator import Accumulator
-from fluvio_sync._runtime.callbacks import CallbackThread
-from fluvio_sync._runtime.spu_requests import encode_produce, read_high_watermark
+from fluvio_sync._core.partition import Acknowledged
+from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
+from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
-from fluvio_sync.errors import BufferFullError, ConnectError, FluvioError, RejectedError
+from fluvio_sync.errors import BufferFullError, RejectedError
 from fluvio_sync.protocol.batch import decode_record_set
-from fluvio_sync.protocol.frames import RequestHeader, encode_request, split_response
+from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec, TopicStorage
-from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsTopic
-from fluvio_sync.protocol.primitives import Writer
-from fluvio_sync.protocol.produce import ProduceResponse
-from fluvio_sync.protocol.versions import ScApi, SpuApi
-from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
-from fluvio_sync.stats import HandleStats
 from fluvio_sync.testing._cluster_core import ClusterCore
 from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._memory import MemoryPoller
+from fluvio_sync.tls import TlsConfig
+from tests.simulation.network import SimulatedNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._core.actions import Action
-    from fluvio_sync._core.partition import Batch
-    from fluvio_sync._core.pipeline import Request, SpuPipeline
+    from fluvio_sync._core.partition import Batch, Outcome
     from fluvio_sync._core.topic import TopicState
-    from fluvio_sync.futures import DeliveryFuture
+    from fluvio_sync.futures import BatchFutures, DeliveryFuture
     from fluvio_sync.testing._cluster_model import Partition
-    from fluvio_sync.testing._cluster_session import EngineHolder
+    from tests.simulation.network import SimulatedTransport
 
-PRODUCE_VERSION = 25
-METADATA_VERSION = 19
 FAULTS_END = 20.0  # seconds after which nothing is broken any more
 EPSILON = 1e-6
+SC = Endpoint("10.0.0.1", 9003)
+
+# Methods at whose calls a step may be interrupted.
+INTERRUPTIBLE = {
+    "dispatcher": (
+        "handle",
+        "tick",
+        "records_queued",
+        "take_actions",
+        "recover",
+        "_move",
+        "_arm",
+        "_conclude",
+        "_enqueue",
+        "_reschedule",
+        "_attempt_failed",
+        "_connect",
+    ),
+    "sender": (
+        "_advance",
+        "_collect",
+        "_take_answer",
+        "_lose",
+        "_close",
+        "_reregister",
+        "_account_for",
+        "_take_metadata",
+    ),
+    "accumulator": ("finish", "recover", "take_dirty", "metadata_changed"),
+    "watch": ("start", "take_over", "lose"),
+}
 
 
 class Broken(AssertionError):  # noqa: N818 - it is a promise that is broken
@@ -94,39 +111,36 @@ class Sent:
     timestamp: int | None  # milliseconds, if the application gave it
 
 
-@dataclass
-class Pipe:
-    """One simulated connection, the cluster's side included."""
+class NoThread:
+    """Stands in for the client's background thread: the world runs the steps."""
 
-    session: EngineHolder
-    node: int
-    last_up: float = 0.0
-    full: bool = False  # the client's socket takes nothing
-    waiting: list[Callable[[], None]] = field(default_factory=list)  # what is written when it does again
-    last_down: float = 0.0
-    stalled: bool = False  # nothing written arrives any more, and nothing says so
-    closed: bool = False
-    expected: dict[int, Request | CommitWait | str] = field(default_factory=dict)
-    on_lost: Callable[[FluvioError], None] = lambda _error: None
+    def __init__(self, *_parts: object, **_settings: object) -> None:
+        pass
+
+    def work_at_once(self) -> bool:
+        return False
+
+    def lead(self, _is_done: Callable[[], bool], timeout: float | None) -> float | None:
+        return timeout
 
 
 class World:
-    """See the module's description."""
+    """See the module's description.
 
-    def __init__(self, seed: int, **changes: Any) -> None:
+    `parts`: kinds of the engine's parts, to plant faults; `now`, `after`, `at`: the time, and calls at a later one.
+    """
+
+    def __init__(self, seed: int, **parts: Any) -> None:
         self.seed = seed
         self.random = random.Random(seed)
         self.clock = Clock()
         self.trace: list[str] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = itertools.count()
-        self._correlations = itertools.count(1)
         self.sent: list[Sent] = []
-        self.done_at: dict[int, float] = {}  # by id of the outcome
-        self.pipes: dict[SpuPipeline, Pipe] = {}
-        self.watch: Pipe | None = None
+        self.done_at: dict[BatchFutures, float] = {}
         self._make_cluster()
-        self._make_client(**changes)
+        self._make_client(parts)
         self._plan()
 
     # --- making it -------------------------------------------------------------------------------
@@ -134,42 +148,74 @@ class World:
     def _make_cluster(self) -> None:
         draw = self.random
         spus = draw.choice([1, 1, 2, 3])
-        self.core = ClusterCore([SpuAddress(5001 + n, "10.0.0.1", 9000 + n) for n in range(spus)])
+        self.core = ClusterCore([SpuAddress(5001 + n, SC.host, 9010 + n) for n in range(spus)])
         for n in range(draw.choice([1, 1, 2])):
             replication = draw.randint(1, spus)
             storage = TopicStorage(draw.choice([1024, 4096]), 1 << 30) if draw.random() < 0.15 else None
             spec = TopicSpec(ComputedReplicas(draw.choice([1, 2, 5]), replication), storage=storage)
             self.core.create_topic(f"topic-{n}", spec)
-        self.refusing: set[int] = set()
-        self.delay = draw.choice([0.0001, 0.001, 0.02])
-        self.stamped = draw.choice([0.0, 0.0, 0.9])  # how many records the application gives a timestamp
+        self.network = SimulatedNetwork(self.core, self.clock.monotonic, self.after, draw)
+        self.stamped = draw.choice([0.0, 0.0, 0.9])  # the share of records that the application gives a timestamp
 
-    def _make_client(self, dispatcher: type[Dispatcher] = Dispatcher) -> None:
+    def _make_client(self, parts: dict[str, Any]) -> None:
         draw = self.random
-        self.request_timeout = draw.choice([0.5, 2.0, 30.0])
         self.limit = draw.choice([20_000, 200_000])
-        self.metadata = Metadata()
-        self.accumulator = Accumulator(
-            self.limit, self.request_timeout, self.clock, CallbackThread("simulated"), lambda: True
-        )
-        self.dispatcher = dispatcher(
-            self.metadata,
+        config = ClientConfig(
+            endpoint=SC,
+            tls=TlsConfig.disabled(),
+            client_id="simulated",
+            use_spu_local_address=False,
+            spu_address_override=None,
             connect_timeout=draw.choice([0.5, 5.0]),
-            request_timeout=self.request_timeout,
-            on_failing=self.accumulator.failing_changed,
+            request_timeout=draw.choice([0.5, 2.0, 30.0]),
+            metadata_timeout=0.0,
+            exit_timeout=0.0,
+            buffer_memory=self.limit,
         )
+        chosen: Any = {"connector": self.network.connect, "poller": MemoryPoller, "thread": NoThread} | parts
+        self.engine = Engine(config, self.clock, Parts(**chosen))
+        self.accumulator = self.engine.accumulator
+        self.sender = self.engine.sender
+        self._observe()
         self._make_interruptible()
-        self.handle_stats = HandleStats()
         # Half of the seeds are patient enough to outlast every fault: then everything has to arrive.
         self.patient = draw.random() < 0.5
         self.topic_states: list[TopicState] = []
-        self._watch_sc()
+
+    def _observe(self) -> None:
+        """Look at every acknowledgement before it is told, and note when outcomes were accounted for."""
+        performers, finish = self.sender._performers, self.accumulator.finish
+        complete = performers[Acknowledged]
+
+        def check(outcome: Acknowledged) -> None:
+            self._check_acknowledged(outcome.batch, outcome.base_offset)
+            complete(outcome)
+
+        def note(outcomes: list[Outcome], now: float) -> None:
+            finish(outcomes, now)
+            for outcome in outcomes:
+                self.done_at.setdefault(outcome.batch.futures, now)
+
+        performers[Acknowledged] = check
+        self.accumulator.finish = note  # type: ignore[method-assign,assignment]
+        handle = self.engine.dispatcher.handle
+
+        def traced(event: Any, now: float) -> None:
+            self._note(f"  {event!r}"[:300])
+            handle(event, now)
+
+        self.engine.dispatcher.handle = traced  # type: ignore[method-assign]
 
     def _make_interruptible(self) -> None:
-        """Have every tenth or so call within the dispatcher look whether it is to be interrupted."""
+        """Have calls between and within the client's parts look whether the step is to be interrupted there."""
         self.interrupt_in = 0  # calls, none if 0
-        for name in ("_move", "_arm_queue", "_conclude", "_take", "_queue", "_start", "_note_written", "_leader_moved"):
-            setattr(self.dispatcher, name, self._interruptible(getattr(self.dispatcher, name)))
+        for part, names in INTERRUPTIBLE.items():
+            owner = getattr(self.engine, part)
+            for name in names:
+                setattr(owner, name, self._interruptible(getattr(owner, name)))
+        performers = self.sender._performers
+        for kind, perform in [*performers.items()]:
+            performers[kind] = self._interruptible(perform)
 
     def _interruptible(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **more: Any) -> Any:
@@ -194,7 +240,7 @@ class World:
                     on_full="raise",
                     server_timeout=draw.choice([0.1, 1.5]),
                 )
-                topic_state = self.accumulator.topic_state(topic, config, Compression.NONE, self.metadata)
+                topic_state = self.accumulator.topic_state(topic, config, Compression.NONE, self.engine.metadata)
                 if topic_state not in self.topic_states:
                     self.topic_states.append(topic_state)
 
@@ -234,10 +280,12 @@ class World:
             partition = draw.randrange(topic_state.partition_count)
             timestamp = 1_700_000_000_000 + draw.randrange(5000) if draw.random() < self.stamped else None
             try:
-                future = self.accumulator.append(topic_state, partition, None, value, timestamp, self.handle_stats)
+                future = self.accumulator.append(
+                    topic_state, partition, None, value, timestamp, self.engine.handle_stats
+                )
             except BufferFullError:
                 continue
-            queue = topic_state.queues[partition]
+            queue = self.accumulator.queue(topic_state, partition)
             deadline = self.clock.now + queue.linger + queue.timeout
             self.sent.append(Sent(number, topic_state, partition, value, future, deadline, timestamp))
         if draw.random() < 0.1:
@@ -257,31 +305,49 @@ class World:
             self._stall_connection,
             self._fill_socket,
             self._fill_socket,
+            self._garble,
             self._set_clock_back,
             self._hold_replies,
             self._refuse,
             self._lose_sc,
+            self._push_unreadable,
             self._grow_topic,
             self._interrupt,
             self._interrupt,
         ]
 
+    def _some_transport(self) -> SimulatedTransport | None:
+        transports = self.network.to_spus()
+        return self.random.choice(transports) if transports else None
+
     def _fill_socket(self) -> None:
-        """Nothing that is written from now on leaves the client for a while."""
-        pipes = [pipe for pipe in self.pipes.values() if not pipe.full]
-        if not pipes:
+        """The socket takes some bytes more, and then none for a while."""
+        transport = self._some_transport()
+        if transport is None or transport.full or transport.room is not None:
             return
-        pipe = self.random.choice(pipes)
-        pipe.full = True
-        self._note(f"the socket to SPU {pipe.node} is full")
+        transport.room = self.random.choice([0, 1, 40, 500])
+        transport.full, transport.room = not transport.room, transport.room or None
+        self._note(f"the socket to SPU {self.network.node_of(transport)} takes {transport.room or 0} bytes more")
 
         def empty() -> None:
-            pipe.full = False
-            waiting, pipe.waiting = pipe.waiting, []
-            for write in waiting:
-                write()
+            transport.full, transport.room = False, None
 
         self.after(self.random.choice([0.1, 1.0, 5.0]), empty)
+
+    def _garble(self) -> None:
+        """An SPU sends bytes that are no frame of Fluvio's."""
+        transport = self._some_transport()
+        if transport is not None:
+            self._note(f"SPU {self.network.node_of(transport)} sends garbage")
+            transport.feed(b"\xff\xff\xff\xffgarbage")
+
+    def _push_unreadable(self) -> None:
+        """The SC pushes an update that this client cannot read, as a newer SC might."""
+        transport = self.network.to_sc()
+        streams = self.engine.watch._streams
+        if transport is not None and streams and self.engine.watch.established:
+            self._note("the SC pushes an update that cannot be read")
+            transport.feed(encode_response(min(streams), b"\x00"))
 
     def _set_clock_back(self) -> None:
         self.clock.behind += self.random.choice([0.001, 0.3, 100.0])
@@ -321,16 +387,16 @@ class World:
         self.core.cut_next_produce(spu, when, self.random.choice([1, 2]))
 
     def _cut_connection(self) -> None:
-        if self.pipes:
-            pipeline = self.random.choice(list(self.pipes))
-            self._note(f"the connection to SPU {pipeline.spu} is cut")
-            self._break(self.pipes[pipeline], "reset")
+        transport = self._some_transport()
+        if transport is not None:
+            self._note(f"the connection to SPU {self.network.node_of(transport)} is cut")
+            self.network.cut(transport)
 
     def _stall_connection(self) -> None:
-        if self.pipes:
-            pipeline = self.random.choice(list(self.pipes))
-            self._note(f"the connection to SPU {pipeline.spu} goes dead without a word")
-            self.pipes[pipeline].stalled = True
+        transport = self._some_transport()
+        if transport is not None:
+            self._note(f"the connection to SPU {self.network.node_of(transport)} goes dead, and neither side is told")
+            transport.stalled = True
 
     def _hold_replies(self) -> None:
         spu = self.random.choice(sorted(self.core.spus))
@@ -341,13 +407,14 @@ class World:
     def _refuse(self) -> None:
         spu = self.random.choice(sorted(self.core.spus))
         self._note(f"connections to SPU {spu} are refused")
-        self.refusing.add(spu)
-        self.after(self.random.choice([0.05, 2.0]), lambda: self.refusing.discard(spu))
+        self.network.refusing.add(spu)
+        self.after(self.random.choice([0.05, 2.0]), lambda: self.network.refusing.discard(spu))
 
     def _lose_sc(self) -> None:
-        if self.watch is not None:
+        transport = self.network.to_sc()
+        if transport is not None:
             self._note("the SC's connection is cut")
-            self._break(self.watch, "reset")
+            self.network.cut(transport)
 
     def _grow_topic(self) -> None:
         topic = self.random.choice([name for name in self.core.topics if name.startswith("topic-")])
@@ -365,248 +432,52 @@ class World:
             self.core.hold_replies(spu, on=False)
         self.core.faults._failures.clear()
         self.core.faults._cuts.clear()
-        self.refusing.clear()
+        self.network.refusing.clear()
         self.interrupt_in = 0
-
-    # --- the network -----------------------------------------------------------------------------
-
-    def at(self, when: float, what: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (when, next(self._serial), what))
-
-    def after(self, seconds: float, what: Callable[[], None]) -> None:
-        self.at(self.clock.now + seconds, what)
-
-    def _latency(self) -> float:
-        return self.delay * (0.5 + self.random.random())
-
-    def _deliver(self, pipe: Pipe, payload: bytes) -> None:
-        """Bring a request frame to the cluster, behind those before it."""
-        pipe.last_up = max(pipe.last_up, self.clock.now + self._latency())
-
-        def arrive() -> None:
-            if not pipe.closed and not pipe.stalled:
-                pipe.session.receive(payload, self.clock.now)
-
-        self.at(pipe.last_up, arrive)
-
-    def _break(self, pipe: Pipe, why: str) -> None:
-        """End a connection from the outside; the client learns of it a little later."""
-        if not pipe.closed:
-            pipe.closed = True
-            pipe.session.disconnect()
-            self.after(self._latency(), lambda: pipe.on_lost(ConnectError(f"the connection was lost: {why}")))
-
-    def _cluster_speaks(self) -> None:
-        by_session = {id(pipe.session): pipe for pipe in [*self.pipes.values(), self.watch] if pipe is not None}
-        for session in self.core.take_ready():
-            pipe = by_session.get(id(session))
-            if pipe is None:
-                continue
-            for frame in session.outgoing():
-                self._bring_down(pipe, frame[4:])
-            if session.closed:
-                pipe.last_down = max(pipe.last_down, self.clock.now + self._latency())
-                self.at(pipe.last_down, lambda pipe=pipe: self._break(pipe, "closed by the server"))  # type: ignore[misc]
-
-    def _bring_down(self, pipe: Pipe, payload: bytes) -> None:
-        pipe.last_down = max(pipe.last_down, self.clock.now + self._latency())
-
-        def arrive() -> None:
-            if not pipe.closed and not pipe.stalled:
-                self._answered(pipe, payload)
-
-        self.at(pipe.last_down, arrive)
-
-    # --- the client's side -----------------------------------------------------------------------
-
-    def _watch_sc(self) -> None:
-        pipe = self.watch = Pipe(ScSession(self.core), 0)
-        self.metadata.lose()
-
-        def lost(_error: FluvioError) -> None:
-            self.dispatcher.metadata_changed(self.metadata.lose(), self.clock.now)
-            self.watch = None
-            self.after(self.random.choice([0.1, 3.0]), self._watch_sc)
-
-        pipe.on_lost = lost
-        for label in LABELS:
-            writer = Writer()
-            WatchRequest(label).write(writer, METADATA_VERSION)
-            correlation = next(self._correlations)
-            pipe.expected[correlation] = label
-            header = RequestHeader(ScApi.WATCH, METADATA_VERSION, correlation, "simulated")
-            self._deliver(pipe, encode_request(header, writer.getvalue())[4:])
-
-    def _answered(self, pipe: Pipe, payload: bytes) -> None:
-        correlation, reader = split_response(payload)
-        now = self.clock.now
-        if pipe is self.watch:
-            if not self.metadata.live:
-                self.metadata.begin()
-            with self.accumulator.lock:
-                diff = self.metadata.apply(WatchUpdate.read(reader, METADATA_VERSION))
-                self.accumulator.metadata_changed(self.metadata, diff)
-                self.dispatcher.metadata_changed(diff, now)
-            return
-        expected = pipe.expected.pop(correlation)
-        assert not isinstance(expected, str)
-        if isinstance(expected, CommitWait):
-            connection: Any = SimpleNamespace(version=lambda _api: PRODUCE_VERSION)
-            self.dispatcher.offsets_replied(expected, read_high_watermark(expected, reader, connection), now)
-        else:
-            self.dispatcher.replied(expected, ProduceResponse.read(reader, PRODUCE_VERSION), now)
-
-    def _perform(self, action: Action) -> None:
-        if isinstance(action, Connect):
-            self._connect(action.pipeline, action.generation)
-        elif isinstance(action, Disconnect):
-            pipe = self.pipes.pop(action.pipeline, None)
-            if pipe is not None:
-                pipe.closed = True
-                pipe.session.disconnect()
-        elif isinstance(action, Write):
-            self._write(action.request)
-        elif isinstance(action, Ask):
-            self._ask(action.commit_wait)
-        elif isinstance(action, Acknowledged):
-            self._check_acknowledged(action.batch, action.base_offset)
-            action.batch.futures.acknowledge(action.base_offset)
-            self._finished.append(action)
-        elif isinstance(action, Failed):
-            action.batch.futures.fail(action.failure)
-            self._finished.append(action)
-        elif isinstance(action, Sent | Dropped):
-            self._finished.append(action)
-
-    def _connect(self, pipeline: SpuPipeline, generation: int) -> None:
-        def finish() -> None:
-            if generation != pipeline.generation:
-                return
-            if pipeline.spu not in self.core.online or pipeline.spu in self.refusing:
-                error = ConnectError(f"SPU {pipeline.spu}: connection refused")
-                self.dispatcher.disconnected(pipeline, generation, error, self.clock.now)
-                return
-            pipe = self.pipes[pipeline] = Pipe(SpuSession(self.core, pipeline.spu), pipeline.spu)
-
-            def lost(error: FluvioError) -> None:
-                if self.pipes.get(pipeline) is pipe:
-                    del self.pipes[pipeline]
-                self.dispatcher.disconnected(pipeline, generation, error, self.clock.now)
-
-            pipe.on_lost = lost
-            self.dispatcher.connected(pipeline, generation, self.clock.now)
-
-        self.after(2 * self._latency(), finish)
-
-    def _write(self, request: Request) -> None:
-        pipe = self.pipes.get(request.pipeline)
-        if pipe is None or pipe.closed:
-            return  # the client is about to learn that it is lost
-        correlation = next(self._correlations)
-        pipe.expected[correlation] = request
-        connection: Any = SimpleNamespace(
-            version=lambda _api: PRODUCE_VERSION, peer=SimpleNamespace(client_id="simulated")
-        )
-        frame = b"".join(encode_produce(request, connection, correlation))
-
-        def write() -> None:
-            if pipe.closed or self.pipes.get(request.pipeline) is not pipe:
-                return
-            request.wrote_any = True
-            self._deliver(pipe, frame[4:])
-            self.after(0.0, lambda: self.dispatcher.written(request, self.clock.now))
-
-        if pipe.full:
-            pipe.waiting.append(write)
-        else:
-            write()
-
-    def _ask(self, commit_wait: CommitWait) -> None:
-        pipe = self.pipes.get(commit_wait.pipeline)
-        if pipe is None or pipe.closed:
-            return
-        correlation = next(self._correlations)
-        pipe.expected[correlation] = commit_wait
-        writer = Writer()
-        topic = FetchOffsetsTopic(commit_wait.queue.topic, (commit_wait.queue.partition,))
-        FetchOffsetsRequest(topics=(topic,)).write(writer, PRODUCE_VERSION)
-        header = RequestHeader(SpuApi.FETCH_OFFSETS, PRODUCE_VERSION, correlation, "simulated")
-        ask = partial(self._deliver, pipe, encode_request(header, writer.getvalue())[4:])
-        if pipe.full:
-            pipe.waiting.append(ask)
-        else:
-            ask()
 
     # --- running it ------------------------------------------------------------------------------
 
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._serial), call))
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        self.at(self.clock.now + seconds, call)
+
     def run(self) -> None:
         """Let everything happen, then check the promises."""
-        self._finished: list[Any] = []
         standstill = 0
         while True:
-            while not self._uninterrupted(self._decide):
-                pass
-            due = self._next_time()
-            if due is None or due > 1000.0:
+            due = min(self._step(), self._next_event())
+            if due > 1000.0:
                 break
             standstill = 0 if due > self.clock.now else standstill + 1
             if standstill > 5000:
                 raise self.broken("time does not go on")
             self.clock.now = max(self.clock.now, due)
-            while self._events and self._events[0][0] <= self.clock.now:
-                self._uninterrupted(heapq.heappop(self._events)[2])
             self.core.now = max(self.core.now, self.clock.now)
+            while self._events and self._events[0][0] <= self.clock.now:
+                heapq.heappop(self._events)[2]()
             if (wakeup := self.core.wakeup_at) is not None and wakeup <= self.clock.now:
                 self.core.on_time(self.clock.now)
+            self.network.collect()
         self._check_end()
 
-    def _uninterrupted(self, what: Callable[[], None]) -> bool:
-        try:
-            what()
-        except Interruption:
-            self._note("the step is interrupted")
-            self._recover()
-            return False
-        return True
+    def _next_event(self) -> float:
+        times = [self._events[0][0] if self._events else None, self.core.wakeup_at]
+        return min((time for time in times if time is not None), default=math.inf)
 
-    def _recover(self) -> None:
-        """What the sender does: lose all connections and begin again."""
-        for pipe in self.pipes.values():
-            pipe.closed = True
-            pipe.session.disconnect()
-        self.pipes.clear()
-        if self.watch is not None:
-            self._break(self.watch, "interrupted")
-        self._finished = []
-        with self.accumulator.lock:
-            self.metadata.lose()
-            error = ConnectError("interrupted")
-            self.dispatcher.recover(self.accumulator.queues(), error, self.clock.now)
-            self.accumulator.recover(self.metadata)
-
-    def _next_time(self) -> float | None:
-        times = [self._events[0][0] if self._events else None, self.dispatcher.next_timer(), self.core.wakeup_at]
-        return min((time for time in times if time is not None), default=None)
-
-    def _decide(self) -> None:
+    def _step(self) -> float:
+        """Run the sender's steps until it waits; return until when."""
         for _ in range(10_000):
-            with self.accumulator.lock:
-                if self._finished:
-                    self.accumulator.finish(self._finished, self.clock.now)
-                    for action in self._finished:
-                        self.done_at[id(action.batch.futures)] = self.clock.now
-                    self._finished = []
-                for queue in self.accumulator.take_dirty():
-                    self.dispatcher.records(queue, self.clock.now)
-                self.dispatcher.tick(self.clock.now)
-                actions = self.dispatcher.take_actions(self.clock.now)
-            for action in actions:
-                self._perform(action)
-            self._cluster_speaks()
+            try:
+                due = self.sender.prepare()
+                if due > self.clock.now and not self.engine.poller.wait(0.0):
+                    return due
+                self.sender.work(0.0)
+            except Interruption:
+                self._note("the step is interrupted")
             self._check_memory()
-            if not actions:
-                return
-        raise self.broken("the dispatcher does not come to rest")
+        raise self.broken("the sender does not come to rest")
 
     def _note(self, text: str) -> None:
         self.trace.append(f"{self.clock.now:9.4f} {text}")
@@ -660,7 +531,7 @@ class World:
             if log.count(sent.value) > 1:
                 raise self.broken(f"{name} is stored twice under at-most-once")
             return
-        done_at = self.done_at[id(future._locate()[0])]
+        done_at = self.done_at[future._locate()[0]]
         if done_at > sent.deadline + EPSILON:
             raise self.broken(f"{name} was resolved {done_at - sent.deadline:.4f} s after its deadline")
         error = future.exception()
