@@ -9,6 +9,9 @@ from tests.simulation.world import World
 
 if __name__ == "__main__":
     world = World(int(sys.argv[1]))
-    world.run()
-    print("\n".join(world.trace))  # noqa: T201
+    world.tell_events()
+    try:
+        world.run()
+    finally:
+        print("\n".join(world.trace))  # noqa: T201
     print(f"{len(world.sent)} records, every promise was kept")  # noqa: T201

@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync._core.dispatcher import Dispatcher
-from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.events import OffsetsReplied, Written
+from fluvio_sync._core.failures import delivery_timed_out
+from fluvio_sync._core.pipeline import CommitWait
+from fluvio_sync._net.connection import Connection
+from fluvio_sync._runtime.metadata_watch import MetadataWatch
+from fluvio_sync._runtime.sender import Sender
 from tests.simulation.world import Broken, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluvio_sync._core.partition import Batch, PartitionQueue
-    from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
+    from fluvio_sync._core.metadata import MetadataDiff
+    from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue
+    from fluvio_sync._core.pipeline import SpuPipeline
     from fluvio_sync.errors import FluvioError
+    from fluvio_sync.protocol.watch import WatchUpdate
 
 SEEDS = int(os.environ.get("FLUVIO_SYNC_SEEDS", "2000"))
 BLOCK = 100
@@ -46,12 +53,12 @@ def test_a_seed_is_a_whole_story() -> None:
     assert len(one.trace) > 3
 
 
-def run_seeds(count: int, dispatcher: type[Dispatcher]) -> None:
+def run_seeds(count: int, **parts: object) -> None:
     for seed in range(count):
-        World(seed, dispatcher=dispatcher).run()
+        World(seed, **parts).run()
 
 
-# Known faults, planted one at a time.
+# Known faults, planted one at a time: in the dispatcher.
 
 
 class LostRetry(Dispatcher):
@@ -62,9 +69,8 @@ class LostRetry(Dispatcher):
     ) -> None:
         if len(batches) < 2:
             super()._attempt_failed(queue, batches, error, now, floor)
-            return
-        queue.in_flight = []
-        self._attend(queue, now)
+        else:
+            self._reschedule(queue, now)
 
 
 class SwappedOrder(Dispatcher):
@@ -78,27 +84,34 @@ class SwappedOrder(Dispatcher):
 
 
 class ForgottenDeadline(Dispatcher):
-    """Does not fail a queued batch when its time is over."""
+    """Does not fail waiting batches whose time is over."""
 
-    def _expire(self, queue: PartitionQueue, now: float) -> None:
-        pass
+    def _time_out(self, batch: Batch, now: float) -> None:
+        if batch.in_request:
+            super()._time_out(batch, now)
+        else:
+            batch.queue.sealed.append(batch)
 
 
 class TwoInFlight(Dispatcher):
     """Sends a partition's next batches before the answer to the ones before."""
 
-    def _start(self, queue: PartitionQueue, batches: list[Batch]) -> None:
-        super()._start(queue, batches)
-        if queue.sealed and queue.pipeline is not None:
-            queue.state = LaneState.QUEUED
-            queue.pipeline.ready.append(queue)
+    def _fill(self, pipeline: SpuPipeline, now: float) -> None:
+        super()._fill(pipeline, now)
+        for request in [*pipeline.in_flight]:
+            for queue, _ in request.entries:
+                if queue.sealed and not pipeline.has_queued(queue):
+                    queue.state = pipeline.queued
+                    pipeline.ready.append(queue)
+        super()._fill(pipeline, now)
 
 
 class CommittedTooEarly(Dispatcher):
     """Takes any answer about the high watermark for a yes."""
 
-    def offsets_replied(self, commit_wait: CommitWait, high_watermark: int | None, now: float) -> None:
-        super().offsets_replied(commit_wait, None if high_watermark is None else 1 << 60, now)
+    def _offsets_replied(self, event: OffsetsReplied, now: float) -> None:
+        mark = None if event.high_watermark is None else 1 << 60
+        super()._offsets_replied(OffsetsReplied(event.wait, mark), now)
 
 
 class WrongOffset(Dispatcher):
@@ -120,8 +133,14 @@ class NeverInDoubt(Dispatcher):
 class SureOfTheUnwritten(Dispatcher):
     """Says of batches that still wait for the socket that they were not stored."""
 
-    def _note_written(self, queue: PartitionQueue, *, goes_on: bool) -> None:
-        super()._note_written(queue, goes_on=False)
+    def _fail(self, batch: Batch, failure: object) -> None:
+        state = batch.queue.state
+        request = getattr(state, "request", None)
+        if request is not None and not request.wrote_any:
+            batch.maybe_written = False
+            if batch.in_request:
+                failure = delivery_timed_out(batch, batch.last_error, batch.deadline)
+        super()._fail(batch, failure)  # type: ignore[arg-type]
 
 
 class ResolvedTwice(Dispatcher):
@@ -136,20 +155,23 @@ class ResolvedTwice(Dispatcher):
 class SentAgain(Dispatcher):
     """Sends at-most-once batches a second time."""
 
-    def written(self, request: Request, now: float) -> None:
+    def _written(self, event: Written, now: float) -> None:
+        request = event.request
         if request.acked or request.lost or all(batch.attempts > 1 for batch in request.batches):
-            super().written(request, now)
+            super()._written(event, now)
             return
         request.written = True
         entries, request.entries = request.entries, []
         for queue, batches in entries:
-            queue.in_flight = []
-            queue.sealed.extendleft(reversed(batches))
-            self._attend(queue, now)
+            queue.put_back(batches)
+            self._reschedule(queue, now)
+
+
+# In recovery.
 
 
 class ForgottenInRecovery(Dispatcher):
-    """Begins again without the batches of requests."""
+    """Begins again without the batches that were in a request."""
 
     def recover(self, queues: Iterable[PartitionQueue], error: FluvioError, now: float) -> None:
         queues = list(queues)
@@ -159,7 +181,7 @@ class ForgottenInRecovery(Dispatcher):
 
 
 class OutOfOrderAfterRecovery(Dispatcher):
-    """Begins again with the batches of requests behind the rest."""
+    """Begins again with the batches that were in a request behind the rest."""
 
     def recover(self, queues: Iterable[PartitionQueue], error: FluvioError, now: float) -> None:
         queues = list(queues)
@@ -168,23 +190,135 @@ class OutOfOrderAfterRecovery(Dispatcher):
             queue.sealed = deque(sorted(queue.sealed, key=lambda batch: batch.maybe_written))
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        LostRetry,
-        SwappedOrder,
-        ForgottenDeadline,
-        TwoInFlight,
-        CommittedTooEarly,
-        WrongOffset,
-        NeverInDoubt,
-        SureOfTheUnwritten,
-        ResolvedTwice,
-        SentAgain,
-        ForgottenInRecovery,
-        OutOfOrderAfterRecovery,
-    ],
-)
-def test_a_planted_fault_is_found(fault: type[Dispatcher]) -> None:
+class ForgottenOutcomes(Dispatcher):
+    """Begins again without the outcomes that were decided and not carried out."""
+
+    def recover(self, queues: Iterable[PartitionQueue], error: FluvioError, now: float) -> None:
+        super().recover(queues, error, now)
+        self._actions = []
+
+
+class NoRecovery(Sender):
+    """Goes on after an interrupted step as if it had ended."""
+
+    def _recover(self) -> None:
+        pass
+
+
+class WatchKeptInRecovery(Sender):
+    """Begins again with the closed connection to the SC."""
+
+    def _recover(self) -> None:
+        connection = self._watch.connection
+        super()._recover()
+        self._watch.connection = connection
+
+
+# In the sender.
+
+
+class BlindToFirstBytes(Sender):
+    """Does not note which requests began to be written."""
+
+    def _collect_written(self, connection: Connection) -> None:
+        connection.first_bytes.clear()
+        super()._collect_written(connection)
+
+
+class LeakyAccounts(Sender):
+    """Does not account for the last of several outcomes."""
+
+    def _account_for(self, finished: list[Outcome]) -> None:
+        super()._account_for(finished[:-1] if len(finished) > 1 else finished)
+
+
+class Oversleeping(Sender):
+    """Waits a little longer than its timers say."""
+
+    def next_timer(self) -> float:
+        return super().next_timer() + 0.05
+
+
+class DeafToSends(Sender):
+    """Forgets the last of several queues with new records."""
+
+    def _decide(self) -> bool:
+        dirty = self._accumulator.dirty
+        if len(dirty) > 1:
+            dirty.pop().dirty = False
+        return super()._decide()
+
+
+class AnswersMixedUp(Sender):
+    """Takes the answer for one partition's offsets for that of another."""
+
+    def _take_answer(self, expected: object, reader: object, connection: Connection) -> None:
+        waits = [item for item in connection.expected.values() if isinstance(item, CommitWait)]
+        if isinstance(expected, CommitWait):
+            self._events.append(OffsetsReplied(waits[0] if waits else expected, 1 << 60))
+        else:
+            super()._take_answer(expected, reader, connection)  # type: ignore[arg-type]
+
+
+# In the watch.
+
+
+class ForgetfulWatch(MetadataWatch):
+    """Takes over the first of several updates alone."""
+
+    def take_over(self, updates: list[WatchUpdate]) -> MetadataDiff:
+        return super().take_over(updates if not self.established else updates[:1] if len(updates) > 1 else [])
+
+
+class WatchNeverMadeAgain(MetadataWatch):
+    """Does not connect again."""
+
+    def lose(self, error: FluvioError, now: float) -> MetadataDiff:
+        diff = super().lose(error, now)
+        self.retry_at = 1e9
+        return diff
+
+
+PLANTED = [
+    {"dispatcher": LostRetry},
+    {"dispatcher": SwappedOrder},
+    {"dispatcher": ForgottenDeadline},
+    {"dispatcher": TwoInFlight},
+    {"dispatcher": CommittedTooEarly},
+    {"dispatcher": WrongOffset},
+    {"dispatcher": NeverInDoubt},
+    {"dispatcher": SureOfTheUnwritten},
+    {"dispatcher": ResolvedTwice},
+    {"dispatcher": SentAgain},
+    {"dispatcher": ForgottenInRecovery},
+    {"dispatcher": OutOfOrderAfterRecovery},
+    {"dispatcher": ForgottenOutcomes},
+    {"sender": NoRecovery},
+    {"sender": WatchKeptInRecovery},
+    {"sender": BlindToFirstBytes},
+    {"sender": LeakyAccounts},
+    {"sender": Oversleeping},
+    {"sender": DeafToSends},
+    {"sender": AnswersMixedUp},
+    {"watch": ForgetfulWatch},
+    {"watch": WatchNeverMadeAgain},
+]
+
+
+@pytest.mark.parametrize("parts", PLANTED, ids=lambda parts: next(iter(parts.values())).__name__)
+def test_a_planted_fault_is_found(parts: dict[str, type]) -> None:
     with pytest.raises(Broken):
-        run_seeds(500, fault)
+        run_seeds(500, **parts)
+
+
+def test_a_frame_that_is_cut_short_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    note_sent = Connection._note_sent
+
+    def skipping(connection: Connection, count: int) -> None:
+        note_sent(connection, count)
+        if connection._pending:
+            connection._pending[0] = connection._pending[0][1:]
+
+    monkeypatch.setattr(Connection, "_note_sent", skipping)
+    with pytest.raises(Broken):
+        run_seeds(500)

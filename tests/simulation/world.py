@@ -13,6 +13,7 @@ import heapq
 import itertools
 import math
 import random
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,22 @@ class NoThread:
         return timeout
 
 
+class WatchedLog:
+    """Takes an internal error that the sender contained and logged for a broken promise."""
+
+    def __init__(self, violations: list[str]) -> None:
+        self._violations = violations
+
+    def error(self, event: str, **_fields: object) -> None:
+        if event == "sender.crashed":
+            self._violations.append(f"an internal error: {sys.exc_info()[1]!r}")
+
+    def info(self, event: str, **fields: object) -> None:
+        pass
+
+    warning = info
+
+
 class World:
     """See the module's description.
 
@@ -139,6 +156,7 @@ class World:
         self._serial = itertools.count()
         self.sent: list[Sent] = []
         self.done_at: dict[BatchFutures, float] = {}
+        self.violations: list[str] = []
         self._make_cluster()
         self._make_client(parts)
         self._plan()
@@ -176,6 +194,7 @@ class World:
         self.engine = Engine(config, self.clock, Parts(**chosen))
         self.accumulator = self.engine.accumulator
         self.sender = self.engine.sender
+        self.sender._log = WatchedLog(self.violations)  # type: ignore[assignment]
         self._observe()
         self._make_interruptible()
         # Half of the seeds are patient enough to outlast every fault: then everything has to arrive.
@@ -188,7 +207,8 @@ class World:
         complete = performers[Acknowledged]
 
         def check(outcome: Acknowledged) -> None:
-            self._check_acknowledged(outcome.batch, outcome.base_offset)
+            # Raised after the step: the sender contains exceptions of its actions.
+            self.violations += self._flaws_of(outcome.batch, outcome.base_offset)
             complete(outcome)
 
         def note(outcomes: list[Outcome], now: float) -> None:
@@ -198,13 +218,6 @@ class World:
 
         performers[Acknowledged] = check
         self.accumulator.finish = note  # type: ignore[method-assign,assignment]
-        handle = self.engine.dispatcher.handle
-
-        def traced(event: Any, now: float) -> None:
-            self._note(f"  {event!r}"[:300])
-            handle(event, now)
-
-        self.engine.dispatcher.handle = traced  # type: ignore[method-assign]
 
     def _make_interruptible(self) -> None:
         """Have calls between and within the client's parts look whether the step is to be interrupted there."""
@@ -443,6 +456,16 @@ class World:
     def after(self, seconds: float, call: Callable[[], None]) -> None:
         self.at(self.clock.now + seconds, call)
 
+    def tell_events(self) -> None:
+        """Have the trace tell every event of the dispatcher's as well."""
+        handle = self.engine.dispatcher.handle
+
+        def traced(event: Any, now: float) -> None:
+            self._note(f"  {event!r}")
+            handle(event, now)
+
+        self.engine.dispatcher.handle = traced  # type: ignore[method-assign]
+
     def run(self) -> None:
         """Let everything happen, then check the promises."""
         standstill = 0
@@ -476,6 +499,10 @@ class World:
                 self.sender.work(0.0)
             except Interruption:
                 self._note("the step is interrupted")
+            except Exception as error:
+                raise self.broken(f"the step raised {error!r}") from error
+            if self.violations:
+                raise self.broken(self.violations[0])
             self._check_memory()
         raise self.broken("the sender does not come to rest")
 
@@ -493,14 +520,17 @@ class World:
         if not 0 <= self.accumulator.used <= self.limit:
             raise self.broken(f"{self.accumulator.used} bytes are accounted for, of {self.limit}")
 
-    def _check_acknowledged(self, batch: Batch, base_offset: int | None) -> None:
+    def _flaws_of(self, batch: Batch, base_offset: int | None) -> list[str]:
+        """Return which promises an acknowledgement breaks."""
+        flaws = []
         if self.clock.now > batch.deadline + EPSILON:
-            raise self.broken("a batch was acknowledged after its deadline")
-        partition = self._partition(batch.queue.topic, batch.queue.partition)
+            flaws.append("a batch was acknowledged after its deadline")
         if batch.queue.topic_state.config.isolation is Isolation.READ_COMMITTED:
+            mark = self._partition(batch.queue.topic, batch.queue.partition).hw
             end = (base_offset or 0) + batch.builder.count
-            if partition.hw < end:
-                raise self.broken(f"{end} was acknowledged as committed, the high watermark is {partition.hw}")
+            if mark < end:
+                flaws.append(f"{end} was acknowledged as committed, the high watermark is {mark}")
+        return flaws
 
     def _partition(self, topic: str, index: int) -> Partition:
         return self.core.topics[topic].partitions[index]

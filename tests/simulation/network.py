@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated network between the client's connections and the cluster core: it delays, cuts, stalls and fills up."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from fluvio_sync._net.transport import Stage
+from fluvio_sync.testing._memory import MemoryNetwork, MemoryTransport
+
+if TYPE_CHECKING:
+    import random
+    from collections import deque
+    from collections.abc import Callable
+
+    from fluvio_sync._net.transport import Peer
+    from fluvio_sync.testing._cluster_core import ClusterCore
+
+
+class SimulatedTransport(MemoryTransport):
+    """A connection whose bytes take time, each direction in order.
+
+    `room`: bytes that the socket takes before it is full, None without a limit; `stalled`: bytes arrive no more, and
+    neither side is told; `last_up`, `last_down`: when the last bytes arrive.
+    """
+
+    def __init__(self, network: SimulatedNetwork, peer: Peer) -> None:
+        super().__init__(network, peer)
+        self.room: int | None = None
+        self.stalled = False
+        self.last_up = 0.0
+        self.last_down = 0.0
+
+    def send(self, pending: deque[memoryview]) -> int:
+        if self.room is None or self.full or self.error is not None:
+            return super().send(pending)
+        data = b"".join(pending)[: self.room]
+        self.room -= len(data)
+        if not self.room:
+            self.full, self.room = True, None
+        self._network.carry(self, data)
+        return len(data)
+
+
+class SimulatedNetwork(MemoryNetwork):
+    """See the module's description.  `refusing`: SPUs that refuse connections; `transports`: the open ones."""
+
+    def __init__(
+        self,
+        core: ClusterCore,
+        now: Callable[[], float],
+        after: Callable[[float, Callable[[], None]], None],
+        draw: random.Random,
+    ) -> None:
+        """`after`: has a function called after so many seconds."""
+        super().__init__(core, now)
+        self.refusing: set[int] = set()
+        self.transports: list[SimulatedTransport] = []
+        self.delay = draw.choice([0.0001, 0.001, 0.02])
+        self._after = after
+        self._draw = draw
+
+    def latency(self) -> float:
+        return self.delay * (0.5 + self._draw.random())
+
+    def connect(self, peer: Peer, **_times: object) -> SimulatedTransport:
+        transport = SimulatedTransport(self, peer)
+        self.transports.append(transport)
+        self._after(2 * self.latency(), lambda: self.reach(transport))
+        return transport
+
+    def reach(self, transport: MemoryTransport) -> None:
+        if transport.stage is Stage.CLOSED:
+            return
+        if self.node_of(transport) in self.refusing:
+            transport.refusal = "Connection refused"
+        else:
+            super().reach(transport)
+            self.collect()
+
+    def carry(self, transport: MemoryTransport, data: bytes) -> None:
+        assert isinstance(transport, SimulatedTransport)
+        for payload in transport.frames.feed(memoryview(data)):
+            transport.last_up = max(transport.last_up, self._now() + self.latency())
+            self._at(transport.last_up, self._arrival(transport, payload))
+
+    def _arrival(self, transport: SimulatedTransport, payload: bytes) -> Callable[[], None]:
+        def arrive() -> None:
+            if not transport.stalled and transport.session is not None:
+                self.deliver(transport, payload)
+                self.collect()
+
+        return arrive
+
+    def answer(self, transport: MemoryTransport, frame: bytes) -> None:
+        assert isinstance(transport, SimulatedTransport)
+        # Now and then in two pieces, as TCP may.
+        cut = self._draw.randrange(len(frame)) if self._draw.random() < 0.1 else len(frame)
+        for piece in (frame[:cut], frame[cut:]):
+            if piece:
+                self._bring_down(transport, piece)
+
+    def _bring_down(self, transport: SimulatedTransport, data: bytes) -> None:
+        transport.last_down = max(transport.last_down, self._now() + self.latency())
+
+        def arrive() -> None:
+            if not transport.stalled and transport.error is None:
+                transport.feed(data)
+
+        self._at(transport.last_down, arrive)
+
+    def end(self, transport: MemoryTransport) -> None:
+        """Bring the end of the stream to the client, behind the last bytes."""
+        assert isinstance(transport, SimulatedTransport)
+        transport.last_down = max(transport.last_down, self._now() + self.latency())
+
+        def arrive() -> None:
+            if not transport.stalled:
+                transport.ended = True
+
+        self._at(transport.last_down, arrive)
+
+    def cut(self, transport: SimulatedTransport) -> None:
+        """Break a connection from the outside; the client learns of it a little later."""
+        if transport.session is not None:
+            self._transports.pop(transport.session, None)
+            transport.session.disconnect()
+            transport.session = None
+
+            def arrive() -> None:
+                transport.error = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+            self._after(self.latency(), arrive)
+
+    def closed(self, transport: MemoryTransport) -> None:
+        assert isinstance(transport, SimulatedTransport)
+        self.transports.remove(transport)
+        super().closed(transport)
+
+    def _at(self, when: float, what: Callable[[], None]) -> None:
+        self._after(when - self._now(), what)
+
+    def to_spus(self) -> list[SimulatedTransport]:
+        """Return the connected transports to SPUs."""
+        return [item for item in self.transports if item.session is not None and self.node_of(item)]
+
+    def to_sc(self) -> SimulatedTransport | None:
+        """Return the connected transport to the SC."""
+        return next((item for item in self.transports if item.session is not None and not self.node_of(item)), None)
