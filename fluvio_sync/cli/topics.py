@@ -7,9 +7,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._cli_options import FAILED, OK, Parser, add_cluster, connect_settings, one_of, statuses, whole
 from fluvio_sync._settings import choice
 from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync.cli.options import FAILED, OK, Parser, add_cluster, connect_settings, one_of, statuses, whole
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import Compression
 from fluvio_sync.errors import ServerError, TopicNotFoundError
@@ -18,8 +18,8 @@ from fluvio_sync.protocol.error_code import Code
 if TYPE_CHECKING:
     import argparse
 
-    from fluvio_sync._cli_options import Commands
-    from fluvio_sync._cli_screen import Screen
+    from fluvio_sync.cli.options import Commands
+    from fluvio_sync.cli.screen import Screen
 
 _EPILOG = f"""\
 examples:

@@ -10,9 +10,9 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fluvio_sync._cli_durations import parse_duration
 from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync._environment import client_settings
+from fluvio_sync.cli.durations import parse_duration
 from fluvio_sync.config import TlsConfig
 from fluvio_sync.errors import ConfigError
 

@@ -11,14 +11,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from fluvio_sync import _cli_stop
-from fluvio_sync._cli_completion import add_completion
-from fluvio_sync._cli_doctor import add_doctor
-from fluvio_sync._cli_options import FAILED, USAGE, Parser, add_cluster, statuses
-from fluvio_sync._cli_produce import add_produce
-from fluvio_sync._cli_screen import Screen, show_warnings
-from fluvio_sync._cli_topics import add_topics
 from fluvio_sync._version import __version__
+from fluvio_sync.cli import exit_status
+from fluvio_sync.cli.completion import add_completion
+from fluvio_sync.cli.doctor import add_doctor
+from fluvio_sync.cli.options import FAILED, USAGE, Parser, add_cluster, statuses
+from fluvio_sync.cli.produce import add_produce
+from fluvio_sync.cli.screen import Screen, show_warnings
+from fluvio_sync.cli.topics import add_topics
 from fluvio_sync.errors import ConfigError, FluvioError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, screen: Screen) -> int:
     show_warnings(screen)
-    _cli_stop.catch_sigterm()
+    exit_status.catch_sigterm()
     try:
         status: int = options.run(options, screen)
         if sys.stdout is not None:
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> int:
         return FAILED
     except KeyboardInterrupt as stop:
         screen.say("interrupted")
-        return _cli_stop.status_of(stop)
+        return exit_status.status_of(stop)
     return status
 
 

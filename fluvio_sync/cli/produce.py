@@ -9,8 +9,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._cli_input import Chunks, Lines, Whole, open_input
-from fluvio_sync._cli_options import (
+from fluvio_sync._environment import client_settings
+from fluvio_sync._settings import choice
+from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync.cli.exit_status import status_of
+from fluvio_sync.cli.input import Chunks, Lines, Whole, open_input
+from fluvio_sync.cli.options import (
     FAILED,
     OK,
     USAGE,
@@ -22,12 +26,8 @@ from fluvio_sync._cli_options import (
     statuses,
     whole,
 )
-from fluvio_sync._cli_progress import Progress, can_be_drawn
-from fluvio_sync._cli_run import Run
-from fluvio_sync._cli_stop import status_of
-from fluvio_sync._environment import client_settings
-from fluvio_sync._settings import choice
-from fluvio_sync._topic_name import check_topic_name
+from fluvio_sync.cli.progress import Progress, can_be_drawn
+from fluvio_sync.cli.run import Run
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import LARGEST_BATCH, Compression, ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation, delivery_semantic
@@ -37,8 +37,8 @@ from fluvio_sync.protocol.batch import BATCH_OVERHEAD
 from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from fluvio_sync._cli_options import Commands
-    from fluvio_sync._cli_screen import Screen
+    from fluvio_sync.cli.options import Commands
+    from fluvio_sync.cli.screen import Screen
     from fluvio_sync.producer import TopicProducer
 
 # Seconds: a topic may have been created by the command before; more often its name is mistyped.

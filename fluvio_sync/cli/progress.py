@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from fluvio_sync._cli_screen import Screen
+    from fluvio_sync.cli.screen import Screen
 
 _FIRST = 0.5  # seconds before there is anything to see: what is done by then needs no progress
 _PAUSE = 0.25

@@ -14,8 +14,9 @@ import pytest
 from shell import COMMAND, LONGEST, cluster_options, line_of, run, started
 from sockets import free_port
 
-from fluvio_sync import Fluvio, __version__, cli
-from fluvio_sync._cli_completion import places
+from fluvio_sync import Fluvio, __version__
+from fluvio_sync.cli import command
+from fluvio_sync.cli.completion import places
 from fluvio_sync.testing import read_records
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def test_help_has_usage_and_exit_statuses(command: list[str]) -> None:
 
 
 def test_every_option_has_a_help_text() -> None:
-    for place in places(cli._parser(), {}):
+    for place in places(command._parser(), {}):
         assert all(option.does for option in place.options), place
-    assert [command for place in places(cli._parser(), {}) for command in place.commands][:5] == COMMANDS
+    assert [command for place in places(command._parser(), {}) for command in place.commands][:5] == COMMANDS
 
 
 def test_the_development_clusters_help_is_its_own() -> None:
@@ -176,7 +177,7 @@ def test_other_shells_have_every_option(shell: str) -> None:
     done = run("completion", shell)
     assert done.returncode == 0
     text = done.stdout.decode()
-    options = {name for place in places(cli._parser(), {}) for option in place.options for name in option.names}
+    options = {name for place in places(command._parser(), {}) for option in place.options for name in option.names}
     shown = {f"-l {name[2:]} " if name.startswith("--") else f"-s {name[1:]} " for name in options}
     assert all(name in text for name in (shown if shell == "fish" else options))
     if (path := shutil.which(shell)) is not None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync._cli_options import Commands
-    from fluvio_sync._cli_screen import Screen
+    from fluvio_sync.cli.options import Commands
+    from fluvio_sync.cli.screen import Screen
 
 _EPILOG = """\
 To have it in every new shell:

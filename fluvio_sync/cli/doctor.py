@@ -7,17 +7,17 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from fluvio_sync._cli_options import FAILED, OK, add_cluster, connect_settings, statuses
 from fluvio_sync._doctor import diagnose
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync._wording import counted
+from fluvio_sync.cli.options import FAILED, OK, add_cluster, connect_settings, statuses
 
 if TYPE_CHECKING:
     import argparse
 
-    from fluvio_sync._cli_options import Commands
-    from fluvio_sync._cli_screen import Screen
     from fluvio_sync._doctor import Step
+    from fluvio_sync.cli.options import Commands
+    from fluvio_sync.cli.screen import Screen
 
 _TIMEOUT = 5.0
 

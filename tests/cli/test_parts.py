@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit import wait_until
 
-from fluvio_sync import AtLeastOnce, AtMostOnce, Compression, TlsConfig, cli
-from fluvio_sync._cli_durations import parse_duration
-from fluvio_sync._cli_input import Chunks, Lines, Whole
-from fluvio_sync._cli_options import connect_settings
-from fluvio_sync._cli_produce import producer_config
-from fluvio_sync._cli_progress import Counts, Progress, progress_line
-from fluvio_sync._cli_run import Run, Sent
-from fluvio_sync._cli_screen import Screen, in_words
+from fluvio_sync import AtLeastOnce, AtMostOnce, Compression, TlsConfig
+from fluvio_sync.cli import command
+from fluvio_sync.cli.durations import parse_duration
+from fluvio_sync.cli.input import Chunks, Lines, Whole
+from fluvio_sync.cli.options import connect_settings
+from fluvio_sync.cli.produce import producer_config
+from fluvio_sync.cli.progress import Counts, Progress, progress_line
+from fluvio_sync.cli.run import Run, Sent
+from fluvio_sync.cli.screen import Screen, in_words
 from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def parsed(*arguments: str) -> Namespace:
-    return cli._parser().parse_args(arguments)
+    return command._parser().parse_args(arguments)
 
 
 # Input.

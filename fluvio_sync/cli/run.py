@@ -13,16 +13,16 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluvio_sync._cli_progress import Counts
 from fluvio_sync._wording import counted
+from fluvio_sync.cli.progress import Counts
 from fluvio_sync.delivery import AtMostOnce
 from fluvio_sync.errors import ClosedError, DeliveryError, FlushTimeoutError, PartitionNotFoundError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from fluvio_sync._cli_input import Lines, Whole
-    from fluvio_sync._cli_screen import Screen
+    from fluvio_sync.cli.input import Lines, Whole
+    from fluvio_sync.cli.screen import Screen
     from fluvio_sync.futures import DeliveryFuture
     from fluvio_sync.producer import TopicProducer
     from fluvio_sync.stats import FlushResult
