@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fluvio-sync doctor`: prints what `_doctor` finds."""
+"""`fluvio-sync doctor`: prints the steps of the doctor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from fluvio_sync._doctor import diagnose
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync._wording import counted
-from fluvio_sync.cli.options import FAILED, OK, add_cluster, connect_settings, statuses
+from fluvio_sync.cli.exit_status import FAILED, OK, statuses
+from fluvio_sync.cli.options import add_cluster, connect_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0
 
 _DESCRIPTION = """\
-Take each step between here and a cluster alone, and say what it found and how long it took: the settings and where they
-come from, the name, the connection, TLS, versions, metadata, partitions without a leader, and every SPU from here.
-Nothing is written to the cluster, unless --topic asks for it."""
+Check each step from this machine to the cluster separately.
+
+The steps are the settings and where they come from, the host name, the connection, TLS, the protocol versions, the
+metadata, partitions without a leader, and the connection to each SPU (Stream Processing Unit). Each prints its result
+and how long it took. Only --topic writes to the cluster."""
 
 _EPILOG = f"""\
 examples:
@@ -40,18 +43,18 @@ def add_doctor(commands: Commands) -> None:
     parser = commands.add_parser(
         "doctor",
         usage="fluvio-sync doctor [OPTION...]",
-        help="find out what is wrong between here and a cluster",
+        help="check each step from this machine to a cluster",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
     parser.set_defaults(run=doctor)
-    parser.add_argument("--topic", metavar="TOPIC", help="produce, too: this WRITES a record to the topic")
+    parser.add_argument("--topic", metavar="TOPIC", help="also produce: this WRITES a record to the topic")
     parser.add_argument("--json", action="store_true", help="print each step as a line of JSON")
-    add_cluster(parser, timeout="of each step (default: 5s)")
+    add_cluster(parser, timeout="limit for each step (default: 5s)")
 
 
 def doctor(options: argparse.Namespace, screen: Screen) -> int:
-    """Print each step as it is taken."""
+    """Print each step as it ends."""
     if options.topic is not None:
         check_topic_name(options.topic)
     settings = connect_settings(options)
@@ -59,7 +62,7 @@ def doctor(options: argparse.Namespace, screen: Screen) -> int:
     for step in diagnose(options.topic, timeout=options.timeout or _TIMEOUT, **settings):
         taken += 1
         failed += not step.ok
-        if sys.stdout is not None:  # closed
+        if sys.stdout is not None:  # None where it is closed
             sys.stdout.write((as_json(step) if options.json else step.text) + "\n")
             sys.stdout.flush()
     screen.say(f"{failed} of {counted(taken, 'step')} failed" if failed else f"all {counted(taken, 'step')} went well")
@@ -67,7 +70,7 @@ def doctor(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def as_json(step: Step) -> str:
-    """Return a step as a line for a program."""
+    """Return a step as a line of JSON."""
     milliseconds = round(step.seconds * 1000, 3)
     return json.dumps(
         {"step": step.name, "ok": step.ok, "ms": milliseconds, "detail": step.detail, "advice": step.advice}

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `produce` reads: a stream's lines as they come, or all of it as one record.
+"""The input of `produce`: the lines of a stream as they come, or the whole stream as one record.
 
 A thread reads, because a read may block at any time; it ends with the process.  Bytes are never decoded.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import sys
 import threading
 from queue import Empty, Queue
@@ -16,7 +19,7 @@ _CHUNK = 65_536
 
 def open_input(path: str | None) -> BinaryIO:
     """Open a file, or standard input for None; raises `OSError`."""
-    # Unbuffered, so that a read returns as soon as there is something.
+    # Unbuffered, so that a read returns as soon as there are some bytes.
     if path is not None:
         return open(path, "rb", buffering=0)  # noqa: PTH123 - the reading thread closes it
     if sys.stdin is None:
@@ -25,9 +28,15 @@ def open_input(path: str | None) -> BinaryIO:
 
 
 class Chunks:
-    """What a stream holds, read in the background, a little ahead."""
+    """The bytes of a stream, read in the background, a little ahead.
+
+    `taken`: how many `next` has returned so far.
+    `size`: how many a regular file holds, None for other streams.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
+        self.taken = 0
+        self.size = _size(stream)
         self._stream = stream
         self._read: Queue[bytes | OSError] = Queue(maxsize=4)
         self._ended = False
@@ -51,23 +60,36 @@ class Chunks:
             return b""
         if isinstance(chunk, OSError):
             raise chunk
+        self.taken += len(chunk)
         self._ended = not chunk
         return chunk or None
 
 
+def _size(stream: BinaryIO) -> int | None:
+    with contextlib.suppress(OSError):  # a stream without a file descriptor
+        found = os.fstat(stream.fileno())
+        if stat.S_ISREG(found.st_mode):
+            return found.st_size
+    return None
+
+
 class Lines:
-    """The lines of a stream, as they come.  `limit`: bytes; a longer line is not kept."""
+    """The lines of a stream, as they come.
+
+    `limit`: bytes; a longer line is dropped while it is read.
+    """
 
     def __init__(self, chunks: Chunks, limit: int) -> None:
         self._chunks = chunks
         self._limit = limit
-        self._started: list[bytes] = []  # the pieces of a line whose end has not come
-        self._size = 0  # and their bytes, the dropped ones included
+        self._started: list[bytes] = []  # the pieces of a line that has not ended
+        self._size = 0  # the bytes of that line, the dropped ones included
 
     def next(self, timeout: float | None) -> list[bytes | None] | None:
-        """Return the next lines, None for one that is too long; an empty list after `timeout` seconds, None at the end.
+        """Return the next lines, with None in place of one that is too long.
 
-        OSError if the stream cannot be read.
+        Returns an empty list after `timeout` seconds without a line, and None at the end.  Raises `OSError` if the
+        stream cannot be read.
         """
         chunk = self._chunks.next(timeout)
         if chunk is None:
@@ -95,7 +117,10 @@ class Lines:
 
 
 class Whole:
-    """All that a stream holds, as one record.  `limit`: bytes; a longer input is not read to its end."""
+    """The whole stream as one record.
+
+    `limit`: bytes; a longer input is not read to its end.
+    """
 
     def __init__(self, chunks: Chunks, limit: int) -> None:
         self._chunks = chunks
@@ -105,7 +130,7 @@ class Whole:
         self._given = False
 
     def next(self, timeout: float | None) -> list[bytes | None] | None:
-        """Return the record, None in its place if it is too long; otherwise as `Lines.next`."""
+        """Return the record, with None in its place if it is too long; otherwise as `Lines.next`."""
         if self._given:
             return None
         chunk = self._chunks.next(timeout)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fluvio-sync produce`: its options, those of Fluvio's own command line and some more."""
+"""`fluvio-sync produce`: its options are those of Fluvio's own command line and some more."""
 
 from __future__ import annotations
 
@@ -12,28 +12,17 @@ from typing import TYPE_CHECKING, Any
 from fluvio_sync._environment import client_settings
 from fluvio_sync._settings import choice
 from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync.cli.exit_status import status_of
+from fluvio_sync.cli.exit_status import FAILED, OK, USAGE, status_of, statuses
 from fluvio_sync.cli.input import Chunks, Lines, Whole, open_input
-from fluvio_sync.cli.options import (
-    FAILED,
-    OK,
-    USAGE,
-    add_cluster,
-    connect_settings,
-    duration,
-    one_of,
-    positive_duration,
-    statuses,
-    whole,
-)
-from fluvio_sync.cli.progress import Progress, can_be_drawn
-from fluvio_sync.cli.run import Run
+from fluvio_sync.cli.options import add_cluster, connect_settings
+from fluvio_sync.cli.progress import Progress
+from fluvio_sync.cli.run import ProduceRun
+from fluvio_sync.cli.values import duration, named, positive_duration, whole
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import LARGEST_BATCH, Compression, ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation, delivery_semantic
 from fluvio_sync.errors import ConfigError, TopicNotFoundError
 from fluvio_sync.partitioner import SpecificPartitioner
-from fluvio_sync.protocol.batch import BATCH_OVERHEAD
 from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -41,16 +30,17 @@ if TYPE_CHECKING:
     from fluvio_sync.cli.screen import Screen
     from fluvio_sync.producer import TopicProducer
 
-# Seconds: a topic may have been created by the command before; more often its name is mistyped.
-_TOPIC_TIMEOUT = 3.0
+_TOPIC_TIMEOUT = 3.0  # seconds: enough for a topic that was just created, and short for a name that is mistyped
 _BATCH_SIZE = 16_384
 _MAX_REQUEST_SIZE = 1_048_576
 _USUAL_MEMORY = 32 * 1024 * 1024
 
 _DESCRIPTION = """\
-Produce every line as a record, without its line feed. Empty lines are records, too, and lines may hold any bytes.
-Lines are sent while more are read. Ctrl-C sends what was read, and a second one drops it.
-On a terminal every line is answered with "Ok!" once the cluster has it; Ctrl-D ends the input."""
+Produce each line of the input as a record.
+
+The line feed is left out. An empty line is a record, and a line may hold any bytes. Lines are sent while more are read.
+Ctrl-C sends the lines that were read and ends; a second Ctrl-C drops them.
+On a terminal each line is answered with "Ok!" once the cluster has stored it; Ctrl-D ends the input."""
 
 _EPILOG = f"""\
 examples:
@@ -69,21 +59,20 @@ _OFFICIAL_ALONE = {
         "(fluvio smartmodule create NAME --wasm-file FILE), then use --smartmodule NAME"
     ),
     ("--aggregate-initial", "--a-init"): (
-        "is not supported: what is produced is run through a SmartModule without an accumulator. Aggregate where "
-        "the records are consumed"
+        "is not supported: a producer's SmartModule has no accumulator. Aggregate where the records are consumed"
     ),
     ("-t", "--transforms", "--transforms-file", "--transforms-line", "--transform"): (
-        "is not supported: chains of SmartModules are not run. Use one with --smartmodule NAME -e KEY=VALUE, or "
-        "transform the lines before they are piped in"
+        "is not supported: only one SmartModule can be run. Use --smartmodule NAME -e KEY=VALUE, or transform the "
+        "lines before they are piped in"
     ),
     ("-m", "--mirror"): ("is not supported: mirrors are not looked up. Name the mirror's partition with --partition N"),
     ("--stats", "--stats-plus", "--stats-path", "--no-stats-bar", "--stats-summary"): (
-        "is not there any more, as in Fluvio's own command line since 0.11: the progress is shown on a terminal, "
-        "and --json tells what became of each record"
+        "is gone, as in Fluvio's own command line since 0.11: a terminal shows the progress, and --json prints the "
+        "outcome of each record"
     ),
 }
 
-# Options of `RetryPolicy`, by its names.
+# The options that are settings of `RetryPolicy`, by its names.
 _RETRY = {
     "max_retries": "retries",
     "strategy": "retry_strategy",
@@ -91,9 +80,6 @@ _RETRY = {
     "max_delay": "retry_max_delay",
     "timeout": "delivery_timeout",
 }
-
-
-# The command line.
 
 
 def add_produce(commands: Commands) -> None:
@@ -106,18 +92,18 @@ def add_produce(commands: Commands) -> None:
         epilog=_EPILOG,
     )
     parser.set_defaults(run=produce)
-    parser.add_argument("topic", metavar="TOPIC", help="the topic, which has to exist")
+    parser.add_argument("topic", metavar="TOPIC", help="the topic; it has to exist")
     _add_records(parser.add_argument_group("records"))
     _add_batches(parser.add_argument_group("batches"))
     _add_delivery(parser.add_argument_group("delivery"))
     _add_output(parser.add_argument_group("output"))
     add_cluster(parser)
     for names, why in _OFFICIAL_ALONE.items():
-        parser.add_argument(*names, action=_Refuse, nargs="?", const=why, help=argparse.SUPPRESS)
+        parser.add_argument(*names, action=_Unsupported, nargs="?", const=why, help=argparse.SUPPRESS)
 
 
-class _Refuse(argparse.Action):
-    """An option of the official command line that has no meaning here; `const` says why, and what to do."""
+class _Unsupported(argparse.Action):
+    """An option that only Fluvio's own command line has; `const`: why, and the way to do the same here."""
 
     def __call__(
         self,
@@ -131,19 +117,19 @@ class _Refuse(argparse.Action):
 
 def _add_records(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-f", "--file", metavar="FILE", help="read this file (default: standard input)")
-    group.add_argument("--raw", action="store_true", help="all of the input is one record")
+    group.add_argument("--raw", action="store_true", help="send the whole input as one record")
     keys = group.add_mutually_exclusive_group()
     keys.add_argument("--key", metavar="KEY", type=os.fsencode, help="the key of every record")
     keys.add_argument(
         "--key-separator",
         metavar="SEP",
         type=_separator,
-        help="a line is a key, SEP and a value; one without SEP is skipped and counted",
+        help="each line is a key, SEP and a value; a line without SEP is skipped and counted",
     )
     partition = whole(0, 0xFFFFFFFF, "a partition's number")
     group.add_argument("-p", "--partition", metavar="N", type=partition, help="send every record to this partition")
     group.add_argument(
-        "--smartmodule", "--sm", metavar="NAME", help="run this SmartModule of the cluster on what is produced"
+        "--smartmodule", "--sm", metavar="NAME", help="have the cluster run this SmartModule on the records"
     )
     group.add_argument(
         "-e",
@@ -158,18 +144,15 @@ def _add_records(group: argparse._ArgumentGroup) -> None:
 
 def _add_batches(group: argparse._ArgumentGroup) -> None:
     size = whole(1, LARGEST_BATCH, "a number of bytes")
-    largest = whole(BATCH_OVERHEAD + 1, LARGEST_BATCH, "a number of bytes")
     group.add_argument("--linger", metavar="TIME", type=duration, help="wait for more records (default: 0ms)")
-    group.add_argument("--batch-size", metavar="BYTES", type=size, help="close a batch at this size (default: 16384)")
+    group.add_argument("--batch-size", metavar="BYTES", type=size, help="send a batch at this size (default: 16384)")
     group.add_argument(
-        "--max-request-size", metavar="BYTES", type=largest, help="refuse larger records (default: 1048576)"
+        "--max-request-size", metavar="BYTES", type=size, help="the limit of a record's batch (default: 1048576)"
     )
-    codecs = "|".join(codec.value for codec in Compression)
     group.add_argument(
         "--compression",
-        metavar=codecs,
-        type=one_of(codecs, lambda text: choice(Compression, "compression", text)),
-        help="default: the topic's",
+        **named([codec.value for codec in Compression], lambda text: choice(Compression, "compression", text)),
+        help="the codec (default: the topic's)",
     )
     group.add_argument(
         "--compression-level",
@@ -180,18 +163,15 @@ def _add_batches(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_delivery(group: argparse._ArgumentGroup) -> None:
-    semantics, levels = "at-least-once|at-most-once", "read-uncommitted|read-committed"
     group.add_argument(
         "--delivery-semantic",
-        metavar=semantics,
-        type=one_of(semantics, delivery_semantic),
-        help="at-least-once (default): send a record until it is acknowledged; at-most-once: send it, wait for nothing",
+        **named(["at-least-once", "at-most-once"], delivery_semantic),
+        help="at-least-once (default): retry until it is acknowledged; at-most-once: send it once, unacknowledged",
     )
     group.add_argument(
         "--isolation",
-        metavar=levels,
-        type=one_of(levels, lambda text: choice(Isolation, "isolation", text)),
-        help="acknowledged means: the leader has it (default), or its replicas have it, too",
+        **named([level.value for level in Isolation], lambda text: choice(Isolation, "isolation", text)),
+        help="a record is acknowledged once its leader has stored it (default), or once its replicas have as well",
     )
     group.add_argument(
         "--retries",
@@ -199,26 +179,24 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         type=whole(0, 0x7FFFFFFF),
         help="attempts after the first (default: 4)",
     )
-    strategies = "exponential|fibonacci|constant"
     group.add_argument(
         "--retry-strategy",
-        metavar=strategies,
-        type=one_of(strategies, lambda text: RetryPolicy(strategy=text).strategy),
+        **named(["exponential", "fibonacci", "constant"], lambda text: RetryPolicy(strategy=text).strategy),
         help="how the delays between attempts grow (default: exponential, tenfold)",
     )
     group.add_argument("--retry-initial", metavar="TIME", type=duration, help="the first delay (default: 20ms)")
-    group.add_argument("--retry-max-delay", metavar="TIME", type=duration, help="the longest (default: 200s)")
+    group.add_argument("--retry-max-delay", metavar="TIME", type=duration, help="the longest delay (default: 200s)")
     group.add_argument(
         "--delivery-timeout",
         metavar="TIME",
         type=positive_duration,
-        help="a record that is not acknowledged by then has failed (default: 300s)",
+        help="a record that is not acknowledged within this time fails (default: 300s)",
     )
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
     choices = group.add_mutually_exclusive_group()
-    choices.add_argument("--json", action="store_true", help="print what became of each record, as a line of JSON")
+    choices.add_argument("--json", action="store_true", help="print the outcome of each record as a line of JSON")
     choices.add_argument(
         "-v", "--verbose", action="store_true", help="with --key-separator: print each record as '[key] value'"
     )
@@ -237,17 +215,17 @@ def _parameter(text: str) -> tuple[str, str]:
     return key, value
 
 
-# What it means.
-
-
 def producer_config(options: argparse.Namespace) -> ProducerConfig:
-    """Return the producer's settings; `ConfigError` for options that exclude or need each other."""
+    """Return the producer's settings.
+
+    Raises `ConfigError` for options that exclude each other, and for one that needs another.
+    """
     if options.raw and options.key_separator is not None:
-        raise ConfigError("--raw and --key-separator exclude each other: there are no lines to split; use --key")
+        raise ConfigError("--raw and --key-separator exclude each other: the input is not split into lines; use --key")
     if options.params and options.smartmodule is None:
         raise ConfigError("-e/--params has no effect without --smartmodule NAME")
     if options.compression_level is not None and options.compression is None:
-        raise ConfigError("--compression-level needs --compression: it is for one codec")
+        raise ConfigError("--compression-level needs --compression: levels differ between codecs")
     names = ("linger", "batch_size", "max_request_size", "compression", "compression_level", "isolation")
     settings: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     settings["delivery_semantic"] = _delivery(options)
@@ -260,18 +238,18 @@ def producer_config(options: argparse.Namespace) -> ProducerConfig:
         settings["partitioner"] = SpecificPartitioner(options.partition)
     if options.smartmodule is not None:
         settings["smartmodules"] = [SmartModule(options.smartmodule, dict(options.params))]
-    # Whoever pipes data in wants it held back, not refused: the records' own deadlines end the wait.
+    # While memory is full, reading waits: the pipe holds the data back.  The records' deadlines end the wait.
     return ProducerConfig.from_settings(None, settings | {"max_block": 1e6})
 
 
 def _delivery(options: argparse.Namespace) -> AtLeastOnce | AtMostOnce:
     given = {name: value for name, key in _RETRY.items() if (value := getattr(options, key)) is not None}
-    semantic: AtLeastOnce | AtMostOnce = options.delivery_semantic or AtLeastOnce()
+    semantic = delivery_semantic(options.delivery_semantic or AtLeastOnce)
     if not given:
         return semantic
     if isinstance(semantic, AtMostOnce):
         option = _RETRY[next(iter(given))].replace("_", "-")
-        raise ConfigError(f"--{option} has no effect with --delivery-semantic at-most-once: nothing is tried again")
+        raise ConfigError(f"--{option} has no effect with --delivery-semantic at-most-once: records are not retried")
     return AtLeastOnce(RetryPolicy(**given))
 
 
@@ -291,9 +269,9 @@ def produce(options: argparse.Namespace, screen: Screen) -> int:
     config = producer_config(options)
     settings = _client_settings(options, config)
     if (options.json or options.verbose) and sys.stdout is None:
-        raise ConfigError("standard output is closed, and --json and --verbose write to it")
+        raise ConfigError("standard output is closed, but --json and --verbose write to it")
     if options.verbose and options.key_separator is None:
-        screen.say("--verbose shows records only with --key-separator")
+        screen.say("--verbose prints records only with --key-separator")
     try:
         chunks = Chunks(open_input(options.file))
     except OSError as error:
@@ -303,9 +281,10 @@ def produce(options: argparse.Namespace, screen: Screen) -> int:
     records = (Whole if options.raw else Lines)(chunks, config.max_request_size)
     client = Fluvio.connect(**settings)
     try:
-        run = Run(_producer(client, options.topic, config), options, screen, asks=typed and not options.raw)
+        run = ProduceRun(_producer(client, options.topic, config), options, screen, asks=typed and not options.raw)
+        shown = _shows_progress(options, typed=typed)
         try:
-            with _progress(run, options, screen, typed=typed):
+            with Progress(screen, chunks, run.progress) if shown else contextlib.nullcontext():
                 stop = run.produce(records)
                 run.wait()
         except KeyboardInterrupt as again:
@@ -313,25 +292,22 @@ def produce(options: argparse.Namespace, screen: Screen) -> int:
             client.close(0)
         result = run.end()
     finally:
-        client.close()  # not `with`, which would raise the first failure: they have been reported
+        client.close()  # not `with`, which would raise the first failure: the run has reported all of them
     if stop is not None:
         return status_of(stop)
-    return FAILED if result.failed or run.skipped or run.in_trouble else OK
+    return FAILED if result.failed or run.skipped or run.io_failed else OK
 
 
 def _producer(client: Fluvio, topic: str, config: ProducerConfig) -> TopicProducer:
     try:
         return client.topic_producer(topic, config)
     except TopicNotFoundError as error:
-        what = f"the cluster at {client.endpoint} has no topic {topic!r}; create it: fluvio-sync topics create {topic}"
-        raise TopicNotFoundError(what, topic=topic) from error
+        text = f"the cluster at {client.endpoint} has no topic {topic!r}; create it: fluvio-sync topics create {topic}"
+        raise TopicNotFoundError(text, topic=topic) from error
 
 
-def _progress(
-    run: Run, options: argparse.Namespace, screen: Screen, *, typed: bool
-) -> contextlib.AbstractContextManager[None]:
-    """Return what shows the progress, where there is a terminal that nobody types at and nothing else is shown on."""
-    shares = (options.json or options.verbose) and sys.stdout.isatty()
-    if typed or shares or not can_be_drawn():
-        return contextlib.nullcontext()
-    return Progress(screen, run.count)
+def _shows_progress(options: argparse.Namespace, *, typed: bool) -> bool:
+    """Return whether standard error is a terminal on which a person neither types lines nor reads records."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return False
+    return not typed and not ((options.json or options.verbose) and sys.stdout.isatty())

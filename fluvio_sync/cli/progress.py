@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far `produce` is, on the last line of a terminal.
+"""The progress of `produce` on a terminal: a bar drawn by tqdm, or, where tqdm is not installed, a line now and then.
 
-Drawn by a thread of its own: the main thread may be waiting for space or for the last records.
+A thread shows it, because the main thread may be waiting for input, for memory or for the last acknowledgements.
 """
 
 from __future__ import annotations
@@ -9,57 +9,35 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
-from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from tqdm import tqdm
+
+    from fluvio_sync.cli.input import Chunks
     from fluvio_sync.cli.screen import Screen
 
-_FIRST = 0.5  # seconds before there is anything to see: what is done by then needs no progress
-_PAUSE = 0.25
-_WINDOW = 8  # drawings over which the rate is taken
-
-
-class Counts(NamedTuple):
-    """Records read, their bytes with keys, and what became of records so far."""
-
-    read: int
-    size: int
-    acked: int
-    failed: int
-
-
-def progress_line(counts: Counts, rate: float, width: int) -> str:
-    """Return the text to show, shortened to a terminal's width."""
-    parts = [
-        f"{counts.read:,} records read ({_size(counts.size)})",
-        f"{counts.acked:,} acknowledged",
-        f"{rate:,.0f}/s",
-        f"{counts.failed:,} failed",
-    ]
-    return ", ".join(parts)[: max(0, width - 1)]
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.1f} {unit}" if unit != "B" else f"{size:.0f} B"
-        size /= 1000
-    return f"{size:.1f} TB"
+_FIRST = 0.5  # seconds until the bar appears: a shorter run needs none
+_BAR_PAUSE = 0.25  # seconds between two drawings of the bar
+_LINE_PAUSE = 5.0  # seconds between two lines
 
 
 class Progress:
-    """Draws what `count()` says until the `with` block is left, several times a second at most."""
+    """Shows the progress until the `with` block is left.
 
-    def __init__(self, screen: Screen, count: Callable[[], Counts]) -> None:
+    `chunks`: the input, whose bytes the bar counts.
+    `text`: returns the number of records in words; called by the thread that shows the progress.
+    """
+
+    def __init__(self, screen: Screen, chunks: Chunks, text: Callable[[], str]) -> None:
         self._screen = screen
-        self._count = count
+        self._chunks = chunks
+        self._text = text
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fluvio-sync-progress", daemon=True)
+        self._thread = threading.Thread(target=self._show, name="fluvio-sync-progress", daemon=True)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -69,26 +47,37 @@ class Progress:
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._screen.end()
 
-    def _run(self) -> None:
-        samples = deque([(time.monotonic(), 0)], maxlen=_WINDOW)
-        pause = _FIRST
-        while not self._over.wait(pause):
-            pause = _PAUSE
-            counts = self._count()
-            samples.append((time.monotonic(), counts.acked))
-            (since, before), (now, after) = samples[0], samples[-1]
-            self._screen.draw(progress_line(counts, (after - before) / (now - since), _width()))
-
-
-def can_be_drawn() -> bool:
-    """Whether standard error is a terminal on which a line can be replaced."""
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    def _show(self) -> None:
+        bar = _bar(self._chunks.size)
+        if bar is None:
+            while not self._over.wait(_LINE_PAUSE):
+                self._screen.say(self._text())
+            return
+        while not self._over.wait(_BAR_PAUSE):
+            bar.set_postfix_str(self._text(), refresh=False)
+            self._screen.draw(lambda: bar.update(self._chunks.taken - bar.n))
+        self._screen.draw(bar.close)
 
 
-def _width() -> int:
+def _bar(size: int | None) -> tqdm[Any] | None:
+    """Return a bar of bytes; `size`: how many are expected, None if unknown.  None where no bar can be drawn."""
+    if os.environ.get("TERM", "dumb") == "dumb":  # its lines cannot be replaced
+        return None
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except OSError:
-        return 80
+        from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it, and it is optional
+    except ImportError:
+        return None
+    tqdm.set_lock(threading.RLock())  # its default is a lock of several processes, which is more than is needed here
+    tqdm.monitor_interval = 0  # no second thread that draws
+    return tqdm(
+        total=size,
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        dynamic_ncols=True,
+        delay=_FIRST,
+        mininterval=0,
+        miniters=0,
+        file=sys.stderr,
+    )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of `produce`: sends what is read, and reports what becomes of it.
+"""One run of `produce`: sends the lines that are read, and reports the outcome of each.
 
-Everything happens in the main thread; records travel while more are read.
+All of it happens in the main thread; the client delivers records while more are read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._wording import counted
-from fluvio_sync.cli.progress import Counts
 from fluvio_sync.delivery import AtMostOnce
 from fluvio_sync.errors import ClosedError, DeliveryError, FlushTimeoutError, PartitionNotFoundError
 
@@ -28,29 +27,30 @@ if TYPE_CHECKING:
     from fluvio_sync.stats import FlushResult
 
 
-class Sent(NamedTuple):
-    """A record on its way: the number of its line, and its future."""
+class SentLine(NamedTuple):
+    """A record without an outcome yet: the number of its line, and its future."""
 
     line: int
     future: DeliveryFuture
 
 
-class Run:
-    """See the module's description.
+class ProduceRun:
+    """Sends lines and reports outcomes.
 
-    `skipped`: lines that were no records; `in_trouble`: with the input or the output, not with a record.
+    `skipped`: the number of lines that were no records.
+    `io_failed`: whether reading the input or writing the output failed.
     """
 
-    _IDLE = 0.05  # seconds without input after which records on their way are looked at
+    _IDLE = 0.05  # seconds without input after which outcomes are looked for
     _TYPED_IDLE = 0.01  # the same where a person waits for the answer
     _PATIENCE = 1.0  # seconds that the next prompt waits for acknowledgements
-    _MANY = 20_000  # records on their way, beyond which resolved ones are looked for behind one that is not
-    _SHOWN = 5  # troubles that are printed; the others are only counted
+    _MANY = 20_000  # unreported records from which on outcomes are looked for behind one that has none
+    _MOST_SHOWN = 5  # errors that are printed; further ones are only counted
 
     def __init__(self, producer: TopicProducer, options: Namespace, screen: Screen, *, asks: bool) -> None:
-        """`asks`: for each line with a prompt, and answers it with "Ok!"."""
+        """`asks`: whether to ask for each line with a prompt, and to answer it with "Ok!"."""
         self.skipped = 0
-        self.in_trouble = False
+        self.io_failed = False
         self._producer = producer
         self._screen = screen
         self._asks = asks
@@ -61,12 +61,11 @@ class Run:
         self._raw: bool = options.raw
         self._began = time.monotonic()
         self._line = 0
-        self._size = 0
-        self._sent: deque[Sent] = deque()
+        self._sent: deque[SentLine] = deque()
         self._look_behind_at = self._MANY
-        self._troubles = 0
-        self._refused = 0  # records that never reached a queue
-        self._dropped = 0  # on their way when the second Ctrl-C came
+        self._errors = 0
+        self._unqueued = 0  # records that failed before they were queued
+        self._dropped = 0  # unacknowledged when the second Ctrl-C came
         self._prompted = False
         self._answered_at = 0.0
         self._result: FlushResult | None = None
@@ -74,16 +73,16 @@ class Run:
     # Sending.
 
     def produce(self, records: Lines | Whole) -> KeyboardInterrupt | None:
-        """Send all records; returns what stopped it before the end, if anything did."""
+        """Send all records; returns the interrupt that stopped it before the end, if one did."""
         try:
             self._send_all(records)
         except KeyboardInterrupt as stop:
-            self._screen.say("interrupted: sending what was read (once more drops it)")
+            self._screen.say("interrupted: sending the lines that were read (a second Ctrl-C drops them)")
             return stop
         except BrokenPipeError:
-            self._lose_output()
+            self._stop_output()
         except OSError as error:
-            self.in_trouble = True
+            self.io_failed = True
             self._screen.say(f"reading failed after line {self._line}: {error.strerror}")
         return None
 
@@ -98,10 +97,10 @@ class Run:
                 if self._asks:
                     self._ask(answered=bool(batch))
         finally:
-            self._screen.end()
+            self._screen.leave_prompt()
 
     def _pause(self) -> float | None:
-        """Return how long to wait for input: for ever only if there is nothing else to do."""
+        """Return how long to wait for input; None, for ever, only if no outcome and no prompt is due."""
         if self._asks and (self._sent or not self._prompted):
             return self._TYPED_IDLE
         return self._IDLE if self._sent else None
@@ -114,9 +113,8 @@ class Run:
             if record is not None:
                 numbers.append(self._line)
                 records.append(record)
-        self._size += sum(map(len, filter(None, lines)))
         futures = self._producer.send_all(records)
-        self._sent.extend(map(Sent, numbers, futures))
+        self._sent.extend(map(SentLine, numbers, futures))
         if self._verbose:
             sys.stdout.buffer.writelines(b"[%b] %b\n" % (key or b"", value) for key, value in records)
 
@@ -135,15 +133,15 @@ class Run:
 
     def _skip(self, kind: str, reason: str) -> None:
         self.skipped += 1
-        self._report_trouble(self._line, kind, f"skipped: {reason}")
+        self._report_error(self._line, kind, f"skipped: {reason}")
 
     # Talking to a person.
 
     def _ask(self, *, answered: bool) -> None:
-        """Ask for the next line once the last is acknowledged, or is not for long: the person may go on."""
+        """Ask for the next line once the last is acknowledged, or after `_PATIENCE`."""
         now = time.monotonic()
         if answered:
-            self._answered_at = now  # more may have been pasted: look first
+            self._answered_at = now  # more lines may have been pasted: read them before the next prompt
         elif not self._prompted and (not self._sent or now - self._answered_at > self._PATIENCE):
             if self._sent:
                 self._screen.say(f"line {self._sent[0].line} is not acknowledged yet; you can go on")
@@ -152,20 +150,23 @@ class Run:
 
     # Reporting.
 
-    def count(self) -> Counts:
-        """Return how far it is; any thread."""
+    def progress(self) -> str:
+        """Return the numbers of records so far in words; any thread."""
         stats = self._producer.stats()
-        acked = stats.records_acked + stats.records_unacknowledged
-        return Counts(self._line, self._size, acked, stats.records_failed + self._refused)
+        sent = f"{stats.records_acked:,} acknowledged"
+        if isinstance(self._producer.config.delivery_semantic, AtMostOnce):
+            sent = f"{stats.records_unacknowledged:,} sent"
+        return f"{self._line:,} records read, {sent}, {stats.records_failed + self._unqueued:,} failed"
 
     def _examine(self, *, idle: bool) -> None:
-        """Report the records that are resolved, and forget them; `idle`: there is nothing else to do."""
-        # In place, and forgotten first: Ctrl-C may come between any two lines, and nothing is to be reported twice.
+        """Report the records that have an outcome, and forget them; `idle`: no input is waiting."""
+        # Each record is removed before it is reported: Ctrl-C may come between any two lines of this code, and no
+        # record may be reported twice.
         sent = self._sent
         while sent and sent[0].future.done():
             self._report(sent.popleft())
         if len(sent) >= self._look_behind_at or (idle and len(sent) < self._MANY):
-            # One partition waits and others go on; the client's memory bounds only what is unresolved.
+            # One partition waits while others go on, and the client's memory bounds only records without an outcome.
             for _ in range(len(sent)):
                 item = sent.popleft()
                 if item.future.done():
@@ -176,63 +177,63 @@ class Run:
         if self._json or self._verbose:
             sys.stdout.flush()
 
-    def _report(self, item: Sent) -> None:
+    def _report(self, item: SentLine) -> None:
         error = item.future.exception()
         if isinstance(error, PartitionNotFoundError):
-            raise error  # there is no such --partition: no other line would fare better
+            raise error  # there is no such --partition: all other lines would fail as well
         if isinstance(error, ClosedError):
             self._dropped += 1
         if error is not None:
-            self._refused += not isinstance(error, DeliveryError)
-            self._report_trouble(item.line, type(error).__name__, str(error))
+            self._unqueued += not isinstance(error, DeliveryError)
+            self._report_error(item.line, type(error).__name__, str(error))
         elif self._json:
             self._print_json({"line": item.line, **item.future.result()._asdict()})
         elif self._asks:
             self._confirm(item)
 
-    def _confirm(self, item: Sent) -> None:
+    def _confirm(self, item: SentLine) -> None:
         answer = "Ok!" if item.future.result().acknowledged else "Sent."
         self._screen.line(f"{answer} (line {item.line})" if self._prompted else answer)
 
-    def _report_trouble(self, line: int, kind: str, message: str) -> None:
-        self._troubles += 1
-        if self._troubles <= self._SHOWN or self._asks:
+    def _report_error(self, line: int, kind: str, message: str) -> None:
+        self._errors += 1
+        if self._errors <= self._MOST_SHOWN or self._asks:
             self._screen.say(f"{'the input' if self._raw else f'line {line}'}: {message}")
-        elif self._troubles == self._SHOWN + 1:
-            self._screen.say("there is more trouble of this kind; it is counted")
+        elif self._errors == self._MOST_SHOWN + 1:
+            self._screen.say("further errors of this kind are counted, not shown")
         if self._json:
             self._print_json({"line": line, "error": kind, "message": message})
 
     def _print_json(self, fields: dict[str, object]) -> None:
         sys.stdout.write(json.dumps(fields) + "\n")
 
-    def _lose_output(self) -> None:
+    def _stop_output(self) -> None:
         self._json = self._verbose = False
-        self.in_trouble = True
-        # What the interpreter still has to write at its end must not fail as well.
+        self.io_failed = True
+        # The interpreter flushes standard output once more when it exits, and must not fail then.
         with open(os.devnull, "wb") as nothing:  # noqa: PTH123
             os.dup2(nothing.fileno(), sys.stdout.fileno())
-        self._screen.say("standard output was closed; nothing more is read")
+        self._screen.say("standard output was closed: reading stops here")
 
     # Ending.
 
     def wait(self) -> None:
-        """Wait until everything sent is resolved."""
+        """Wait until every sent record has an outcome."""
         if self._asks:
             try:
                 self._result = self._producer.flush(self._PATIENCE)
             except FlushTimeoutError as error:
                 waiting = counted(error.outstanding, "record")
-                self._screen.say(f"waiting for {waiting} to be acknowledged (Ctrl-C drops what is left)")
+                self._screen.say(f"waiting for {waiting} to be acknowledged (Ctrl-C drops the rest)")
         self._result = self._result or self._producer.flush()
 
     def end(self) -> FlushResult:
-        """Report the last records, say how it went in one line, and return what became of all."""
+        """Report the last records, print the summary, and return the outcomes of all."""
         result = self._result or self._producer.flush(0)
         try:
             self._examine(idle=True)
         except BrokenPipeError:
-            self._lose_output()
+            self._stop_output()
         parts = [f"{counted(result.acked, 'record')} acknowledged"]
         if isinstance(self._producer.config.delivery_semantic, AtMostOnce):
             parts = [f"{counted(result.unacknowledged, 'record')} sent"]

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard error as a person sees it: whole lines, and at its end at most one that is not: a prompt, or the progress.
+"""Standard error as a person sees it: whole lines, and below them at most a prompt or a progress bar.
 
-Any thread may write: lines are not mixed, and none is written into what stands open.
+Any thread may write; a lock keeps lines whole, and a line is never written into a prompt or a bar.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROMPT = "> "
 _ERASE = "\r\x1b[K"
@@ -25,13 +29,13 @@ class Screen:
         self._drawn = False
 
     def say(self, message: str) -> None:
-        """Write a line that says who says it."""
+        """Write a line that begins with the command's name."""
         self.line(f"fluvio-sync: {message}")
 
     def line(self, text: str) -> None:
-        """Write a line; a prompt that waits for its answer is shown again below it."""
+        """Write a line; an unanswered prompt is shown again below it."""
         with self._lock:
-            self._write(f"{self._leave()}{text}\n{PROMPT if self._prompted else ''}")
+            self._write(f"\n{text}\n{PROMPT}" if self._prompted else f"{text}\n")
 
     def prompt(self) -> None:
         """Ask for the next line."""
@@ -40,38 +44,33 @@ class Screen:
             self._write(PROMPT)
 
     def answered(self) -> None:
-        """The prompt has been answered: the terminal has shown the end of the line."""
+        """Forget the prompt: the terminal has ended its line with the answer."""
         with self._lock:
             self._prompted = False
 
-    def draw(self, text: str) -> None:
-        """Show the progress, in place of what was drawn before."""
+    def leave_prompt(self) -> None:
+        """Begin a new line if there is an unanswered prompt, and forget the prompt."""
         with self._lock:
-            self._drawn = True
-            self._write(_ERASE + text)
-
-    def end(self) -> None:
-        """Leave the cursor at the start of a line, with no prompt and no progress."""
-        with self._lock:
-            self._write(self._leave())
+            if self._prompted:
+                self._write("\n")
             self._prompted = False
 
-    def _leave(self) -> str:
-        """Return what leads to the start of an empty line."""
-        if self._drawn:
-            self._drawn = False
-            return _ERASE
-        return "\n" if self._prompted else ""
+    def draw(self, bar: Callable[[], bool | None]) -> None:
+        """Let `bar` draw a progress bar, which the next line replaces; it returns whether it drew one."""
+        with self._lock:
+            self._drawn = bool(bar()) or self._drawn
 
     def _write(self, text: str) -> None:
-        if self._stream is not None and text:
-            with contextlib.suppress(OSError, ValueError):  # nobody listens
-                self._stream.write(text)
-                self._stream.flush()
+        if self._stream is None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # standard error is closed: no other place is left to report to
+            self._stream.write(_ERASE + text if self._drawn else text)
+            self._stream.flush()
+        self._drawn = False
 
 
 class _Warnings(logging.Handler):
-    """Shows what the library warns of, such as a lost connection, as one line; records are reported by their lines."""
+    """Shows the library's warnings, such as a lost connection; failed records are reported with their lines instead."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.WARNING)
@@ -83,16 +82,18 @@ class _Warnings(logging.Handler):
 
 
 def show_warnings(screen: Screen) -> None:
-    """Have the library's warnings written to the screen, and nowhere else."""
+    """Write the library's warnings to the screen, and to no other handler."""
     logger = logging.getLogger("fluvio_sync")
     logger.addHandler(_Warnings(screen))
     logger.propagate = False
 
 
 def in_words(record: logging.LogRecord) -> str:
-    """Return an event for a person: `metadata.lost` with its fields becomes "metadata lost: why"."""
-    event = str(record.msg).partition(" ")[0].replace(".", " ").replace("_", " ")
+    """Return a log event as a sentence: `sc.disconnected` with its fields becomes "SC disconnected: the reason"."""
+    event = str(record.msg).partition(" ")[0]
+    words = ["SC" if word == "sc" else word for word in re.split(r"[._]", event)]
     fields = dict(record.args) if isinstance(record.args, dict) else {}
     fields.pop("client_id", None)
-    why = fields.get("error") or fields.get("reason")
-    return f"{event}: {why or ', '.join(f'{name} {value}' for name, value in fields.items())}".removesuffix(": ")
+    reason = fields.get("error") or fields.get("reason")
+    details = reason or ", ".join(f"{name} {value}" for name, value in fields.items())
+    return f"{' '.join(words)}: {details}".removesuffix(": ")

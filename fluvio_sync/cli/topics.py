@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fluvio-sync topics`: list, create and delete."""
+"""`fluvio-sync topics`: lists, creates and deletes topics."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._settings import choice
 from fluvio_sync._topic_name import check_topic_name
-from fluvio_sync.cli.options import FAILED, OK, Parser, add_cluster, connect_settings, one_of, statuses, whole
+from fluvio_sync.cli.exit_status import FAILED, OK, statuses
+from fluvio_sync.cli.options import Parser, add_cluster, connect_settings
+from fluvio_sync.cli.values import named, whole
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import Compression
 from fluvio_sync.errors import ServerError, TopicNotFoundError
-from fluvio_sync.protocol.error_code import Code
 
 if TYPE_CHECKING:
     import argparse
@@ -27,10 +28,7 @@ examples:
   fluvio-sync topics create orders --partitions 3 --exist-ok
   fluvio-sync topics delete orders payments
 
-{statuses("the cluster refused it, or could not be used")}"""
-
-
-# The command line.
+{statuses("the cluster rejected it, or could not be used")}"""
 
 
 def add_topics(commands: Commands) -> None:
@@ -40,7 +38,7 @@ def add_topics(commands: Commands) -> None:
         aliases=["topic"],
         usage="fluvio-sync topics list|create|delete [OPTION...]",
         help="list, create and delete topics",
-        description="List, create and delete topics; each has a --help of its own.",
+        description="List, create and delete topics; each command has its own --help.",
         epilog=_EPILOG,
     )
     actions = parser.add_subparsers(prog="fluvio-sync topics", title="commands", metavar="COMMAND", required=True)
@@ -62,7 +60,7 @@ def _add_action(actions: Commands, name: str, usage: str, does: str) -> Parser:
 def _add_list(actions: Commands) -> None:
     parser = _add_action(actions, "list", "[OPTION...]", "print the names of the topics, sorted")
     parser.add_argument(
-        "--json", action="store_true", help="print a line of JSON for each: partitions, replication, compression"
+        "--json", action="store_true", help="print each topic as a line of JSON: partitions, replication, compression"
     )
     parser.set_defaults(run=list_topics)
     add_cluster(parser)
@@ -72,33 +70,33 @@ def _add_create(actions: Commands) -> None:
     parser = _add_action(actions, "create", "NAME [OPTION...]", "create a topic")
     parser.add_argument("name", metavar="NAME", help="1 to 63 of a-z, 0-9 and '-'")
     number = whole(1, 0x7FFFFFFF)
-    parser.add_argument("-p", "--partitions", metavar="N", type=number, default=1, help="default: 1")
-    parser.add_argument("-r", "--replication", metavar="N", type=number, default=1, help="copies of each (default: 1)")
-    codecs = "|".join(["any", *(codec.value for codec in Compression)])
+    parser.add_argument("-p", "--partitions", metavar="N", type=number, default=1, help="partitions (default: 1)")
+    parser.add_argument(
+        "-r", "--replication", metavar="N", type=number, default=1, help="replicas of each (default: 1)"
+    )
     parser.add_argument(
         "--compression",
         "--compression-type",
-        metavar=codecs,
-        type=one_of(codecs, _compression),
-        help="the only codec that the topic takes (default: any)",
+        **named(["any", *(codec.value for codec in Compression)], _compression),
+        default="any",
+        help="the only codec that the topic accepts (default: any)",
     )
-    parser.add_argument("--exist-ok", "--ignore-existing", action="store_true", help="a topic of that name is no error")
+    parser.add_argument(
+        "--exist-ok", "--ignore-existing", action="store_true", help="accept a topic that exists already"
+    )
     parser.set_defaults(run=create_topic)
     add_cluster(parser)
 
 
 def _add_delete(actions: Commands) -> None:
-    parser = _add_action(actions, "delete", "NAME... [OPTION...]", "delete topics, with all their records")
-    parser.add_argument("names", metavar="NAME", nargs="+", help="the others are deleted, too, if one cannot be")
+    parser = _add_action(actions, "delete", "TOPIC... [OPTION...]", "delete topics, with all their records")
+    parser.add_argument("topics", metavar="TOPIC", nargs="+", help="if one cannot be deleted, the others still are")
     parser.set_defaults(run=delete_topics)
     add_cluster(parser)
 
 
 def _compression(text: str) -> Compression | None:
     return None if text.lower() == "any" else choice(Compression, "compression", text)
-
-
-# What they do.
 
 
 def list_topics(options: argparse.Namespace, _screen: Screen) -> int:
@@ -114,30 +112,30 @@ def list_topics(options: argparse.Namespace, _screen: Screen) -> int:
 def create_topic(options: argparse.Namespace, _screen: Screen) -> int:
     """Create a topic."""
     check_topic_name(options.name)
-    outcome = "created"
+    text = "created"
     with Fluvio.connect(**connect_settings(options)) as fluvio:
         try:
             fluvio.create_topic(
                 options.name,
                 partitions=options.partitions,
                 replication=options.replication,
-                compression=options.compression,
+                compression=_compression(options.compression),
             )
         except ServerError as error:
-            if not (options.exist_ok and error.code == Code.TOPIC_ALREADY_EXISTS):
+            if not (options.exist_ok and error.name == "TopicAlreadyExists"):
                 raise
-            outcome = "is there already"
-    _print(f'topic "{options.name}" {outcome}')
+            text = "exists already"
+    _print(f'topic "{options.name}" {text}')
     return OK
 
 
 def delete_topics(options: argparse.Namespace, screen: Screen) -> int:
-    """Delete topics, each that can be."""
-    for name in options.names:
-        check_topic_name(name)  # all, before anything is deleted
+    """Delete topics; an error with one does not keep the others."""
+    for name in options.topics:
+        check_topic_name(name)  # all of them, before the first is deleted
     status = OK
     with Fluvio.connect(**connect_settings(options)) as fluvio:
-        for name in options.names:
+        for name in options.topics:
             try:
                 fluvio.delete_topic(name)
             except (ServerError, TopicNotFoundError) as error:
@@ -149,5 +147,5 @@ def delete_topics(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _print(line: str) -> None:
-    if sys.stdout is not None:  # closed
+    if sys.stdout is not None:  # None where it is closed
         sys.stdout.write(line + "\n")

@@ -1,28 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fluvio-sync` as a whole: its help, which cluster it talks to, and the commands that need no other file of tests."""
+"""`fluvio-sync` as a whole: its help, the choice of the cluster, and the development cluster."""
 
 from __future__ import annotations
 
+import argparse
 import re
-import shutil
 import signal
 import socket
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from shell import COMMAND, LONGEST, cluster_options, line_of, run, started
+from shell import LONGEST, cluster_options, line_of, run, started
 from sockets import free_port
 
 from fluvio_sync import Fluvio, __version__
-from fluvio_sync.cli import command
-from fluvio_sync.cli.completion import places
+from fluvio_sync.cli.command import build_parser
 from fluvio_sync.testing import read_records
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kit import Where
+
+pytestmark = pytest.mark.patient
 
 COMMANDS = ["produce", "topics", "doctor", "dev-cluster", "completion"]
 
@@ -50,10 +53,19 @@ def test_help_has_usage_and_exit_statuses(command: list[str]) -> None:
     assert "fluvio-sync " in text.split("usage:", 1)[1].split("\n", 1)[1]  # an example
 
 
-def test_every_option_has_a_help_text() -> None:
-    for place in places(command._parser(), {}):
-        assert all(option.does for option in place.options), place
-    assert [command for place in places(command._parser(), {}) for command in place.commands][:5] == COMMANDS
+def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from actions_of(command)
+        else:
+            yield action
+
+
+def test_every_option_and_argument_has_a_help_text() -> None:
+    actions = list(actions_of(build_parser()))
+    assert len(actions) > 50
+    assert [action.dest for action in actions if not action.help] == []
 
 
 def test_the_development_clusters_help_is_its_own() -> None:
@@ -68,11 +80,18 @@ def test_version(option: str) -> None:
     assert (done.returncode, done.stdout.decode()) == (0, f"fluvio-sync {__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["produce", "t", "--nonsense"], ["prod", "t"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["--nonsense"], ["--tls", "dev-cluster"], ["produce", "t", "--nonsense"], ["prod", "t"]]
+)
 def test_wrong_usage(arguments: list[str]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.splitlines()[-1].startswith(b"fluvio-sync")
+
+
+def test_importing_the_command_line_imports_no_command() -> None:
+    code = "import fluvio_sync.cli, sys; sys.exit('fluvio_sync.cli.command' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONGEST)
 
 
 # Which cluster.
@@ -106,7 +125,7 @@ def test_the_cluster_may_be_named_before_the_command(where: Where) -> None:
     ],
 )
 @pytest.mark.parametrize("command", [["produce", "t"], ["topics", "list"], ["topics", "delete", "t"]])
-def test_a_cluster_that_cannot_be_meant(command: list[str], options: list[str], why: str) -> None:
+def test_options_that_name_no_cluster(command: list[str], options: list[str], why: str) -> None:
     done = run(*command, *options)
     assert (done.returncode, done.stdout) == (2, b"")
     assert why in done.stderr.decode()
@@ -136,57 +155,3 @@ def test_the_development_clusters_port_is_taken() -> None:
         f"fluvio-sync dev-cluster: 127.0.0.1:{port + 1}: Address already in use (asked for by SPU 5001);"
         " is a cluster running already? --port chooses another, --port 0 any that is free\n"
     )
-
-
-# Completion.
-
-COMPLETE = """
-eval "$("$@" completion bash)"
-compopt() {{ echo "as usual: $*"; }}
-COMP_WORDS=({words})
-COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
-_fluvio_sync 2>/dev/null
-printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("fluvio-sync pro", ["produce"]),
-        ("fluvio-sync produce --compr", ["--compression", "--compression-level"]),
-        ("fluvio-sync produce orders --compression ''", ["none", "gzip", "snappy", "lz4", "zstd"]),
-        ("fluvio-sync produce orders --isolation read-c", ["read-committed"]),
-        ("fluvio-sync produce --key ''", [""]),
-        ("fluvio-sync produce orders -f ''", ["as usual: -o default", ""]),
-        ("fluvio-sync topics ''", ["list", "create", "delete", "-h", "--help"]),
-        ("fluvio-sync topic create produce --part", ["--partitions"]),
-        ("fluvio-sync dev-cluster --sp", ["--spus"]),
-        ("fluvio-sync completion z", ["zsh"]),
-    ],
-)
-def test_bash_completes(words: str, found: list[str]) -> None:
-    script = COMPLETE.format(words=words)
-    done = subprocess.run(["bash", "-c", script, "bash", *COMMAND], capture_output=True, timeout=LONGEST, check=False)
-    assert (done.stdout.decode().splitlines(), done.stderr) == (found, b"")
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_every_option(shell: str) -> None:
-    done = run("completion", shell)
-    assert done.returncode == 0
-    text = done.stdout.decode()
-    options = {name for place in places(command._parser(), {}) for option in place.options for name in option.names}
-    shown = {f"-l {name[2:]} " if name.startswith("--") else f"-s {name[1:]} " for name in options}
-    assert all(name in text for name in (shown if shell == "fish" else options))
-    if (path := shutil.which(shell)) is not None:
-        assert (
-            subprocess.run([path, "-n", "/dev/stdin"], input=done.stdout, timeout=LONGEST, check=False).returncode == 0
-        )
-
-
-@pytest.mark.parametrize("arguments", [[], ["tcsh"]])
-def test_completion_for_no_shell(arguments: list[str]) -> None:
-    done = run("completion", *arguments)
-    assert (done.returncode, done.stdout) == (2, b"")

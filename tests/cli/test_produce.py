@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fluvio-sync produce` with pipes and files: what becomes of lines, how it is interrupted, what it refuses."""
+"""`fluvio-sync produce` with pipes and files: the records of lines, interrupts, and wrong usage."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync.testing import LocalCluster
 
+pytestmark = pytest.mark.patient
+
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 
@@ -40,10 +42,10 @@ def values(where: Where, topic: str, count: int, partition: int = 0) -> list[byt
     return [record.value for record in where.records(topic, partition, count)]
 
 
-# What becomes of lines.
+# Lines and records.
 
 
-def test_lines_are_records_whatever_bytes_they_hold(where: Where) -> None:
+def test_lines_are_records_with_any_bytes(where: Where) -> None:
     topic = where.topic()
     done = produce(where, topic, data=b"plain\n\n\xff\x00\xfe\ncarriage\r\nno line feed")
     assert (done.returncode, last_line(done)) == (0, "5 records acknowledged")
@@ -77,14 +79,16 @@ def test_a_line_without_separator_is_skipped_and_reported(where: Where) -> None:
     topic = where.topic()
     done = produce(where, topic, "--key-separator", ":", data=b"a:1\nnone\nb:2\n")
     assert (done.returncode, last_line(done)) == (1, "2 records acknowledged, 1 line skipped")
-    assert b"fluvio-sync: line 2: skipped: it has no key separator ':'\n" in done.stderr
+    assert done.stderr.startswith(b"fluvio-sync: line 2: skipped: ")
     assert values(where, topic, 2) == [b"1", b"2"]
 
 
-def test_only_the_first_troubles_are_printed_and_all_are_counted(where: Where) -> None:
+def test_only_the_first_errors_are_printed_and_all_are_counted(where: Where) -> None:
     done = produce(where, where.topic(), "--key-separator", ":", data=b"none\n" * 1000)
     assert (done.returncode, last_line(done)) == (1, "0 records acknowledged, 1000 lines skipped")
-    assert len(done.stderr.splitlines()) == 7  # five, one that says that there are more, and the summary
+    lines = done.stderr.splitlines()
+    assert lines[5] == b"fluvio-sync: further errors of this kind are counted, not shown"
+    assert len(lines) == 7  # five errors, that line, and the summary
 
 
 def test_all_to_one_partition(where: Where) -> None:
@@ -128,7 +132,7 @@ def test_a_record_that_is_too_large_hurts_no_other(where: Where) -> None:
     assert values(where, topic, 2) == [b"first", b"last"]
 
 
-def test_json_says_what_became_of_each_line(where: Where) -> None:
+def test_json_has_the_outcome_of_each_line(where: Where) -> None:
     topic = where.topic()
     done = produce(where, topic, "--json", "--key-separator", ":", data=b"a:1\nnone\nb:2\n")
     rows = {row["line"]: row for row in map(json.loads, done.stdout.splitlines())}
@@ -149,7 +153,7 @@ def test_at_most_once_promises_nothing(where: Where) -> None:
     assert values(where, topic, 2) == [b"1", b"2"]
 
 
-def test_a_refused_record_is_reported_by_its_line(own: LocalCluster) -> None:
+def test_a_rejected_record_is_reported_by_its_line(own: LocalCluster) -> None:
     own.create_topic("orders")
     own.fail_next_produce(9000)  # the codec: not worth a retry
     done = run("produce", "orders", "-c", own.endpoint, "--json", data=b"1\n")
@@ -165,10 +169,10 @@ def test_verbose_shows_keys_and_values(where: Where) -> None:
     assert values(where, topic, 2) == [b"1", b"\xff"]
 
 
-def test_verbose_without_a_separator_says_that_it_shows_nothing(where: Where) -> None:
+def test_verbose_without_a_separator_prints_nothing(where: Where) -> None:
     done = produce(where, where.topic(), "--verbose", data=b"1\n")
     assert (done.returncode, done.stdout) == (0, b"")
-    assert done.stderr.startswith(b"fluvio-sync: --verbose shows records only with --key-separator\n")
+    assert done.stderr.startswith(b"fluvio-sync: --verbose prints records only with --key-separator\n")
 
 
 def test_all_of_the_input_is_one_record(where: Where, tmp_path: Path) -> None:
@@ -244,7 +248,7 @@ def test_a_smartmodule_that_the_cluster_does_not_have(own: LocalCluster) -> None
     assert b"SmartModuleNotFound" in done.stderr
 
 
-# What it refuses, before anything is connected to or read.
+# Wrong usage, which is rejected before a connection is made or the input is read.
 
 
 @pytest.mark.parametrize(
@@ -258,31 +262,31 @@ def test_a_smartmodule_that_the_cluster_does_not_have(own: LocalCluster) -> None
         (["t", "--key", "k", "--key-separator", ":"], "not allowed with argument --key"),
         (["t", "--raw", "--key-separator", ":"], "--raw and --key-separator exclude each other"),
         (["t", "--json", "--verbose"], "not allowed with argument --json"),
-        (["t", "--compression", "zip"], "'zip' is none of none, gzip, snappy, lz4, zstd"),
+        (["t", "--compression", "zip"], "argument --compression: invalid choice: 'zip' (choose from "),
         (["t", "--compression-level", "3"], "--compression-level needs --compression"),
         (["t", "--compression", "gzip", "--compression-level", "20"], "from 0 to 9"),
-        (["t", "--delivery-semantic", "exactly-once"], "'exactly-once' is none of at-least-once, at-most-once"),
-        (["t", "--isolation", "serializable"], "'serializable' is none of read-uncommitted, read-committed"),
+        (["t", "--delivery-semantic", "exactly-once"], "invalid choice: 'exactly-once'"),
+        (["t", "--isolation", "serializable"], "invalid choice: 'serializable'"),
         (["t", "--partition", "-1"], "argument -p/--partition"),
         (["t", "--batch-size", "0"], "argument --batch-size"),
-        (["t", "--max-request-size", "61"], "from 62 to 33554432"),
+        (["t", "--max-request-size", "61"], "max_request_size cannot be 61"),
         (["t", "--max-request-size", "1000", "--batch-size", "2000"], "more than --max-request-size 1000"),
         (["t", "--retries", "few"], "argument --retries"),
-        (["t", "--retries", "1", "--delivery-semantic", "at-most-once"], "nothing is tried again"),
-        (["t", "--retry-strategy", "hope"], "'hope' is none of exponential, fibonacci, constant"),
+        (["t", "--retries", "1", "--delivery-semantic", "at-most-once"], "records are not retried"),
+        (["t", "--retry-strategy", "hope"], "invalid choice: 'hope'"),
         (["t", "--delivery-timeout", "0s"], "more than 0"),
         (["t", "-e", "a=1"], "without --smartmodule"),
         (["t", "--smartmodule", "m", "-e", "a"], "'a' is not KEY=VALUE"),
         (["t", "--smartmodule", ""], "SmartModule's name"),
         (["t", "--smartmodule-path", "m.wasm"], "fluvio smartmodule create"),
         (["t", "--sm_path", "m.wasm"], "--sm_path is not supported"),
-        (["t", "--aggregate-initial", "0"], "without an accumulator"),
+        (["t", "--aggregate-initial", "0"], "has no accumulator"),
         (["t", "--a-init", "0"], "--a-init is not supported"),
-        (["t", "-t", "chain.yaml"], "Use one with --smartmodule"),
-        (["t", "--transforms", "chain.yaml"], "Use one with --smartmodule"),
-        (["t", "--transforms-file", "chain.yaml"], "Use one with --smartmodule"),
-        (["t", "--transforms-line", "{}"], "Use one with --smartmodule"),
-        (["t", "--transform", "{}"], "Use one with --smartmodule"),
+        (["t", "-t", "chain.yaml"], "Use --smartmodule NAME"),
+        (["t", "--transforms", "chain.yaml"], "Use --smartmodule NAME"),
+        (["t", "--transforms-file", "chain.yaml"], "Use --smartmodule NAME"),
+        (["t", "--transforms-line", "{}"], "Use --smartmodule NAME"),
+        (["t", "--transform", "{}"], "Use --smartmodule NAME"),
         (["t", "-m", "home"], "Name the mirror's partition with --partition"),
         (["t", "--mirror", "home"], "Name the mirror's partition with --partition"),
         (["t", "--stats"], "since 0.11"),
@@ -311,7 +315,7 @@ def test_standard_output_is_closed_from_the_start() -> None:
     assert (done.returncode, done.stderr.splitlines()[-1][:40]) == (2, b"fluvio-sync: standard output is closed, ")
 
 
-def test_nobody_listens() -> None:
+def test_a_port_at_which_no_server_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         done = run("produce", "t", "-c", f"127.0.0.1:{unused.getsockname()[1]}", data=b"1\n")
@@ -319,7 +323,7 @@ def test_nobody_listens() -> None:
     assert re.fullmatch(rb"fluvio-sync: cannot connect to the SC at .*: Connection refused\n", done.stderr)
 
 
-def test_nobody_answers(own: LocalCluster) -> None:
+def test_a_server_that_does_not_reply(own: LocalCluster) -> None:
     own.hold_replies(0)
     done = run("produce", "t", "-c", own.endpoint, "--timeout", "300ms", data=b"1\n")
     assert done.returncode == 1
@@ -351,7 +355,7 @@ def lingering(where: Where, topic: str) -> Iterator[subprocess.Popen[str]]:
     settings = ["--json", "--linger", "60s", "--batch-size", "300"]
     with started("produce", topic, *cluster_options(where), *settings) as process:
         type_in(process, "".join(f"{number}\n" for number in range(1000)))
-        assert json.loads(line_of(process.stdout))["line"] == 1  # which it looked at after it had sent all of them
+        assert json.loads(line_of(process.stdout))["line"] == 1  # printed after all lines were sent
         yield process
 
 
@@ -393,19 +397,17 @@ def test_standard_output_is_closed(option: str, where: Where) -> None:
         assert process.stderr is not None
         errors = process.stderr.read()
         assert process.wait(LONGEST) == 1
-    assert errors.startswith("fluvio-sync: standard output was closed; nothing more is read\n")
+    assert errors.startswith("fluvio-sync: standard output was closed: ")
     assert len(errors.splitlines()) == 2  # the other is the summary
     assert values(where, topic, 2) == [b"1", b"2"]
 
 
-def test_a_lost_connection_is_told_in_words(own: LocalCluster) -> None:
+def test_a_lost_connection_is_reported_in_words(own: LocalCluster) -> None:
     own.create_topic("orders")
     with started("produce", "orders", "-c", own.endpoint, "--json") as process:
         type_in(process, "1\n")
         assert line_of(process.stdout)
         own.kill_sc()
-        assert line_of(process.stderr).startswith(
-            f"fluvio-sync: metadata lost: the connection to the SC at {own.endpoint}"
-        )
-        type_in(process, "2\n")  # which the SPU takes all the same
+        assert re.match(rf"fluvio-sync: [\w ]+: the connection to the SC at {own.endpoint}", line_of(process.stderr))
+        type_in(process, "2\n")  # which the SPU still stores
         assert json.loads(line_of(process.stdout))["offset"] == 1
