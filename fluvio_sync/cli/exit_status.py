@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exit statuses of a command, and the signals that end it: Ctrl-C, and SIGTERM in the same way."""
+"""The exit statuses of a command, and the signals that end it: Ctrl-C, and SIGTERM in the same way.
+
+A module of its own because the commands need it as well as `command`, which imports them.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all commands share: their parser, and the options that say which cluster and how to connect to it."""
+"""The parser that all commands share, and their options for the cluster and the connection to it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def add_cluster(
     def add(*names: str, help: str, **settings: Any) -> None:  # noqa: A002 - argparse's name
         group.add_argument(*names, help=argparse.SUPPRESS if before_command else help, **settings)
 
-    add("-c", "--cluster", metavar="HOST:PORT", type=endpoint, help="the cluster's SC (default port: 9003)", **default)
+    add("-c", "--cluster", metavar="HOST:PORT", type=endpoint, help="the cluster's SC (Streaming Controller; default port: 9003)", **default)
     add("-P", "--profile", metavar="NAME", help="connect to the cluster of this profile", **default)
     add("--timeout", metavar="TIME", type=positive_duration, help=timeout, **default)
     off: dict[str, Any] = {"default": False if before_command else argparse.SUPPRESS, "action": "store_true"}
