@@ -54,7 +54,8 @@ def add_cluster(
     def add(*names: str, help: str, **settings: Any) -> None:  # noqa: A002 - argparse's name
         group.add_argument(*names, help=argparse.SUPPRESS if before_command else help, **settings)
 
-    add("-c", "--cluster", metavar="HOST:PORT", type=endpoint, help="the cluster's SC (Streaming Controller; default port: 9003)", **default)
+    sc = "the cluster's SC (Streaming Controller; default port: 9003)"
+    add("-c", "--cluster", metavar="HOST:PORT", type=endpoint, help=sc, **default)
     add("-P", "--profile", metavar="NAME", help="connect to the cluster of this profile", **default)
     add("--timeout", metavar="TIME", type=positive_duration, help=timeout, **default)
     off: dict[str, Any] = {"default": False if before_command else argparse.SUPPRESS, "action": "store_true"}
