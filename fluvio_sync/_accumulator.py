@@ -455,7 +455,7 @@ class Accumulator:
                 records_unacknowledged=counters.records_unacknowledged,
                 records_retried=counters.records_retried,
                 records_dropped=counters.records_dropped,
-                records_refused=counters.records_refused,
+                records_rejected=counters.records_rejected,
                 bytes_queued=sum(batch.builder.payload for batch in waiting),
                 bytes_in_flight=sum(batch.builder.payload for batch in in_flight),
                 bytes_acked=counters.bytes_acked,

@@ -679,7 +679,7 @@ class Dispatcher:
         if not code.code:
             lane.refused = False
             return
-        lane.channel.counters.records_refused += count
+        lane.channel.counters.records_rejected += count
         if not lane.refused:
             lane.refused = True
             where = {"topic": lane.topic, "partition": lane.partition}

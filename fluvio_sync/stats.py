@@ -32,7 +32,7 @@ class ProducerStats(NamedTuple):
 
     Of records, bytes (keys and values) and batches: `queued` now waits in this process, `in_flight` is with a server;
     the others are totals since the client was made.  `retried` counts records sent again, `dropped` those that
-    at-most-once lost before they were written, `refused` those that a server's answer refused after that;
+    at-most-once lost before they were written, `rejected` those that a server's answer rejected after that;
     `reconnects`: connections made after the first.  `latency`: seconds from a batch being ready to
     its acknowledgement, `(mean, maximum)`, or None before the first.  `checksum`: what computes CRC-32C,
     `"google-crc32c"`, `"crc32c"` or `"pure"`.
@@ -45,7 +45,7 @@ class ProducerStats(NamedTuple):
     records_unacknowledged: int
     records_retried: int
     records_dropped: int
-    records_refused: int
+    records_rejected: int
     bytes_queued: int
     bytes_in_flight: int
     bytes_acked: int
@@ -211,7 +211,7 @@ class Counters:
         "records_acked",
         "records_dropped",
         "records_failed",
-        "records_refused",
+        "records_rejected",
         "records_retried",
         "records_unacknowledged",
     )
@@ -226,7 +226,7 @@ class Counters:
         self.records_acked: int = 0
         self.records_dropped: int = 0
         self.records_failed: int = 0
-        self.records_refused: int = 0
+        self.records_rejected: int = 0
         self.records_retried: int = 0
         self.records_unacknowledged: int = 0
 

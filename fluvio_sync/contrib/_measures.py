@@ -58,7 +58,7 @@ OF_TOPICS: tuple[Measure[ProducerStats], ...] = (
     _counted("records_unacknowledged", "{record}", "Records that at-most-once handed to a connection"),
     _counted("records_retried", "{record}", "Records that were sent again"),
     _counted("records_dropped", "{record}", "Records that at-most-once lost before they were written"),
-    _counted("records_refused", "{record}", "Records that a server refused after at-most-once had sent them"),
+    _counted("records_rejected", "{record}", "Records that a server rejected after at-most-once had sent them"),
     _counted("bytes_queued", "By", "Keys and values of records that wait in this process", total=False),
     _counted("bytes_in_flight", "By", "Keys and values of records that are with a server", total=False),
     _counted("bytes_acked", "By", "Keys and values of acknowledged records"),
