@@ -29,9 +29,8 @@ except ImportError as error:
 from fluvio_sync._doctor import diagnose
 from fluvio_sync._settings import flag
 from fluvio_sync._unconnected import check_client_settings, unconnected
-from fluvio_sync._wording import alike, did_you_mean
-from fluvio_sync.config import CLIENT_SETTINGS, ProducerConfig
 from fluvio_sync.contrib._health import health_answer
+from fluvio_sync.contrib._settings import Keys, producer_config
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fluvio_sync.client import Fluvio
-    from fluvio_sync.config import ProducerSettings
+    from fluvio_sync.config import ProducerConfig, ProducerSettings
     from fluvio_sync.producer import TopicProducer
     from fluvio_sync.testing import FakeFluvio
 
@@ -50,9 +49,8 @@ if TYPE_CHECKING:
 _PREFIX = "FLUVIO_"
 _ENVIRONMENT = "FLUVIO_SYNC_"  # variables of the library itself, which some applications copy into their config
 _EXTENSION = "fluvio"
-_PRODUCER = "FLUVIO_PRODUCER"
 _FAKE = "FLUVIO_FAKE"
-_KEYS = {f"{_PREFIX}{name.upper()}": name for name in CLIENT_SETTINGS}
+_KEYS = Keys(_PREFIX, _FAKE)
 
 
 class FlaskFluvio:
@@ -129,7 +127,7 @@ def _client(app: flask.Flask) -> Fluvio:
         return clients.get("fake") or clients.setdefault("fake", _new_fake())
     # No lock, which a fork could leave locked: of threads that race here all get the first one's client, and what the
     # others made has no connection to close.
-    return clients.get("client") or clients.setdefault("client", unconnected(_client_settings(app.config)))
+    return clients.get("client") or clients.setdefault("client", unconnected(_KEYS.connect_arguments(app.config)))
 
 
 def _new_fake() -> FakeFluvio:
@@ -146,46 +144,19 @@ def _is_faked(app: flask.Flask) -> bool:
     return app.testing if fake is None else flag(_FAKE, fake)
 
 
-def _client_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: config[key] for key, name in _KEYS.items() if config.get(key) is not None}
-
-
 def _producer_config(config: Mapping[str, Any]) -> ProducerConfig:
-    settings = config.get(_PRODUCER) or {}
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{_PRODUCER} is a dictionary of a producer's settings, not {type(settings).__name__}")
-    try:
-        return ProducerConfig.from_settings(None, settings)
-    except ConfigError as error:
-        raise ConfigError(f"{_PRODUCER}: {error}") from error
+    return producer_config(_KEYS.producer, config.get(_KEYS.producer))
 
 
 def _check(config: Mapping[str, Any]) -> None:
-    known = [*_KEYS, _PRODUCER, _FAKE]
     for key in config:
-        if key.startswith(_PREFIX) and not key.startswith(_ENVIRONMENT) and key not in known:
-            raise _unknown(key, known)
+        if key.startswith(_PREFIX) and not key.startswith(_ENVIRONMENT) and key not in _KEYS:
+            raise ConfigError(f"unknown key {key!r} in the application's config: {_KEYS.hint(key)}")
     if config.get(_FAKE) is not None:
         flag(_FAKE, config[_FAKE])
     _producer_config(config)
-    settings = _client_settings(config)
-    check_client_settings({})  # the environment's
-    for name, value in settings.items():
-        try:
-            check_client_settings({name: value})
-        except ConfigError as error:
-            raise ConfigError(f"{_PREFIX}{name.upper()}: {error}") from error
-    check_client_settings(settings)  # what excludes each other
-
-
-def _unknown(key: str, known: list[str]) -> ConfigError:
-    setting = key.removeprefix(_PREFIX).lower()
-    if setting in ProducerConfig.__dataclass_fields__:
-        return ConfigError(f"unknown key {key!r}: it is a setting of producers, {_PRODUCER} = {{{setting!r}: ...}}")
-    found = alike(setting.upper(), [name.removeprefix(_PREFIX) for name in known])
-    own = f"those that begin with {_PREFIX} are the extension's: {', '.join(known)}"
-    hint = did_you_mean([_PREFIX + name for name in found]) if found else own
-    return ConfigError(f"unknown key {key!r} in the application's config: {hint}")
+    check_client_settings({})  # those of the environment
+    _KEYS.check_connect(config)
 
 
 # The command.
@@ -198,7 +169,7 @@ _commands = AppGroup("fluvio", help="What is between the application and its Flu
 def _check_command(topic: str | None) -> None:
     """Take each step to the cluster alone and say what it found."""
     failed = False
-    for step in diagnose(topic, **_client_settings(flask.current_app.config)):
+    for step in diagnose(topic, **_KEYS.connect_arguments(flask.current_app.config)):
         click.echo(step.text)
         failed = failed or not step.ok
     if failed:

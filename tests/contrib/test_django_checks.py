@@ -51,13 +51,13 @@ def test_nothing_is_wrong(told: Any) -> None:
 @pytest.mark.parametrize(
     ("told", "identity", "text"),
     [
-        ([], "E001", "FLUVIO is [], not a dictionary of aliases."),
+        ([], "E001", "The setting FLUVIO is [], not a dictionary of aliases."),
         ({3: HERE}, "E001", "FLUVIO[3]: an alias is a string."),
         ({"default": "127.0.0.1"}, "E001", "FLUVIO['default'] is '127.0.0.1', not a dictionary"),
-        ({"default": HERE | {"PRODUCER": 3}}, "E001", "FLUVIO['default']['PRODUCER'] is 3, not a dictionary"),
+        ({"default": HERE | {"PRODUCER": 3}}, "E001", "FLUVIO['default']['PRODUCER'] is 3, not a dictionary of settings."),
         ({"default": HERE | {"endpoint": ""}}, "E002", "unknown key 'endpoint': did you mean 'ENDPOINT'?"),
         ({"default": HERE | {"CONECT_TIMEOUT": 1}}, "E002", "did you mean 'CONNECT_TIMEOUT'?"),
-        ({"default": HERE | {"linger": 1}}, "E002", "it is a setting of producers: {'PRODUCER': {'linger': ...}}."),
+        ({"default": HERE | {"linger": 1}}, "E002", "it is a setting of producers, put it into 'PRODUCER'."),
         ({"default": {"ENDPOINT": "a:b:c"}}, "E003", "FLUVIO['default']['ENDPOINT']: "),
         (
             {"default": HERE | {"CONNECT_TIMEOUT": "1 s"}},
@@ -150,9 +150,8 @@ def test_django_runs_them() -> None:
     assert "fluvio" in registry.registry.tags_available()
 
 
-@pytest.mark.parametrize("text", [checks.__doc__, (ROOT / "docs" / "django.md").read_text()], ids=["module", "guide"])
-def test_every_id_is_documented(text: str) -> None:
-    source = Path(checks.__file__).read_text()
-    used = set(re.findall(r'id="(fluvio\.[EW]\d+)"', source))
+def test_every_id_is_documented() -> None:
+    used = set(re.findall(r'"(?:fluvio\.)?([EW]\d{3})"', Path(checks.__file__).read_text()))
     assert len(used) == 8
-    assert set(re.findall(r"^\| `?(fluvio\.[EW]\d+)`? ", text, re.MULTILINE)) == used
+    guide = (ROOT / "docs" / "django.md").read_text()
+    assert set(re.findall(r"^\| `fluvio\.([EW]\d+)` ", guide, re.MULTILINE)) == used

@@ -55,7 +55,7 @@ def _answer(client: Fluvio) -> tuple[int, dict[str, Any]]:
 
 def _connected() -> dict[str, tuple[int, dict[str, Any]]]:
     answers = {}
-    for alias in _aliases.aliases():
+    for alias in _aliases.setting():
         try:
             answers[alias] = health_answer(_clients.client(alias).health())
         except FluvioError as error:

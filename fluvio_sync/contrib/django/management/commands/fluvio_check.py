@@ -39,7 +39,7 @@ class Command(BaseCommand):
         try:
             if topic is not None:
                 check_topic_name(topic)
-            told = {name: _aliases.read(name).connect for name in alias or _aliases.aliases()}
+            told = {name: _aliases.read(name).connect for name in alias or _aliases.setting()}
         except ConfigError as error:
             raise CommandError(str(error)) from error
         for name, connect in told.items():
