@@ -41,7 +41,7 @@ from fluvio_sync.contrib.celery import install
 
 app = Celery("tasks", broker="filesystem://")
 app.conf.update(
-    broker_transport_options={{"data_folder_in": {folder!r}, "data_folder_out": {folder!r}, "polling_interval": 0.05}},
+    broker_transport_options={{"data_folder_in": {queue!r}, "data_folder_out": {sent!r}, "polling_interval": 0.05}},
     worker_enable_remote_control=False, broker_connection_retry_on_startup=False,
 )
 
@@ -64,8 +64,10 @@ class Worker:
 
     def __init__(self, folder: Path, endpoint: str, *options: str, setup: str = INSTALL) -> None:
         self.folder = folder
-        (folder / "queue").mkdir(exist_ok=True)
-        (folder / "tasks.py").write_text(TASKS.format(folder=str(folder / "queue"), setup=setup))
+        self.sent, self.queue = folder / "sent", folder / "queue"
+        for each in (self.sent, self.queue):
+            each.mkdir()
+        (folder / "tasks.py").write_text(TASKS.format(queue=str(self.queue), sent=str(self.sent), setup=setup))
         self.log = folder / "log"
         self.environment = os.environ | {"FLUVIO_SYNC_ENDPOINT": endpoint, "C_FORCE_ROOT": "1"}
         command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "tasks", "worker", "--loglevel", "INFO"]
@@ -94,7 +96,11 @@ class Worker:
         self.run(f"for number in range({count}): tasks.send.delay(number)")
 
     def run(self, code: str) -> None:
-        """Run code of somebody who calls tasks."""
+        """Run code that calls tasks, and queue their messages.
+
+        Each is moved into the queue when it is complete: the broker writes it in place, where the worker could read a
+        file that is still empty.
+        """
         code = f"import tasks\n{code}"
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", code],
@@ -103,6 +109,8 @@ class Worker:
             timeout=PATIENCE,
             check=True,
         )
+        for message in sorted(self.sent.iterdir()):
+            message.rename(self.queue / message.name)
 
     def tasks(self) -> list[tuple[int, int, int]]:
         """Return number, process, and how often its `fluvio()` had connected, of each task that ran."""

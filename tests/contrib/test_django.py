@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def _forgotten() -> Iterator[None]:
     yield
     _clients.forget()
-    _on_commit._losses.reset()
+    _on_commit._failures.reset()
 
 
 @pytest.fixture
@@ -297,12 +297,12 @@ def test_what_fails_after_the_commit_is_logged_and_counted(
     assert fluvio.values("orders") == [b"delivered"]
     assert after == ["called"]
     first, second = (record.getMessage() for record in caplog.records)
-    assert first == "on_commit.lost topic='orders' alias='default' error='BufferFullError: no space'"
+    assert first == "on_commit.failed topic='orders' alias='default' error='BufferFullError: no space'"
     assert second.startswith(
-        "on_commit.lost topic='orders' alias='default' error=\"DeliveryTimeoutError: topic 'orders'"
+        "on_commit.failed topic='orders' alias='default' error=\"DeliveryTimeoutError: topic 'orders'"
     )
     assert "secret" not in first + second
-    assert _on_commit.losses() == {"default": 2}
+    assert _on_commit.failures() == {"default": 2}
 
 
 @override_settings(FLUVIO={"default": {"ENDPOINT": "127.0.0.1:1"}})
@@ -310,9 +310,9 @@ def test_a_cluster_that_is_not_there_is_logged(default_database: str, caplog: py
     with caplog.at_level(logging.ERROR, "fluvio_sync"), transaction.atomic():
         send_on_commit("orders", b"value")
     (record,) = caplog.records
-    assert "on_commit.lost topic='orders'" in record.getMessage()
+    assert "on_commit.failed topic='orders'" in record.getMessage()
     assert "ConnectError" in record.getMessage()
-    assert _on_commit.losses() == {"default": 1}
+    assert _on_commit.failures() == {"default": 1}
 
 
 def test_at_most_once_is_warned_of_once(default_database: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -368,7 +368,7 @@ def health(query: str = "") -> tuple[int, Any]:
 
 def test_health_of_clients(django_cluster: LocalCluster, default_database: str) -> None:
     status, shown = health()
-    assert (status, shown["clients"], shown["on_commit_lost"]) == (200, {}, {})
+    assert (status, shown["clients"], shown["on_commit_failed"]) == (200, {}, {})
     assert shown["outbox"] == {"pending": 0, "oldest_age": None, "failed": 0, "blocked": 0}
     client()
     assert health()[1]["clients"] == {"default": {"status": "unused"}}
@@ -378,8 +378,8 @@ def test_health_of_clients(django_cluster: LocalCluster, default_database: str) 
     assert status == 200
     assert shown["clients"]["default"]["status"] == "connected"
     assert shown["clients"]["default"]["leaders"] == [{"topic": "orders", "partition": 0, "leader": 5001}]
-    _on_commit._losses.add("orders", "default", ValueError("why"))
-    assert health()[1]["on_commit_lost"] == {"default": 1}
+    _on_commit._failures.add("orders", "default", ValueError("why"))
+    assert health()[1]["on_commit_failed"] == {"default": 1}
 
 
 def test_health_without_the_cluster(django_cluster: LocalCluster, default_database: str) -> None:
@@ -414,10 +414,10 @@ def test_health_without_the_outboxs_table(default_database: str) -> None:
 
         editor.delete_model(OutboxRecord)
     try:
-        assert health() == (503, {"clients": {}, "on_commit_lost": {}, "outbox": {"error": "OperationalError"}})
+        assert health() == (503, {"clients": {}, "on_commit_failed": {}, "outbox": {"error": "OperationalError"}})
         apps = [app for app in settings.INSTALLED_APPS if app != "fluvio_sync.contrib.django.outbox"]
         with override_settings(INSTALLED_APPS=apps):
-            assert health() == (200, {"clients": {}, "on_commit_lost": {}})
+            assert health() == (200, {"clients": {}, "on_commit_failed": {}})
     finally:
         with connection.schema_editor() as editor:
             editor.create_model(OutboxRecord)

@@ -54,7 +54,11 @@ def test_nothing_is_wrong(told: Any) -> None:
         ([], "E001", "The setting FLUVIO is [], not a dictionary of aliases."),
         ({3: HERE}, "E001", "FLUVIO[3]: an alias is a string."),
         ({"default": "127.0.0.1"}, "E001", "FLUVIO['default'] is '127.0.0.1', not a dictionary"),
-        ({"default": HERE | {"PRODUCER": 3}}, "E001", "FLUVIO['default']['PRODUCER'] is 3, not a dictionary of settings."),
+        (
+            {"default": HERE | {"PRODUCER": 3}},
+            "E001",
+            "FLUVIO['default']['PRODUCER'] is 3, not a dictionary of settings.",
+        ),
         ({"default": HERE | {"endpoint": ""}}, "E002", "unknown key 'endpoint': did you mean 'ENDPOINT'?"),
         ({"default": HERE | {"CONECT_TIMEOUT": 1}}, "E002", "did you mean 'CONNECT_TIMEOUT'?"),
         ({"default": HERE | {"linger": 1}}, "E002", "it is a setting of producers, put it into 'PRODUCER'."),

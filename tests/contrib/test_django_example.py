@@ -108,7 +108,7 @@ def test_its_views(served: str, shop: Path, django_cluster: LocalCluster) -> Non
     assert order(served, "now") == (201, {"partition": 0, "offset": 1})
     assert order(served, "on-commit") == (202, {"order": 1})
     assert order(served, "outbox") == (202, {"order": 2})
-    assert manage(shop, "fluvio_outbox_relay", "--once") == "delivered 1, refused 0, postponed 0\n"
+    assert manage(shop, "fluvio_outbox_relay", "--once") == "delivered 1, rejected 0, to retry 0\n"
     wait_until(lambda: len(django_cluster.records("orders")) == 4, "all are stored")
     values = {record.value for record in django_cluster.records("orders")}
     assert values == {b"tea", b'{"order": 1, "item": "tea"}', b'{"order": 2, "item": "tea"}'}

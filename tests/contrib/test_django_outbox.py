@@ -154,8 +154,8 @@ def test_no_cluster_need_be_named_to_store(
 def test_records_are_delivered_once_and_in_order(fluvio: FakeFluvio, database: str) -> None:
     for number in range(50):
         send(database, str(number), key=str(number % 3), timestamp=1_700_000_000_000 + number)
-    assert relay(database, batch=7) == "delivered 50, refused 0, postponed 0\n"
-    assert relay(database) == "delivered 0, refused 0, postponed 0\n"
+    assert relay(database, batch=7) == "delivered 50, rejected 0, to retry 0\n"
+    assert relay(database) == "delivered 0, rejected 0, to retry 0\n"
     assert sorted(int(value) for value in fluvio.values("orders")) == list(range(50))
     for key in (b"0", b"1", b"2"):
         of_key = [(int(record.value), record.timestamp) for record in fluvio.records if record.key == key]
@@ -192,7 +192,7 @@ def test_a_failure_holds_up_its_key_only(fluvio: FakeFluvio, database: str, capl
     assert failed.error.startswith("DeliveryTimeoutError: ")
     assert 0 < (failed.due - timezone.now()).total_seconds() <= 1
     (line,) = caplog.records
-    assert line.getMessage().startswith("outbox.postponed alias='default' topic='broken' records=1 error=")
+    assert line.getMessage().startswith("outbox.retry_scheduled alias='default' topic='broken' records=1 error=")
     make_due(database)
     relay(database)
     assert fluvio.values("broken") == [b"1", b"2", b"3"]
@@ -246,22 +246,22 @@ def test_a_refused_record_holds_up_its_key_until_an_operator_decides(
         relay_with_trouble(database)
     assert states(database) == ["failed", "pending", "pending", "delivered", "delivered"]
     assert [record.getMessage().partition(" error=")[0] for record in caplog.records] == [
-        f"outbox.refused record={records(database)[0].pk} alias='default' topic='bad'"
+        f"outbox.rejected record={records(database)[0].pk} alias='default' topic='bad'"
     ]
     assert "SmartModuleRuntimeError" in records(database)[0].error
     health = outbox.health(database)
     assert (health.pending, health.failed, health.blocked) == (2, 1, 2)
     assert health.oldest_age is not None
     assert 0 <= health.oldest_age < 60
-    assert relay(database) == "delivered 0, refused 0, postponed 0\n"
+    assert relay(database) == "delivered 0, rejected 0, to retry 0\n"
 
     fluvio.fail_next(REFUSED, topic="bad")
-    assert relay(database, retry_failed=[]) == "1 records will be tried again\n"
+    assert relay(database, retry_failed=[]) == "1 record will be sent again\n"
     relay_with_trouble(database)  # which is refused again
     assert records(database)[0].attempts == 2
 
-    assert relay(database, skip_failed=[records(database)[1].pk]) == "0 records are given up\n"
-    assert relay(database, skip_failed=[records(database)[0].pk]) == "1 records are given up\n"
+    assert relay(database, skip_failed=[records(database)[1].pk]) == "0 records skipped\n"
+    assert relay(database, skip_failed=[records(database)[0].pk]) == "1 record skipped\n"
     relay(database)
     assert fluvio.values("bad") == [b"keyless", b"behind", b"further behind"]
     assert states(database)[0] == "skipped"
@@ -299,7 +299,7 @@ def test_a_topic_that_is_not_there_is_left_alone(database: str, caplog: pytest.L
             ("pending", 0, "")
         ] * 2
         (line,) = caplog.records
-        assert line.getMessage().startswith("outbox.held_up alias='default' topic='gone' error=\"TopicNotFoundError")
+        assert line.getMessage().startswith("outbox.blocked alias='default' topic='gone' error=\"TopicNotFoundError")
         fluvio.create_topic("gone")
         relay(database)
         assert len(fluvio.values("gone")) == 2
@@ -310,13 +310,13 @@ def test_a_relay_comes_back_to_a_topic_that_appears(default_database: str, caplo
         send("default", "tea", topic="late")
         worker = Relay("default", batch=10, lease=30, retention=7, stop=Stop())
         assert worker.work() == Pass(1, 0)
-        assert worker.is_held_up
+        assert worker.is_blocked
         assert worker.work() == Pass(0)  # it is not even claimed
         fluvio.create_topic("late")
         with caplog.at_level(logging.INFO, "fluvio_sync"):
             wait_until(lambda: worker.work().delivered, "the pause of a second is over")
-        assert "outbox.goes_on alias='default' topic='late'" in caplog.text
-        assert not worker.is_held_up
+        assert "outbox.resumed alias='default' topic='late'" in caplog.text
+        assert not worker.is_blocked
 
 
 @override_settings(FLUVIO={"default": {}, "gone": {"ENDPOINT": "127.0.0.1:1"}})
@@ -429,12 +429,12 @@ def test_a_relay_that_was_overtaken_spoils_nothing(database: str) -> None:
     assert len(_store.claim(database, "quick", limit=10, lease=30.0, avoided=())[0]) == 2
     quick = Outcome()
     quick.delivered = [found[0].pk]
-    quick.refused = [(found[1], "why")]
-    _store.settle(database, "quick", claimed, quick)
+    quick.rejected = [(found[1], "why")]
+    _store.store_outcome(database, "quick", claimed, quick)
     slow = Outcome()
     slow.delivered = [found[1].pk]
-    slow.postponed = [(found[0], "late")]
-    _store.settle(database, "slow", claimed, slow)
+    slow.to_retry = [(found[0], "late")]
+    _store.store_outcome(database, "slow", claimed, slow)
     assert states(database) == ["delivered", "delivered"]
     assert records(database)[0].error == ""
 
@@ -538,7 +538,7 @@ def test_the_order_needs_no_claims(database: str, seed: int) -> None:
                 fluvio.fail_next(DeliveryTimeoutError, count=chance.randrange(1, 4))
             outcome = Delivery(Destinations(10), lease=30, stopped=lambda: False).run(chains(found))
             if chance.random() < 0.8:  # else it was killed before it could note what it did
-                _store.settle(database, "relay", claimed, outcome)
+                _store.store_outcome(database, "relay", claimed, outcome)
         fluvio._fake.failures.clear()
         make_due(database)
         relay(database)
@@ -631,7 +631,7 @@ def test_what_the_library_says_is_shown_unless_the_application_hears_it(
             with pytest.raises(CommandError):
                 call_command("fluvio_outbox_relay", once=True, stdout=output, stderr=output)
             logger.removeHandler(handler)
-            assert ("outbox.refused" in output.getvalue()) is not heard
+            assert ("outbox.rejected" in output.getvalue()) is not heard
     finally:
         logging.root.handlers = roots
 
@@ -658,7 +658,7 @@ def test_check_command_shows_the_outbox(fluvio: FakeFluvio, default_database: st
         call_command("fluvio_check", alias=["default"], stdout=output)
     line = output.getvalue().splitlines()[-1]
     assert line.startswith("FAIL  outbox")
-    assert "1 record to send, the oldest 0 s old; 1 failed, 1 wait for these -> see manage.py" in line
+    assert "1 record to send, the oldest 0 s old; 1 failed, 1 blocked -> see manage.py" in line
 
 
 def test_the_admin_site_shows_and_changes_nothing(default_database: str) -> None:

@@ -54,7 +54,7 @@ def test_what_a_process_leaves_that_is_killed_after_its_commit(django_cluster: L
     assert Order.objects.using(database).get().item == "tea"
     assert values(django_cluster) == []
     status, output, errors = manage("fluvio_outbox_relay", "--once", "--database", database)
-    assert (status, output, errors) == (0, "delivered 1, refused 0, postponed 0\n", "")
+    assert (status, output, errors) == (0, "delivered 1, rejected 0, to retry 0\n", "")
     assert values(django_cluster) == [b"by the outbox"]  # and the one of send_on_commit is lost
 
 
@@ -91,7 +91,7 @@ def test_a_relay_ends_at_once_when_asked_to(
         wait_until(lambda: values(django_cluster) == [b"tea"], "the relay delivers", PATIENCE)
     with relaying(default_database, "--interval", "3600") as process:
         process.send_signal(number)
-        assert finish(process) == (0, "delivered 0, refused 0, postponed 0\n", "")
+        assert finish(process) == (0, "delivered 0, rejected 0, to retry 0\n", "")
 
 
 def test_a_relay_outlives_its_cluster(django_cluster: LocalCluster, default_database: str) -> None:
@@ -115,7 +115,7 @@ def test_a_relay_outlives_its_cluster(django_cluster: LocalCluster, default_data
         process.send_signal(signal.SIGTERM)
         status, output, _ = finish(process)
     assert status == 0
-    assert output.startswith("delivered 60, refused 0, postponed ")
+    assert output.startswith("delivered 60, rejected 0, to retry ")
     assert list(dict.fromkeys(values(django_cluster))) == sent
 
 

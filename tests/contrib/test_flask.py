@@ -16,7 +16,7 @@ import pytest
 from kit import wait_until
 
 from fluvio_sync import BufferFullError, ConfigError, ConnectError, Fluvio, TopicNotFoundError
-from fluvio_sync.contrib._health import health_answer
+from fluvio_sync.contrib._observation import health_answer
 from fluvio_sync.stats import Health
 from fluvio_sync.testing import FakeFluvio
 

@@ -16,7 +16,7 @@ from kit import attempts, wait_until
 import fluvio_sync
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync._unconnected import unconnected
-from fluvio_sync.contrib._measures import OF_CLIENTS, OF_TOPICS
+from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS
 from fluvio_sync.testing import FakeFluvio
 
 pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: a table of names, units, meanings and how each number is read, for every kind of metrics.
+"""The numbers that a client shows to metrics, and the answer that it gives to a health probe.
 
-Reads snapshots only, when somebody asks for numbers: sending a record costs nothing more.
+`OF_TOPICS` and `OF_CLIENTS` are tables of names, units, meanings and readers, from which each kind of metrics is made.
+Snapshots are read at the time of a scrape or a probe; a record costs nothing more.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from fluvio_sync.errors import ClosedError, ConfigError
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 
 class Snapshot(NamedTuple):
-    """How a client is at a moment: as a whole, and by topic."""
+    """The health of a client at a moment, and its counters by topic."""
 
     health: Health
     topics: dict[str, ProducerStats]
@@ -32,7 +33,9 @@ class Snapshot(NamedTuple):
 class Measure(Generic[T]):
     """A number that can be read off a `T`.
 
-    `unit`: as UCUM has it; `total`: it only grows, while the client lives; `read`: returns None where there is none.
+    * `unit`: of UCUM, as OpenTelemetry's semantic conventions ask for.
+    * `total`: whether it is a counter, which only grows while the client lives.
+    * `read`: returns the number, or None while there is none.
     """
 
     name: str
@@ -65,16 +68,16 @@ OF_TOPICS: tuple[Measure[ProducerStats], ...] = (
     _counted("bytes_failed", "By", "Keys and values of failed records"),
     _counted("batches_acked", "{batch}", "Batches that were acknowledged"),
     _counted("batches_failed", "{batch}", "Batches that failed"),
-    Measure("batch_latency", "s", "From a batch being ready to its acknowledgement, summed up", True, _latency_sum),
+    Measure("batch_latency", "s", "Times of batches from ready to acknowledged, summed up", True, _latency_sum),
     Measure(
         "batch_latency_max",
         "s",
-        "The longest time from a batch being ready to its acknowledgement so far",
+        "The longest time of a batch from ready to acknowledged so far",
         False,
         lambda stats: None if stats.latency is None else stats.latency[1],
     ),
 )
-"""Of a client's producers, by topic."""
+"""Measures of a client's producers, by topic."""
 
 OF_CLIENTS: tuple[Measure[Snapshot], ...] = (
     Measure(
@@ -106,14 +109,14 @@ OF_CLIENTS: tuple[Measure[Snapshot], ...] = (
         lambda of: None if of.health.last_error_at is None else of.health.last_error_at / 1000,
     ),
 )
-"""Of clients."""
+"""Measures of a client as a whole."""
 
 
 def snapshot(client: Fluvio) -> Snapshot | None:
-    """Return how a client is, without I/O; None if it is not at work in this process."""
+    """Return the state of a client, without I/O; None if it has not connected in this process."""
     try:
         return Snapshot(client.health(), client.stats()) if client.running else None
-    except ClosedError:  # just now
+    except ClosedError:  # by another thread, in between
         return None
 
 
@@ -124,3 +127,38 @@ def distinct(clients: Iterable[Fluvio]) -> tuple[Fluvio, ...]:
         if found.setdefault(client.client_id, client) is not client:
             raise ConfigError(f"two clients have the client_id {client.client_id!r}: give one of them another")
     return tuple(found.values())
+
+
+# Health.
+
+OK, UNAVAILABLE = 200, 503
+
+
+def health_answer(health: Health | None) -> tuple[int, dict[str, Any]]:
+    """Return the HTTP status for a probe, and a dictionary that JSON can hold.
+
+    `health`: None if the client has not connected in this process.  That is 200 and `"unused"`: otherwise a probe would
+    keep away the first request, which makes it connect.  Else 200 and `"connected"`, or 503 and `"disconnected"` while
+    the SC's metadata does not arrive.  A partition without a leader is shown and no reason for 503: another instance of
+    the application would not find one either.
+    """
+    if health is None:
+        return OK, {"status": "unused"}
+    leaders = [
+        {"topic": topic, "partition": partition, "leader": leader}
+        for (topic, partition), leader in sorted(health.leaders.items())
+    ]
+    return OK if health.connected else UNAVAILABLE, {
+        "status": "connected" if health.connected else "disconnected",
+        "leaders": leaders,
+        "records_queued": health.records_queued,
+        "bytes_queued": health.bytes_queued,
+        "records_in_flight": health.records_in_flight,
+        "last_error": health.last_error,
+        "last_error_at": health.last_error_at,
+    }
+
+
+def health_of(client: Fluvio) -> tuple[int, dict[str, Any]]:
+    """Return the answer to a probe for a client, without I/O."""
+    return health_answer(client.health() if client.running else None)
