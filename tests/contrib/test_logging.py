@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log records in a topic, and an application that does not notice whether that works."""
+"""Log records in a topic, and log calls that neither wait nor raise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fluvio_sync.testing import LocalCluster
 
 TOPIC = "logs"
-PYTHON = (sys.executable, "-W", "ignore:This process:DeprecationWarning")  # of every fork where there are threads
+PYTHON = (sys.executable, "-W", "ignore:This process:DeprecationWarning")  # about forks of processes with threads
 
 
 @pytest.fixture
@@ -78,12 +78,12 @@ def closed_port() -> str:
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """An address that takes connections and never says a word."""
+    """An address that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         yield f"127.0.0.1:{mute.getsockname()[1]}"
 
 
-# What is shipped.
+# Contents.
 
 
 def test_records_arrive_in_order_as_json(cluster: LocalCluster) -> None:
@@ -125,7 +125,7 @@ def key_of(record: logging.LogRecord) -> bytes:
 
 
 def test_dict_config(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging, "key_of", key_of, raising=False)  # ext:// needs something that can be imported
+    monkeypatch.setattr(logging, "key_of", key_of, raising=False)  # as ext:// needs an importable name
     handler = {
         "class": "fluvio_sync.contrib.logging.FluvioHandler",
         "level": "WARNING",
@@ -156,7 +156,7 @@ def test_dict_config(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> 
         logger.removeHandler(made)
 
 
-def test_what_cannot_work_is_refused_when_it_is_made() -> None:
+def test_invalid_settings() -> None:
     for settings, words in (
         ({"lingr": 1}, "did you mean 'linger'"),
         ({"conect_timeout": 1}, "did you mean 'connect_timeout'"),
@@ -198,7 +198,7 @@ def test_json_of_an_exception() -> None:
     assert formatted("failed", exc_text="cached")["exception"] == "cached"
 
 
-def test_json_leaves_out_what_it_cannot_hold() -> None:
+def test_json_leaves_out_values_that_it_cannot_hold() -> None:
     circular: list[Any] = []
     circular.append(circular)
     extra = {"object": object(), "circular": circular, "nan": float("nan"), "keys": {(1, 2): 3}, "good": {"a": None}}
@@ -206,16 +206,16 @@ def test_json_leaves_out_what_it_cannot_hold() -> None:
     assert set(found) == {"timestamp", "level", "logger", "message", "good"}
 
 
-def test_json_keeps_extra_fields_that_are_called_like_its_own() -> None:
+def test_json_keeps_extra_fields_with_names_of_its_own() -> None:
     found = formatted("x", level="mine", timestamp=1)
     assert (found["level"], found["level_"], found["timestamp_"]) == ("ERROR", "mine", 1)
 
 
-# The application does not notice.
+# The application goes on.
 
 
 def burst(logger: logging.Logger, number: int = 1000) -> float:
-    """Return how long the slowest of so many log calls took."""
+    """Return the seconds of the slowest of `number` log calls."""
     slowest = 0.0
     for index in range(number):
         start = time.perf_counter()
@@ -259,9 +259,7 @@ def test_records_wait_for_a_topic_that_comes_late(own: LocalCluster) -> None:
     assert messages(own) == ["early"]
 
 
-def test_memory_is_bounded_and_drops_are_counted_and_reported_seldom(
-    closed_port: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_memory_is_bounded_and_drops_are_counted(closed_port: str, capsys: pytest.CaptureFixture[str]) -> None:
     handler = FluvioHandler(TOPIC, closed_port, buffer_memory=4 * 1024 * 1024, flush_timeout=0)
     with logging_to(handler) as logger:
         text = "x" * 10_000
@@ -315,7 +313,7 @@ class Broken:
         raise ZeroDivisionError
 
 
-def test_nothing_is_raised_by_what_cannot_be_formatted(
+def test_a_record_that_cannot_be_formatted_raises_nothing(
     cluster: LocalCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = iter(["good", 5, object()])
@@ -328,17 +326,17 @@ def test_nothing_is_raised_by_what_cannot_be_formatted(
             logger.info("its key is bad, or there is none any more")
         assert handler.dropped == 5
     assert messages(cluster) == ["good"]
-    assert "ZeroDivisionError" not in capsys.readouterr().err  # the 2nd; the 1st and the 10th are said
+    assert "ZeroDivisionError" not in capsys.readouterr().err  # it is the 2nd; the 1st and the 10th are reported
     assert [record.key for record in cluster.records(TOPIC)] == [b"good"]
 
 
-def test_a_record_that_is_too_large_or_refused_is_counted(cluster: LocalCluster) -> None:
+def test_a_record_that_is_too_large_or_rejected_is_counted(cluster: LocalCluster) -> None:
     handler = FluvioHandler(TOPIC, cluster.endpoint, max_request_size=20_000)
     with logging_to(handler) as logger:
         logger.info("x" * 30_000)
         handler.flush()
         cluster.fail_next_produce(9000)
-        logger.info("refused")
+        logger.info("rejected")
         handler.flush()
         assert handler.dropped == 2
         logger.info("good")
@@ -347,14 +345,14 @@ def test_a_record_that_is_too_large_or_refused_is_counted(cluster: LocalCluster)
 
 
 def test_its_own_logs_are_not_shipped(cluster: LocalCluster) -> None:
-    """With everything that the library says on the same handler, a dead SPU makes no avalanche."""
+    """A failing SPU causes no log storm, even with the library's events on the same handler."""
     policy = AtLeastOnce(RetryPolicy(max_retries=1, initial_delay=0.01))
     handler = FluvioHandler(TOPIC, cluster.endpoint, delivery_semantic=policy)
     with logging_to(handler) as logger, logging_to(handler, "fluvio_sync") as library:
         library.error("never")
         logging.getLogger("fluvio_sync.client").error("never")
         cluster.fail_next_produce(9000)
-        logger.info("refused")
+        logger.info("rejected")
         handler.flush()
         assert handler.dropped == 1
         logging.getLogger("fluvio_sync_like").addHandler(handler)
@@ -375,7 +373,7 @@ class Talkative:
         return "talk"
 
 
-def test_what_is_logged_while_it_formats_is_not_shipped(cluster: LocalCluster) -> None:
+def test_records_that_are_logged_while_it_formats_are_not_shipped(cluster: LocalCluster) -> None:
     with logging_to(FluvioHandler(TOPIC, cluster.endpoint)) as logger:
         logger.info("%s", Talkative(logger))
         logger.info("after")
@@ -413,13 +411,13 @@ def test_threads(cluster: LocalCluster) -> None:
     assert len(found) == 800
 
 
-# Its end.
+# The end.
 
 
 def test_flush_delivers_what_was_logged(cluster: LocalCluster) -> None:
     handler = FluvioHandler(TOPIC, cluster.endpoint, linger=30)
     with logging_to(handler) as logger:
-        handler.flush()  # of nothing
+        handler.flush()  # without records
         logger.info("one")
         with within(5):
             handler.flush()
@@ -480,7 +478,7 @@ def test_the_interpreters_end_delivers(cluster: LocalCluster, more: tuple[str, .
     if more or sys.version_info[:2] != (3, 12):
         assert (done.returncode, done.stderr) == (0, "")
         assert messages(cluster) == lines
-    else:  # where no thread is started any more once the main thread is at its end
+    else:  # which starts no more threads once the main thread has ended
         assert done.returncode == 0
         assert messages(cluster) == lines or re.search(
             r"^fluvio_sync: log records for .*: \d+ dropped$", done.stderr, re.MULTILINE
@@ -488,8 +486,8 @@ def test_the_interpreters_end_delivers(cluster: LocalCluster, more: tuple[str, .
 
 
 @pytest.mark.parametrize("place", ["closed_port", "black_hole"])
-def test_the_interpreters_end_is_not_held_up_for_long(place: str, request: pytest.FixtureRequest) -> None:
-    """By `flush_timeout` once, though `logging.shutdown` flushes and closes."""
+def test_the_interpreters_end_waits_for_flush_timeout(place: str, request: pytest.FixtureRequest) -> None:
+    """The end waits once, although `logging.shutdown` flushes and closes."""
     with within(2 * 4, 4):
         done = run(EXIT, request.getfixturevalue(place), "4")
     assert done.returncode == 0
@@ -524,7 +522,7 @@ def test_fork(cluster: LocalCluster) -> None:
 
 
 def test_its_thread_imports_nothing(cluster: LocalCluster, closed_port: str) -> None:
-    """A module that is being imported by a thread when the process forks can never be imported in the child."""
+    """After a fork in the middle of a thread's import, the child can never import that module."""
     script = """
         import logging, sys, threading
         from fluvio_sync.contrib.logging import FluvioHandler
