@@ -46,8 +46,17 @@ class Keys:
         arguments = self.connect_arguments(config)
         for key, name in self._arguments.items():
             if name in arguments:
-                _check({name: arguments[name]}, at(place, key))
+                _check({name: arguments[name]}, _at(place, key))
         _check(arguments, place)
+
+    def producer_config(self, config: Mapping[Any, Any], place: str = "") -> ProducerConfig:
+        """Return the content of PRODUCER, by default an empty one; a `ConfigError` begins with its place."""
+        settings, here = config.get(self.producer), _at(place, self.producer)
+        given = {} if settings is None else dictionary(here, settings, "settings")
+        try:
+            return ProducerConfig.from_settings(None, given)
+        except ConfigError as error:
+            raise ConfigError(f"{here}: {error}") from error
 
     def hint(self, unknown: object) -> str:
         """Return the hint for a key that does not exist: the place of a producer's setting, the nearest key, or all."""
@@ -65,8 +74,7 @@ def _check(arguments: Mapping[str, Any], place: str) -> None:
         raise ConfigError(f"{place}: {error}" if place else str(error)) from error
 
 
-def at(place: str, key: str) -> str:
-    """Return the place of a key, as errors name it."""
+def _at(place: str, key: str) -> str:
     return f"{place}[{key!r}]" if place else key
 
 
@@ -84,12 +92,3 @@ def dictionary(place: str, value: object, of: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{place} is {shown(value)}, not a dictionary of {of}")
     return value
-
-
-def producer_config(place: str, settings: object) -> ProducerConfig:
-    """Return the settings of producers; None stands for the defaults.  A `ConfigError` begins with their place."""
-    given = {} if settings is None else dictionary(place, settings, "settings")
-    try:
-        return ProducerConfig.from_settings(None, given)
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from error

@@ -30,7 +30,7 @@ from fluvio_sync._doctor import diagnose
 from fluvio_sync._settings import flag
 from fluvio_sync._unconnected import check_client_settings, unconnected
 from fluvio_sync.contrib._observation import health_of
-from fluvio_sync.contrib._settings import Keys, producer_config
+from fluvio_sync.contrib._settings import Keys
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fluvio_sync.client import Fluvio
-    from fluvio_sync.config import ProducerConfig, ProducerSettings
+    from fluvio_sync.config import ProducerSettings
     from fluvio_sync.producer import TopicProducer
     from fluvio_sync.testing import FakeFluvio
 
@@ -105,7 +105,7 @@ class FlaskFluvio:
         The first producer of a process connects.  Raises as `Fluvio.connect` and `Fluvio.topic_producer` do.
         """
         client = self.client
-        return client.topic_producer(topic, _producer_config(flask.current_app.config), **settings)
+        return client.topic_producer(topic, _KEYS.producer_config(flask.current_app.config), **settings)
 
     def health_view(self) -> flask.Response:
         """Answer a probe with the client's health as JSON: 200, or 503 while the cluster is not reached.
@@ -145,17 +145,13 @@ def _is_faked(app: flask.Flask) -> bool:
     return app.testing if fake is None else flag(_FAKE, fake)
 
 
-def _producer_config(config: Mapping[str, Any]) -> ProducerConfig:
-    return producer_config(_KEYS.producer, config.get(_KEYS.producer))
-
-
 def _check(config: Mapping[str, Any]) -> None:
     for key in config:
         if key.startswith(_PREFIX) and not key.startswith(_ENVIRONMENT) and key not in _KEYS:
             raise ConfigError(f"unknown key {key!r} in the application's config: {_KEYS.hint(key)}")
     if config.get(_FAKE) is not None:
         flag(_FAKE, config[_FAKE])
-    _producer_config(config)
+    _KEYS.producer_config(config)
     check_client_settings({})  # those of the environment
     _KEYS.check_connect(config)
 

@@ -8,14 +8,19 @@ from typing import Any
 import pytest
 
 from fluvio_sync import ConfigError
-from fluvio_sync.contrib._settings import Keys, producer_config
+from fluvio_sync.contrib._settings import Keys
 
 KEYS = Keys("FLUVIO_", "FLUVIO_FAKE")
 ENDPOINT = {"FLUVIO_ENDPOINT": "127.0.0.1:9003"}
 
 
 def test_arguments_of_connect() -> None:
-    config = {"FLUVIO_CLIENT_ID": "shop", "FLUVIO_CONNECT_TIMEOUT": None, "FLUVIO_PRODUCER": {}, "DEBUG": True}
+    config: dict[str, Any] = {
+        "FLUVIO_CLIENT_ID": "shop",
+        "FLUVIO_CONNECT_TIMEOUT": None,
+        "FLUVIO_PRODUCER": {},
+        "DEBUG": True,
+    }
     assert KEYS.connect_arguments(config) == {"client_id": "shop"}
     assert Keys().connect_arguments({"CLIENT_ID": "shop"}) == {"client_id": "shop"}
     assert all(key in KEYS for key in ("FLUVIO_CLIENT_ID", "FLUVIO_PRODUCER", "FLUVIO_FAKE"))
@@ -61,18 +66,19 @@ def test_no_profile_is_looked_for() -> None:
 
 
 def test_settings_of_producers() -> None:
-    assert producer_config("P", None).linger == 0.0
-    assert producer_config("P", {"linger": 0.5}).linger == 0.5
+    assert KEYS.producer_config({}).linger == 0.0
+    assert KEYS.producer_config({"FLUVIO_PRODUCER": None}).linger == 0.0
+    assert KEYS.producer_config({"FLUVIO_PRODUCER": {"linger": 0.5}}).linger == 0.5
 
 
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ("linger", "^P is 'linger', not a dictionary of settings$"),
-        ({"lingr": 3}, "^P: unknown setting 'lingr': did you mean 'linger'"),
-        ({"linger": -3}, "^P: linger cannot be -3"),
+        ("linger", "^FLUVIO_PRODUCER is 'linger', not a dictionary of settings$"),
+        ({"lingr": 3}, "^FLUVIO_PRODUCER: unknown setting 'lingr': did you mean 'linger'"),
+        ({"linger": -3}, "^FLUVIO_PRODUCER: linger cannot be -3"),
     ],
 )
 def test_the_error_for_settings_of_producers_names_their_place(settings: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        producer_config("P", settings)
+        KEYS.producer_config({"FLUVIO_PRODUCER": settings})

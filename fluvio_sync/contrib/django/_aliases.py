@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.conf import settings
 
 from fluvio_sync._wording import shown
-from fluvio_sync.contrib._settings import Keys, at, dictionary, nearest, producer_config
+from fluvio_sync.contrib._settings import Keys, dictionary, nearest
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def read(alias: str) -> Alias:
     for key in keys:
         if key not in KEYS:
             raise ConfigError(unknown_key(place, key))
-    producer = producer_config(at(place, KEYS.producer), keys.get(KEYS.producer))
-    return Alias(KEYS.connect_arguments(keys), producer)
+    return Alias(KEYS.connect_arguments(keys), KEYS.producer_config(keys, place))
 
 
 def place_of(alias: object) -> str:

@@ -15,7 +15,7 @@ from django.core.checks import Error, Warning  # noqa: A004 - Django's name for 
 from fluvio_sync._environment import client_settings, misspelt
 from fluvio_sync._unconnected import check_client_settings
 from fluvio_sync._wording import did_you_mean, sentence
-from fluvio_sync.contrib._settings import at, dictionary, producer_config
+from fluvio_sync.contrib._settings import dictionary
 from fluvio_sync.contrib.django._aliases import DEFAULT, KEYS, place_of, setting, unknown_key
 from fluvio_sync.delivery import AtMostOnce
 from fluvio_sync.errors import ConfigError
@@ -64,7 +64,7 @@ def _alias(alias: object, content: object) -> Iterator[Any]:
         if key not in KEYS:
             yield Error(sentence(unknown_key(place, key)), id="fluvio.E002")
     yield from _connect(place, keys)
-    yield from _producer(alias, at(place, KEYS.producer), keys.get(KEYS.producer))
+    yield from _producer(alias, place, keys)
 
 
 def _connect(place: str, keys: dict[Any, Any]) -> Iterator[Any]:
@@ -104,16 +104,16 @@ def _has_profile_file() -> bool:
         return False
 
 
-def _producer(alias: str, place: str, settings: object) -> Iterator[Any]:
+def _producer(alias: str, place: str, keys: dict[Any, Any]) -> Iterator[Any]:
     try:
-        config = producer_config(place, settings)
+        config = KEYS.producer_config(keys, place)
     except ConfigError as error:
-        yield _error("E004" if isinstance(settings, dict) else "E001", error)
+        yield _error("E004" if isinstance(keys[KEYS.producer], dict) else "E001", error)
         return
     if alias == DEFAULT and isinstance(config.delivery_semantic, AtMostOnce):
         yield Warning(
-            f"{place} says at-most-once, and send_on_commit uses this alias unless it is given another: a record that "
-            "is lost after the commit is then neither raised, nor logged by record, nor counted.",
+            f"PRODUCER of {place} is at-most-once, and send_on_commit uses this alias unless it is given another: the "
+            "loss of a record after the commit is then neither raised, nor logged by record, nor counted.",
             hint=(
                 "Give at-most-once an alias of its own, for producer(); or silence this check if send_on_commit is "
                 "not used."
