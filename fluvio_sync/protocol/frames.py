@@ -102,11 +102,6 @@ class FrameReader:
         self._needed = _LENGTH.size
         self._broken = ""
 
-    @property
-    def buffered(self) -> int:
-        """How many bytes of an incomplete frame are held."""
-        return len(self._held)
-
     def feed(self, data: Buffer) -> list[bytes]:
         """Take what was received; return the frames that it completed, without their lengths.
 
