@@ -38,7 +38,7 @@ LAYERS = [
     ("sender", "_sender _sender_thread"),
     ("client", "_uwsgi _engine _exit _session producer client"),
     ("package", "fluvio_sync"),
-    ("around the client", "_unconnected _doctor_advice _doctor testing testing.* contrib._backlog"),
+    ("around the client", "_unconnected _doctor testing testing.* contrib._backlog"),
     ("frameworks", "_pytest_plugin contrib contrib.*"),
     ("command", "_cli_* cli __main__"),
 ]
@@ -54,7 +54,6 @@ PURE = [
     "_channel.py",
     "_cli_durations.py",
     "_dispatch.py",
-    "_doctor_advice.py",
     "_endpoint.py",
     "_failures.py",
     "_halving.py",

@@ -253,14 +253,14 @@ def test_tls_is_described(secured: LocalCluster, certificates: Certificates) -> 
     assert failed(found) == []
     detail = found["SC TLS"].detail
     assert detail.startswith("TLSv1.3; the server's certificate must be for 'cluster.test' and satisfy ca_cert ")
-    assert re.search(r"; it is signed by .* and ends in \d+ days \(", detail)
+    assert re.search(r"; signed by .*; expires in \d+ days \(", detail)
 
 
 def test_anonymous_tls_is_described(certificates: Certificates) -> None:
     with LocalCluster(in_process=True, **certificates.of_cluster("tls")) as cluster:
         found = steps(endpoint=cluster.endpoint, tls=TlsConfig.anonymous())
     assert failed(found) == []
-    assert found["SC TLS"].detail == "TLSv1.3, anonymous: encrypted, but nobody is verified"
+    assert found["SC TLS"].detail == "TLSv1.3, anonymous: encrypted, the server is not verified"
 
 
 @pytest.mark.parametrize(
