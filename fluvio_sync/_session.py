@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Session`: the engine of a client in this process; what a client and its producers share.
+"""`EngineHolder`: the engine of a client in this process; what a client and its producers share.
 
 The engine is made and connected at the first use, by one thread while others wait, and made anew in the child of a
 fork: the child's copies of the parent's sockets are closed, and its first use connects.  The fork hook takes no lock,
@@ -22,10 +22,10 @@ from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
 from fluvio_sync.stats import FlushResult
 
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+_sessions: weakref.WeakSet[EngineHolder] = weakref.WeakSet()
 
 
-class Session:
+class EngineHolder:
     """See the module's description.  `config`: the client's settings; `engine`: None until its first use."""
 
     def __init__(self, config: ClientConfig) -> None:

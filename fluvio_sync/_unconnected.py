@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._session import Session
+from fluvio_sync._session import EngineHolder
 from fluvio_sync.client import Fluvio
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def checked_config(settings: Mapping[str, Any]) -> ClientConfig:
 
 def unconnected(settings: Mapping[str, Any]) -> Fluvio:
     """Return a client of such settings, which connects at its first use; raises as `checked_config`."""
-    return Fluvio(Session(checked_config(settings)))
+    return Fluvio(EngineHolder(checked_config(settings)))
 
 
 def check_client_settings(settings: Mapping[str, Any]) -> None:

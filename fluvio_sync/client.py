@@ -19,7 +19,7 @@ from fluvio_sync._endpoint import parse_endpoint
 from fluvio_sync._engine import ClientConfig
 from fluvio_sync._environment import client_settings, misspelt
 from fluvio_sync._lane import RECORD_CHARGE
-from fluvio_sync._session import Session
+from fluvio_sync._session import EngineHolder
 from fluvio_sync._settings import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._topic_name import check_topic_name
 from fluvio_sync._wording import did_you_mean
@@ -63,9 +63,9 @@ def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
 class Fluvio:
     """A client of a cluster; made by `Fluvio.connect`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: EngineHolder) -> None:
         """Make a client that connects at its first use; applications call `Fluvio.connect`."""
-        if not isinstance(session, Session):
+        if not isinstance(session, EngineHolder):
             raise TypeError("a client is made by Fluvio.connect('host:port')")
         self._session = session
 
@@ -125,7 +125,7 @@ class Fluvio:
         if not isinstance(client_id, str) or len(client_id.encode()) > 255:
             raise ConfigError("client_id is a string of at most 255 bytes")
         _check_override(spu_address_override)
-        session = Session(
+        session = EngineHolder(
             ClientConfig(
                 endpoint=parse_endpoint(where),
                 tls=tls or secured,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._channel import Channel
     from fluvio_sync._engine import Engine
-    from fluvio_sync._session import Session
+    from fluvio_sync._session import EngineHolder
     from fluvio_sync.config import ProducerConfig
 
 # Records that are queued together: the lock is held for a tenth of a millisecond.
@@ -40,7 +40,7 @@ class TopicProducer:
     `topic`: its name; `config`: the `ProducerConfig` in force.
     """
 
-    def __init__(self, session: Session, topic: str, config: ProducerConfig) -> None:
+    def __init__(self, session: EngineHolder, topic: str, config: ProducerConfig) -> None:
         self.topic = topic
         self.config = config
         self._session = session

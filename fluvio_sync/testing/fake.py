@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluvio_sync._endpoint import Endpoint
 from fluvio_sync._engine import ClientConfig
-from fluvio_sync._session import Session
+from fluvio_sync._session import EngineHolder
 from fluvio_sync._tls_config import TlsConfig
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import ProducerConfig
@@ -114,7 +114,7 @@ class FakeFluvio(Fluvio):
         return f"<FakeFluvio with {len(self.records)} records>"
 
 
-class _FakeSession(Session):
+class _FakeSession(EngineHolder):
     """Its engine is there from the start, and goes on in the child of a fork."""
 
     def __init__(self, config: ClientConfig, engine: FakeEngine) -> None:
