@@ -230,7 +230,7 @@ def test_a_full_buffer_refuses_at_once_if_told_so(where: Where) -> None:
         assert producer.send(bytes(30_000)).result(10).offset == 3
 
 
-# --- time-outs and closing -----------------------------------------------------------------------
+# --- timeouts and closing -----------------------------------------------------------------------
 
 BAD_DURATIONS = [-1, -0.001, NAN, float("inf"), "5", True, timedelta(seconds=-1), [1]]
 

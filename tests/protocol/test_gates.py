@@ -252,7 +252,7 @@ def test_spu_a_negative_timeout_is_neither_written_nor_read() -> None:
             version=25, correlation_id=1, client_id="", isolation=1, timeout_ms=-1, topics=[]
         )
     data = bytes.fromhex(written(produce.ProduceRequest(1, -1, ()), 25))
-    with pytest.raises(ProtocolError, match="time-out is negative"):
+    with pytest.raises(ProtocolError, match="timeout is negative"):
         produce.ProduceRequest.read(Reader(data), 25)
 
 
