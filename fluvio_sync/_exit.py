@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fluvio_sync._engine import Engine
 
 _engines: set[Engine] = set()  # of this process, until they are closed
-_drained_by: int | None = None  # the process in which multiprocessing's end drains, too
+_drained_by: int | None = None  # the process in which the end of multiprocessing also drains
 
 
 def add_engine(owner: object, engine: Engine) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`diagnose` and `fluvio-sync doctor`: what they find in clusters that work and in some that do not."""
+"""`diagnose` and `fluvio-sync doctor`: their findings in clusters that work and in some that do not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEFORE = ["configuration", "name", "SC connection", "SC TLS", "SC versions", "me
 
 
 def steps(topic: str | None = None, **settings: Any) -> dict[str, Step]:
-    """Return what was found, by the names of the steps, in their order."""
+    """Return the steps by their names, in their order."""
     found = list(diagnose(topic, **settings))
     assert all(step.seconds >= 0 and step.detail for step in found)
     assert all(bool(step.advice) is not step.ok for step in found), "advice where something failed, and only there"
@@ -42,7 +42,7 @@ def failed(found: dict[str, Step]) -> list[str]:
 
 @pytest.fixture
 def unused() -> Iterator[str]:
-    """An address where nobody listens."""
+    """An address without a server."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"

@@ -22,7 +22,7 @@ from fluvio_sync.protocol.versions import API_VERSIONS, ScApi, SpuApi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What matters here is that nothing hangs, which pytest-timeout sees; a slow machine is no failure.
+# These tests must not hang, which pytest-timeout sees; a slow machine is no failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
@@ -49,7 +49,7 @@ SPU_MESSAGES: dict[int, tuple[Any, Any]] = {
 
 @dataclass(frozen=True)
 class Captured:
-    """One frame, and what it has to be read as."""
+    """One frame, and the value that it is read as."""
 
     name: str
     data: bytes

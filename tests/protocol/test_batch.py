@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches: sizes, limits, what the checks catch."""
+"""Batches: sizes, limits, faults that the checks catch."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def compress_for(codec: int) -> Callable[[bytes], bytes] | None:
 
 
 @given(records, codecs)
-def test_what_is_built_is_read_back(items: list[tuple[bytes | None, bytes, int]], codec: Codec) -> None:
+def test_built_batches_are_read_back(items: list[tuple[bytes | None, bytes, int]], codec: Codec) -> None:
     builder = builder_of(items)
     data = b"".join(builder.build(codec, compress_for(codec)))
     verify_batch(data)
@@ -189,7 +189,7 @@ def test_a_batch_is_no_larger_than_its_length_can_say() -> None:
     assert not BatchBuilder(FIRST).append(None, value, FIRST)
 
 
-def test_what_a_lone_record_takes_beyond_key_and_value_is_bounded() -> None:
+def test_the_overhead_of_a_lone_record_is_bounded() -> None:
     huge = Huge()
     huge.size = 2**29
     assert BATCH_OVERHEAD + record_size(huge, huge, 0, 0) - 2 * huge.size == LONE_OVERHEAD
@@ -308,7 +308,7 @@ def test_a_header() -> None:
             BatchHeader.read(Reader(w.getvalue()[:length]))
 
 
-# --- what the checks catch -----------------------------------------------------------------------
+# --- faults that the checks catch ----------------------------------------------------------------
 
 GOOD = b"".join(builder_of([(b"k", b"v1", 0), (None, b"hello", 5)]).build())
 

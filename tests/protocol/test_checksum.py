@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CRC-32C and SipHash: the implementations in C and in Python agree, whichever is installed."""
+"""CRC-32C and SipHash: the implementations in C and in Python agree."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_crc32c_in_c_and_in_python(data: bytes, value: int) -> None:
 
 
 @given(buffers, st.integers(0, 3000))
-def test_crc32c_goes_on_from_what_precedes(data: bytes, cut: int) -> None:
+def test_crc32c_continues_from_earlier_bytes(data: bytes, cut: int) -> None:
     whole = checksum.crc32c(data)
     assert checksum.crc32c(data[cut:], checksum.crc32c(data[:cut])) == whole
     assert checksum.crc32c_pure(data[cut:], checksum.crc32c_pure(data[:cut])) == whole

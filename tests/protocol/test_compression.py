@@ -144,7 +144,7 @@ def test_garbage(codec: Codec, data: bytes, seed: int) -> None:
 
 
 @pytest.mark.parametrize("codec", [Codec.SNAPPY, Codec.LZ4, Codec.ZSTD])
-def test_a_missing_library_names_what_to_install(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_the_extra_to_install(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     real_import = builtins.__import__
 
     def fake_import(name: str, *arguments: Any, **keywords: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames: any fragmentation gives the same ones; bad lengths are refused at once."""
+"""Frames: any fragmentation gives the same ones; bad lengths raise at once."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_byte_by_byte(all_captured: list[Any], kind: Any) -> None:
     assert received == [frame[4:] for frame in frames]
 
 
-def test_a_reused_buffer_does_not_change_what_was_read() -> None:
+def test_a_reused_buffer_does_not_change_frames_read_before() -> None:
     buffer = bytearray(framed([b"first", b"second"])[:-3])
     reader = FrameReader()
     assert reader.feed(memoryview(buffer)) == [b"first"]
@@ -143,7 +143,7 @@ def test_the_limit_is_a_setting() -> None:
         reader.feed(framed([b"123456"]))
 
 
-def test_memory_grows_with_what_is_received_not_with_what_is_claimed() -> None:
+def test_memory_grows_with_received_bytes_not_with_claimed_ones() -> None:
     reader = FrameReader()
     tracemalloc.start()
     try:

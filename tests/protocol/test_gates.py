@@ -181,7 +181,7 @@ def test_sc_18_both_directions_of_a_home_mirror() -> None:
     assert full.partition_count == 1
 
 
-def test_sc_19_adds_nothing_to_what_is_used_here() -> None:
+def test_sc_19_adds_nothing_that_is_used_here() -> None:
     topic = metadata.TopicObject(
         "t",
         metadata.TopicSpec(
@@ -212,7 +212,7 @@ def test_sc_19_adds_nothing_to_what_is_used_here() -> None:
         admin.UpdateTopicRequest("t", admin.AddPartitions(1)),
     ],
 )
-def test_sc_below_12_is_refused(message: Any, version: int) -> None:
+def test_sc_below_12_raises(message: Any, version: int) -> None:
     with pytest.raises(ValueError, match="older than 12"):
         written(message, version)
     data = bytes.fromhex(written(message, 12))

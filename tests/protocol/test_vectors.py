@@ -128,7 +128,7 @@ def test_every_section_has_a_test(vectors: dict[str, Any]) -> None:
     assert set(vectors) - {"_about"} == _COVERED
 
 
-def test_the_copy_of_the_vectors_says_what_it_is(vectors: dict[str, Any]) -> None:
+def test_the_copy_of_the_vectors_names_its_version(vectors: dict[str, Any]) -> None:
     assert "not captured" in vectors["_about"]["label"]
     text = (Path(__file__).parent / "data" / "wire_vectors.json").read_text()
     assert ".md" not in text

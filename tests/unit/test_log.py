@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where events go, by what the application configured."""
+"""Events go to the log that the application configured."""
 
 from __future__ import annotations
 
