@@ -178,7 +178,7 @@ def test_a_cluster_that_is_too_old() -> None:
     with LocalCluster(in_process=True, sc_version=11) as cluster:
         found = steps(endpoint=cluster.endpoint)
     assert failed(found) == ["SC versions"]
-    assert "no common version of the request WATCH" in found["SC versions"].detail
+    assert "WATCH" in found["SC versions"].detail
     assert found["SC versions"].advice == "upgrade the older side"
 
 
@@ -252,7 +252,8 @@ def test_tls_is_described(secured: LocalCluster, certificates: Certificates) -> 
     found = steps(endpoint=secured.endpoint, tls=certificates.of_client("mutual"))
     assert failed(found) == []
     detail = found["SC TLS"].detail
-    assert detail.startswith("TLSv1.3; the server's certificate must be for 'cluster.test' and satisfy ca_cert ")
+    assert detail.startswith("TLSv1.3; ")
+    assert "'cluster.test'" in detail
     assert re.search(r"; signed by .*; expires in \d+ days \(", detail)
 
 

@@ -42,8 +42,9 @@ def test_a_spent_policy_tells_the_effort_and_the_last_failure() -> None:
     assert (
         str(error)
         == (
-            "topic 't', partition 0: not acknowledged after 1 attempt in 0.5 s, the last that the policy allows: SPU 5001 "
-            "answered NotLeaderForPartition (6) for topic 't', partition 0: " + str(error.__cause__).split(": ")[1]
+            "topic 't', partition 0: not acknowledged after 1 attempt in 0.5 s, the last that the policy allows: "
+            "SPU 5001 answered NotLeaderForPartition (6) for topic 't', partition 0: "
+            + str(error.__cause__).split(": ")[1]
         )
         + "; it is not stored"
     )

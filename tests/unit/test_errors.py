@@ -158,8 +158,8 @@ def test_the_defaults_of_a_delivery_error() -> None:
 @pytest.mark.parametrize(
     ("theirs", "expected"),
     [
-        ((0, 7), "the server (platform 0.9.0) offers versions 0 to 7"),
-        (None, "the server (platform 0.9.0) does not know it"),
+        ((0, 7), "0.9.0) offers versions 0 to 7"),
+        (None, "0.9.0) does not know it"),
     ],
 )
 def test_a_version_error_names_the_versions_of_both_sides(theirs: tuple[int, int] | None, expected: str) -> None:
