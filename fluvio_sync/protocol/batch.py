@@ -28,7 +28,7 @@ from fluvio_sync.protocol.primitives import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync.protocol.primitives import Buffer, Reader, Writer
+    from fluvio_sync.protocol.primitives import Buffer
 
 BATCH_HEADER = 57
 """Bytes of a batch's header."""
@@ -122,22 +122,12 @@ class BatchHeader(NamedTuple):
         """The number of records as the SPU counts them."""
         return max(0, self.last_offset_delta + 1)
 
-    def write(self, w: Writer) -> None:
-        """Append it."""
-        w.pack(_HEADER, *self)
-
-    @classmethod
-    def read(cls, r: Reader) -> BatchHeader:
-        """Read one; ProtocolError if `batch_len` leaves no room for the header itself."""
-        return _checked_header(r.unpack(_HEADER))
-
 
 class DecodedBatch(NamedTuple):
-    """A batch and its records.  `schema_id` is None unless the batch carries one."""
+    """A batch and its records."""
 
     header: BatchHeader
     records: list[Record]
-    schema_id: int | None = None
 
 
 # --- building ------------------------------------------------------------------------------------
@@ -310,19 +300,14 @@ def _head(key: bytes | None, value: bytes, delta: int, count: int) -> bytes:
 # --- decoding ------------------------------------------------------------------------------------
 
 
-def _checked_header(fields: tuple[int, ...]) -> BatchHeader:
-    header = BatchHeader._make(fields)
-    least = BATCH_HEADER - _LENGTH_END + (_SCHEMA_SIZE if header.has_schema else 0)
-    if header.batch_len < least:
-        raise ProtocolError(f"a batch claims {header.batch_len} bytes, less than its header takes")
-    return header
-
-
 def _header_at(data: Buffer, offset: int) -> BatchHeader:
     left = len(data) - offset
     if left < BATCH_HEADER:
         raise ProtocolError(f"{left} bytes at the end are no batch")
-    header = _checked_header(_HEADER.unpack_from(data, offset))
+    header = BatchHeader._make(_HEADER.unpack_from(data, offset))
+    least = BATCH_HEADER - _LENGTH_END + (_SCHEMA_SIZE if header.has_schema else 0)
+    if header.batch_len < least:
+        raise ProtocolError(f"a batch claims {header.batch_len} bytes, less than its header takes")
     if header.size > left:
         raise ProtocolError(f"a batch of {header.size} bytes is cut short: {left} are there")
     return header
@@ -359,13 +344,9 @@ def decode_record_set(data: Buffer, *, max_size: int = MAX_DECOMPRESSED) -> list
 
 
 def _decode(header: BatchHeader, batch: memoryview, max_size: int) -> DecodedBatch:
-    schema_id = None
-    start = BATCH_HEADER
-    if header.has_schema:
-        start += _SCHEMA_SIZE
-        schema_id = int.from_bytes(batch[BATCH_HEADER:start], "big")
+    start = BATCH_HEADER + (_SCHEMA_SIZE if header.has_schema else 0)
     section = decompress(header.codec, batch[start:], max_size)
-    return DecodedBatch(header, _decode_records(header, section), schema_id)
+    return DecodedBatch(header, _decode_records(header, section))
 
 
 def _record_count(section: bytes) -> int:

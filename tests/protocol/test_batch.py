@@ -28,7 +28,7 @@ from fluvio_sync.protocol.batch import (
 )
 from fluvio_sync.protocol.checksum import crc32c, crc32c_pure
 from fluvio_sync.protocol.compression import Codec, compressor
-from fluvio_sync.protocol.primitives import Reader, Writer, encode_varint
+from fluvio_sync.protocol.primitives import encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def test_built_batches_are_read_back(items: list[tuple[bytes | None, bytes, int]
     builder = builder_of(items)
     data = b"".join(builder.build(codec, compress_for(codec)))
     verify_batch(data)
-    header, decoded, schema_id = decode_batch(data)
+    header, decoded = decode_batch(data)
     assert [(record.key, record.value) for record in decoded] == [item[:2] for item in items]
     assert [record.timestamp - FIRST for record in decoded] == [item[2] for item in items]
     assert [record.offset for record in decoded] == list(range(len(items)))
@@ -68,7 +68,7 @@ def test_built_batches_are_read_back(items: list[tuple[bytes | None, bytes, int]
         0, len(data) - 12, -1, 2, crc32c(data[21:]), codec, len(items) - 1, FIRST, latest, -1, -1, -1
     )
     assert (header.size, header.codec, header.record_count) == (len(data), codec, len(items))
-    assert (schema_id, header.has_schema) == (None, False)
+    assert not header.has_schema
 
 
 @given(records)
@@ -297,15 +297,13 @@ def test_a_record_set() -> None:
 
 def test_a_header() -> None:
     header = BatchHeader(5, 45, -1, 2, 7, 0, -1, -1, -1, -1, -1, -1)
-    w = Writer()
-    header.write(w)
-    assert len(w.getvalue()) == BATCH_HEADER
-    assert BatchHeader.read(Reader(w.getvalue())) == header
+    data = struct.pack(">qiibIhiqqqhi", *header)
+    assert len(data) == BATCH_HEADER
     assert header.record_count == 0
-    assert [found for found, _ in iter_batches(w.getvalue())] == [header]
-    for length in range(BATCH_HEADER):
+    assert [found for found, _ in iter_batches(data)] == [header]
+    for length in range(1, BATCH_HEADER):
         with pytest.raises(ProtocolError):
-            BatchHeader.read(Reader(w.getvalue()[:length]))
+            list(iter_batches(data[:length]))
 
 
 # --- faults that the checks catch ----------------------------------------------------------------
@@ -446,7 +444,7 @@ def test_a_compressed_section_is_bounded(codec: Codec) -> None:
 def test_a_schema_id_is_skipped() -> None:
     data = with_section(b"\0\0\x12\x34" + b"\0\0\0\1" + raw_record(), 1, 0x10)
     batch = decode_batch(data)
-    assert (batch.schema_id, len(batch.records)) == (0x1234, 1)
+    assert (batch.header.has_schema, len(batch.records)) == (True, 1)
     short = bytearray(with_section(b"\0\0\0", 1, 0x10))
     with pytest.raises(ProtocolError, match="less than its header"):
         decode_batch(short)
