@@ -161,8 +161,8 @@ _KEY = r"\s*([\w.\"' -]+?)\s*="
 def _line_of(where: str, text: str) -> int | None:
     """Return the line of a key, of its table if it is missing, or None.
 
-    TOML readers tell no lines of what they could read.  In a text that could be read this finds tables and keys as
-    people write them, not what stands in an inline table.
+    TOML readers give lines for syntax errors only.  In a valid text this finds tables and keys as people write them,
+    except the keys of an inline table.
     """
     header, table, found = "", where.rpartition(".")[0], None
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The requests of consumers to an SPU (Stream Processing Unit): record streams, single fetches, stored offsets.
 
-Pure.  No producer needs it: it is for the development cluster and for reading back what was written.  Isolation is a
+Pure.  No producer needs it: it serves the development cluster, and tests that read records back.  Isolation is a
 u8 here: 0 read-uncommitted, 1 read-committed.
 """
 

@@ -3,7 +3,7 @@
 """Produce: the request, in two forms, and the response.
 
 Pure.  A producer writes with `produce_request_buffers`, which copies no record; `ProduceRequest` is
-the same message as a value, for whoever has to read one.  All this is read and written too often to
+the same message as a value, for servers and tests.  All this is read and written too often to
 be declared (see `message`): it is spelled out.
 """
 

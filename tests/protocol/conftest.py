@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captured frames, as a fixture that tests are parametrized with.
 
-`data/session.jsonl` is what went over the sockets between the official Python wheel 0.21.0 and a real
+`data/session.jsonl` holds the bytes between the official Python wheel 0.21.0 and a real
 cluster; `data/exchanges.jsonl` are hand-made requests and that cluster's replies.
 """
 

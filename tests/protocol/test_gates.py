@@ -35,7 +35,7 @@ def written(message: Any, version: int) -> str:
 def assert_gates(full: Any, bytes_by_version: dict[int, str], seen_by_version: Any = None) -> None:
     """Assert the bytes of `full` at each version, and that they are read back.
 
-    `seen_by_version`: what is read, where a field of `full` is not in that version's bytes.
+    `seen_by_version`: the values read, where a field of `full` is not in that version's bytes.
     """
     for version, expected in bytes_by_version.items():
         assert written(full, version) == expected, version

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every message, with drawn contents, at several versions: read back, and written the same again.
 
-Also what garbage makes of every message: a value or ProtocolError.
+Garbage makes a value or a ProtocolError of every message.
 """
 
 from __future__ import annotations
