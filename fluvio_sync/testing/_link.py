@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_session import Message
+    from fluvio_sync.testing._cluster.session import Message
 
 _CLIENT_ID = "fluvio-sync-testing"
 _CLIENT = ApiVersionsRequest("0.50.2", "linux", "x86_64")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fluvio_sync._tls_config import TlsConfig
 from fluvio_sync.errors import ConfigError, ServerError
-from fluvio_sync.testing._cluster_process import ClusterProcess
-from fluvio_sync.testing._cluster_server import ClusterServer
-from fluvio_sync.testing._cluster_thread import ClusterThread
-from fluvio_sync.testing._reader import StoredRecord, read_partition
+from fluvio_sync.testing._cluster.process import ClusterProcess
+from fluvio_sync.testing._cluster.server import ClusterServer
+from fluvio_sync.testing._cluster.thread import ClusterThread
+from fluvio_sync.testing.reader import StoredRecord, read_partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

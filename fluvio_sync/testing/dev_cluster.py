@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluvio_sync.testing._cluster_orders import carry_out
-from fluvio_sync.testing._cluster_server import ClusterServer
+from fluvio_sync.testing._cluster.orders import carry_out
+from fluvio_sync.testing._cluster.server import ClusterServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -39,18 +39,18 @@ from fluvio_sync.protocol.versions import (
     SpuApi,
 )
 from fluvio_sync.protocol.watch import ListRequest, ListResponse, WatchRequest, WatchUpdate
-from fluvio_sync.testing._cluster_core import STATUS_INTERVAL, ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
-from fluvio_sync.testing._partition_log import FileStorage
+from fluvio_sync.testing._cluster.core import STATUS_INTERVAL, ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
+from fluvio_sync.testing._cluster.partition_log import FileStorage
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.session import ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
@@ -221,7 +221,7 @@ def test_lists(core: ClusterCore, names: Make) -> None:
 # --- versions ------------------------------------------------------------------------------------
 
 
-def versions(tell: Tell, session: Session, client_version: str) -> ApiVersionsResponse | None:
+def versions(tell: Tell, session: ServerSession, client_version: str) -> ApiVersionsResponse | None:
     request = ApiVersionsRequest(client_version, "linux", "x86_64")
     bodies = tell(session, API_VERSIONS, request, version=2)
     return ApiVersionsResponse.read(bodies[0], 2) if bodies else None

@@ -30,14 +30,14 @@ from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_core import ClusterCore
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.core import ClusterCore
+    from fluvio_sync.testing._cluster.session import ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
@@ -216,7 +216,7 @@ def test_the_one_shot_fetch(core: ClusterCore, tell: Tell, write: Make) -> None:
         assert topic.partitions[0].high_watermark == 1
 
 
-def store(tell: Tell, session: Session, offset: int, stream: int) -> tuple[int, int]:
+def store(tell: Tell, session: ServerSession, offset: int, stream: int) -> tuple[int, int]:
     request = UpdateConsumerOffsetRequest(offset, stream)
     (body,) = tell(session, SpuApi.UPDATE_CONSUMER_OFFSET, request, version=25)
     response = UpdateConsumerOffsetResponse.read(body, 25)

@@ -12,12 +12,12 @@ from fluvio_sync.protocol.metadata import TopicSpec
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync.testing._cluster_core import ClusterCore
+    from fluvio_sync.testing._cluster.core import ClusterCore
 
     Make = Callable[..., Any]
 

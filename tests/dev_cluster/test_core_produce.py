@@ -17,17 +17,17 @@ from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsRespon
 from fluvio_sync.protocol.produce import ProduceRequest, ProduceResponse
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import ApiVersionsRequest, SpuApi
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
-from fluvio_sync.testing._partition_log import MemoryLog, MemoryStorage
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
+from fluvio_sync.testing._cluster.partition_log import MemoryLog, MemoryStorage
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.session import ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
@@ -45,7 +45,7 @@ def topics(core: ClusterCore) -> ClusterCore:
 def outcome(tell: Tell, codes: Callable[..., Any]) -> Callable[..., list[tuple[int, int]]]:
     """Send a produce request; returns (error code, base offset) of every entry."""
 
-    def send(session: Session, request: ProduceRequest, *, now: float = 0.0) -> list[tuple[int, int]]:
+    def send(session: ServerSession, request: ProduceRequest, *, now: float = 0.0) -> list[tuple[int, int]]:
         (body,) = tell(session, SpuApi.PRODUCE, request, now=now)
         found: list[tuple[int, int]] = codes(ProduceResponse.read(body, 25).topics)
         return found

@@ -15,7 +15,8 @@ import pytest
 
 from fluvio_sync.errors import ServerError, TopicNotFoundError
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing import LocalCluster, _cluster_process, read_records
+from fluvio_sync.testing import LocalCluster, read_records
+from fluvio_sync.testing._cluster import process as cluster_process
 from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def test_a_late_answer_is_not_taken_for_another_orders(monkeypatch: pytest.Monke
     with LocalCluster() as cluster:
         os.kill(cluster._running.pid, signal.SIGSTOP)  # type: ignore[union-attr]
         with monkeypatch.context() as patch:
-            patch.setattr(_cluster_process, "ORDER_TIMEOUT", 0.05)
+            patch.setattr(cluster_process, "ORDER_TIMEOUT", 0.05)
             with pytest.raises(RuntimeError, match="mute"):
                 cluster.create_topic("t")
         os.kill(cluster._running.pid, signal.SIGCONT)  # type: ignore[union-attr]

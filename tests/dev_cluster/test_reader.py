@@ -14,7 +14,7 @@ from fluvio_sync.errors import (
     TopicNotFoundError,
 )
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing import LocalCluster, StoredRecord, _reader, read_records
+from fluvio_sync.testing import LocalCluster, StoredRecord, read_records, reader
 from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_all_records_come_in_order(cluster: LocalCluster) -> None:
 
 
 def test_they_may_come_in_many_responses(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reader, "_MAX_BYTES", 1)
+    monkeypatch.setattr(reader, "_MAX_BYTES", 1)
     assert [record.value for record in cluster.records("t")] == VALUES
 
 
@@ -92,14 +92,14 @@ def test_a_batch_cut_short_is_left_for_the_next_response(batch: Make) -> None:
     second = b"\0\0\0\0\0\0\0\2" + batch(b"c")[8:]
     for length in range(len(first), len(first) + len(second)):
         records: list[StoredRecord] = []
-        assert _reader._decode((first + second)[:length], 0, records) == 2
+        assert reader._decode((first + second)[:length], 0, records) == 2
         assert [record.value for record in records] == [b"a", b"b"]
     records = []
-    assert _reader._decode(first + second, 1, records) == 3
+    assert reader._decode(first + second, 1, records) == 3
     assert [(record.offset, record.value) for record in records] == [(1, b"b"), (2, b"c")]
 
 
 def test_a_partition_that_shrank_is_no_endless_loop(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reader, "_decode", lambda records, start, found: start)
+    monkeypatch.setattr(reader, "_decode", lambda records, start, found: start)
     with pytest.raises(ProtocolError, match="without a single whole batch"):
         cluster.records("t")

@@ -19,7 +19,8 @@ from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsRespon
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
 from fluvio_sync.protocol.watch import ListRequest, WatchRequest, WatchUpdate
-from fluvio_sync.testing import LocalCluster, _cluster_server
+from fluvio_sync.testing import LocalCluster
+from fluvio_sync.testing._cluster import server as cluster_server
 from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def test_a_half_closed_connection_gets_its_replies_then_ends(
 def test_a_peer_that_does_not_read_is_not_read_from(
     cluster: LocalCluster, request_frame: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cluster_server, "MAX_UNSENT", 64 * 1024)
+    monkeypatch.setattr(cluster_server, "MAX_UNSENT", 64 * 1024)
     cluster.create_topic("many", partitions=500)
     frame = request_frame(ScApi.LIST, ListRequest("Partition"))
     # Bytes behind a request are ignored, so these fill the sockets' buffers with few requests.

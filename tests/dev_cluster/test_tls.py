@@ -25,8 +25,9 @@ from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, ScApi, SpuApi
 from fluvio_sync.protocol.watch import ListRequest
-from fluvio_sync.testing import LocalCluster, _cluster_server, read_partition
-from fluvio_sync.testing._cluster_tls import TlsSocket, server_context
+from fluvio_sync.testing import LocalCluster, read_partition
+from fluvio_sync.testing._cluster import server as cluster_server
+from fluvio_sync.testing._cluster.tls import TlsSocket, server_context
 from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
@@ -349,7 +350,7 @@ def test_a_half_closed_connection_gets_its_replies_then_ends(
 def test_a_peer_that_does_not_read_is_not_read_from(
     cluster: LocalCluster, request_frame: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cluster_server, "MAX_UNSENT", 64 * 1024)
+    monkeypatch.setattr(cluster_server, "MAX_UNSENT", 64 * 1024)
     cluster.create_topic("many", partitions=500)
     frame = request_frame(ScApi.LIST, ListRequest("Partition"))
     # Bytes behind a request are ignored, so these fill the sockets' buffers with few requests.

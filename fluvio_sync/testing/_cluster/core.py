@@ -29,8 +29,8 @@ from fluvio_sync.protocol.metadata import (
 )
 from fluvio_sync.protocol.primitives import Reader, Writer
 from fluvio_sync.protocol.watch import Change
-from fluvio_sync.testing._cluster_faults import Cut, Faults
-from fluvio_sync.testing._cluster_model import (
+from fluvio_sync.testing._cluster.faults import Cut, Faults
+from fluvio_sync.testing._cluster.model import (
     CONSUMER_OFFSET_TOPIC,
     SC,
     Partition,
@@ -38,14 +38,14 @@ from fluvio_sync.testing._cluster_model import (
     SpuAddress,
     Topic,
 )
-from fluvio_sync.testing._cluster_topics import MAX_PARTITIONS, grown, placement, refusal
-from fluvio_sync.testing._partition_log import MemoryStorage
+from fluvio_sync.testing._cluster.partition_log import MemoryStorage
+from fluvio_sync.testing._cluster.topics import MAX_PARTITIONS, grown, placement, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fluvio_sync.testing._cluster_stream import Stream
-    from fluvio_sync.testing._partition_log import LogStorage
+    from fluvio_sync.testing._cluster.partition_log import LogStorage
+    from fluvio_sync.testing._cluster.stream import Stream
 
 STATUS_INTERVAL = 0.25
 """Seconds for which the SC gathers what writes did to partitions before it tells the watchers."""
@@ -62,7 +62,7 @@ _SYSTEM_SPEC = TopicSpec(
 
 
 class Peer(Protocol):
-    """The cluster's side of a connection, as the core and whoever drives it see it; see `_cluster_session`."""
+    """The cluster's side of a connection, as the core and whoever drives it see it; see `session`."""
 
     @property
     def node(self) -> int:
@@ -108,7 +108,7 @@ class ClusterCore:
     `now`: monotonic seconds, the latest that anybody brought; set it before ordering a fault.
     `online`: the ids of the SPUs that run.
     `violations`: what peers did wrong, one text each.
-    `smartmodules`: the names of those that are loaded; each is the same filter, see `_cluster_modules`.
+    `smartmodules`: the names of those that are loaded; each is the same filter, see `modules`.
     """
 
     def __init__(
@@ -420,7 +420,7 @@ class ClusterCore:
         self._publish(self.spus[spu].object())
 
     def load_smartmodule(self, name: str) -> None:
-        """Have a SmartModule: a filter, see `_cluster_modules`."""
+        """Have a SmartModule: a filter, see `modules`."""
         self.smartmodules.add(name)
 
     def move_leader(self, topic: str, partition: int, spu: int) -> None:

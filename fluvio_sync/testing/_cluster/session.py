@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from fluvio_sync.protocol.watch import Change
-    from fluvio_sync.testing._cluster_core import ClusterCore
+    from fluvio_sync.testing._cluster.core import ClusterCore
 
 
 class Message(Protocol):
@@ -30,7 +30,7 @@ class Message(Protocol):
         """Append it."""
 
 
-class Session:
+class ServerSession:
     """What the two kinds of connection share: the queue of requests and the frames to be sent.
 
     `closed`: the connection is to be closed once `outgoing()` is sent.  `backlog`: bytes of

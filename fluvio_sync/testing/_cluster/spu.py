@@ -39,17 +39,17 @@ from fluvio_sync.protocol.versions import (
     ApiVersionsResponse,
     SpuApi,
 )
-from fluvio_sync.testing._cluster_model import CONSUMER_OFFSET_TOPIC
-from fluvio_sync.testing._cluster_produce import ProduceJob
-from fluvio_sync.testing._cluster_session import Session
-from fluvio_sync.testing._cluster_stream import Stream, refusal, visible_end
+from fluvio_sync.testing._cluster.model import CONSUMER_OFFSET_TOPIC
+from fluvio_sync.testing._cluster.produce import ProduceJob
+from fluvio_sync.testing._cluster.session import ServerSession
+from fluvio_sync.testing._cluster.stream import Stream, refusal, visible_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fluvio_sync.protocol.frames import RequestHeader
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_core import ClusterCore
+    from fluvio_sync.testing._cluster.core import ClusterCore
 
 _PLATFORM = "0.0.0"
 
@@ -57,7 +57,7 @@ _ANONYMOUS_STREAM_FETCH = 15
 """The highest StreamFetch that an SPU offers to a client that does not tell its version."""
 
 
-class SpuSession(Session):
+class SpuSession(ServerSession):
     """A connection to an SPU.  `streams`: what its consumers read, by stream id."""
 
     def __init__(self, core: ClusterCore, spu: int) -> None:
@@ -98,23 +98,23 @@ class SpuSession(Session):
 
     @property
     def waiting(self) -> bool:
-        """See `Session`: a read-committed reply waits for replication."""
+        """See `ServerSession`: a read-committed reply waits for replication."""
         return self._job is not None or super().waiting
 
     @property
     def wakeup_at(self) -> float | None:
-        """See `Session`."""
+        """See `ServerSession`."""
         return self._job.deadline if self._job is not None else None
 
     def on_time(self, now: float) -> None:
-        """See `Session`."""
+        """See `ServerSession`."""
         super().on_time(now)
         if self._job is not None:
             self._go_on()
             self.serve_queue()
 
     def disconnect(self) -> None:
-        """See `Session`; its streams end."""
+        """See `ServerSession`; its streams end."""
         for stream in self.streams.values():
             self._core.end_stream(stream)
         super().disconnect()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync.protocol.consume import StreamFetchRequest
-    from fluvio_sync.testing._cluster_model import Partition
+    from fluvio_sync.testing._cluster.model import Partition
 
 _READ_COMMITTED = 1
 

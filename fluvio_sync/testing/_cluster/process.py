@@ -137,7 +137,7 @@ class ClusterProcess:
 
 def _environment() -> dict[str, str]:
     """Return an environment in which the child finds this package, wherever it came from here."""
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     inherited = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, inherited)))}
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync.testing._cluster_orders import carry_out
+from fluvio_sync.testing._cluster.orders import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fluvio_sync.testing._cluster_server import ClusterServer
+    from fluvio_sync.testing._cluster.server import ClusterServer
 
 ORDER_TIMEOUT = 10.0
 """Seconds within which an order has to be carried out."""

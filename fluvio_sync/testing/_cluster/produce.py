@@ -19,13 +19,13 @@ from fluvio_sync.protocol.batch import iter_batches, verify_batch
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.protocol.error_code import PLAIN_CODES, Code, ErrorCode
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
-from fluvio_sync.testing._cluster_modules import ModuleError, filtered, texts_of
+from fluvio_sync.testing._cluster.modules import ModuleError, filtered, texts_of
 
 if TYPE_CHECKING:
     from fluvio_sync.protocol.batch import BatchHeader
     from fluvio_sync.protocol.produce import PartitionData, ProduceRequest
-    from fluvio_sync.testing._cluster_core import ClusterCore
-    from fluvio_sync.testing._cluster_model import Partition
+    from fluvio_sync.testing._cluster.core import ClusterCore
+    from fluvio_sync.testing._cluster.model import Partition
 
 _CODECS = frozenset(Codec)
 _PRODUCE_KIND = 0  # in the payload of RequestTimedOut

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fluvio_sync.protocol.admin import AdminStatus
 from fluvio_sync.protocol.error_code import Code, ErrorCode
 from fluvio_sync.protocol.metadata import AssignedReplicas, ComputedReplicas, TopicSpec
-from fluvio_sync.testing._cluster_model import DEFAULT_SEGMENT
+from fluvio_sync.testing._cluster.model import DEFAULT_SEGMENT
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence

@@ -28,8 +28,8 @@ from fluvio_sync.protocol.versions import (
     ScApi,
 )
 from fluvio_sync.protocol.watch import Change, ListRequest, ListResponse, WatchRequest, WatchUpdate
-from fluvio_sync.testing._cluster_model import SC
-from fluvio_sync.testing._cluster_session import Session
+from fluvio_sync.testing._cluster.model import SC
+from fluvio_sync.testing._cluster.session import ServerSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.frames import RequestHeader
     from fluvio_sync.protocol.metadata import MetadataObject
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_core import ClusterCore
+    from fluvio_sync.testing._cluster.core import ClusterCore
 
 _SEMVER = re.compile(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
 
@@ -60,7 +60,7 @@ class _Watch:
     label: str
 
 
-class ScSession(Session):
+class ScSession(ServerSession):
     """A connection to the SC."""
 
     def __init__(self, core: ClusterCore) -> None:
@@ -79,12 +79,12 @@ class ScSession(Session):
 
     @property
     def wakeup_at(self) -> float | None:
-        """See `Session`: changes that writes made to partitions are gathered for a while."""
+        """See `ServerSession`: changes that writes made to partitions are gathered for a while."""
         watching = any(watch.label == PartitionObject.LABEL for watch in self._watches)
         return self._core.status_due if watching else None
 
     def on_time(self, now: float) -> None:
-        """See `Session`."""
+        """See `ServerSession`."""
         super().on_time(now)
         self._core.publish_statuses()
 

@@ -39,7 +39,7 @@ from fluvio_sync.protocol.metadata import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from fluvio_sync.testing._partition_log import PartitionLog
+    from fluvio_sync.testing._cluster.partition_log import PartitionLog
 
 SC = 0
 """The node number of the SC; SPUs have theirs from 1 on."""

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.frames import FrameReader
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SC, SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
-from fluvio_sync.testing._cluster_tls import TlsSocket, server_context
-from fluvio_sync.testing._partition_log import FileStorage
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SC, SpuAddress
+from fluvio_sync.testing._cluster.partition_log import FileStorage
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
+from fluvio_sync.testing._cluster.tls import TlsSocket, server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from fluvio_sync.testing._cluster_core import Peer
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.core import Peer
+    from fluvio_sync.testing._cluster.session import ServerSession
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class _Connection:
 
     __slots__ = ("arrived", "eof", "events", "frames", "out", "session", "sock", "unsent")
 
-    def __init__(self, sock: socket.socket | TlsSocket, session: Session) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, session: ServerSession) -> None:
         self.sock = sock
         self.session = session
         self.frames = FrameReader(MAX_FRAME)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fluvio_sync.protocol.admin import AdminStatus
-    from fluvio_sync.testing._cluster_server import ClusterServer
+    from fluvio_sync.testing._cluster.server import ClusterServer
 
 
 def carry_out(server: ClusterServer, order: str, arguments: Mapping[str, Any]) -> Any:
