@@ -46,7 +46,7 @@ from fluvio_sync.protocol.metadata import (
 )
 from fluvio_sync.protocol.watch import Change, WatchUpdate
 from fluvio_sync.stats import Tally
-from fluvio_sync.testing._cluster_model import Spu, SpuAddress
+from fluvio_sync.testing._cluster.model import Spu, SpuAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

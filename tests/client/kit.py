@@ -15,7 +15,7 @@ from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
 from fluvio_sync.testing._link import Link
-from fluvio_sync.testing._reader import read_partition
+from fluvio_sync.testing.reader import read_partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync import RecordMetadata, TlsConfig
     from fluvio_sync.protocol.batch import BatchHeader
-    from fluvio_sync.testing._reader import StoredRecord
+    from fluvio_sync.testing.reader import StoredRecord
 
 _CLOCK = SystemClock()  # which no test freezes
 

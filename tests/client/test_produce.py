@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from kit import Where
 
     from fluvio_sync import DeliveryFuture, TopicProducer
-    from fluvio_sync.testing._reader import StoredRecord
     from fluvio_sync.testing.cluster import LocalCluster
+    from fluvio_sync.testing.reader import StoredRecord
 
 CODECS = [codec.value for codec in Compression]
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync import DeliveryFuture, TopicProducer
     from fluvio_sync.protocol.watch import WatchUpdate
-    from fluvio_sync.testing._reader import StoredRecord
+    from fluvio_sync.testing.reader import StoredRecord
 
 PATIENT = attempts(1000, delay=0.02, timeout=30.0)
 

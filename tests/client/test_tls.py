@@ -19,7 +19,7 @@ from hostile import Proxy, Server, Talk
 from kit import assert_settled, attempts, within
 
 from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio, RetriesExhaustedError, TlsConfig
-from fluvio_sync.testing._cluster_tls import server_context
+from fluvio_sync.testing._cluster.tls import server_context
 from fluvio_sync.testing.cluster import LocalCluster
 
 if TYPE_CHECKING:

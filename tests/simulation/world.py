@@ -37,10 +37,10 @@ from fluvio_sync.protocol.versions import ScApi, SpuApi
 from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 from fluvio_sync.stats import Tally
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from fluvio_sync._lane import Batch
     from fluvio_sync._link import Link, Request
     from fluvio_sync.futures import DeliveryFuture
-    from fluvio_sync.testing._cluster_model import Partition
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.model import Partition
+    from fluvio_sync.testing._cluster.session import ServerSession
 
 PRODUCE_VERSION = 25
 METADATA_VERSION = 19
@@ -98,7 +98,7 @@ class Sent:
 class Pipe:
     """One simulated connection, the cluster's side included."""
 
-    session: Session
+    session: ServerSession
     node: int
     last_up: float = 0.0
     full: bool = False  # the client's socket takes nothing
