@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from fluvio_sync._tls_config import TlsConfig
 from fluvio_sync.errors import ConfigError, ServerError
 from fluvio_sync.testing._cluster.process import ClusterProcess
-from fluvio_sync.testing._cluster.server import ClusterServer
-from fluvio_sync.testing._cluster.thread import ClusterThread
 from fluvio_sync.testing.reader import StoredRecord, read_partition
 
 if TYPE_CHECKING:
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from fluvio_sync.testing._cluster.thread import ClusterThread
 
 
 class LocalCluster:
@@ -107,6 +107,10 @@ class LocalCluster:
         return ClusterProcess(arguments)
 
     def _start_thread(self) -> ClusterThread:
+        # These import asyncio, which takes as long as the whole package and is needed for this alone.
+        from fluvio_sync.testing._cluster.server import ClusterServer  # noqa: PLC0415
+        from fluvio_sync.testing._cluster.thread import ClusterThread  # noqa: PLC0415
+
         try:
             server = ClusterServer(
                 host=self._host,

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be ordered of a running development cluster from outside, by name.
+"""The orders that a running development cluster takes from outside, by name.
 
 Arguments and results are JSON values, so that orders travel over a control channel as well as
-between threads.  Runs in the server's thread.
+between threads.  Runs in the server's event loop.
 """
 
 from __future__ import annotations
 
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._endpoint import parse_endpoint
@@ -25,10 +26,19 @@ if TYPE_CHECKING:
     from fluvio_sync.testing._cluster.server import ClusterServer
 
 
-def carry_out(server: ClusterServer, order: str, arguments: Mapping[str, Any]) -> Any:
+async def carry_out(server: ClusterServer, order: str, arguments: Mapping[str, Any]) -> Any:
     """Carry out an order; ValueError or TypeError if it makes no sense."""
+    table = _table(server)
+    if order not in table:
+        raise ValueError(f"unknown order {order!r}")
+    with server.changing():
+        result = table[order](**arguments)
+    return await result if isawaitable(result) else result
+
+
+def _table(server: ClusterServer) -> Mapping[str, Callable[..., Any]]:
     core = server.core
-    table: dict[str, Callable[..., Any]] = {
+    return {
         "kill_spu": server.kill_spu,
         "restart_spu": server.restart_spu,
         "kill_sc": server.kill_sc,
@@ -45,9 +55,6 @@ def carry_out(server: ClusterServer, order: str, arguments: Mapping[str, Any]) -
         "add_partitions": lambda name, count: _outcome(core.add_partitions(name, count)),
         "leader": lambda topic, partition: _leader(server, topic, partition),
     }
-    if order not in table:
-        raise ValueError(f"unknown order {order!r}")
-    return table[order](**arguments)
 
 
 def _create_topic(

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A development cluster in a thread of this process.
 
-The thread is a daemon and runs nothing but the server; orders are handed over to it.
+The thread is a daemon and runs the server's event loop.  Orders may come from any thread and are carried out in the
+loop, one at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.testing._cluster.orders import carry_out
@@ -27,19 +30,28 @@ class ClusterThread:
         self.endpoint = server.endpoint
         self.spu_endpoints = server.spu_endpoints
         self._server = server
-        self._thread = threading.Thread(target=server.run, name="dev-cluster", daemon=True)
+        self._lock = threading.Lock()
+        self._loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="dev-cluster", daemon=True)
         self._thread.start()
 
+    async def _run(self) -> None:
+        self._loop.set_result(asyncio.get_running_loop())
+        await self._server.serve()
+
     def order(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Have an order carried out; raises what it raises."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the development cluster has ended")
-        future = self._server.call(lambda: carry_out(self._server, name, arguments))
-        return future.result(ORDER_TIMEOUT)
+        """Have an order carried out; raises its error."""
+        with self._lock:
+            if not self._thread.is_alive():
+                raise RuntimeError("the development cluster has ended")
+            work = carry_out(self._server, name, arguments)
+            return asyncio.run_coroutine_threadsafe(work, self._loop.result()).result(ORDER_TIMEOUT)
 
     def stop(self) -> None:
         """End the thread and wait for it."""
-        self._server.stop()
-        self._thread.join(ORDER_TIMEOUT)
+        with self._lock:
+            if self._thread.is_alive():
+                self._loop.result().call_soon_threadsafe(self._server.stop)
+                self._thread.join(ORDER_TIMEOUT)
 
     kill = stop
