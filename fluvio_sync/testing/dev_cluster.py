@@ -70,15 +70,15 @@ async def _obey(server: ClusterServer) -> None:
     _say(json.dumps({"endpoint": server.endpoint, "spu_endpoints": server.spu_endpoints}))
     try:
         async for line in orders:
-            _say(json.dumps(await _answer(server, json.loads(line))))
+            _say(json.dumps(_answer(server, json.loads(line))))
     finally:
         pipe.close()
         server.stop()
 
 
-async def _answer(server: ClusterServer, order: Mapping[str, Any]) -> Mapping[str, Any]:
+def _answer(server: ClusterServer, order: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        result = await carry_out(server, order["order"], order["arguments"])
+        result = carry_out(server, order["order"], order["arguments"])
     except (ValueError, TypeError) as error:
         return {"id": order["id"], "error": str(error)}
     return {"id": order["id"], "result": result}

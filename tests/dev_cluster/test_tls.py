@@ -262,7 +262,7 @@ def test_a_handshake_that_has_to_wait_to_be_written(
     with LocalCluster(in_process=True, tls_cert=long_chain, tls_key=certificates.server.key) as cluster:
         cluster.create_topic("t")
         server: Any = cluster._running._server  # type: ignore[union-attr]
-        listener = server._sockets[5001]
+        listener = server._ports[5001]._sock
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         with socket.socket() as slow:
             slow.settimeout(TIMEOUT)

@@ -7,7 +7,6 @@ between threads.  Runs in the server's event loop.
 
 from __future__ import annotations
 
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._endpoint import parse_endpoint
@@ -26,14 +25,13 @@ if TYPE_CHECKING:
     from fluvio_sync.testing._cluster.server import ClusterServer
 
 
-async def carry_out(server: ClusterServer, order: str, arguments: Mapping[str, Any]) -> Any:
+def carry_out(server: ClusterServer, order: str, arguments: Mapping[str, Any]) -> Any:
     """Carry out an order; ValueError or TypeError if it makes no sense."""
     table = _table(server)
     if order not in table:
         raise ValueError(f"unknown order {order!r}")
     with server.changing():
-        result = table[order](**arguments)
-    return await result if isawaitable(result) else result
+        return table[order](**arguments)
 
 
 def _table(server: ClusterServer) -> Mapping[str, Callable[..., Any]]:

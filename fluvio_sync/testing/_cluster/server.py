@@ -8,7 +8,6 @@ the ports, in any thread; everything else runs in the event loop of `serve()`.
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -22,8 +21,10 @@ from fluvio_sync.testing._cluster.partition_log import FileStorage
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
 from fluvio_sync.testing._cluster.tls import server_context
+from fluvio_sync.testing._port import Port
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -40,7 +41,6 @@ FIRST_SPU = 5001
 """The id of the first SPU; the others follow."""
 
 _RECEIVE = 1024 * 1024
-_BACKLOG = 1024
 _HIGHEST_PORT = 65535
 
 
@@ -171,8 +171,7 @@ class ClusterServer:
     ) -> None:
         self._tls = server_context(tls_cert, tls_key, tls_client_ca)
         self._host = host
-        self._sockets: dict[int, socket.socket] = {}
-        self._listeners: dict[int, asyncio.Server] = {}
+        self._ports: dict[int, Port] = {}
         self.connections: dict[Peer, _Connection] = {}
         self.buffer = memoryview(bytearray(_RECEIVE))
         self._stopped = asyncio.Event()
@@ -181,15 +180,14 @@ class ClusterServer:
         try:
             self.core = self._make_core(ports, data_dir, settings)
         except BaseException:
-            self._close_sockets()
+            for port in self._ports.values():
+                port.abandon()
             raise
-        for sock in self._sockets.values():
-            sock.listen(_BACKLOG)  # before `serve()`: the endpoints may be used at once
 
     def _make_core(self, ports: Sequence[int], data_dir: Path | None, settings: dict[str, Any]) -> ClusterCore:
         for index, port in enumerate(ports):
             self._bind(FIRST_SPU + index - 1 if index else SC, port)
-        spus = [SpuAddress(spu, self._host, self._port(spu)) for spu in self._spus()]
+        spus = [SpuAddress(spu, self._host, self._ports[spu].number) for spu in self._spus()]
         storage = FileStorage(data_dir) if data_dir is not None else None
         try:
             return ClusterCore(spus, storage, wall_clock=time.time, **settings)
@@ -199,7 +197,7 @@ class ClusterServer:
             raise
 
     def _spus(self) -> list[int]:
-        return sorted(node for node in self._sockets if node != SC)
+        return sorted(node for node in self._ports if node != SC)
 
     # --- addresses -------------------------------------------------------------------------------
 
@@ -215,37 +213,24 @@ class ClusterServer:
 
     def _address(self, node: int) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._port(node)}"
-
-    def _port(self, node: int) -> int:
-        port = self._sockets[node].getsockname()[1]
-        assert isinstance(port, int)
-        return port
+        return f"{host}:{self._ports[node].number}"
 
     def _bind(self, node: int, port: int) -> None:
         name = "the SC" if node == SC else f"SPU {node}"
         if not 0 <= port <= _HIGHEST_PORT:
             raise ValueError(f"{name} cannot have the port {port}: ports are 1 to {_HIGHEST_PORT}, or 0 for any")
-        sock = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((self._host, port))
+            self._ports[node] = Port(self._host, port)
         except OSError as error:
-            sock.close()
             raise OSError(error.errno, f"{self._host}:{port}: {error.strerror} (asked for by {name})") from error
-        self._sockets[node] = sock
-
-    def _close_sockets(self) -> None:
-        for sock in self._sockets.values():
-            sock.close()
 
     # --- its life --------------------------------------------------------------------------------
 
     async def serve(self) -> None:
         """Serve until `stop()`, then close everything."""
         try:
-            for node in list(self._sockets):
-                await self._listen(node)
+            for node in self._ports:
+                self._open(node)
             await self._stopped.wait()
         finally:
             await self._close()
@@ -257,9 +242,8 @@ class ClusterServer:
     async def _close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for listener in self._listeners.values():
-            listener.close()
-        self._close_sockets()
+        for port in self._ports.values():
+            await port.close()
         connections = list(self.connections.values())
         for connection in connections:
             connection.abort()
@@ -299,47 +283,45 @@ class ClusterServer:
 
     def kill_spu(self, spu: int) -> None:
         """Take an SPU down: its port refuses connections, and those that it has are closed."""
-        self._stop_listening(spu)
+        self._refuse(spu)
         self.core.kill_spu(spu)
 
-    async def restart_spu(self, spu: int) -> None:
+    def restart_spu(self, spu: int) -> None:
         """Bring a killed SPU back on its port."""
-        await self._listen(spu)
-        with self.changing():
-            self.core.restart_spu(spu)
+        self._open(spu)
+        self.core.restart_spu(spu)
 
     def kill_sc(self) -> None:
         """Take the SC down; the SPUs go on."""
-        self._stop_listening(SC)
+        self._refuse(SC)
         for connection in self.connections.values():
             if connection.node == SC:
                 connection.abort()
 
-    async def restart_sc(self) -> None:
+    def restart_sc(self) -> None:
         """Bring a killed SC back on its port."""
-        await self._listen(SC)
+        self._open(SC)
 
     def listens(self, node: int) -> bool:
         """Whether a node is up."""
-        return node in self._listeners
+        return self._ports[node].is_open
 
-    async def _listen(self, node: int) -> None:
-        self._check_node(node)
-        if node in self._listeners:
+    def _open(self, node: int) -> None:
+        if self._port(node).is_open:
             raise ValueError(f"node {node} is not down")
-        self._listeners[node] = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self, node), sock=self._sockets[node], ssl=self._tls, backlog=_BACKLOG
-        )
 
-    def _stop_listening(self, node: int) -> None:
-        """Close a node's listener, and keep others from taking its port."""
-        self._check_node(node)
-        if node not in self._listeners:
+        async def begin(sock: socket.socket) -> None:
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(lambda: _Connection(self, node), sock, ssl=self._tls)
+
+        self._port(node).open(begin)
+
+    def _refuse(self, node: int) -> None:
+        if not self._port(node).is_open:
             raise ValueError(f"node {node} is down")
-        port = self._port(node)
-        self._listeners.pop(node).close()
-        self._bind(node, port)
+        self._port(node).refuse()
 
-    def _check_node(self, node: int) -> None:
-        if node not in self._sockets:
+    def _port(self, node: int) -> Port:
+        if node not in self._ports:
             raise ValueError(f"there is no SPU {node}; there are {', '.join(map(str, self._spus()))}")
+        return self._ports[node]

@@ -44,8 +44,11 @@ class ClusterThread:
         with self._lock:
             if not self._thread.is_alive():
                 raise RuntimeError("the development cluster has ended")
-            work = carry_out(self._server, name, arguments)
-            return asyncio.run_coroutine_threadsafe(work, self._loop.result()).result(ORDER_TIMEOUT)
+
+            async def order() -> Any:
+                return carry_out(self._server, name, arguments)
+
+            return asyncio.run_coroutine_threadsafe(order(), self._loop.result()).result(ORDER_TIMEOUT)
 
     def stop(self) -> None:
         """End the thread and wait for it."""
