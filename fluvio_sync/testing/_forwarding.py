@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of a `FaultProxy`: an asyncio loop that forwards them, late, in part or not at all.
+"""The connections of a `FaultProxy`: pairs of sockets, whose bytes are forwarded, late, in part or not at all.
 
-Everything runs in the loop of `Forwarder.serve()`.
+Everything runs in the proxy's event loop.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from fluvio_sync.testing._port import Port
     from fluvio_sync.testing.proxy import ProduceFault
 
-# Bytes that may wait in one direction of a connection; beyond that it is not read from.
-_MAX_HELD = 16 * 1024 * 1024
+# Bytes that may wait for one end; beyond that the other is not read from.
+_MAX_WAITING = 16 * 1024 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops unsent bytes and resets the connection
 # The first fields of a frame, its length included: API key and correlation id of a request, the latter of a response.
 _REQUEST_HEAD = struct.Struct(">iHhi")
@@ -31,126 +31,52 @@ _RESPONSE_HEAD = struct.Struct(">ii")
 
 
 class Forwarder:
-    """Accepts clients at `port` and connects each to the server at `address`.
+    """Connects each client of `port` to the server at `address`.
 
     `choose_fault`: called with the size of each produce request.
-    `connections`: those that are neither cut nor over.
-    `held`: nothing is forwarded now; see `hold`.
-    `delay`: seconds by which bytes that arrive now are forwarded later.
+    `connections`: those that are neither cut nor over; `ends`: all sockets that are not closed yet.
+    `held`: nothing is forwarded now; `delay`: seconds by which bytes that arrive now are forwarded later.
     """
 
     def __init__(
-        self,
-        port: Port,
-        address: tuple[str, int],
-        choose_fault: Callable[[int], ProduceFault | None],
+        self, port: Port, address: tuple[str, int], choose_fault: Callable[[int], ProduceFault | None]
     ) -> None:
-        self.connections: dict[_Connection, None] = {}
-        self.open_ends: dict[_End, None] = {}
+        self.port = port
+        self.choose_fault = choose_fault
+        self.connections: dict[Connection, None] = {}
+        self.ends: dict[_End, None] = {}
         self.held = False
         self.delay = 0.0
-        self.choose_fault = choose_fault
         self._address = address
-        self._port = port
         self._stopped = asyncio.Event()
 
     async def serve(self) -> None:
         """Forward until `stop()`, then close everything."""
-        self.accept_again()
+        self.port.open(self.begin)
         await self._stopped.wait()
-        await self._port.close()
-        self.cut(reset=False)
-        ends = list(self.open_ends)
+        await self.port.close()
+        for connection in list(self.connections):
+            connection.cut(reset=False)
+        ends = list(self.ends)
         for end in ends:
-            end.abort()
+            end.abort(reset=False)
         for end in ends:
-            await end.lost.wait()
+            await end.closed.wait()
 
     def stop(self) -> None:
         """End `serve()` soon."""
         self._stopped.set()
 
-    # --- new connections -------------------------------------------------------------------------
-
-    def refuse(self) -> None:
-        """Refuse new connections."""
-        if self._port.is_open:
-            self._port.refuse()
-
-    def accept_again(self) -> None:
-        """Undo `refuse()`."""
-        if not self._port.is_open:
-            self._port.open(self._begin)
-
-    async def _begin(self, client: socket.socket) -> None:
+    async def begin(self, client: socket.socket) -> None:
+        """Connect a client to the server."""
         loop = asyncio.get_running_loop()
-        connection = _Connection(self)
+        connection = Connection(self)
         self.connections[connection] = None
         await loop.connect_accepted_socket(lambda: connection.client, client)
         try:
             await loop.create_connection(lambda: connection.server, *self._address)
         except OSError:
             connection.cut(reset=True)
-
-    # --- all connections -------------------------------------------------------------------------
-
-    def cut(self, *, reset: bool) -> int:
-        """Cut all connections and return how many there were."""
-        connections = list(self.connections)
-        for connection in connections:
-            connection.cut(reset=reset)
-        return len(connections)
-
-    def hold(self, *, on: bool) -> None:
-        """Forward nothing from now on, or everything that waits."""
-        self.held = on
-        for connection in list(self.connections):
-            connection.forward()
-
-    def half_close(self) -> None:
-        """Tell all clients that the server says nothing more."""
-        for connection in list(self.connections):
-            connection.half_close()
-
-
-class _End(asyncio.Protocol):
-    """One socket of a connection; `full`: it takes no more bytes for now; `lost`: it is closed."""
-
-    transport: asyncio.Transport | None = None
-
-    def __init__(self, connection: _Connection) -> None:
-        self.full = False
-        self.lost = asyncio.Event()
-        self._connection = connection
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self._connection.begin(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._connection.receive(self, data)
-
-    def eof_received(self) -> bool:
-        self._connection.receive(self, b"")
-        return True
-
-    def pause_writing(self) -> None:
-        self.full = True
-
-    def resume_writing(self) -> None:
-        self.full = False
-        self._connection.forward()
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self.lost.set()
-        self._connection.end_lost(self)
-
-    def abort(self, *, reset: bool = False) -> None:
-        if self.transport is not None:
-            if reset:
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.transport.abort()
 
 
 class _Frames:
@@ -193,66 +119,101 @@ class _Frames:
         return rest
 
 
-class _Way:
-    """One direction of a connection, from `source` to `sink`.
+class _End(asyncio.Protocol):
+    """One socket of a connection, and the bytes that wait to be written to it.
 
-    `out`: pieces that wait, each with the time from which on it may be written; `size`: their bytes.
-    `eof`: nothing more is read; `ended`: the sink was told so.
+    `transport`: None before it is connected; `closed`: set when it is closed.
+    `frames`: cuts the bytes that it receives; `eof`: nothing more is read from it.
+    `waiting`: pieces, each with the time from which on it may be written; `ended`: no more will be written.
     """
 
-    def __init__(self, source: _End, sink: _End, head: struct.Struct) -> None:
-        self.source = source
+    transport: asyncio.Transport | None = None
+
+    def __init__(self, connection: Connection, head: struct.Struct) -> None:
+        self.closed = asyncio.Event()
         self.frames = _Frames(head)
-        self.out: deque[tuple[float, bytes]] = deque()
         self.eof = False
+        self.waiting: deque[tuple[float, bytes]] = deque()
         self.ended = False
-        self._sink = sink
+        self._connection = connection
         self._size = 0
+        self._full = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._connection.begin(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._connection.receive(self, self.frames.feed(data))
+
+    def eof_received(self) -> bool:
+        self.eof = True
+        self._connection.receive(self, iter([(self.frames.rest(), None)]))
+        return True
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._connection.forward()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.closed.set()
+        self._connection.end_closed(self)
 
     def put(self, data: bytes, due: float) -> None:
         """Have bytes written at `due`, but not before those that were put before."""
         if data and not self.ended:
-            self.out.append((max(due, self.out[-1][0]) if self.out else due, data))
+            self.waiting.append((max(due, self.waiting[-1][0]) if self.waiting else due, data))
             self._size += len(data)
 
-    def write(self, now: float) -> None:
-        """Write what is due; `OSError` if the sink is broken."""
-        assert self._sink.transport is not None
-        while self.out and self.out[0][0] <= now and not self._sink.full:
-            _, data = self.out.popleft()
+    def write(self, now: float, *, last: bool) -> None:
+        """Write the bytes that are due, and end if they are the last ones; `OSError` if the socket is broken."""
+        assert self.transport is not None
+        while self.waiting and self.waiting[0][0] <= now and not self._full:
+            _, data = self.waiting.popleft()
             self._size -= len(data)
-            self._sink.transport.write(data)
-        if self.eof and not self.out:
+            self.transport.write(data)
+        if last and not self.waiting:
             self.end()
 
     def end(self) -> None:
-        """Tell the sink that nothing more comes."""
-        if not self.ended:
-            assert self._sink.transport is not None
+        """Tell the peer that nothing more comes."""
+        if not self.ended and self.transport is not None:
             self.ended = True
-            self.out.clear()
+            self.waiting.clear()
             self._size = 0
-            self._sink.transport.write_eof()
+            self.transport.write_eof()
 
-    def pace(self) -> None:
-        """Read from the source unless too much waits or nothing more is to come."""
-        assert self.source.transport is not None
-        if self.eof or self._size >= _MAX_HELD:
-            self.source.transport.pause_reading()
+    def read_for(self, other: _End) -> None:
+        """Read on unless too much waits for the other end already."""
+        assert self.transport is not None
+        if self.eof or other._size >= _MAX_WAITING:
+            self.transport.pause_reading()
         else:
-            self.source.transport.resume_reading()
+            self.transport.resume_reading()
+
+    def abort(self, *, reset: bool) -> None:
+        """Close the socket now; with `reset` the peer sees an error, otherwise EOF."""
+        if self.transport is not None:
+            if reset:
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
 
 
-class _Connection:
-    """A client's connection and the one to the server that belongs to it."""
+class Connection:
+    """A client's connection and the one to the server that belongs to it.
+
+    `over`: nothing more is forwarded, and the sockets are closed as soon as possible.
+    """
 
     def __init__(self, forwarder: Forwarder) -> None:
-        self.client = _End(self)
-        self.server = _End(self)
+        self.client = _End(self, _REQUEST_HEAD)
+        self.server = _End(self, _RESPONSE_HEAD)
+        self.over = False
         self._forwarder = forwarder
-        self._closed = False
-        self._requests = _Way(self.client, self.server, _REQUEST_HEAD)
-        self._responses = _Way(self.server, self.client, _RESPONSE_HEAD)
         self._faults: dict[int, ProduceFault] = {}  # by the correlation id of the reply that is to be lost
         self._left: int | None = None  # bytes that may still be forwarded of a request, until the connection is cut
         self._reset = True
@@ -263,76 +224,78 @@ class _Connection:
 
     def begin(self, end: _End) -> None:
         """Take an end that is connected now."""
-        self._forwarder.open_ends[end] = None
-        if self._closed:
+        self._forwarder.ends[end] = None
+        if self.over:
             end.abort(reset=end is self.client)
+        elif end is self.client and end.transport is not None:
+            end.transport.pause_reading()  # until there is a server
         self.forward()
 
-    def receive(self, end: _End, data: bytes) -> None:
-        """Take bytes in that an end received, or its EOF, and forward them when they are due."""
-        if self._closed:
-            return
-        way = self._requests if end is self.client else self._responses
+    def receive(self, end: _End, pieces: Iterator[tuple[bytes, tuple[int, ...] | None]]) -> None:
+        """Take in the pieces of frames that an end received, and forward them when they are due."""
         due = asyncio.get_running_loop().time() + self._forwarder.delay
-        pieces = way.frames.feed(data) if data else iter([(way.frames.rest(), None)])
-        way.eof = way.eof or not data
-        way.put(b"".join(self._requested(pieces) if way is self._requests else self._answered(pieces)), due)
-        if not self._closed:
-            way.pace()
-            self.forward()
+        if end is self.client:
+            self.server.put(b"".join(self._requested(pieces)), due)
+        else:
+            self.client.put(b"".join(self._answered(pieces)), due)
+        self.forward()
 
-    def end_lost(self, end: _End) -> None:
+    def end_closed(self, end: _End) -> None:
         """Note that an end is closed, by its peer or by this proxy."""
-        del self._forwarder.open_ends[end]
+        del self._forwarder.ends[end]
         self.cut(reset=True)
 
     # --- forwarding ------------------------------------------------------------------------------
 
     def forward(self) -> None:
         """Write the bytes that are due, and come back for the others."""
-        if self._closed or self._forwarder.held or self.client.transport is None or self.server.transport is None:
+        if self.over or self.client.transport is None or self.server.transport is None:
             return
-        now = asyncio.get_running_loop().time()
-        ways = (self._requests, self._responses)
-        try:
-            for way in ways:
-                way.write(now)
-                way.pace()
-        except OSError:
-            self.cut(reset=True)
-            return
-        if self._left == 0 and not self._requests.out:
+        if not self._forwarder.held:
+            try:
+                self._write(asyncio.get_running_loop().time())
+            except OSError:
+                self.cut(reset=True)
+        if not self.over:
+            self.client.read_for(self.server)
+            self.server.read_for(self.client)
+
+    def _write(self, now: float) -> None:
+        self.server.write(now, last=self.client.eof)
+        self.client.write(now, last=self.server.eof)
+        if self._left == 0 and not self.server.waiting:
             self.cut(reset=self._reset)
-        elif self._requests.ended and self._responses.ended:
-            self._close()
-            self.client.transport.close()
-            self.server.transport.close()
+        elif self.server.ended and self.client.ended:
+            self._finish()
+            for end in (self.client, self.server):
+                assert end.transport is not None
+                end.transport.close()
         else:
-            self._come_back(min((way.out[0][0] for way in ways if way.out and way.out[0][0] > now), default=None))
+            waiting = [end.waiting[0][0] for end in (self.client, self.server) if end.waiting]
+            self._come_back(min((when for when in waiting if when > now), default=None))
 
     def _come_back(self, when: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if when is None else asyncio.get_running_loop().call_at(when, self.forward)
 
-    def _close(self) -> None:
-        self._closed = True
+    def _finish(self) -> None:
+        self.over = True
         self._come_back(None)
         del self._forwarder.connections[self]
 
     def cut(self, *, reset: bool) -> None:
         """End both sides now; the server's in good order, so that it reads the forwarded bytes."""
-        if not self._closed:
-            self._close()
+        if not self.over:
+            self._finish()
             self.client.abort(reset=reset)
             if self.server.transport is not None:
                 self.server.transport.close()
 
     def half_close(self) -> None:
         """Tell the client that the server says nothing more."""
-        if self.client.transport is not None:
-            with contextlib.suppress(OSError):
-                self._responses.end()
+        with contextlib.suppress(OSError):
+            self.client.end()
 
     # --- faults ----------------------------------------------------------------------------------
 
@@ -347,7 +310,7 @@ class _Connection:
             yield piece[: self._left]
             self._left -= min(self._left, len(piece))
             if not self._left:
-                self._requests.eof = True  # it is cut once that is written
+                self.client.eof = True  # it is cut once that is written
                 return
 
     def _plan(self, size: int, correlation: int) -> None:

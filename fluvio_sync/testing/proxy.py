@@ -7,22 +7,17 @@ and has happened when they return.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from fluvio_sync._endpoint import parse_endpoint
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
-
-_ORDER_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +57,7 @@ class FaultProxy:
         """Listen; `ConfigError` for a malformed target, `OSError` for a port that is taken."""
         # These import asyncio, which takes as long as the whole package and is needed for this alone.
         from fluvio_sync.testing._forwarding import Forwarder  # noqa: PLC0415
+        from fluvio_sync.testing._loop_thread import LoopThread  # noqa: PLC0415
         from fluvio_sync.testing._port import Port  # noqa: PLC0415
 
         address = parse_endpoint(target)
@@ -70,18 +66,13 @@ class FaultProxy:
         self.requests: int = 0
         self._on_produce = on_produce
         self._planned: deque[ProduceFault] = deque()
-        self._running = True
-        own = Port("127.0.0.1", port)
-        self._port = own.number
-        self._forwarder = Forwarder(own, address, self._choose_fault)
-        self._loop: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=self._run, name=f"fault-proxy-{self._port}", daemon=True)
-        self._thread.start()
+        self._forwarder = Forwarder(Port("127.0.0.1", port), address, self._choose_fault)
+        self._thread = LoopThread(self._forwarder.serve, "fault-proxy")
 
     @property
     def endpoint(self) -> str:
         """Where it listens, `"127.0.0.1:port"`; stays the same also while connections are refused."""
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self._forwarder.port.number}"
 
     @property
     def connections(self) -> int:
@@ -114,28 +105,26 @@ class FaultProxy:
         self._order(lambda: self._planned.extend([fault] * count))
 
     def refuse(self, *, on: bool = True) -> None:
-        """Refuse new connections (nobody listens on the port), or accept them again; those that exist go on."""
-        self._order(self._forwarder.refuse if on else self._forwarder.accept_again)
+        """Refuse new connections, as a closed port does, or accept them again; the existing ones go on."""
+        self._order(lambda: self._refuse(on=on))
 
     def hold(self, *, on: bool = True) -> None:
-        """Stall: accept connections and bytes, and forward nothing; with `on=False` all that was held goes on."""
-        self._order(lambda: self._forwarder.hold(on=on))
+        """Stall: accept connections and bytes, and forward nothing; with `on=False` the held bytes are forwarded."""
+        self._order(lambda: self._hold(on=on))
 
     def delay(self, seconds: float) -> None:
-        """Let what arrives from now on be forwarded so many seconds later, each way; 0: at once."""
-        self._order(lambda: self._set_delay(seconds))
+        """Forward the bytes that arrive from now on so many seconds later, each way; 0: at once."""
+        self._order(lambda: setattr(self._forwarder, "delay", seconds))
 
     def half_close(self) -> None:
-        """End the servers' side of all connections: clients read EOF, and what they send is still forwarded."""
-        self._order(self._forwarder.half_close)
+        """End the servers' side of all connections: clients read EOF, and their bytes are still forwarded."""
+        self._order(lambda: [connection.half_close() for connection in self._forwarder.connections])
 
     # --- its life --------------------------------------------------------------------------------
 
     def close(self) -> None:
         """End all connections and stop listening.  May be repeated."""
-        if self._running:
-            self._order(self._stop)
-            self._thread.join(_ORDER_TIMEOUT)
+        self._thread.end(self._forwarder.stop)
 
     def __enter__(self) -> Self:
         return self
@@ -149,38 +138,26 @@ class FaultProxy:
 
     def _order(self, work: Callable[[], object]) -> None:
         """Have `work` done in the proxy's thread and wait for it."""
-        import asyncio  # noqa: PLC0415 - as above
-
-        if threading.current_thread() is self._thread:
-            work()
-            return
-        if not self._running:
+        if not self._thread.is_alive():
             raise RuntimeError("the proxy is closed")
-
-        async def order() -> None:
-            work()
-            await asyncio.sleep(0)  # in the loop's next round asyncio closes the sockets that were aborted
-
-        asyncio.run_coroutine_threadsafe(order(), self._loop.result()).result(_ORDER_TIMEOUT)
-
-    def _run(self) -> None:
-        import asyncio  # noqa: PLC0415 - as above
-
-        async def serve() -> None:
-            self._loop.set_result(asyncio.get_running_loop())
-            await self._forwarder.serve()
-
-        asyncio.run(serve())
-
-    def _stop(self) -> None:
-        self._running = False
-        self._forwarder.stop()
+        self._thread.call(work)
 
     def _cut_now(self, *, reset: bool) -> None:
-        self.faults["now"] += self._forwarder.cut(reset=reset)
+        for connection in list(self._forwarder.connections):
+            self.faults["now"] += 1
+            connection.cut(reset=reset)
 
-    def _set_delay(self, seconds: float) -> None:
-        self._forwarder.delay = seconds
+    def _refuse(self, *, on: bool) -> None:
+        port = self._forwarder.port
+        if on and port.is_open:
+            port.refuse()
+        elif not on and not port.is_open:
+            port.open(self._forwarder.begin)
+
+    def _hold(self, *, on: bool) -> None:
+        self._forwarder.held = on
+        for connection in list(self._forwarder.connections):
+            connection.forward()
 
     def _choose_fault(self, size: int) -> ProduceFault | None:
         """Return the fault of a produce request of `size` bytes."""

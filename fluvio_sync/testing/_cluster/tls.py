@@ -32,7 +32,7 @@ class _AlertingObject(ssl.SSLObject):
             if error.reason not in _REFUSALS:
                 raise
             self._failure = error
-            raise ssl.SSLWantReadError from error
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert is to be sent") from error
 
 
 def server_context(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
