@@ -118,7 +118,7 @@ class FaultProxy:
 
     def half_close(self) -> None:
         """End the servers' side of all connections: clients read EOF, and their bytes are still forwarded."""
-        self._order(lambda: [connection.half_close() for connection in self._forwarder.connections])
+        self._order(self._half_close)
 
     # --- its life --------------------------------------------------------------------------------
 
@@ -153,6 +153,10 @@ class FaultProxy:
             port.refuse()
         elif not on and not port.is_open:
             port.open(self._forwarder.begin)
+
+    def _half_close(self) -> None:
+        for connection in self._forwarder.connections:
+            connection.half_close()
 
     def _hold(self, *, on: bool) -> None:
         self._forwarder.held = on

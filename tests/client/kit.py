@@ -9,12 +9,13 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from asking import Asked
+
 from fluvio_sync import AtLeastOnce, Fluvio, RetryPolicy
 from fluvio_sync._clock import SystemClock
 from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing._link import Link
 from fluvio_sync.testing.reader import read_partition
 
 if TYPE_CHECKING:
@@ -171,14 +172,13 @@ class Where:
         engine = self.admin._session.engine
         assert engine is not None
         leader = engine.metadata.partitions[topic, partition].spec.leader
-        with self._link(str(engine.metadata.advertised(leader)), engine.metadata.spu_name(leader)) as spu:
-            spu.send(SpuApi.STREAM_FETCH, 2, StreamFetchRequest(topic, partition, 0, 16 * 1024 * 1024))
-            response = StreamFetchResponse.read(spu.receive(2), spu.version(SpuApi.STREAM_FETCH))
+        context, server_name = self.tls.ssl_context(), self.tls.server_name(engine.metadata.spu_name(leader))
+        address = str(engine.metadata.advertised(leader))
+        with Asked(address, SPU_CLIENT_RANGES, tls=context, server_name=server_name) as spu:
+            request = StreamFetchRequest(topic, partition, 0, 16 * 1024 * 1024)
+            reader = spu.ask(SpuApi.STREAM_FETCH, request)
+            response = StreamFetchResponse.read(reader, spu.version(SpuApi.STREAM_FETCH))
         return [header for header, _ in iter_batches(response.partition.records)]
-
-    def _link(self, endpoint: str, spu_name: str | None) -> Link:
-        context, server_name = self.tls.ssl_context(), self.tls.server_name(spu_name)
-        return Link(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES, tls=context, server_name=server_name)
 
 
 def read_back(

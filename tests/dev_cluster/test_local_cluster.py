@@ -8,16 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asking import Asked
 
 from fluvio_sync.errors import ServerError, TopicNotFoundError
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
 from fluvio_sync.testing import LocalCluster, read_records
 from fluvio_sync.testing._cluster import process as cluster_process
-from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +30,8 @@ COMMAND = [sys.executable, "-m", "fluvio_sync.testing.dev_cluster"]
 
 def write(cluster: LocalCluster, request: Any) -> None:
     endpoint = cluster.spu_endpoints[5001]
-    with Link(endpoint, time.monotonic() + TIMEOUT, SPU_CLIENT_RANGES) as link:
-        link.send(SpuApi.PRODUCE, 1, request)
-        link.receive(1)
+    with Asked(endpoint, SPU_CLIENT_RANGES) as link:
+        link.ask(SpuApi.PRODUCE, request)
 
 
 def is_served(endpoint: str) -> bool:
@@ -156,7 +154,7 @@ def test_versions_can_be_lowered(batch: Make, produce: Make) -> None:
         write(cluster, produce("t", (0, batch(b"a"))))
         assert len(cluster.records("t")) == 1
         endpoint = cluster.spu_endpoints[5001]
-        with Link(endpoint, time.monotonic() + TIMEOUT, SPU_CLIENT_RANGES) as link:
+        with Asked(endpoint, SPU_CLIENT_RANGES) as link:
             assert link.version(SpuApi.PRODUCE) == 24
 
 

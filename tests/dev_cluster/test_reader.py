@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asking import Asked
 
 from fluvio_sync.errors import (
     ConnectError,
@@ -15,7 +16,6 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
 from fluvio_sync.testing import LocalCluster, StoredRecord, read_records, reader
-from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,11 +29,10 @@ def cluster(batch: Make, produce: Make) -> Iterator[LocalCluster]:
     with LocalCluster(spus=2, in_process=True) as running:
         running.create_topic("t", replication=2)
         endpoint = running.spu_endpoints[5001]
-        with Link(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES) as link:
+        with Asked(endpoint, SPU_CLIENT_RANGES) as link:
             for first in range(0, 50, 10):
                 records = batch(*[b"%d" % n for n in range(first, first + 10)], codec=first % 4)
-                link.send(SpuApi.PRODUCE, first, produce("t", (0, records)))
-                link.receive(first)
+                link.ask(SpuApi.PRODUCE, produce("t", (0, records)))
         yield running
 
 
@@ -55,9 +54,8 @@ def test_they_may_come_in_many_responses(cluster: LocalCluster, monkeypatch: pyt
 def test_records_that_are_not_replicated_are_read_too(cluster: LocalCluster, batch: Make, produce: Make) -> None:
     cluster.kill_spu(5002)
     endpoint = cluster.spu_endpoints[5001]
-    with Link(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES) as link:
-        link.send(SpuApi.PRODUCE, 1, produce("t", (0, batch(b"50"))))
-        link.receive(1)
+    with Asked(endpoint, SPU_CLIENT_RANGES) as link:
+        link.ask(SpuApi.PRODUCE, produce("t", (0, batch(b"50"))))
     assert [record.value for record in cluster.records("t")] == [*VALUES, b"50"]
 
 

@@ -8,12 +8,12 @@ import ssl
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from asking import Asked
 from sockets import TIMEOUT, connect, receive
 
 from fluvio_sync import TlsConfig
@@ -24,7 +24,6 @@ from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, ScApi, SpuApi
 from fluvio_sync.protocol.watch import ListRequest
 from fluvio_sync.testing import LocalCluster, read_partition
 from fluvio_sync.testing._cluster import server as cluster_server
-from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,14 +63,13 @@ def heard_until_the_end(sock: socket.socket) -> bytes:
     return heard
 
 
-def spu(cluster: LocalCluster) -> Link:
-    return Link(cluster.spu_endpoints[5001], time.monotonic() + TIMEOUT, SPU_CLIENT_RANGES, tls=anyone())
+def spu(cluster: LocalCluster) -> Asked:
+    return Asked(cluster.spu_endpoints[5001], SPU_CLIENT_RANGES, tls=anyone())
 
 
-def offset(link: Link, request: Any, codes: Make) -> Any:
+def offset(link: Asked, request: Any, codes: Make) -> Any:
     """Return where an SPU put a batch."""
-    link.send(SpuApi.PRODUCE, 1, request)
-    ((code, base_offset),) = codes(ProduceResponse.read(link.receive(1), 25).topics)
+    ((code, base_offset),) = codes(ProduceResponse.read(link.ask(SpuApi.PRODUCE, request), 25).topics)
     assert code == 0
     return base_offset
 
