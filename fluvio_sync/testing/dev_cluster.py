@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         server = _server(options)
     except (OSError, ValueError) as error:
-        return _refuse(error, control=options.control)
+        return _report(error, control=options.control)
     asyncio.run(_run_by_orders(server) if options.control else _run(server))
     return 0
 
@@ -98,12 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--spus", metavar="N", type=int, default=1, help="how many SPUs (default: %(default)s)")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="where to listen, and what clients are told (default: %(default)s)"
+        "--host", default="127.0.0.1", help="the address to listen on, which clients are told (default: %(default)s)"
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", type=Path, help="keep topics and records in this folder (default: in memory)"
     )
-    parser.add_argument("--strict", action="store_true", help="refuse batches that only a faulty producer sends")
+    parser.add_argument("--strict", action="store_true", help="reject batches that only a faulty producer sends")
     parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the servers' certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
     parser.add_argument(
@@ -141,7 +141,7 @@ def _server(options: argparse.Namespace) -> ClusterServer:
     )
 
 
-def _refuse(error: OSError | ValueError, *, control: bool) -> int:
+def _report(error: OSError | ValueError, *, control: bool) -> int:
     if control:
         _say(json.dumps({"error": str(error)}))
         return 1

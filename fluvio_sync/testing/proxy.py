@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`FaultProxy`: a TCP proxy on loopback that breaks connections to order.
 
-One daemon thread runs its event loop, which owns the sockets.  What the public methods order is done in that thread,
-and has happened when they return.
+One daemon thread runs its event loop, which owns the sockets.  The public methods have their orders carried
+out in that thread, and return when that is done.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProduceFault:
-    """What is to happen to one produce request.
+    """A fault that happens to one produce request.
 
     `kind`: `"before"`: the connection is cut before a byte of it is forwarded; `"during"`: after `sent` bytes of it
     (default: half of it); `"after"`: once the server has answered, so that the request is carried out and its reply
@@ -46,7 +46,7 @@ class FaultProxy:
     `on_produce`: called in the proxy's thread for each produce request with its size in bytes; may return a
     `ProduceFault` for it.  Without TLS only: produce requests are not seen through it, everything else works.
 
-    `faults` counts what it did, by kind: those of `ProduceFault`, and `"now"` for connections cut by `cut()`.
+    `faults` counts the faults by kind: those of `ProduceFault`, and `"now"` for connections cut by `cut()`.
     `requests` counts produce requests.  Every method may be called from any thread.  A fork shares the sockets: make
     proxies after it.
     """
@@ -71,7 +71,7 @@ class FaultProxy:
 
     @property
     def endpoint(self) -> str:
-        """Where it listens, `"127.0.0.1:port"`; stays the same also while connections are refused."""
+        """Its `"127.0.0.1:port"`, which stays the same while connections are refused."""
         return f"127.0.0.1:{self._forwarder.port.number}"
 
     @property

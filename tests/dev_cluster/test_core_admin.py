@@ -271,7 +271,7 @@ class Watcher:
         return [WatchUpdate.read(split_response(frame[4:])[1], 19) for frame in self.session.outgoing()]
 
     def news(self) -> list[Any]:
-        """Whether it was deleted, the name, and what counts of the status, of every change."""
+        """Of every change: whether it is a deletion, the name, and the tested part of the status."""
         return [
             (change.delete, change.content.name, change.content.status.resolution)
             for update in self.updates()
@@ -383,7 +383,7 @@ def test_a_leader_can_be_moved(core: ClusterCore, watcher: Watcher, replication:
     assert watcher.updates() == []
 
 
-def test_what_writes_change_is_gathered(
+def test_changes_by_writes_are_gathered(
     core: ClusterCore, watcher: Watcher, tell: Tell, produce: Make, batch: Make
 ) -> None:
     core.create_topic("t", TopicSpec())
@@ -457,7 +457,7 @@ def test_a_cluster_may_come_back_with_fewer_spus(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["[]", "{", '{"topics": []}', '{"topics": [{}], "consumer_offsets": []}'])
-def test_damaged_state_is_refused(tmp_path: Path, state: str) -> None:
+def test_damaged_state_is_rejected(tmp_path: Path, state: str) -> None:
     (tmp_path / "cluster.json").write_text(state)
     storage = FileStorage(tmp_path)
     with pytest.raises(ValueError, match=r"cluster|Expecting"):

@@ -91,7 +91,7 @@ def consumer(core: ClusterCore, tell: Tell, write: Make) -> Consumer:
     return Consumer(core, tell)
 
 
-def test_a_stream_sends_what_is_there_then_waits_for_an_acknowledgement(consumer: Consumer, write: Make) -> None:
+def test_a_stream_sends_the_present_records_then_waits_for_an_acknowledgement(consumer: Consumer, write: Make) -> None:
     write(b"a", b"b")
     write(b"c")
     assert consumer.open(0) == [(1, 0, [b"a", b"b", b"c"])]
@@ -132,7 +132,7 @@ def test_a_stream_cannot_start_outside_the_log(consumer: Consumer, write: Make, 
     assert consumer.pushed() == []
 
 
-def test_a_stream_of_an_unknown_partition_or_module_is_refused(
+def test_a_stream_of_an_unknown_partition_or_module_is_rejected(
     core: ClusterCore, consumer: Consumer, tell: Tell
 ) -> None:
     request = StreamFetchRequest("nope", 0, 0, 1000)

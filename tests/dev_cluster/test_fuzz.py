@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever a peer sends: its own connection is answered or closed, and the cluster lives on."""
+"""A peer may send any bytes: its own connection is answered or closed, and the cluster lives on."""
 
 from __future__ import annotations
 

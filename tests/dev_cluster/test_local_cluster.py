@@ -277,3 +277,13 @@ def test_the_command_says_why_it_cannot_start(arguments: list[str], reason: str)
     assert reason in done.stderr
     assert "[Errno" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_importing_brings_no_asyncio() -> None:
+    code = "import sys, fluvio_sync.testing; sys.exit('asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT, check=False, env=alone()).returncode == 0
+
+
+def alone() -> dict[str, str]:
+    """Return the environment of a process that coverage does not follow: it would import more."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}

@@ -64,7 +64,7 @@ def test_an_empty_partition_is_empty(cluster: LocalCluster) -> None:
     assert cluster.records("empty") == []
 
 
-def test_what_is_missing_is_named(cluster: LocalCluster) -> None:
+def test_missing_topics_partitions_and_clusters_are_named(cluster: LocalCluster) -> None:
     with pytest.raises(TopicNotFoundError, match="'nope'"):
         cluster.records("nope")
     with pytest.raises(PartitionNotFoundError, match="no partition 3"):

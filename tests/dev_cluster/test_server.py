@@ -55,7 +55,7 @@ def outcome(link: Asked, request: Any, codes: Make) -> Any:
     return codes(ProduceResponse.read(link.ask(SpuApi.PRODUCE, request), 25).topics)
 
 
-# --- what peers may do ---------------------------------------------------------------------------
+# --- peers that behave and peers that do not -----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_watcher_learns_of_a_moved_leader(cluster: LocalCluster, batch: Make, 
     assert [record.value for record in cluster.records("t")] == [b"a", b"b"]
 
 
-def test_what_was_written_is_pushed_to_watchers_after_a_while(
+def test_writes_are_pushed_to_watchers_after_a_while(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make
 ) -> None:
     with sc(cluster) as link, spu(cluster) as producer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster's TLS: whom it serves, whom it does not, and that nobody holds up the others."""
+"""The cluster's TLS: clients that it serves, clients that it rejects, and stalled ones, which delay no others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def cluster(certificates: Certificates) -> Iterator[LocalCluster]:
 
 
 def anyone() -> ssl.SSLContext:
-    """Return a context of clients that verify nobody."""
+    """Return a context of clients that verify no server."""
     context = TlsConfig.anonymous().ssl_context()
     assert context is not None
     return context
@@ -74,11 +74,11 @@ def offset(link: Asked, request: Any, codes: Make) -> Any:
     return base_offset
 
 
-# --- whom it serves ------------------------------------------------------------------------------
+# --- clients that it serves ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("in_process", [False, True])
-def test_it_serves_who_verifies_it_and_who_does_not(
+def test_it_serves_clients_that_verify_it_and_clients_that_do_not(
     certificates: Certificates, batch: Make, produce: Make, codes: Make, *, in_process: bool
 ) -> None:
     with LocalCluster(in_process=in_process, **certificates.of_cluster("tls")) as cluster:
@@ -199,7 +199,7 @@ def test_plain_text_is_answered_by_closing_without_a_byte(
     assert cluster.violations() == []
 
 
-def test_peers_that_stall_in_the_handshake_hold_nobody_up(
+def test_peers_that_stall_in_the_handshake_delay_no_others(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make
 ) -> None:
     greeting, incoming = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -216,7 +216,7 @@ def test_peers_that_stall_in_the_handshake_hold_nobody_up(
     assert cluster.violations() == []
 
 
-def test_peers_that_leave_in_the_handshake_hold_nobody_up(cluster: LocalCluster) -> None:
+def test_peers_that_leave_in_the_handshake_delay_no_others(cluster: LocalCluster) -> None:
     for _ in range(20):
         sock = connect(cluster.endpoint)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The development cluster without its sockets: an SC, its SPUs, and what changes them.
+"""The development cluster without its sockets: an SC (Streaming Controller) and SPUs (Stream Processing Units).
 
 Pure: no socket, thread, clock or randomness, so that a simulation can run it on its own time.
 Everything runs in the one thread that drives the cluster; there are no locks.
 
-Owns the topics, the SPUs, the stored consumer offsets and the open sessions.  Whoever drives it makes
-a session for each connection (`ScSession(core)`, `SpuSession(core, spu)`), brings request frames to
-it, sends what the sessions from `take_ready()` have to say, and calls `on_time()` when `wakeup_at` is due.
+Owns the topics, the SPUs, the stored consumer offsets and the open sessions.  Its driver makes a session for each
+connection (`ScSession(core)`, `SpuSession(core, spu)`), brings request frames to it, sends the outgoing frames of the
+sessions from `take_ready()`, and calls `on_time()` when `wakeup_at` is due.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from fluvio_sync.testing._cluster.model import (
     Topic,
 )
 from fluvio_sync.testing._cluster.partition_log import MemoryStorage
-from fluvio_sync.testing._cluster.topics import MAX_PARTITIONS, grown, placement, refusal
+from fluvio_sync.testing._cluster.topics import MAX_PARTITIONS, grown, placement, rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fluvio_sync.testing._cluster.stream import Stream
 
 STATUS_INTERVAL = 0.25
-"""Seconds for which the SC gathers what writes did to partitions before it tells the watchers."""
+"""Seconds for which the SC gathers the changes that writes make to partitions before it tells the watchers."""
 
 _STATE_VERSION = 19
 """The version in which specifications are written to the kept state."""
@@ -62,7 +62,7 @@ _SYSTEM_SPEC = TopicSpec(
 
 
 class Peer(Protocol):
-    """The cluster's side of a connection, as the core and whoever drives it see it; see `session`."""
+    """The cluster's side of a connection, as the core and its driver see it; see `session`."""
 
     @property
     def node(self) -> int:
@@ -84,10 +84,10 @@ class Peer(Protocol):
         ...
 
     def on_time(self, now: float) -> None:
-        """Do what is due."""
+        """Carry out the waits that end now."""
 
     def push_changes(self, label: str, epoch: int, changes: Sequence[Change]) -> None:
-        """Tell whoever watches this kind of object."""
+        """Tell the watchers of this kind of object."""
 
     def serve_queue(self) -> None:
         """Take up requests until one has to wait."""
@@ -99,15 +99,16 @@ class Peer(Protocol):
 class ClusterCore:
     """An SC and its SPUs.
 
-    `spus`: where the SPUs listen; `storage`: where logs and state are kept (default: in memory).
-    `strict`: refuse batches that a real SPU would take but no correct producer sends; the reason
-    goes to `violations` and the connection is closed.  `platform`, `sc_version`, `spu_version`:
-    what the nodes claim to be, and the highest version of their requests.  `wall_clock`: seconds
-    since the epoch, for the times of consumer offsets.
+    `spus`: the addresses where the SPUs listen.
+    `storage`: keeps logs and state; default: in memory.
+    `strict`: reject batches that a real SPU would take but no correct producer sends; the reason goes to `violations`
+    and the connection is closed.
+    `platform`: the version that the SC claims; `sc_version`, `spu_version`: the highest version of requests.
+    `wall_clock`: seconds since the epoch, for the times of consumer offsets.
 
-    `now`: monotonic seconds, the latest that anybody brought; set it before ordering a fault.
+    `now`: monotonic seconds, the latest that the driver brought; set it before ordering a fault.
     `online`: the ids of the SPUs that run.
-    `violations`: what peers did wrong, one text each.
+    `violations`: the errors of peers, one text each.
     `smartmodules`: the names of those that are loaded; each is the same filter, see `modules`.
     """
 
@@ -163,19 +164,19 @@ class ClusterCore:
         return min((time for time in (*due, self.status_due) if time is not None), default=None)
 
     def on_time(self, now: float) -> None:
-        """Do what is due at `now`."""
+        """Carry out the waits that end by `now`."""
         self.now = max(now, self.now)
         for session in list(self._waiting):
             session.on_time(self.now)
         self.publish_statuses()
 
     def close(self) -> None:
-        """Close all logs, and what they are kept in."""
+        """Close all logs and their storage."""
         for partition in self._partitions():
             partition.log.close()
         self._storage.close()
 
-    # --- what sessions need ----------------------------------------------------------------------
+    # --- called by sessions ----------------------------------------------------------------------
 
     def add(self, session: Peer) -> None:
         """Take a new session, for a node that exists (KeyError)."""
@@ -196,7 +197,7 @@ class ClusterCore:
         return partition if partition is not None and partition.leader == spu else None
 
     def append(self, partition: Partition, batches: Sequence[tuple[memoryview, int]]) -> int:
-        """Write to a partition and let everybody know; returns the first record's offset."""
+        """Write to a partition and tell its watchers and consumers; returns the first record's offset."""
         base = partition.append(batches, self.online)
         self._stale[partition.name] = partition
         if self.status_due is None:
@@ -247,9 +248,9 @@ class ClusterCore:
 
     def create_topic(self, name: str, spec: TopicSpec, *, dry_run: bool = False) -> AdminStatus:
         """Create a topic; the checks and their order are those of a real SC."""
-        refused = refusal(name, spec, self.topics, self.spus)
-        if refused is not None or dry_run:
-            return refused or AdminStatus(name, ErrorCode.NONE)
+        rejected = rejection(name, spec, self.topics, self.spus)
+        if rejected is not None or dry_run:
+            return rejected or AdminStatus(name, ErrorCode.NONE)
         topic = self._add_topic(name, spec)
         ready = sum(item.resolution == PartitionResolution.ONLINE for item in topic.partitions)
         if ready == spec.partition_count:
@@ -320,13 +321,13 @@ class ClusterCore:
         for partition in topic.partitions:
             if partition.resolution == PartitionResolution.OFFLINE:
                 self._publish(partition.unborn())
-                self._settle(partition)
+                self._choose_leader(partition)
 
     def _open(self, topic: Topic, index: int, replicas: Sequence[int]) -> Partition:
         log = self._storage.open_log(topic.name, index)
         return Partition(topic.name, index, topic.spec, replicas, log)
 
-    def _settle(self, partition: Partition) -> None:
+    def _choose_leader(self, partition: Partition) -> None:
         """Give a partition the leader that it can have now, let replicas catch up, and tell."""
         leader = partition.candidate(self.online)
         if leader is None:
@@ -360,7 +361,7 @@ class ClusterCore:
             session.push_changes(label, self.epoch(label), [Change(delete, item)])
 
     def publish_statuses(self) -> None:
-        """Tell watchers what writes did to partitions, if it is time."""
+        """Tell watchers of the changes that writes made to partitions, if it is time."""
         if self.status_due is None or self.now < self.status_due:
             return
         changes = [Change(delete=False, content=item.object()) for item in self._stale.values()]
@@ -382,7 +383,7 @@ class ClusterCore:
     # --- faults ----------------------------------------------------------------------------------
 
     def kill_spu(self, spu: int) -> None:
-        """Take an SPU down: its connections break, and other replicas lead what it led."""
+        """Take an SPU down: its connections break, and other replicas lead its partitions."""
         self._require(spu, online=True)
         self.spus[spu].online = False
         self.online.discard(spu)
@@ -393,12 +394,12 @@ class ClusterCore:
         self._publish(self.spus[spu].object())
         for partition in self._partitions():
             if partition.leader == spu:
-                self._settle(partition)
+                self._choose_leader(partition)
             elif spu in partition.replicas:
                 self._publish(partition.object())
 
     def restart_spu(self, spu: int) -> None:
-        """Bring a killed SPU back: it catches up, and leads what nobody else could."""
+        """Bring a killed SPU back: it catches up, and leads the partitions that no other SPU could."""
         self._require(spu, online=False)
         self.spus[spu].online = True
         self.online.add(spu)
@@ -410,7 +411,7 @@ class ClusterCore:
         for partition in self._partitions():
             if spu in partition.replicas:
                 partition.failed = partition.failed and partition.leader != spu
-                self._settle(partition)
+                self._choose_leader(partition)
 
     def advertise(self, spu: int, public: Endpoint | None, local: Endpoint | None) -> None:
         """Tell clients that an SPU is somewhere else; see `Spu`."""
@@ -448,7 +449,7 @@ class ClusterCore:
     ) -> None:
         """Answer the next `count` partition entries (of `topic`) with an error; nothing is written.
 
-        ValueError for an unknown code, or if `payload` is not what the code demands.
+        ValueError for an unknown code, or if `payload` does not fit the code.
         """
         self.faults.fail_produce(ErrorCode(code, tuple(payload)), count, topic)
 

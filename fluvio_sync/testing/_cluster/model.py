@@ -5,7 +5,7 @@ Pure.  Runs in the one thread that drives the cluster.
 
 All replicas of a partition share one log, so replication is a rule instead of a copy: a replica is
 described by how far it has come (its log end), an online follower has always come as far as its
-leader, and the high watermark is what every replica has, online or not.
+leader, and the high watermark is the end of the records that every replica has, online or not.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CONSUMER_OFFSET_TOPIC = "consumer-offset"
 """The system topic that every cluster has; its partition 0 is where consumers look for offsets."""
 
 MAX_BATCH = 33_554_432
-"""The largest batch, in bytes, that an SPU takes, whatever its topic allows."""
+"""The largest batch, in bytes, that an SPU takes, even if its topic allows more."""
 
 DEFAULT_SEGMENT = 1 << 30
 """The segment size, in bytes, of a topic that does not set one."""
@@ -103,11 +103,11 @@ class Spu:
 
 
 class Partition:
-    """One partition: who leads it, how far its replicas are, and its log.
+    """One partition: its leader, the positions of its replicas, and its log.
 
-    `leo`: log end of every replica, by SPU; `hw`: the high watermark; `failed`: a write failed, and
-    all others are refused until the leader restarts or moves; `codec`: the only codec that batches
-    may have, or None; `max_batch`: bytes.
+    `leo`: log end of every replica, by SPU; `hw`: the high watermark.
+    `failed`: a write failed, and all others are rejected until the leader restarts or moves.
+    `codec`: the only codec that batches may have, or None; `max_batch`: bytes.
     """
 
     __slots__ = (

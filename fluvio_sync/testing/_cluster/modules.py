@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SmartModules of the development cluster: filters, without WebAssembly.
 
-Pure.  What an SPU does around its modules is the same as in a real one: all batches of an entry become one; offsets
-advance by what came in, however little is left of it; if nothing is left, nothing is written, and the answer is success
-at offset 0; one record at which a module fails has the whole entry refused.
+Pure.  An SPU treats the records around its modules as a real one does: all batches of an entry become one; offsets
+advance by the number of incoming records, however few are left; if none is left, nothing is written, and the answer is
+success at offset 0; one record at which a module fails has the whole entry rejected.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LAST_OFFSET_DELTA = slice(23, 27)
 
 
 class ModuleError(Exception):
-    """`error`: what the SPU answers."""
+    """Raised when an entry does not pass its SmartModules.  `error`: the SPU's answer."""
 
     def __init__(self, code: Code, *payload: object) -> None:
         super().__init__(code)
@@ -40,9 +40,10 @@ class ModuleError(Exception):
 
 
 def texts_of(invocations: Sequence[SmartModuleInvocation], loaded: Collection[str]) -> list[str]:
-    """Return what the filters of a request are to keep; `loaded`: the names of those that the cluster has.
+    """Return the texts for which the filters of a request keep records.
 
-    Modules that come with the request are passed over, as by an SPU built without an engine.
+    `loaded`: the names of the modules that the cluster has.  Modules that come with the request are passed over, as by
+    an SPU built without an engine.
     """
     texts = []
     for invocation in invocations:
@@ -56,8 +57,8 @@ def texts_of(invocations: Sequence[SmartModuleInvocation], loaded: Collection[st
     return texts
 
 
-def filtered(records: Buffer, texts: Sequence[str]) -> list[tuple[BatchHeader, memoryview]]:
-    """Return what is left of a record set as one batch, or as none; ModuleError if a filter fails."""
+def kept_batch(records: Buffer, texts: Sequence[str]) -> list[tuple[BatchHeader, memoryview]]:
+    """Return the kept records of a record set as one batch, or none; ModuleError if a filter fails."""
     batches = decode_record_set(records)
     incoming = [record for batch in batches for record in batch.records]
     kept = [record for position, record in enumerate(incoming) if _is_kept(position, record, texts)]

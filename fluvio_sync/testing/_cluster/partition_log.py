@@ -32,7 +32,7 @@ _DELTA_AT = 23
 
 
 class PartitionLog(Protocol):
-    """What a partition needs of its log; `MemoryLog` and `FileLog` are the two kinds.
+    """The log of a partition; `MemoryLog` and `FileLog` are the two kinds.
 
     `end_offset`: the offset of the next record; `size`: bytes of all batches.
     """
@@ -56,7 +56,7 @@ class PartitionLog(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is held open; the log is not used again."""
+        """Close the files; the log is not used again."""
         ...
 
 
@@ -64,7 +64,7 @@ class LogStorage(Protocol):
     """Makes logs, and keeps the cluster's own state beside them."""
 
     def open_log(self, topic: str, partition: int, /) -> PartitionLog:
-        """Open a partition's log, with what it held before if it is kept."""
+        """Open a partition's log, with its earlier records if they are kept."""
         ...
 
     def remove_log(self, topic: str, partition: int) -> None:
@@ -72,15 +72,15 @@ class LogStorage(Protocol):
         ...
 
     def load_state(self) -> dict[str, Any] | None:
-        """Return what `save_state` was last given, or None."""
+        """Return the last argument of `save_state`, or None."""
         ...
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Keep `state` (JSON values) in place of what was kept before, whole or not at all."""
+        """Keep `state` (JSON values) in place of the earlier state, whole or not at all."""
         ...
 
     def close(self) -> None:
-        """Let go of everything; all logs are closed already."""
+        """Close the rest; all logs are closed already."""
         ...
 
 
@@ -263,7 +263,7 @@ class FileStorage:
         self._log_path(topic, partition).unlink(missing_ok=True)
 
     def load_state(self) -> dict[str, Any] | None:
-        """See `LogStorage`; ValueError if the file is not what was written."""
+        """See `LogStorage`; ValueError if the file does not hold a state."""
         path = self._folder / "cluster.json"
         if not path.exists():
             return None

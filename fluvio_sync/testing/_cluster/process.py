@@ -36,7 +36,7 @@ class ClusterProcess:
     """A running child.
 
     `arguments`: those of `python -m fluvio_sync.testing.dev_cluster`.  RuntimeError if it does not
-    start, with what it says is the reason.
+    start, with its reason.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ class ClusterProcess:
                 self._child.stdin.write(line + "\n")
                 self._child.stdin.flush()
             answer = self._answer(ORDER_TIMEOUT)
-            while answer["id"] != self._number:  # of an order that was given up
+            while answer["id"] != self._number:  # of an order that had timed out
                 answer = self._answer(ORDER_TIMEOUT)
         if "error" in answer:
             raise ValueError(answer["error"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the development cluster's SPU does with a produce request.
+"""A produce request in the development cluster's SPU, from its entries to its response.
 
 Pure.  Runs in the one thread that drives the cluster.
 
@@ -19,7 +19,7 @@ from fluvio_sync.protocol.batch import iter_batches, verify_batch
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.protocol.error_code import PLAIN_CODES, Code, ErrorCode
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
-from fluvio_sync.testing._cluster.modules import ModuleError, filtered, texts_of
+from fluvio_sync.testing._cluster.modules import ModuleError, kept_batch, texts_of
 
 if TYPE_CHECKING:
     from fluvio_sync.protocol.batch import BatchHeader
@@ -73,13 +73,13 @@ class ProduceJob:
             return _Entry(data.partition, failure.error)
         if not any(header.record_count for header, _ in batches):
             return _Entry(data.partition)
-        refused = _refusal(partition, batches)
-        if refused is not None:
-            return _Entry(data.partition, PLAIN_CODES[refused])
+        rejected = _rejection(partition, batches)
+        if rejected is not None:
+            return _Entry(data.partition, PLAIN_CODES[rejected])
         return self._append(partition, batches)
 
     def _batches(self, data: PartitionData) -> list[tuple[BatchHeader, memoryview]]:
-        """Return what is to be written; ModuleError if a SmartModule does not let it pass."""
+        """Return the batches that are to be written; ModuleError if a SmartModule does not let it pass."""
         texts = texts_of(self._request.smartmodules, self._core.smartmodules)
         batches = list(iter_batches(data.records))
         if self._core.strict:
@@ -87,7 +87,7 @@ class ProduceJob:
                 verify_batch(batch)
         elif any(header.has_schema for header, _ in batches):
             raise ProtocolError("a batch with a schema id makes an SPU panic")
-        return filtered(data.records, texts) if texts and batches else batches
+        return kept_batch(data.records, texts) if texts and batches else batches
 
     def _append(self, partition: Partition, batches: list[tuple[BatchHeader, memoryview]]) -> _Entry:
         # An empty batch among others breaks the index of a real SPU: this write fails, and all after it.
@@ -110,7 +110,7 @@ class ProduceJob:
         return self._deadline
 
     def is_done(self, now: float) -> bool:
-        """Go on with the waits, one entry after another, each with the request's whole time-out."""
+        """Go on with the waits, one entry after another, each with the request's whole timeout."""
         while self._unreplicated:
             entry = self._unreplicated[0]
             assert entry.partition is not None
@@ -139,7 +139,7 @@ class ProduceJob:
         )
 
 
-def _refusal(partition: Partition, batches: list[tuple[BatchHeader, memoryview]]) -> Code | None:
+def _rejection(partition: Partition, batches: list[tuple[BatchHeader, memoryview]]) -> Code | None:
     for header, _ in batches:
         wanted = partition.codec
         if header.codec != wanted if wanted is not None else header.codec not in _CODECS:

@@ -89,7 +89,7 @@ class ScSession(ServerSession):
         self._core.publish_statuses()
 
     def push_changes(self, label: str, epoch: int, changes: Sequence[Change]) -> None:
-        """Tell every Watch of this kind of object what changed."""
+        """Tell every Watch of this kind of object of its changes."""
         for watch in self._watches:
             if watch.label == label:
                 update = WatchUpdate(label, epoch, tuple(changes))

@@ -139,7 +139,7 @@ class _Connection(asyncio.BufferedProtocol):
         return self.session.closed or (self._eof and not pending)
 
     def abort(self) -> None:
-        """Close it now, whatever is unsent."""
+        """Close it now, and drop the unsent bytes."""
         self._transport.abort()
 
 

@@ -4,7 +4,7 @@
 Pure.  Runs in the one thread that drives the cluster.
 
 A connection is strictly serial, like a real server's: a request is taken up only when the one
-before it has been answered.  Only what a Watch or a StreamFetch pushes comes in between.
+before it has been answered.  Only the pushes of a Watch or a StreamFetch come in between.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class Message(Protocol):
 
 
 class ServerSession:
-    """What the two kinds of connection share: the queue of requests and the frames to be sent.
+    """The common part of the two kinds of connection: the queue of requests and the frames to be sent.
 
-    `closed`: the connection is to be closed once `outgoing()` is sent.  `backlog`: bytes of
-    requests that wait for the one before them.  `node`: the SPU's id, 0 for the SC.
+    `closed`: the connection is to be closed once `outgoing()` is sent.
+    `backlog`: bytes of requests that wait for the one before them.
+    `node`: the SPU's id, 0 for the SC.
     """
 
     def __init__(self, core: ClusterCore, node: int) -> None:
@@ -50,7 +51,7 @@ class ServerSession:
     def _handler_table(self) -> Mapping[int, Callable[[RequestHeader, Reader], None]]:
         raise NotImplementedError
 
-    # --- what drives it --------------------------------------------------------------------------
+    # --- called by its driver --------------------------------------------------------------------------
 
     def receive(self, payload: bytes, now: float) -> None:
         """Take one request frame, without its length.  `now`: monotonic seconds."""
@@ -74,7 +75,7 @@ class ServerSession:
         return None
 
     def on_time(self, now: float) -> None:
-        """Do what is due at `now`."""
+        """Carry out the waits that end by `now`."""
         self._core.now = max(now, self._core.now)
 
     def disconnect(self) -> None:
@@ -87,7 +88,7 @@ class ServerSession:
     # --- inside the cluster ----------------------------------------------------------------------
 
     def push_changes(self, label: str, epoch: int, changes: Sequence[Change]) -> None:
-        """Tell whoever watches this kind of object: nobody, but where the SC's session does it."""
+        """Tell the watchers of this kind of object; only the SC's sessions have any."""
 
     @property
     def waiting(self) -> bool:
@@ -113,7 +114,7 @@ class ServerSession:
         handler(header, reader)
 
     def close(self) -> None:
-        """End the connection after what is already to be sent."""
+        """End the connection once the outgoing frames are sent."""
         self.closed = True
         self._queue.clear()
         self._core.mark_ready(self)

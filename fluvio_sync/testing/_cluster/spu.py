@@ -42,7 +42,7 @@ from fluvio_sync.protocol.versions import (
 from fluvio_sync.testing._cluster.model import CONSUMER_OFFSET_TOPIC
 from fluvio_sync.testing._cluster.produce import ProduceJob
 from fluvio_sync.testing._cluster.session import ServerSession
-from fluvio_sync.testing._cluster.stream import Stream, refusal, visible_end
+from fluvio_sync.testing._cluster.stream import Stream, rejection, visible_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,7 +58,7 @@ _ANONYMOUS_STREAM_FETCH = 15
 
 
 class SpuSession(ServerSession):
-    """A connection to an SPU.  `streams`: what its consumers read, by stream id."""
+    """A connection to an SPU.  `streams`: those of its consumers, by stream id."""
 
     def __init__(self, core: ClusterCore, spu: int) -> None:
         super().__init__(core, spu)
@@ -174,11 +174,11 @@ class SpuSession(ServerSession):
         self._last_stream += 1
         stream = Stream(send, request, self._last_stream)
         named = next((item.name for item in request.smartmodules if item.name), None)
-        refused = refusal(partition, request.fetch_offset)
+        rejected = rejection(partition, request.fetch_offset)
         if named is not None:
             stream.end(ErrorCode(Code.SMART_MODULE_NOT_FOUND, (named,)))
-        elif refused is not None:
-            stream.end(refused)
+        elif rejected is not None:
+            stream.end(rejected)
         else:
             self.streams[stream.id] = stream
             self._core.add_stream(stream)
@@ -217,9 +217,9 @@ class SpuSession(ServerSession):
         partition = self._core.led_by(self.node, topic, index)
         if partition is None:
             return FetchedPartition(index, PLAIN_CODES[Code.NOT_LEADER_FOR_PARTITION], 0)
-        refused = refusal(partition, offset)
-        if refused is not None:
-            return FetchedPartition(index, refused, partition.hw)
+        rejected = rejection(partition, offset)
+        if rejected is not None:
+            return FetchedPartition(index, rejected, partition.hw)
         end = visible_end(partition, isolation)
         records = b"".join(partition.log.read(offset, end, wanted.max_bytes))
         return FetchedPartition(index, ErrorCode.NONE, partition.hw, records=records)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A consumer's stream of one partition: what the development cluster's SPU sends, and when.
+"""A consumer's stream of one partition: which records the development cluster's SPU sends, and when.
 
 Pure.  Runs in the one thread that drives the cluster.
 """
@@ -54,7 +54,7 @@ class Stream:
         return self._request.consumer_id
 
     def feed(self, partition: Partition) -> None:
-        """Send what there is, unless the consumer has not acknowledged what it got before."""
+        """Send the records that there are, unless the consumer has not acknowledged the ones before."""
         if self._over or not self._acknowledged:
             return
         end = visible_end(partition, self._request.isolation)
@@ -64,7 +64,7 @@ class Stream:
             self._send(partition.hw, ErrorCode.NONE, b"".join(pieces))
 
     def advance(self, offset: int, partition: Partition) -> None:
-        """Note the offset that the consumer wants next, and send what there is from there."""
+        """Note the offset that the consumer wants next, and send the records from there on."""
         self._offset = offset
         self._acknowledged = True
         self.feed(partition)
@@ -85,7 +85,7 @@ def visible_end(partition: Partition, isolation: int) -> int:
     return partition.hw if isolation == _READ_COMMITTED else partition.log.end_offset
 
 
-def refusal(partition: Partition, offset: int) -> ErrorCode | None:
+def rejection(partition: Partition, offset: int) -> ErrorCode | None:
     """Return why reading cannot start at `offset`, or None."""
     end = partition.log.end_offset
     if offset < 0:

@@ -8,14 +8,14 @@ import ssl
 from fluvio_sync._tls_config import present, trust
 from fluvio_sync.errors import ConfigError
 
-_REFUSALS = frozenset(
+_REJECTIONS = frozenset(
     ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER")
 )
-"""OpenSSL's reasons why clients are refused that do speak TLS; others are cut off at once."""
+"""OpenSSL's reasons to reject clients that do speak TLS; other peers are cut off at once."""
 
 
 class _AlertingObject(ssl.SSLObject):
-    """TLS whose refusal of a handshake reaches the client.
+    """TLS whose alert reaches a client that it rejects.
 
     asyncio drops the connection as soon as a handshake fails, and with it the alert that OpenSSL has just written.
     """
@@ -29,7 +29,7 @@ class _AlertingObject(ssl.SSLObject):
         try:
             super().do_handshake()
         except ssl.SSLError as error:
-            if error.reason not in _REFUSALS:
+            if error.reason not in _REJECTIONS:
                 raise
             self._failure = error
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert is to be sent") from error

@@ -31,7 +31,7 @@ _SHOWN = 256  # characters of a name in a text, which has a limit on the wire
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
-def refusal(name: str, spec: TopicSpec, existing: Container[str], spus: Container[int]) -> AdminStatus | None:
+def rejection(name: str, spec: TopicSpec, existing: Container[str], spus: Container[int]) -> AdminStatus | None:
     """Return why a topic cannot be created, or None; a real SC checks in this order."""
     reason = _bad_name(name)
     if reason is not None:
