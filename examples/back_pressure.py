@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens when records are made faster than the cluster takes them.
+"""Back pressure: an application that makes records faster than the cluster takes them.
 
 `python examples/back_pressure.py [ENDPOINT]`; without an endpoint it starts a development cluster.
 
-`buffer_memory` bounds what is unresolved.  When it is taken up, send() waits (`on_full="block"`, the default), which
-slows the maker down; or it raises at once (`on_full="raise"`), so that a service may shed load instead.
+`buffer_memory` bounds the unresolved records.  When it is full, send() waits (`on_full="block"`, the default), which
+slows the application down; or it raises at once (`on_full="raise"`), so that a service can shed load instead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(endpoint: str) -> None:
             try:
                 shedding.send(RECORD)
             except BufferFullError:
-                refused += 1  # nothing was queued: answer the request with "503", say
+                refused += 1  # nothing was queued; a web service would answer 503
         print(
             f"raise: {shedding.flush().acked} acknowledged, {refused} refused, in {time.perf_counter() - began:.2f} s"
         )

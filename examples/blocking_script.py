@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A script that needs to know where its records are: it sends all, then asks for the offsets.
+"""A script that needs the offsets of its records: it sends all, then waits for their futures.
 
 `python examples/blocking_script.py [ENDPOINT]`; without an endpoint it starts a development cluster.
 """
@@ -13,13 +13,13 @@ from fluvio_sync.testing import LocalCluster
 
 
 def main(endpoint: str) -> None:
-    """Send a thousand orders and print where the first and last of each partition are."""
+    """Send a thousand orders and print the first and last offset of each partition."""
     with Fluvio.connect(endpoint) as fluvio:
         fluvio.create_topic("example-orders", partitions=3, exist_ok=True)
         producer = fluvio.topic_producer("example-orders")
 
-        # Waiting for each future before the next send() would cost a round trip a record.  Sent first and waited for
-        # afterwards, the records of a partition travel together.
+        # Waiting after every send() costs one round trip per record.  Waiting after all of them lets the records of a
+        # partition share requests.
         futures = [producer.send(f"order {number}", key=f"customer {number % 50}") for number in range(1000)]
 
         places: dict[int, list[int]] = {}
@@ -27,8 +27,8 @@ def main(endpoint: str) -> None:
             try:
                 metadata = future.result(timeout=30)
             except DeliveryError as error:
-                # Only this record (and perhaps its neighbours) failed; all others are looked at, too.
-                print(f"order {number} failed; may it be stored all the same? {error.may_be_stored}: {error}")
+                # This record failed, perhaps with others of its batch; the loop goes on with the rest.
+                print(f"order {number} failed (may_be_stored={error.may_be_stored}): {error}")
                 continue
             if metadata.offset is not None:
                 places.setdefault(metadata.partition, []).append(metadata.offset)

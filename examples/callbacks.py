@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service that goes on after send() and is told later: callbacks of futures.
+"""Callbacks of futures: a service goes on after send() and learns the outcome later.
 
 `python examples/callbacks.py [ENDPOINT]`; without an endpoint it starts a development cluster.
 """
@@ -25,8 +25,8 @@ def main(endpoint: str) -> None:
     delivered: Counter[int] = Counter()
 
     def on_done(event: str, future: Future[RecordMetadata]) -> None:
-        # Runs on the client's one callback thread, so `delivered` needs no lock.  It should be quick, and must not
-        # wait for another record: result() of a pending future, flush() and close() raise RuntimeError here.
+        # The client's callback thread runs all callbacks, so `delivered` needs no lock.  A callback has to be quick and
+        # must not wait for another record: result() of a pending future, flush() and close() raise RuntimeError here.
         error = future.exception()
         if error is None:
             delivered[future.result().partition] += 1
@@ -39,7 +39,7 @@ def main(endpoint: str) -> None:
         for number in range(100):
             event = f"event {number}"
             producer.send(event).add_done_callback(partial(on_done, event))
-        producer.flush(timeout=30)  # the callbacks have run, too
+        producer.flush(timeout=30)  # returns after the callbacks
         for partition, count in sorted(delivered.items()):
             print(f"partition {partition}: {count} events")
 

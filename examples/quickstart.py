@@ -3,7 +3,7 @@
 
 Run `make quickstart`, or `python examples/quickstart.py [ENDPOINT]`: without an endpoint it starts a development
 cluster.  A record is a line, as bytes; its key is the name of its file, so that the lines of a file stay together in
-one partition.  Exit status 1 and a list of what is wrong, if anything is.
+one partition.  If it finds mistakes, it lists them and ends with status 1.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from fluvio_sync import DeliveryFuture, RecordMetadata
 
 PARTITIONS = 3
-LIBRARY = Path(os.path.dirname(os.__file__))  # noqa: PTH120 - this is how one finds it
+LIBRARY = Path(os.path.dirname(os.__file__))  # noqa: PTH120 - of a file name, which is a string
 
 
 def source_files() -> dict[bytes, Path]:
-    """Return the files by their names relative to the library, which are the records' keys."""
+    """Return the files by their names relative to the library, which are the keys of the records."""
     paths = sorted(path for path in LIBRARY.rglob("*.py") if "site-packages" not in path.parts)
     return {os.fsencode(path.relative_to(LIBRARY).as_posix()): path for path in paths}
 
@@ -40,12 +40,12 @@ def lines_of(path: Path) -> list[bytes]:
 
 
 def produce(fluvio: Fluvio, topic: str, files: dict[bytes, Path]) -> tuple[int, list[RecordMetadata]]:
-    """Send every line; returns how many, and where the last line of some files is."""
+    """Send every line; return how many, and the metadata of the last line of some files."""
     producer = fluvio.topic_producer(topic, delivery_semantic=AtLeastOnce(RetryPolicy(timeout=60.0)))
     samples: list[DeliveryFuture] = []
     sent = 0
     for number, (key, path) in enumerate(files.items()):
-        # Waits while the client's buffer is full, so memory stays bounded however fast we read.
+        # It waits while the client's buffer is full, so that memory stays bounded.
         futures = producer.send_all((key, line) for line in lines_of(path))
         sent += len(futures)
         if futures and number % max(1, len(files) // 4) == 0:
@@ -61,7 +61,7 @@ def produce(fluvio: Fluvio, topic: str, files: dict[bytes, Path]) -> tuple[int, 
 
 
 def check(endpoint: str, topic: str, files: dict[bytes, Path], samples: list[RecordMetadata]) -> Iterator[str]:
-    """Read all partitions back and yield what is not as it should be."""
+    """Read all partitions back and yield a text for each mistake."""
     unseen = set(files)
     for partition in range(PARTITIONS):
         show_progress(f"reading partition {partition}")
@@ -92,7 +92,7 @@ def check(endpoint: str, topic: str, files: dict[bytes, Path], samples: list[Rec
 
 
 def difference(expected: list[bytes], stored: list[bytes]) -> str:
-    """Say where two lists of lines part."""
+    """Return a text about the first difference of two lists of lines."""
     pairs = zip(expected, stored, strict=False)
     line = next((number for number, (ours, theirs) in enumerate(pairs, 1) if ours != theirs), None)
     if line is None:
@@ -108,7 +108,7 @@ def show_progress(text: str) -> None:
 
 
 def run(endpoint: str) -> int:
-    """Produce and check; returns the exit status."""
+    """Produce and check; return the exit status."""
     files = source_files()
     topic = f"quickstart-{os.getpid()}"
     with Fluvio.connect(endpoint) as fluvio:
@@ -129,14 +129,14 @@ def run(endpoint: str) -> int:
     for problem in problems[:20]:
         print(f"WRONG: {problem}")
     if problems:
-        print(f"{len(problems)} files are not as they should be.")
+        print(f"{len(problems)} files have mistakes.")
         return 1
     print(f"Read back in {seconds:.1f} s: every record is there exactly once, and those of a file in order.")
     return 0
 
 
 def main() -> int:
-    """Run against the cluster of the command line, or one made for the purpose."""
+    """Run against the cluster of the command line, or a development cluster."""
     try:
         if len(sys.argv) > 1:
             return run(sys.argv[1])

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A synchronous, threaded producer for Fluvio in pure Python.
 
-One record, and where it is:
+A Fluvio cluster has an SC (Streaming Controller), which holds the metadata of topics, and SPUs (Stream Processing
+Units), which store the records.  A client connects to the SC and sends each record to the SPU that leads its partition.
+
+This sends one record and prints its place:
 
     from fluvio_sync import Fluvio
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Fluvio`: the connection of a process to a cluster.
 
-One client per process is enough: it is thread-safe, and all its producers share one sender thread, one connection
-per SPU and isolation level, and one memory bound.  After a fork the child's copy starts clean at its first use.
-`Fluvio.connect` is long because every setting of a client is named and described there.
+One client per process is enough: it is thread-safe, and all its producers share one sender thread, one connection per
+SPU (Stream Processing Unit) and isolation level, and one memory bound.  After a fork the child's copy starts clean at
+its first use.  `Fluvio.connect` is long because it names and describes every setting of a client.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
 from fluvio_sync._base.text import did_you_mean
 from fluvio_sync._core.partition import RECORD_CHARGE
+from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync._runtime.engine import ClientConfig
 from fluvio_sync._runtime.session import EngineHolder
@@ -45,7 +46,7 @@ T = TypeVar("T")
 
 
 def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
-    """Have the environment give what the caller does not."""
+    """Complete the caller's settings from the environment."""
 
     @functools.wraps(connect)
     def completed(cls: type[Fluvio], endpoint: str | None = None, **settings: Any) -> T:
@@ -61,7 +62,7 @@ def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
 
 
 class Fluvio:
-    """A client of a cluster; made by `Fluvio.connect`."""
+    """A client of a cluster; made by `Fluvio.connect`.  Any thread may use any method."""
 
     def __init__(self, session: EngineHolder) -> None:
         """Make a client that connects at its first use; applications call `Fluvio.connect`."""
@@ -88,32 +89,38 @@ class Fluvio:
         buffer_memory: int = 32 * 1024 * 1024,
         **unknown: NoReturn,
     ) -> Fluvio:
-        """Connect to a cluster's SC and return the client.
+        """Connect to a cluster's SC (Streaming Controller) and return the client.
 
-        * `endpoint`: the SC, `"host"` or `"host:port"` (default port 9003).  Without it, the current profile of
-          Fluvio's own profile file.
-        * `profile`, `profile_path`: another profile, another file (default `$FLV_PROFILE_PATH`, else
-          `~/.fluvio/config`).
+        * `endpoint`: the SC's address, `"host"` or `"host:port"` (default port 9003).  Without it, the current profile
+          of Fluvio's own profile file names the cluster.
+        * `profile`: another profile of that file.
+        * `profile_path`: another profile file (default `$FLV_PROFILE_PATH`, else `~/.fluvio/config`).
         * `tls`: a `TlsConfig`, an `ssl.SSLContext`, or None (default): the profile's if the endpoint came from it,
           else plain TCP.
-        * `client_id`: what the cluster sees.
-        * `use_spu_local_address`: connect to the address that SPUs have inside the cluster's network (default: the
-          profile's setting, else False).
-        * `spu_address_override`: where to reach SPUs whose advertised address does not work from here: a mapping from
-          SPU id to `"host:port"`, or a function of the id and the advertised address.
-        * `connect_timeout` (10), `request_timeout` (30; one answer), `metadata_timeout` (10; how long
-          `topic_producer` waits for a topic), `exit_timeout` (5; draining at the interpreter's end): seconds.
-        * `buffer_memory`: bytes that unresolved records may hold, 128 each on top of key and value (32 MiB).
+        * `client_id`: the name that the cluster sees, at most 255 bytes (default "fluvio-sync").
+        * `use_spu_local_address`: True connects to the address that SPUs have inside the cluster's network (default:
+          the profile's setting, else False).
+        * `spu_address_override`: addresses of SPUs whose advertised address does not work from here: a mapping from
+          SPU id to `"host:port"`, or a function of the id and the advertised address (default none).
+        * `connect_timeout`: seconds for a connection (default 10).
+        * `request_timeout`: seconds for the answer to a request (default 30).
+        * `metadata_timeout`: seconds that `topic_producer` waits for a topic (default 10).
+        * `exit_timeout`: seconds for draining at the interpreter's exit (default 5).
+        * `buffer_memory`: bytes that unresolved records may hold, 128 each on top of key and value (default 32 MiB).
 
-        What is not given is taken from the environment, if it is set there: `FLUVIO_SYNC_ENDPOINT` and so on for each
-        but `profile_path`; of `tls`, `FLUVIO_SYNC_TLS` ("disabled", "anonymous" or "verified") and
-        `FLUVIO_SYNC_TLS_DOMAIN`, `_TLS_CA_CERT`, `_TLS_CERT`, `_TLS_KEY`.
+        The environment completes the settings: `FLUVIO_SYNC_ENDPOINT` and so on for each but `profile_path`; for `tls`,
+        `FLUVIO_SYNC_TLS` ("disabled", "anonymous" or "verified") and `FLUVIO_SYNC_TLS_DOMAIN`, `_TLS_CA_CERT`,
+        `_TLS_CERT`, `_TLS_KEY`.
 
         In uWSGI's master, which loads the application and then forks the workers, it returns at once, and the client
         connects in each worker at its first use.
 
-        Raises `ConfigError`, `ConnectError` (`ConnectTimeoutError` after `connect_timeout`), `ProtocolError` if the
-        peer does not speak Fluvio's protocol, `UnsupportedVersionError`.
+        Errors:
+
+        * `ConfigError`: a setting or the profile cannot work.
+        * `ConnectError`: the SC cannot be reached; `ConnectTimeoutError` after `connect_timeout`.
+        * `ProtocolError`: the server does not speak Fluvio's protocol.
+        * `UnsupportedVersionError`: client and server share no version of it.
         """
         uwsgi.refuse_without_threads()
         for name in unknown:
@@ -157,12 +164,12 @@ class Fluvio:
 
     @property
     def client_id(self) -> str:
-        """What the cluster sees, and what tells a process's clients apart in metrics."""
+        """The name that the cluster sees, and that distinguishes a process's clients in metrics."""
         return self._session.config.client_id
 
     @property
     def running(self) -> bool:
-        """Whether it is at work in this process: not before its first use, as after a fork, and not once closed."""
+        """Whether it is connected in this process: not before its first use, as after a fork, and not once closed."""
         return self._session.present() is not None
 
     # Producers.
@@ -172,11 +179,19 @@ class Fluvio:
     ) -> TopicProducer:
         """Return a producer for a topic.
 
-        `config` and keyword `settings`: see `ProducerConfig`; settings change single values of `config`.  Cheap, and
-        without I/O, for a topic that is known: one per web request is fine.  Waits at most `metadata_timeout` for a
-        topic that was just created.
+        Cheap, and without I/O, for a topic that is known: one per web request is fine.  Waits at most
+        `metadata_timeout` for a topic that was just created.
 
-        Raises `ConfigError`, `TopicNotFoundError`, `MetadataTimeoutError` (the SC could not be asked), `ClosedError`.
+        * `topic`: its name.
+        * `config`: a `ProducerConfig` (default one of all defaults).
+        * `settings`: the settings of `ProducerConfig` by keyword; they change single values of `config`.
+
+        Errors:
+
+        * `ConfigError`: a setting, or the topic's name, cannot work.
+        * `TopicNotFoundError`: the cluster has no such topic.
+        * `MetadataTimeoutError`: the SC could not be asked.
+        * `ClosedError`: the client is closed.
         """
         check_topic_name(topic)
         producer_config = ProducerConfig.from_settings(config, settings)
@@ -207,9 +222,18 @@ class Fluvio:
     ) -> None:
         """Create a topic; returns once its partitions are online.
 
-        `compression`: the only codec that the topic takes; None (default): any.  `exist_ok`: a topic of that name is
-        no error.  Raises `ServerError` if the SC refuses, or cannot place all replicas (2005: the topic is there, and
-        waits for more SPUs), `ConfigError` for a bad name or number, `ConnectError`, `RequestTimeoutError`.
+        * `name`: 1 to 63 characters of a-z, 0-9 and "-", neither the first nor the last of them a "-".
+        * `partitions`: the number of its partitions (default 1).
+        * `replication`: the number of replicas of each partition (default 1).
+        * `compression`: the only codec that the topic accepts; None (default) is any.
+        * `exist_ok`: True accepts that the topic exists already (default False).
+
+        Errors:
+
+        * `ServerError`: the SC rejects the topic, or cannot place all replicas (code 2005: the topic was created, and
+          waits for more SPUs).
+        * `ConfigError`: a bad name or number.
+        * `ConnectError`, `RequestTimeoutError`: the SC cannot be reached, or does not answer.
         """
         codec = TopicCompression.ANY
         if compression is not None:
@@ -221,21 +245,26 @@ class Fluvio:
         engine.expect_topic(name)
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic and its records; raises `TopicNotFoundError`, or as `create_topic`."""
+        """Delete a topic and its records.
+
+        * `name`: the topic's name.
+
+        Raises `TopicNotFoundError`, and the errors of `create_topic`.
+        """
         self._session.running().admin.delete_topic(name)
 
     def topics(self) -> list[str]:
-        """Return the names of the cluster's topics, sorted; Fluvio's own are left out."""
+        """Return the names of the cluster's topics, sorted, without internal ones; raises as `create_topic`."""
         return [topic.name for topic in self.describe_topics()]
 
     def describe_topics(self) -> list[TopicDescription]:
-        """Return the cluster's topics with their numbers of partitions and replicas and their codec, as `topics()`."""
+        """Return the cluster's topics with their numbers of partitions and replicas and their codec; see `topics()`."""
         return self._session.running().admin.topics()
 
     # Life.
 
     def health(self) -> Health:
-        """Return a snapshot for a readiness probe; no I/O for a connected client."""
+        """Return a snapshot for a readiness probe; no I/O for a connected client, else it raises as `connect`."""
         return self._session.running().health()
 
     def stats(self) -> dict[str, ProducerStats]:
@@ -249,10 +278,12 @@ class Fluvio:
         return {topic: sum_of(parts) for topic, parts in found.items()}
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
-        """Drain, then close all connections; returns what became of all producers' records.
+        """Drain, then close all connections; returns the outcomes of all producers' records.
 
-        `timeout`: seconds; None: as long as the records' own deadlines allow.  What is unresolved then fails with
-        `ClosedError`, a blocked `send()` too.  May be repeated.  Raises `RuntimeError` from a callback.
+        * `timeout`: seconds; None (default) is as long as the records' own deadlines allow.
+
+        Records that are unresolved then fail with `ClosedError`; a blocked `send()` raises it.  May be repeated.
+        Raises `RuntimeError` from a callback.
         """
         return self._session.close(seconds("timeout", timeout, optional=True))[0]
 
@@ -262,9 +293,9 @@ class Fluvio:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close; raise the first failure if records failed whose futures nobody looked at.
+        """Close; raise the first failure if records failed whose futures no caller looked at.
 
-        Left by Ctrl-C or the like, it waits at most `exit_timeout`.
+        After Ctrl-C or the like it waits at most `exit_timeout`.
         """
         leaving = error is not None and not isinstance(error, Exception)
         _, unseen = self._session.close(self._session.config.exit_timeout if leaving else None)
@@ -344,3 +375,15 @@ def check_client_settings(settings: Mapping[str, Any]) -> None:
         _Checked.connect("unknown.invalid", **given)
     else:
         _Checked.connect(**settings)
+
+
+def waits_for_fork(client: Fluvio) -> bool:
+    """Return whether this process is to fork its workers first, as uWSGI's master, and must not start a thread."""
+    return client._session.waits_for_fork()  # noqa: SLF001 - the same module's class
+
+
+def leave_open_at_exit(client: Fluvio) -> None:
+    """Have the interpreter's end leave a connected client open, because its owner closes it after that."""
+    engine = client._session.present()  # noqa: SLF001 - the same module's class
+    if engine is not None:
+        _exit.remove_engine(engine)

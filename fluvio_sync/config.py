@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings: `ProducerConfig` and what it is made of; `TlsConfig` is to be had here, too.
+"""Settings: `ProducerConfig` and its parts; it also exports `TlsConfig`.
 
-Pure: no socket, thread, clock, randomness or log.  Everything here is immutable and validated when
-it is made; any thread may use it.
+Pure: no socket, thread, clock, randomness or log.  Everything here is immutable and validated when it is made; any
+thread may use it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Compression", "ProducerConfig", "ProducerSettings", "SmartModule", "TlsConfig"]
 
 LARGEST_BATCH = 33_554_432
-"""What an SPU takes as one batch, in bytes."""
+"""The largest batch that an SPU (Stream Processing Unit) accepts, in bytes."""
 
 _LONGEST_WIRE_MILLISECONDS = 2**31 - 1
 
@@ -61,10 +61,12 @@ class Compression(enum.Enum):
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class SmartModule:
-    """A SmartModule that the cluster knows, run by the SPU on what is produced.
+    """A SmartModule of the cluster, which the SPU runs on each produced record.
 
-    `name`: `"name"`, `"group/name"` or `"group/name@version"`; `params`: what the module is given, `str`
-    to `str`. `ConfigError` for anything else.
+    * `name`: `"name"`, `"group/name"` or `"group/name@version"`.
+    * `params`: the module's parameters, a mapping of `str` to `str` (default none).
+
+    Raises `ConfigError` for anything else.
     """
 
     name: str
@@ -93,7 +95,7 @@ class SmartModule:
 
 
 class ProducerSettings(TypedDict, total=False):
-    """The settings of a producer as keyword arguments; `ProducerConfig` says what they mean."""
+    """The settings of a producer as keyword arguments; `ProducerConfig` describes them."""
 
     delivery_semantic: DeliverySemantic | type[AtMostOnce | AtLeastOnce] | str
     isolation: Isolation | str
@@ -125,10 +127,10 @@ CLIENT_SETTINGS = (
     "exit_timeout",
     "buffer_memory",
 )
-"""The names of what `Fluvio.connect` takes."""
+"""The names of the settings of `Fluvio.connect`."""
 
 OF_RETRY_POLICY = {"RetryPolicy: AtLeastOnce(RetryPolicy(...))": RetryPolicy.__dataclass_fields__}
-"""The settings of a policy, for somebody who looks for one elsewhere."""
+"""The settings of a policy, to be named when one is given to something else."""
 
 _ELSEWHERE = {"Fluvio.connect()": CLIENT_SETTINGS, **OF_RETRY_POLICY}
 
@@ -136,33 +138,31 @@ _ELSEWHERE = {"Fluvio.connect()": CLIENT_SETTINGS, **OF_RETRY_POLICY}
 @partial(checks.refuse_unknown, elsewhere=_ELSEWHERE)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerConfig:
-    """The settings of a producer.  Immutable, hashable; what it refuses raises `ConfigError`.
+    """The settings of a producer.  Immutable, hashable.
 
-    * `delivery_semantic`: `AtLeastOnce(RetryPolicy(...))` (default), `AtMostOnce()`, or the name of
-      one.
-    * `isolation`: what at-least-once waits for: `Isolation.READ_UNCOMMITTED` (default; stored by
-      the leader) or `READ_COMMITTED` (replicated), or the name of one.
-    * `linger`: seconds that a batch waits for more records (default 0: it leaves as soon as the
-      connection is free).
+    * `delivery_semantic`: `AtLeastOnce(RetryPolicy(...))` (default), `AtMostOnce()`, or the name of one.
+    * `isolation`: the condition for an acknowledgement under at-least-once: `Isolation.READ_UNCOMMITTED` (default;
+      stored by the leader) or `READ_COMMITTED` (replicated), or the name of one.
+    * `linger`: seconds that a batch waits for more records (default 0: it leaves as soon as the connection is free).
     * `batch_size`: bytes of one batch, uncompressed, at which it is closed (default 16384).
-    * `max_request_size`: bytes, uncompressed, of the largest batch and of all batches in a request,
-      headers included (default 1048576; at most 33554432, which is what an SPU takes as one
-      batch).  A larger record is refused.
-    * `on_full`: what `send()` does when the client's `buffer_memory` is taken up: "block" (default)
-      for at most `max_block` seconds (default 30), or "raise" at once.
+    * `max_request_size`: bytes, uncompressed, of the largest batch and of all batches in a request, headers included
+      (default 1048576; at most 33554432, the largest batch that an SPU accepts).  `send()` raises for a larger record.
+    * `on_full`: the behaviour of `send()` while the client's `buffer_memory` is full: "block" (default) for at most
+      `max_block` seconds, or "raise" at once.
+    * `max_block`: seconds that `send()` blocks at most (default 30).
     * `compression`: a `Compression` or its name; None (default) is the topic's setting.
-    * `compression_level`: gzip 0 to 9, lz4 0 to 12, zstd 1 to 22; None (default) is the codec's
-      own.
-    * `server_timeout`: seconds that a leader waits for its replicas under read-committed, for each
-      partition (default 1.5; kept to the millisecond on the wire; at most 2147483).
-    * `partitioner`: an object with the method of `Partitioner`; None (default) is Fluvio's own,
-      whose round over the partitions the producers of a client's topic share.
-    * `key_serializer`, `value_serializer`: called with what `send()` is given, in its thread, to
-      make it bytes or `str`; None (default) takes bytes-like objects and `str` as they are.
-    * `smartmodules`: `SmartModule`s that the SPU runs on what is produced, in this order (default
-      none).
+    * `compression_level`: gzip 0 to 9, lz4 0 to 12, zstd 1 to 22; None (default) is the codec's own.
+    * `server_timeout`: seconds that a leader waits for its replicas under read-committed, for each partition (default
+      1.5; rounded to milliseconds on the wire; at most 2147483).
+    * `partitioner`: an object with the method of `Partitioner`; None (default) is Fluvio's own, whose round over the
+      partitions is shared by the producers of a client's topic.
+    * `key_serializer`: a function that makes bytes or `str` of the key given to `send()`, in the caller's thread; None
+      (default) takes bytes-like objects and `str` as they are.
+    * `value_serializer`: the same for the value.
+    * `smartmodules`: `SmartModule`s that the SPU runs on each record, in this order (default none).
 
-    Durations are `float`, `int` or `timedelta`, kept as `float`.
+    Durations are `float`, `int` or `timedelta`, kept as `float`.  Raises `ConfigError` for an unknown setting and for a
+    value that cannot work.
     """
 
     delivery_semantic: DeliverySemantic = field(default_factory=AtLeastOnce)
@@ -181,16 +181,19 @@ class ProducerConfig:
     value_serializer: Callable[[Any], Any] | None = field(default=None, hash=False)
     smartmodules: tuple[SmartModule, ...] = ()
 
-    if TYPE_CHECKING:  # more is taken than is kept
+    if TYPE_CHECKING:  # it accepts more types than it keeps
 
         def __init__(self, **settings: Unpack[ProducerSettings]) -> None: ...
 
     @classmethod
     def from_settings(cls, config: ProducerConfig | None, settings: Mapping[str, Any]) -> ProducerConfig:
-        """Return `config` (by default one of all defaults) with these settings changed.
+        """Return `config` with some settings changed.
 
-        `ConfigError` for a setting that does not exist (it names the nearest one) and for what the
-        class refuses.
+        * `config`: a `ProducerConfig`; None is one with all defaults.
+        * `settings`: the changed settings by their names.
+
+        Raises `ConfigError` for a setting that does not exist (it names the nearest one) or that the class does not
+        accept.
         """
         if not isinstance(config, (ProducerConfig, type(None))):
             raise ConfigError(f"config cannot be {shown(config)}: it is a ProducerConfig")
@@ -236,7 +239,7 @@ class ProducerConfig:
 
     def _check_compression(self) -> None:
         if self.compression is not None:
-            compressor(self.compression.codec, self.compression_level)  # raises what is wrong
+            compressor(self.compression.codec, self.compression_level)  # raises ConfigError if they do not fit
         elif self.compression_level is not None:
             raise ConfigError("compression_level without compression: set compression to the codec it is for")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a producer promises of its records, and what it waits for.
+"""The delivery semantics and isolation levels of a producer.
 
 Pure: no socket, thread, clock, randomness or log.  Everything here is immutable.
 """
@@ -18,19 +18,19 @@ from fluvio_sync.retry import RetryPolicy
 
 @dataclass(frozen=True, slots=True)
 class AtMostOnce:
-    """A record is written to a socket once or not at all; nobody waits for the answer.
+    """A record is written to a socket once or not at all, and the client does not wait for the answer.
 
-    `send()` returns a future that is already done.  Failures are counted and logged, never raised
-    by it.
+    `send()` returns a future that is already done.  Failures are counted and logged, never raised by it.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class AtLeastOnce:
-    """A record is sent until the cluster acknowledges it, or `retry_policy` is spent.  The default.
+    """A record is sent until the cluster acknowledges it, or `retry_policy` is exhausted.  The default.
 
-    `retry_policy`: a `RetryPolicy`; `ConfigError` for anything else.  A record may be stored twice
-    when the answer to an attempt was lost.
+    * `retry_policy`: a `RetryPolicy` (default `RetryPolicy()`); `ConfigError` for anything else.
+
+    A record may be stored twice if the answer to an attempt does not arrive.
     """
 
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -49,11 +49,10 @@ _SEMANTICS: dict[str, type[AtMostOnce | AtLeastOnce]] = {
 
 
 def delivery_semantic(value: object) -> DeliverySemantic:
-    """Return the delivery semantic that `value` is, makes or spells.
+    """Return the delivery semantic that `value` is, makes or spells; `ConfigError` otherwise.
 
-    An instance, one of the two classes, or a string as Fluvio's command line takes it:
-    "at-least-once", "at_least_once", "AtLeastOnce", "atLeastOnce", "atleastonce", and the same for
-    most.  `ConfigError` otherwise.
+    * `value`: an instance, one of the two classes, or a string as Fluvio's command line accepts it: "at-least-once",
+      "at_least_once", "AtLeastOnce", "atLeastOnce", "atleastonce", and the same for most.
     """
     if isinstance(value, (AtMostOnce, AtLeastOnce)):
         return value
@@ -69,9 +68,10 @@ def delivery_semantic(value: object) -> DeliverySemantic:
 
 
 class Isolation(enum.Enum):
-    """What an acknowledgement of an at-least-once record means.
+    """The meaning of an acknowledgement under at-least-once.
 
-    READ_UNCOMMITTED: the leader has stored it.  READ_COMMITTED: its replicas have, too.
+    * `READ_UNCOMMITTED`: the leader has stored the record.
+    * `READ_COMMITTED`: the leader and its replicas have stored it.
     """
 
     READ_UNCOMMITTED = "read-uncommitted"

@@ -1,32 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong between here and a cluster: each step that a client takes, taken alone, timed and explained.
+"""Finds the fault between this machine and a cluster: takes each step of a client alone, times it and explains it.
 
-Effects: reads the profile and the environment, connects to the SC and to every SPU; nothing is written to the cluster
-unless a topic is named.  Everything happens in the caller's thread, and each step has a time-out.  It goes on after a
-step that failed as far as that can tell more.
+Effects: reads the profile and the environment, connects to the SC (Streaming Controller) and to every SPU (Stream
+Processing Unit).  It writes to the cluster only if a topic is named.  All of it runs in the caller's thread, and each
+step has a timeout.  After a step that failed the doctor goes on as far as further steps can tell more.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
-from fluvio_sync._base.text import counted, did_you_mean
+from fluvio_sync._base.text import did_you_mean
 from fluvio_sync._net import blocking
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.resolver import Resolution
 from fluvio_sync._net.transport import SocketTransport, Stage
 from fluvio_sync._runtime.engine import Engine
-from fluvio_sync._runtime.session import EngineHolder
 from fluvio_sync._settings.environment import client_settings, misspelt
 from fluvio_sync.client import Fluvio, checked_config
 from fluvio_sync.delivery import AtLeastOnce
-from fluvio_sync._doctor_advice import SC_UNREACHABLE, SPU_UNREACHABLE, advice_for
-from fluvio_sync.errors import FluvioError, ProtocolError
+from fluvio_sync.errors import FluvioError, ProtocolError, TopicNotFoundError
 from fluvio_sync.profile import load_profile, profile_path
 from fluvio_sync.protocol.metadata import split_partition_key
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
@@ -35,7 +34,7 @@ from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from fluvio_sync._net.transport import Peer
 
@@ -43,15 +42,54 @@ RECORD = b"fluvio-sync doctor"
 """The value of the record that is written if a topic is named."""
 
 _SHOWN = 5  # partitions without a leader that are named
-_NO_PLATFORM = "0.0.0"  # what every SPU says
-_SOON = 14 * 86_400  # seconds before a certificate's end from which on it is worth a word
+_NO_PLATFORM = "0.0.0"  # every SPU reports it
+_SOON = 14 * 86_400  # seconds before a certificate's end, from which on the doctor warns
+_CLOCK = SystemClock()
+
+# The remedies of steps whose errors carry no hint.
+_CORRECT = "correct that, or name the cluster: endpoint, --cluster or $FLUVIO_SYNC_ENDPOINT"
+_SC_UNREACHABLE = (
+    "is a cluster running there? Check address, port and firewalls (fluvio-sync dev-cluster runs one here)"
+)
+_SPU_UNREACHABLE = (
+    "is it running, and does the address work from here? If not (containers, NAT), set spu_address_override or "
+    "$FLUVIO_SYNC_SPU_ADDRESS_OVERRIDE={spu}=host:port{local}"
+)
+_NOT_PRODUCED = "look at the steps above, and at the log of the partition's leader"
+
+# Of errors that `_connection`, `_tls_failures` and `_blocking` make, which carry no hints yet.
+_BY_TEXT = (
+    ("demands a certificate of the client", "cert and key, or --enable-client-cert and what goes with it"),
+    ("refuses the client's certificate", "it has to be valid, and signed by an authority that the cluster trusts"),
+    ("Hostname mismatch", "domain has to be a name in the certificate; an SPU's is <name of the SPU>.<domain>"),
+    ("certificate has expired", "renew the certificate, or set this machine's clock"),
+    ("certificate is not yet valid", "set this machine's clock"),
+    ("its TLS certificate is not accepted", "ca_cert has to be the authority that signed the server's certificate"),
+    ("it may not speak TLS", "use the cluster's TLS port, or leave TLS out"),
+    (
+        "it accepts connections",
+        "something listens there and does not answer: is it the right port, and what does its log say?",
+    ),
+    ("it may want TLS", "set tls, or --tls and what goes with it, if the cluster wants TLS; else check the port"),
+    (
+        "does not speak Fluvio's protocol",
+        "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings",
+    ),
+)
+
+
+def _hint_of(error: FluvioError) -> str:
+    return error.hint or next((hint for sign, hint in _BY_TEXT if sign in str(error)), "")
 
 
 class Step(NamedTuple):
-    """What a step found.
+    """The result of one step.
 
-    `name`: "metadata", "SPU 5001"; `seconds`: how long it took; `detail`: what was found or what failed; `advice`: what
-    to do about that, empty where nothing has to be done.
+    * `name`: such as "metadata" or "SPU 5001".
+    * `ok`: whether it succeeded.
+    * `seconds`: its duration.
+    * `detail`: the facts that it found, or the failure.
+    * `advice`: the remedy of a failure; "" if the step succeeded.
     """
 
     name: str
@@ -77,10 +115,13 @@ class _Finding(Exception):  # noqa: N818 - it never leaves this module
 
 
 def diagnose(topic: str | None = None, *, timeout: float = 5.0, **settings: Any) -> Iterator[Step]:
-    """Yield what every step found, as it is found.
+    """Yield the result of each step as soon as it is known: settings, name, connection, TLS, versions and so on.
 
-    `topic`: write one record to it; `timeout`: seconds that a step may take; `settings`: those of `Fluvio.connect`.
-    Raises nothing that a step finds.
+    * `topic`: a topic to write one record to; None (default) writes nothing.
+    * `timeout`: seconds that a step may take (default 5).
+    * `settings`: those of `Fluvio.connect`.
+
+    It raises no error of a step: a failed one is a `Step` whose `ok` is False.
     """
     engines: list[Engine] = []
 
@@ -91,10 +132,12 @@ def diagnose(topic: str | None = None, *, timeout: float = 5.0, **settings: Any)
         notes = [f"; {variable} has no effect: {did_you_mean([meant])}" for variable, meant in ignored]
         return f"{config.endpoint}, {_origin(settings)}; client id {config.client_id!r}{''.join(notes)}"
 
-    yield _take("configuration", configure)
+    yield _take("configuration", configure, _CORRECT)
     for engine in engines:
         try:
-            yield from _Diagnosis(engine, timeout).steps(topic)
+            works = yield from _Diagnosis(_Cluster(engine, timeout), timeout).steps()
+            if topic is not None and works:
+                yield _take("produce", partial(_produce, topic, timeout, settings), _NOT_PRODUCED)
         finally:
             engine.abandon()
 
@@ -115,51 +158,111 @@ def _origin(settings: dict[str, Any]) -> str:
     )
 
 
-def _take(name: str, work: Callable[[], str], unreachable: str = SC_UNREACHABLE) -> Step:
-    """Take a step: `work` returns what it found, or raises; `unreachable`: what to do about an address that fails."""
-    began = time.monotonic()
+def _take(name: str, work: Callable[[], str], remedy: str = _SC_UNREACHABLE) -> Step:
+    """Take a step: `work` returns the facts or raises; `remedy` is for an error without a hint."""
+    began = _CLOCK.monotonic()
     try:
         detail = work()
     except _Finding as finding:
-        return Step(name, False, time.monotonic() - began, str(finding), finding.advice)
+        return Step(name, False, _CLOCK.monotonic() - began, str(finding), finding.advice)
     except FluvioError as error:
-        return Step(name, False, time.monotonic() - began, str(error), advice_for(error) or unreachable)
-    return Step(name, True, time.monotonic() - began, detail)
+        hint = _hint_of(error)
+        detail = str(error).removesuffix(f"; {hint}")
+        return Step(name, False, _CLOCK.monotonic() - began, detail, hint or remedy)
+    return Step(name, True, _CLOCK.monotonic() - began, detail)
+
+
+class _Spu(NamedTuple):
+    """An SPU as the SC describes it; `local`: its address inside the cluster's network, "" without one."""
+
+    online: bool
+    local: str
+    leads: tuple[str, int] | None  # a partition
+
+
+class _Cluster:
+    """Everything that the doctor learns from a client's engine; no other code of this module looks into one."""
+
+    def __init__(self, engine: Engine, timeout: float) -> None:
+        self.sc: Peer = engine.sc
+        self._engine = engine
+        self._metadata = engine.metadata
+        self._timeout = timeout
+
+    def peer_of(self, spu: int) -> Peer:
+        """Return the address that the client would use for an SPU; raises `ConnectError` if there is none."""
+        return self._engine.peer_of(spu)
+
+    def watch(self) -> None:
+        """Have the SC push its metadata, as a client does."""
+        watch = self._engine.watch
+        watch.timeout = self._timeout
+        connection = watch.start(_CLOCK.monotonic())
+
+        def established() -> bool:
+            watch.take_over(watch.advance())
+            return watch.established
+
+        try:
+            if not blocking.drive(connection, established, connection.deadline, _CLOCK):
+                raise blocking.connect_timed_out(connection, self._timeout, "pushing its metadata")
+        finally:
+            connection.close()
+
+    def spus(self) -> dict[int, _Spu]:
+        """Return the SPUs by their ids, ascending."""
+        leads = {item.spec.leader: split_partition_key(key) for key, item in sorted(self._partitions(), reverse=True)}
+        found = {}
+        for spu, item in sorted(self._metadata.spus.items()):
+            local = item.spec.public_endpoint_local
+            address = "" if local is None else f"{local.host}:{local.port}"
+            found[spu] = _Spu(self._metadata.spu_online(spu), address, leads.get(spu))
+        return found
+
+    def _partitions(self) -> Iterator[tuple[str, Any]]:
+        return ((item.name, item) for item in self._metadata.partitions.values())
+
+    def partitions(self, *, internal: bool) -> list[tuple[str, int]]:
+        """Return all partitions of topics: of Fluvio's internal ones, or of the others."""
+        topics = [name for name, topic in sorted(self._metadata.topics.items()) if topic.spec.system is internal]
+        return [(name, index) for name in topics for index in range(self._metadata.partition_count(name))]
+
+    def why_no_leader(self, topic: str, partition: int) -> str:
+        """Return the reason why a partition has no leader, "" if it has one."""
+        route = self._metadata.route(topic, partition)
+        return route.reason if route.spu is None and route.fallback is None else ""
 
 
 class _Diagnosis:
-    """The steps beyond the configuration, each a method that returns what it found."""
+    """The steps from the name to the SPUs, each a method that returns the facts that it found."""
 
-    def __init__(self, engine: Engine, timeout: float) -> None:
-        self._engine = engine
+    def __init__(self, cluster: _Cluster, timeout: float) -> None:
+        self._cluster = cluster
         self._timeout = timeout
-        self._clock = SystemClock()
-        self._sc: Peer = engine.sc
 
-    def steps(self, topic: str | None) -> Iterator[Step]:
-        """Take all steps; without a working SC there are no others."""
+    def steps(self) -> Generator[Step, None, bool]:
+        """Take all steps, but none after the SC failed one; returns whether it passed them."""
         yield (name := _take("name", self._resolve))
         if not name.ok:
-            return
+            return False
         works = True
-        for step in self._connecting(self._sc):
+        for step in self._connecting(self._cluster.sc):
             yield step
             works = step.ok
         if not works:
-            return
+            return False
         yield (metadata := _take("metadata", self._watch))
         if not metadata.ok:
-            return
+            return False
         yield _take("leaders", self._leaders)
-        for spu in sorted(self._engine.metadata.spus):
-            yield self._visit(spu)
-        if topic is not None:
-            yield _take("produce", lambda: self._produce(topic))
+        for number, spu in self._cluster.spus().items():
+            yield self._visit(number, spu)
+        return True
 
     # The SC.
 
     def _resolve(self) -> str:
-        endpoint = self._sc.endpoint
+        endpoint = self._cluster.sc.endpoint
         resolution = Resolution(endpoint, lambda: None)
         if not resolution.done.wait(self._timeout):
             why = f"the name {endpoint.host!r} was not resolved within {self._timeout:g} s"
@@ -175,7 +278,7 @@ class _Diagnosis:
         parts: tuple[tuple[str, Stage, Callable[[Connection], str]], ...] = (
             ("SC connection", Stage.CONNECTING, _address_of),
             ("SC TLS", Stage.HANDSHAKE, _tls_of),
-            ("SC versions", Stage.VERSIONS, lambda connection: self._versions(connection, ScApi, ScApi.WATCH)),
+            ("SC versions", Stage.VERSIONS, partial(_versions, apis=ScApi, needed=ScApi.WATCH)),
         )
         connection = self._dial(peer)
         failure: Step | None = None
@@ -187,7 +290,7 @@ class _Diagnosis:
                         yield step
                         continue
                     failure = step
-                # A connection goes as far as it can at once: what failed may belong to a later part.
+                # A connection goes as far as it can at once: the failure may belong to a later part.
                 if stage is Stage.VERSIONS or not _is_beyond(connection, stage):
                     yield failure._replace(name=name)
                     return
@@ -200,131 +303,103 @@ class _Diagnosis:
         return describe(connection)
 
     def _dial(self, peer: Peer) -> Connection:
-        return Connection(
-            peer, SocketTransport, timeout=self._timeout, now=self._clock.monotonic(), notify=lambda: None
-        )
+        return Connection(peer, SocketTransport, timeout=self._timeout, now=_CLOCK.monotonic(), notify=lambda: None)
 
     def _reach(self, connection: Connection, stage: Stage) -> None:
         """Go on until the connection is beyond a stage."""
-        limit = self._clock.monotonic() + self._timeout
-        if not blocking.drive(connection, lambda: _is_beyond(connection, stage), limit, self._clock):
+        limit = _CLOCK.monotonic() + self._timeout
+        if not blocking.drive(connection, lambda: _is_beyond(connection, stage), limit, _CLOCK):
             raise blocking.connect_timed_out(connection, self._timeout)
 
-    def _versions(self, connection: Connection, apis: type[enum.IntEnum], needed: enum.IntEnum) -> str:
-        """Return what was agreed on for each request that the server lists; raises for the one that is needed."""
-        assert connection.versions is not None
-        connection.version(needed)
-        listed = [api for api in apis if api in connection.peer.ranges and connection.versions.offered(api)]
-        platform = connection.versions.platform_version
-        known = [f"platform {platform}"] if platform != _NO_PLATFORM else []
-        return ", ".join([*known, *(f"{_api_name(api)} {_agreed(connection, api)}" for api in listed)])
-
     def _watch(self) -> str:
-        """Have the SC push its metadata, as a client does."""
-        watch, metadata = self._engine.watch, self._engine.metadata
-        watch.timeout = self._timeout
-        connection = watch.start(self._clock.monotonic())
-
-        def established() -> bool:
-            watch.take_over(watch.advance())
-            return watch.established
-
-        try:
-            if not blocking.drive(connection, established, connection.deadline, self._clock):
-                raise blocking.connect_timed_out(connection, self._timeout, "pushing its metadata")
-        finally:
-            connection.close()
-        if not metadata.spus:
+        self._cluster.watch()
+        spus = self._cluster.spus()
+        if not spus:
             raise _Finding("the SC knows no SPU", "start an SPU and register it (fluvio cluster spu list shows them)")
-        online = sum(metadata.spu_online(spu) for spu in metadata.spus)
-        topics = [topic for topic in metadata.topics.values() if not topic.spec.system]
-        partitions = sum(topic.spec.partition_count for topic in topics)
+        partitions = self._cluster.partitions(internal=False)
         return (
-            f"SPUs: {len(metadata.spus)}, online: {online}; topics: {len(topics)}, partitions: {partitions} "
-            "(Fluvio's own left out)"
+            f"SPUs: {len(spus)}, online: {sum(spu.online for spu in spus.values())}; "
+            f"topics: {len({topic for topic, _ in partitions})}, partitions: {len(partitions)} (internal ones left out)"
         )
 
     def _leaders(self) -> str:
-        metadata = self._engine.metadata
-        everywhere = [(name, index) for name in metadata.topics for index in range(metadata.partition_count(name))]
-        routes = {place: metadata.route(*place) for place in sorted(everywhere)}
-        without = [route.reason for route in routes.values() if route.spu is None and route.fallback is None]
+        internal = self._cluster.partitions(internal=True)
+        everywhere = sorted(internal + self._cluster.partitions(internal=False))
+        without = [why for place in everywhere if (why := self._cluster.why_no_leader(*place))]
         if without:
             more = f", and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
             raise _Finding(
-                f"partitions without a leader: {len(without)} of {len(routes)}: {'; '.join(without[:_SHOWN])}{more}",
+                f"{len(without)} of {len(everywhere)} partitions without a leader: {'; '.join(without[:_SHOWN])}{more}",
                 "records for them wait until an SPU that holds a replica is back: look at the SPUs below; a topic that "
                 "wants more replicas than there are SPUs waits for more",
             )
-        return f"each has one, of {counted(len(routes), 'partition')} with Fluvio's own"
+        return f"{len(everywhere)} of {len(everywhere)} partitions have a leader ({len(internal)} internal)"
 
     # The SPUs.
 
-    def _visit(self, spu: int) -> Step:
+    def _visit(self, number: int, spu: _Spu) -> Step:
         """Connect to an SPU and ask it something."""
-        item = self._engine.metadata.spus[spu]
-        local = item.spec.public_endpoint_local
-        inside = "" if local is None else f", or use_spu_local_address for {local.host}:{local.port}"
-        step = _take(f"SPU {spu}", lambda: self._ask(spu), SPU_UNREACHABLE.format(spu=spu, local=inside))
-        if self._engine.metadata.spu_online(spu):
+        inside = f", or use_spu_local_address for {spu.local}" if spu.local else ""
+        remedy = _SPU_UNREACHABLE.format(spu=number, local=inside)
+        step = _take(f"SPU {number}", partial(self._ask, number, spu), remedy)
+        if spu.online:
             return step
         detail = f"{step.detail}; the SC says that it is offline"
-        if step.ok:  # it is there, and the SC has lost it
+        if step.ok:  # it runs, and the SC does not hear from it
             advice = "it cannot reach the SC's private port (9004 by default): look at this SPU's log"
             return step._replace(ok=False, detail=detail, advice=advice)
         return step._replace(detail=detail, advice="start this SPU, or look at its log")
 
-    def _ask(self, spu: int) -> str:
-        peer = self._engine.peer_of(spu)
+    def _ask(self, number: int, spu: _Spu) -> str:
+        peer = self._cluster.peer_of(number)
         connection = self._dial(peer)
         try:
             self._reach(connection, Stage.VERSIONS)
-            agreed = self._versions(connection, SpuApi, SpuApi.PRODUCE)
-            return f"{peer.endpoint} ({self._addresses(spu, peer)}); {agreed}; {self._round_trip(spu, connection)}"
+            agreed = _versions(connection, apis=SpuApi, needed=SpuApi.PRODUCE)
+            addresses = peer.origin + (f"; locally {spu.local}" if spu.local else "")
+            return f"{peer.endpoint} ({addresses}); {agreed}; {self._round_trip(connection, spu)}"
         finally:
             connection.close()
 
-    def _addresses(self, spu: int, peer: Peer) -> str:
-        """Say where the address came from, and which other there is."""
-        local = self._engine.metadata.spus[spu].spec.public_endpoint_local
-        return peer.origin + (f"; locally {local.host}:{local.port}" if local is not None else "")
-
-    def _round_trip(self, spu: int, connection: Connection) -> str:
+    def _round_trip(self, connection: Connection, spu: _Spu) -> str:
         """Ask for the offsets of a partition that the SPU leads, if it leads one and can be asked."""
-        led = [item.name for item in self._engine.metadata.partitions.values() if item.spec.leader == spu]
         offered = connection.versions is not None and connection.versions.offered(SpuApi.FETCH_OFFSETS)
-        if not led or not offered:
+        if spu.leads is None or not offered:
             return "it answered ApiVersions"
-        topic, partition = split_partition_key(min(led))
-        began = self._clock.monotonic()
+        topic, partition = spu.leads
+        began = _CLOCK.monotonic()
         request = FetchOffsetsRequest(topics=(FetchOffsetsTopic(topic, (partition,)),))
-        answer = blocking.call(
-            connection, SpuApi.FETCH_OFFSETS, request, self._timeout, self._clock, is_done=lambda: False
-        )
+        answer = blocking.call(connection, SpuApi.FETCH_OFFSETS, request, self._timeout, _CLOCK, is_done=lambda: False)
         assert answer is not None
         try:
             FetchOffsetsResponse.read(*answer)
         except ProtocolError as error:
             raise connection.protocol_error(error) from error
-        return f"it answered FetchOffsets in {(self._clock.monotonic() - began) * 1000:.1f} ms"
+        return f"it answered FetchOffsets in {(_CLOCK.monotonic() - began) * 1000:.1f} ms"
 
-    # A record.
 
-    def _produce(self, topic: str) -> str:
-        config = self._engine.config._replace(
-            connect_timeout=self._timeout,
-            request_timeout=self._timeout,
-            metadata_timeout=self._timeout,
-            exit_timeout=0.0,
-        )
-        client = Fluvio(EngineHolder(config))
-        try:
-            policy = RetryPolicy(timeout=self._timeout)
-            producer = client.topic_producer(topic, delivery_semantic=AtLeastOnce(policy))
-            found = producer.send(RECORD).result()  # which the policy's timeout ends
-        finally:
-            client.close(0)
-        return f"wrote a record to topic {topic!r}, partition {found.partition}, offset {found.offset}"
+def _produce(topic: str, timeout: float, settings: dict[str, Any]) -> str:
+    """Write one record, by a client of its own."""
+    limits = dict.fromkeys(("connect_timeout", "request_timeout", "metadata_timeout"), timeout)
+    client = Fluvio.connect(**settings | limits | {"exit_timeout": 0.0})
+    try:
+        producer = client.topic_producer(topic, delivery_semantic=AtLeastOnce(RetryPolicy(timeout=timeout)))
+        found = producer.send(RECORD).result()  # which the policy's timeout ends
+    except TopicNotFoundError as error:
+        raise _Finding(str(error), f"create it: fluvio-sync topics create {topic}") from error
+    finally:
+        client.close(0)
+    return f"wrote a record to topic {topic!r}, partition {found.partition}, offset {found.offset}"
+
+
+def _versions(connection: Connection, *, apis: type[enum.IntEnum], needed: enum.IntEnum) -> str:
+    """Return the agreed version of each request that the server lists; raises for the one that is needed."""
+    assert connection.versions is not None
+    connection.version(needed)
+    listed = [api for api in apis if api in connection.peer.ranges and connection.versions.offered(api)]
+    platform = connection.versions.platform_version
+    known = [f"platform {platform}"] if platform != _NO_PLATFORM else []
+    return ", ".join([*known, *(f"{_api_name(api)} {_agreed(connection, api)}" for api in listed)])
 
 
 def _is_beyond(connection: Connection, stage: Stage) -> bool:
@@ -343,10 +418,10 @@ def _address_of(connection: Connection) -> str:
 def _tls_of(connection: Connection) -> str:
     sock = _socket_of(connection)
     if not isinstance(sock, ssl.SSLSocket):
-        return "off: plain TCP, nobody is verified"
+        return "off: plain TCP, the server is not verified"
     if sock.context.verify_mode is ssl.CERT_NONE:
-        return f"{sock.version()}, anonymous: encrypted, but nobody is verified"
-    return f"{sock.version()}; {connection.peer.check}; {_certificate(sock)}"
+        return f"{sock.version()}, anonymous: encrypted, the server is not verified"
+    return f"{sock.version()}; {connection.peer.check}{_certificate(sock)}"
 
 
 def _agreed(connection: Connection, api: enum.IntEnum) -> str:
@@ -361,19 +436,21 @@ def _api_name(api: enum.IntEnum) -> str:
 
 
 def _certificate(sock: ssl.SSLSocket) -> str:
-    """Say who signed the server's certificate, and when it ends."""
+    """Say which authority signed the server's certificate, and when it expires."""
     try:
         certificate: dict[str, Any] = dict(sock.getpeercert() or {})
     except ValueError:  # the server has ended the connection since
-        return "which it does"
+        return ""
     issuer = {key: value for part in certificate.get("issuer", ()) for key, value in part}
-    signed = f"it is signed by {issuer.get('commonName') or issuer.get('organizationName') or 'nobody with a name'}"
+    signed = (
+        f"; signed by {issuer.get('commonName') or issuer.get('organizationName') or 'an authority without a name'}"
+    )
     end = certificate.get("notAfter")
     if end is None:
         return signed
     left = ssl.cert_time_to_seconds(end) - time.time()
-    soon = ", which is SOON" if left < _SOON else ""
-    return f"{signed} and ends in {left / 86_400:.0f} days{soon} ({end})"
+    soon = " SOON," if left < _SOON else ""
+    return f"{signed}; expires{soon} in {left / 86_400:.0f} days ({end})"
 
 
 def _socket_of(connection: Connection) -> socket.socket:

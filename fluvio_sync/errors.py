@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every exception of the package.
 
-Pure: no socket, thread, clock or log.  All errors derive from `FluvioError`, compare by identity, hash, and
-pickle (their state is their constructor's arguments).  Those that mean "out of time" are also `TimeoutError` and
+Pure: no socket, thread, clock or log.  All errors derive from `FluvioError`, compare by identity, hash, and pickle
+(their state is their constructor's arguments).  Timeouts also derive from `TimeoutError` and
 `concurrent.futures.TimeoutError`, which are two classes before Python 3.11.
 """
 
@@ -23,7 +23,7 @@ else:
         pass
 
 
-# What `result(timeout)` raises: the plain class, of both kinds where there are two.
+# Raised by `result(timeout)`: the plain class, of both kinds where there are two.
 PlainTimeoutError: type[Exception] = TimeoutError if sys.version_info >= (3, 11) else _OutOfTimeError
 
 
@@ -34,11 +34,17 @@ def _rebuild(cls: type[FluvioError], message: str, fields: dict[str, Any]) -> Fl
 class FluvioError(Exception):
     """The base of every error of this package.
 
-    `str(error)` is a whole sentence for a person; what a program needs is in attributes.
+    `str(error)` is a whole sentence for a person; attributes are for programs.
+
+    * `hint`: the remedy alone, such as "upgrade the older side"; "" where the text says all there is to say.
     """
 
-    def __init__(self, message: str, **fields: Any) -> None:
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str = "", **fields: Any) -> None:
         super().__init__(message)
+        if hint:
+            fields["hint"] = hint
         self._fields = fields
         for name, value in fields.items():
             setattr(self, name, value)
@@ -48,40 +54,43 @@ class FluvioError(Exception):
 
 
 class ConfigError(FluvioError, ValueError):
-    """A setting, an argument, a profile or an installation that cannot work; nothing was changed."""
+    """Raised for a setting, an argument, a profile or an installation that cannot work; nothing was changed."""
 
 
 class ClosedError(FluvioError):
-    """The client or producer was closed, before or while the call was under way."""
+    """Raised when the client or producer was closed, before the call or during it."""
 
 
 class ConnectError(FluvioError, ConnectionError):
-    """No usable connection to an SC or SPU: refused, unreachable, unresolvable, or lost before it was ready.
+    """Raised when an SC or SPU has no usable connection: refused, unreachable, unresolvable, or broken.
 
-    `address`: what was dialled, `"host:port"`.
+    * `address`: the dialled address, `"host:port"`.
     """
 
     address: str
 
-    def __init__(self, message: str, *, address: str = "") -> None:
-        super().__init__(message, address=address)
+    def __init__(self, message: str, *, address: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint, address=address)
 
 
 class ConnectTimeoutError(ConnectError, _OutOfTimeError):
-    """The peer did not complete the connection within `connect_timeout`."""
+    """Raised when the peer did not complete the connection within `connect_timeout`."""
 
 
 class RequestTimeoutError(FluvioError, _OutOfTimeError):
-    """A connected peer did not answer a request in time."""
+    """Raised when a connected peer did not answer a request in time."""
 
 
 class UnsupportedVersionError(FluvioError):
-    """Client and server share no version of a request.
+    """Raised when client and server share no version of a request.
 
-    `api`: its name; `ours`, `theirs`: (lowest, highest), `theirs` is None where the server does not know the
-    request at all; `platform`: the platform version that the server reported.
+    * `api`: the request's name.
+    * `ours`: (lowest, highest) version of the client.
+    * `theirs`: (lowest, highest) version of the server; None if it does not know the request.
+    * `platform`: the platform version that the server reported.
     """
 
+    hint = "upgrade the older side"
     api: str
     ours: tuple[int, int]
     theirs: tuple[int, int] | None
@@ -100,87 +109,101 @@ class UnsupportedVersionError(FluvioError):
             offer = "does not know it" if theirs is None else f"offers versions {theirs[0]} to {theirs[1]}"
             message = (
                 f"no common version of the request {api}: this client speaks versions {ours[0]} to {ours[1]}, "
-                f"the server (platform {platform or 'unknown'}) {offer}; upgrade the older side"
+                f"the server (platform {platform or 'unknown'}) {offer}; {self.hint}"
             )
         super().__init__(message, api=api, ours=ours, theirs=theirs, platform=platform)
 
 
 class ProtocolError(FluvioError):
-    """Bytes that are not Fluvio's protocol: garbage, a truncated or oversized frame, an unknown tag."""
+    """Raised for bytes that are not Fluvio's protocol: garbage, a truncated or oversized frame, an unknown tag."""
 
 
 class TopicNotFoundError(FluvioError, LookupError):
-    """The cluster has no topic of that name.  `topic`: the name."""
+    """Raised when the cluster has no topic of that name.
+
+    * `topic`: the name.
+    """
 
     topic: str
 
-    def __init__(self, message: str, *, topic: str) -> None:
-        super().__init__(message, topic=topic)
+    def __init__(self, message: str, *, topic: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint, topic=topic)
 
 
 class PartitionNotFoundError(FluvioError, LookupError):
-    """The topic has no partition of that number.  `topic`, `partition`."""
+    """Raised when the topic has no partition of that number.
+
+    * `topic`: its name.
+    * `partition`: the number.
+    """
 
     topic: str
     partition: int
 
-    def __init__(self, message: str, *, topic: str, partition: int) -> None:
-        super().__init__(message, topic=topic, partition=partition)
+    def __init__(self, message: str, *, topic: str, partition: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint, topic=topic, partition=partition)
 
 
 class MetadataTimeoutError(FluvioError, _OutOfTimeError):
-    """The SC could not be asked about a topic within `metadata_timeout`."""
+    """Raised when the SC could not be asked about a topic within `metadata_timeout`."""
 
 
 class RecordTooLargeError(FluvioError, ValueError):
-    """A record does not fit in `max_request_size`.
+    """Raised for a record that does not fit in `max_request_size`.
 
-    `size`: what a batch of this record alone takes, in bytes, uncompressed; `limit`: `max_request_size`.
+    * `size`: bytes of a batch that holds this record alone, uncompressed.
+    * `limit`: `max_request_size`, in bytes.
     """
 
     size: int
     limit: int
 
-    def __init__(self, message: str, *, size: int, limit: int) -> None:
-        super().__init__(message, size=size, limit=limit)
+    def __init__(self, message: str, *, size: int, limit: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint, size=size, limit=limit)
 
 
 class BufferFullError(FluvioError, _OutOfTimeError):
-    """`buffer_memory` is taken up by unresolved records, and `max_block` passed (or `on_full="raise"`)."""
+    """Raised when unresolved records fill `buffer_memory`, and `max_block` passed (or `on_full="raise"`)."""
 
 
 class FlushTimeoutError(FluvioError, _OutOfTimeError):
-    """`flush()` or `close()` ran out of time.  `outstanding`: records still unresolved."""
+    """Raised when `flush()` ran out of time.
+
+    * `outstanding`: the number of records still unresolved.
+    """
 
     outstanding: int
 
-    def __init__(self, message: str, *, outstanding: int) -> None:
-        super().__init__(message, outstanding=outstanding)
+    def __init__(self, message: str, *, outstanding: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint, outstanding=outstanding)
 
 
 class ForkedError(FluvioError):
-    """The future belongs to the parent process of a fork; only the parent sends it and learns its outcome."""
+    """Raised for a future of a fork's parent process; only the parent sends the record and learns its outcome."""
 
 
 class ServerError(FluvioError):
-    """The SC refused an administrative call.
+    """Raised when the SC rejected an administrative call.
 
-    `code`: Fluvio's error code; `name`: its name, e.g. `"TopicAlreadyExists"`.
+    * `code`: Fluvio's error code.
+    * `name`: the code's name, such as `"TopicAlreadyExists"`.
     """
 
     code: int
     name: str
 
-    def __init__(self, message: str, *, code: int, name: str = "") -> None:
-        super().__init__(message, code=code, name=name)
+    def __init__(self, message: str, *, code: int, name: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint, code=code, name=name)
 
 
 class DeliveryError(FluvioError):
-    """A record accepted by `send()` was not acknowledged.
+    """Raised by a future whose record was not acknowledged.  The failure behind it is the error's `__cause__`.
 
-    `topic`, `partition`; `attempts`: how often it was tried; `elapsed`: seconds since its batch was ready to be
-    sent; `retriable`: whether sending it again may succeed; `may_be_stored`: False only if no byte of any attempt
-    was written, or the server refused every one.  The reason is the error's `__cause__`.
+    * `topic`, `partition`: the record's destination.
+    * `attempts`: the number of attempts to send it.
+    * `elapsed`: seconds since its batch was ready to be sent.
+    * `retriable`: whether sending it again may succeed.
+    * `may_be_stored`: False only if no byte of any attempt was written, or the server rejected every attempt.
     """
 
     topic: str
@@ -215,15 +238,19 @@ class DeliveryError(FluvioError):
 
 
 class DeliveryTimeoutError(DeliveryError, _OutOfTimeError):
-    """The policy's `timeout` passed (or the next delay would have passed it)."""
+    """Raised when the policy's `timeout` passed, or the next delay would have passed it."""
 
 
 class RetriesExhaustedError(DeliveryError):
-    """The last of the policy's attempts failed."""
+    """Raised when all attempts that the policy allows have failed."""
 
 
 class RejectedError(DeliveryError):
-    """The server refused the record, and would again.  `code`: Fluvio's error code; `name`: its name."""
+    """Raised when the server rejected the record, and would again.
+
+    * `code`: Fluvio's error code.
+    * `name`: the code's name.
+    """
 
     code: int
     name: str
@@ -233,10 +260,10 @@ class RejectedError(DeliveryError):
 
 
 class CommitTimeoutError(DeliveryError, _OutOfTimeError):
-    """Read-committed: the leader stored the record, but its replication was not confirmed by the deadline.
+    """Raised when the leader stored a read-committed record, but the deadline passed before its replication.
 
-    `offset`: where the record is in the leader's log; None where SmartModules or deduplication may drop records, which
-    leaves it unknown.
+    * `offset`: the record's offset in the leader's log; None where SmartModules or deduplication may drop records,
+      which leaves it unknown.
     """
 
     offset: int | None

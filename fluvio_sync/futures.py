@@ -433,3 +433,10 @@ def _forked(shared: BatchFutures) -> ForkedError:
         f"this record for topic {shared.topic!r} was sent before the fork; "
         "the parent process delivers it, and only there its future is resolved"
     )
+
+
+def error_of(future: Future[RecordMetadata]) -> Exception | None:
+    """Return the error of a done future without counting it as seen: a `with` block raises unseen errors."""
+    assert isinstance(future, DeliveryFuture)
+    shared, index = future._locate()
+    return None if shared.failure is None else shared.failure(index)

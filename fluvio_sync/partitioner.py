@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which partition a record goes to.
+"""Partitioners: they choose the partition of each record.
 
 Pure, but for a counter and a cache that any thread may use without a lock, and for a random start.
 """
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
 _U32 = 0xFFFFFFFF
 
-# Some 1 MB at most, for the whole process: keys recur, and a hash without the C package takes 10
-# us.
+# Some 1 MB at most, for the whole process: keys recur, and a hash without the C package takes 10 us.
 _LONGEST_CACHED_KEY = 64
 _cached_hash = functools.lru_cache(maxsize=4096)(hash_key)
 
 
 class Partitioner(Protocol):
-    """What `ProducerConfig(partitioner=...)` takes: any object with this method.
+    """The protocol of `ProducerConfig(partitioner=...)`: any object with this method.
 
     It is called in the thread of `send()`, without a lock, possibly by several threads at once.
     """
@@ -34,23 +33,24 @@ class Partitioner(Protocol):
     def partition(self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int], /) -> int:
         """Return the number of the partition for a record, from 0 to `partition_count - 1`.
 
-        `key`: None for a null key; `partition_count`: of the topic, online or not, at least 1;
-        `available`: the partitions that are online, ascending, possibly none.  `send()` raises
-        `PartitionNotFoundError` for a number out of range, and whatever this method raises.
+        * `key`: the record's key as bytes; None for a null key.
+        * `value`: the record's value as bytes.
+        * `partition_count`: the number of the topic's partitions, online or not, at least 1.
+        * `available`: the partitions that are online, ascending, possibly none.
+
+        `send()` raises `PartitionNotFoundError` for a number out of range, and passes on any error of this method.
         """
         ...
 
 
 class SiphashRoundRobinPartitioner:
-    """Fluvio's own: keys by their hash, records without one in turn over what is online.
+    """Fluvio's own: it hashes keys, and sends records without a key round the online partitions.
 
-    A key, the empty one included, goes to `SipHash-2-4(key) mod partition_count`, as with every
-    Fluvio client, even while that partition is offline.  A null key takes the next of `available`,
-    or of all if none is online.
+    A key, the empty one included, goes to `SipHash-2-4(key) mod partition_count`, as with every Fluvio client, even
+    while that partition is offline.  A null key takes the next of `available`, or of all if none is online.
 
-    `start`: the first turn of the round, 0 to 2**32 - 1; by default random, so that many
-    short-lived processes do not all begin with the same partition.  The turn wraps at 2**32.
-    `ConfigError` for another start.
+    * `start`: the first turn of the round, 0 to 2**32 - 1; by default random, so that many short-lived processes do not
+      all begin with the same partition.  The turn wraps at 2**32.  `ConfigError` for another start.
     """
 
     __slots__ = ("_start", "_turns")
@@ -88,10 +88,11 @@ class SiphashRoundRobinPartitioner:
 
 @dataclass(frozen=True, slots=True, init=False)
 class SpecificPartitioner:
-    """Every record goes to one partition.
+    """Sends every record to one partition.
 
-    `partition`: its number, at least 0; `ConfigError` otherwise.  If the topic does not have it,
-    `send()` raises `PartitionNotFoundError`.
+    * `partition`: its number, at least 0; `ConfigError` otherwise.
+
+    If the topic does not have it, `send()` raises `PartitionNotFoundError`.
     """
 
     number: int

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`TopicProducer`: what an application sends records with.
+"""`TopicProducer`: an application sends records through it.
 
 A handle: a topic, settings, and the records that were sent through it.  Queue, connections and the sender thread are
-the client's, and shared.  `send()` serialises, chooses a partition and appends to a batch; everything else happens
-in the sender.  Any thread may use any method.
+the client's, and shared.  `send()` serialises, chooses a partition and appends to a batch; the sender does everything
+else.  Any thread may use any method.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._core.topic import check_size
 from fluvio_sync._settings.checks import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
 from fluvio_sync.errors import ClosedError, FluvioError
@@ -34,10 +35,14 @@ _GROUP = 128
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-class TopicProducer:
-    """Sends records to one topic; made by `Fluvio.topic_producer`.
+__all__ = ["TopicProducer", "check_size"]
 
-    `topic`: its name; `config`: the `ProducerConfig` in force.
+
+class TopicProducer:
+    """Sends records to one topic; made by `Fluvio.topic_producer`.  Any thread may use any method.
+
+    * `topic`: the topic's name.
+    * `config`: the `ProducerConfig` in force.
     """
 
     def __init__(self, session: EngineHolder, topic: str, config: ProducerConfig) -> None:
@@ -48,7 +53,7 @@ class TopicProducer:
         self._process: object = None  # attached at first use
 
     def _begin(self) -> None:
-        """Find the topic, and log what is legal and probably not meant; called by `Fluvio.topic_producer`."""
+        """Find the topic, and log a legal setting without effect; called by `Fluvio.topic_producer`."""
         self._attach()
         if isinstance(self.config.delivery_semantic, AtMostOnce) and self.config.isolation is Isolation.READ_COMMITTED:
             self._engine.log.warning(
@@ -58,7 +63,7 @@ class TopicProducer:
             )
 
     def _attach(self) -> None:
-        """Find the topic in the client of this process; threads that do so at once end up with the same."""
+        """Find the topic in the client of this process; threads that do so at once get the same state."""
         engine = self._session.running()
         topic_state = engine.topic_state(self.topic, self.config)
         partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
@@ -76,7 +81,7 @@ class TopicProducer:
             self._round: SiphashRoundRobinPartitioner | None = (
                 partitioner if type(partitioner) is SiphashRoundRobinPartitioner else None
             )
-            self._process = Process.current  # last: until then other threads come in here
+            self._process = Process.current  # last: until then other threads enter this method
 
     def _here(self) -> Engine:
         """Return this process's engine: after a fork it is another one."""
@@ -94,16 +99,23 @@ class TopicProducer:
     ) -> DeliveryFuture:
         """Queue a record and return its future at once.
 
-        `value`, `key`: bytes-like, `str` (as UTF-8), or whatever `value_serializer` and `key_serializer` take.
-        `key=None` is no key: such records go round the online partitions; `b""` is a key like any other.
-        `partition`: where to, instead of the partitioner's choice.  `timestamp`: milliseconds since the epoch
-        (an `int` above 0) or an aware `datetime`; by default now.
+        * `value`: bytes-like, `str` (as UTF-8), or an object that `value_serializer` accepts.
+        * `key`: the same, for `key_serializer`; None (default) is no key: such records go round the online partitions.
+          `b""` is a key like any other.
+        * `partition`: the number of the partition; None (default) leaves the choice to the partitioner.
+        * `timestamp`: milliseconds since the epoch (an `int` above 0) or an aware `datetime` (default now).
 
         Under at-least-once the future resolves to a `RecordMetadata` or raises a `DeliveryError`; under at-most-once
-        it is done already, unacknowledged.  Blocks only while `buffer_memory` is taken up (see `on_full`).
+        it is done already, unacknowledged.  Blocks only while `buffer_memory` is full (see `on_full`).
 
-        Raises, with nothing queued: `TypeError` for a value or key of another type, `ValueError` for a timestamp,
-        `PartitionNotFoundError`, `RecordTooLargeError`, `BufferFullError`, `ClosedError`.
+        Errors, with nothing queued:
+
+        * `TypeError`: a value or key of another type; also any error of a serializer.
+        * `ValueError`: a timestamp out of range or without a time zone.
+        * `PartitionNotFoundError`: the topic does not have the partition.
+        * `RecordTooLargeError`: the record does not fit in `max_request_size`.
+        * `BufferFullError`: no space in `buffer_memory` within `max_block`, or at once with `on_full="raise"`.
+        * `ClosedError`: the producer or its client is closed.
         """
         # Everything between here and `Accumulator.append` costs every record: hence no helper functions.
         if self._process is not Process.current:
@@ -126,15 +138,17 @@ class TopicProducer:
         return self._accumulator.append(topic_state, partition, key, value, timestamp, self._handle_stats)
 
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
-        """Queue many records: values, or `(key, value)` pairs (a tuple of exactly two).
+        """Queue many records and return a future for each, in order.
 
-        Returns a future for each, in order.  A record that cannot be queued (a wrong type, too large, no space within
-        `max_block`, which covers the whole call) fails the future in its place, and the others are sent.
+        * `records`: values, or `(key, value)` pairs (a tuple of exactly two).
+
+        A record that cannot be queued (a wrong type, too large, no space within `max_block`, which covers the whole
+        call) fails the future in its place, and the others are sent.
         """
         until = self._here().clock.monotonic() + self.config.max_block
         value_serializer, key_serializer = self.config.value_serializer, self.config.key_serializer
         topic_state = self._topic_state
-        # What is there already is queued in groups; what a generator makes is not kept waiting for the next.
+        # Records of a list are queued in groups; a record of a generator does not wait for the next one.
         group = _GROUP if isinstance(records, (list, tuple)) else 1
         futures: list[DeliveryFuture] = []
         ready: list[tuple[int, bytes | None, bytes]] = []
@@ -164,7 +178,7 @@ class TopicProducer:
     def _queue(
         self, records: list[tuple[int, bytes | None, bytes]], futures: list[DeliveryFuture], until: float
     ) -> None:
-        """Queue these and add their futures: all at once as far as that is simple, one by one where it is not."""
+        """Queue records and add their futures: all at once as far as that is simple, else one by one."""
         accumulator, topic_state, handle_stats = self._accumulator, self._topic_state, self._handle_stats
         position = 0
         while position < len(records):
@@ -187,7 +201,7 @@ class TopicProducer:
         return ClosedError(f"this producer for topic {self.topic!r} is closed; the record was not taken")
 
     def _failed(self, error: Exception) -> DeliveryFuture:
-        """Return a future that raises why its record was not queued."""
+        """Return a future that raises the reason why its record was not queued."""
         futures = BatchFutures(self.topic, -1, 0, [0], self._engine.callbacks)
         handle_stats = self._handle_stats
         span = OwnerSpan(0, handle_stats)
@@ -200,26 +214,29 @@ class TopicProducer:
     def flush(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Wait until every record sent through this handle before the call is resolved.
 
-        `timeout`: seconds; None waits as long as the records' own deadlines allow.  At-most-once records count as
-        resolved once they are handed to the socket or dropped.  Returns what became of the handle's records since its
-        last flush.  Raises `FlushTimeoutError`, whose `outstanding` says how many are unresolved (they stay on their
-        way), and `RuntimeError` from a callback.
+        * `timeout`: seconds; None (default) waits as long as the records' own deadlines allow.
+
+        At-most-once records count as resolved once they are handed to the socket or dropped.  Returns the outcomes of
+        the handle's records since its last flush.  Raises `FlushTimeoutError`, whose `outstanding` is the number of
+        unresolved records (they are still sent), and `RuntimeError` from a callback.
         """
         engine = self._here()
         engine.flush([self._topic_state], self._handle_stats, seconds("timeout", timeout, optional=True))
         return self._handle_stats.take()
 
     def stats(self) -> ProducerStats:
-        """Return a snapshot of this topic's counters under these settings, other handles' included."""
+        """Return a snapshot of this topic's counters under these settings, including those of other handles."""
         engine = self._here()
         return engine.accumulator.stats(self._topic_state, engine.reconnects)
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
-        """Take no more records through this handle, and wait for its records as `flush` does.
+        """Accept no more records through this handle, and wait for its records as `flush` does.
 
-        What is left after `timeout` seconds (None: as long as the records' own deadlines allow) fails with
-        `ClosedError`, a `send()` of this handle that waits for space too; only batches that other handles share stay
-        on their way.  The client and other handles go on.  May be repeated.  Raises `RuntimeError` from a callback.
+        * `timeout`: seconds; None (default) waits as long as the records' own deadlines allow.
+
+        Records that are unresolved then fail with `ClosedError`, except those in batches that other handles share; a
+        blocked `send()` of this handle raises it.  The client and other handles go on.  May be repeated.  Raises
+        `RuntimeError` from a callback.
         """
         limit = seconds("timeout", timeout, optional=True)
         engine = self._here()
@@ -233,9 +250,9 @@ class TopicProducer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close; raise the first failure if records failed whose futures nobody looked at.
+        """Close; raise the first failure if records failed whose futures no caller looked at.
 
-        Left by Ctrl-C or the like, it does not wait: the client delivers what was sent, within its `exit_timeout`.
+        After Ctrl-C or the like it does not wait: the client delivers the records, within its `exit_timeout`.
         """
         if error is not None and not isinstance(error, Exception):
             self._handle_stats.closed = True
@@ -254,8 +271,8 @@ class TopicProducer:
         return TopicProducer, (self._session, self.topic, self.config)
 
 
-def to_bytes(what: str, data: Any, serializer: Any) -> bytes:
-    """Return a record's key or value (`what`: which) as bytes; TypeError, and whatever the serializer raises."""
+def to_bytes(part: str, data: Any, serializer: Any) -> bytes:
+    """Return a record's part, "key" or "value", as bytes; raises `TypeError` and any error of the serializer."""
     if serializer is not None:
         data = serializer(data)
     if isinstance(data, bytes):
@@ -268,13 +285,13 @@ def to_bytes(what: str, data: Any, serializer: Any) -> bytes:
         return bytes(memoryview(data))
     except TypeError:
         raise TypeError(
-            f"a record's {what} is bytes-like or str, not {type(data).__name__}; "
-            f"set {what}_serializer to send other objects"
+            f"a record's {part} is bytes-like or str, not {type(data).__name__}; "
+            f"set {part}_serializer to send other objects"
         ) from None
 
 
 def to_milliseconds(timestamp: int | datetime) -> int:
-    """Return a timestamp as milliseconds since the epoch; TypeError, ValueError."""
+    """Return a timestamp as milliseconds since the epoch; raises `TypeError`, `ValueError`."""
     if isinstance(timestamp, datetime):
         if timestamp.tzinfo is None:
             raise ValueError("a timestamp without a time zone is ambiguous; use datetime.now(timezone.utc)")

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fluvio's profile file: which cluster a client talks to when it is told no endpoint.
+"""Fluvio's profile file, which names the cluster for a client without an endpoint.
 
-Effects: reads one file, any thread, once a call.  The file is the one that Fluvio's own tools
-write.
+Effects: reads one file, any thread, once a call.  Fluvio's own tools write that file.
 """
 
 from __future__ import annotations
@@ -29,8 +28,11 @@ PATH_VARIABLE = "FLV_PROFILE_PATH"
 class Profile(NamedTuple):
     """A profile and the cluster it names.
 
-    `endpoint`: the SC's, as "host:port"; `use_spu_local_address`: reach SPUs at their local
-    addresses where they have one; `tls`: for SC and SPUs.
+    * `name`: the profile's name.
+    * `cluster`: the cluster's name.
+    * `endpoint`: the SC's address, "host:port".
+    * `use_spu_local_address`: whether to reach SPUs at their local addresses where they have one.
+    * `tls`: TLS to SC and SPUs.
     """
 
     name: str
@@ -59,11 +61,13 @@ def load_profile(
 ) -> Profile:
     """Read a profile.
 
-    `name`: by default the file's `current_profile`; `path`: by default `profile_path(environ)`.
-    `ConfigError`, with the path and the reason, if the file is missing, unreadable or malformed, if
-    there is no such profile or no active one, and if the profile names no cluster or one that is
-    not in the file.  On Python 3.10 also without the package tomli, which the extra
-    `fluvio-sync[profile]` brings.
+    * `name`: the profile's name (default the file's `current_profile`).
+    * `path`: the file (default `profile_path(environ)`).
+    * `environ`: the environment (default this process's).
+
+    Raises `ConfigError`, with the path and the reason, if the file is missing, unreadable or malformed, if there is no
+    such profile or no active one, and if the profile names no cluster or one that is not in the file.  On Python 3.10
+    it is also raised without the package tomli, which the extra `fluvio-sync[profile]` brings.
     """
     file = _File(profile_path(environ) if path is None else Path(path))
     if name is None:
@@ -87,7 +91,7 @@ def load_profile(
 
 
 class _File:
-    """The file's content, and errors that say where they are."""
+    """The file's content, and errors that name their line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,7 +99,7 @@ class _File:
         self.content: dict[str, Any] = self._read()
 
     def error(self, problem: str, where: str = "") -> ConfigError:
-        """Return an error; `where`: the dotted key that it is about, which it then names with its line."""
+        """Return an error; `where`: the dotted key that it is about; the text names it and its line."""
         line = _line_of(where, self._text) if where else None
         place = str(self.path) if line is None else f"{self.path}, line {line}"
         return ConfigError(f"the profile file {place}: {where + ' ' if where else ''}{problem}")
@@ -149,7 +153,7 @@ class _File:
         return ", ".join(map(repr, self.table(self.content, kind, ""))) or "none"
 
 
-# Compiled when the first error asks for a line, not by everybody who imports the package.
+# Compiled when the first error asks for a line: importing the package need not pay for it.
 _HEADER = r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?"
 _KEY = r"\s*([\w.\"' -]+?)\s*="
 
@@ -157,8 +161,8 @@ _KEY = r"\s*([\w.\"' -]+?)\s*="
 def _line_of(where: str, text: str) -> int | None:
     """Return the line of a key, of its table if it is missing, or None.
 
-    TOML readers tell no lines of what they could read.  In a text that could be read this finds tables and keys as
-    people write them, not what stands in an inline table.
+    TOML readers give lines for syntax errors only.  In a valid text this finds tables and keys as people write them,
+    except the keys of an inline table.
     """
     header, table, found = "", where.rpartition(".")[0], None
     for number, line in enumerate(text.splitlines(), 1):

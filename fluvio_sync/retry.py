@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a failed attempt is tried again: `RetryPolicy`, over the generators of `backoff`.
 
-Pure: no socket, thread, clock or log, and randomness only where a policy asks for jitter.  Policies
-are immutable and any thread may use one; an iterator of delays belongs to one batch.  What delays are
-computed with is imported by `load`, or with the first delay: `backoff` imports asyncio, which takes
-some 50 ms.
+Pure: no socket, thread, clock or log, and randomness only where a policy asks for jitter.  Policies are immutable and
+any thread may use one; an iterator of delays belongs to one batch.  `load`, or the first delay, imports the modules
+that compute delays: `backoff` imports asyncio, which takes some 50 ms.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _ALIASES = {
 
 
 class Uniform(Protocol):
-    """What jitter needs of a `random.Random`."""
+    """The part of `random.Random` that jitter needs."""
 
     def uniform(self, a: float, b: float, /) -> float:
         """Return a random number between `a` and `b`."""
@@ -50,22 +49,17 @@ class Uniform(Protocol):
 class RetryPolicy:
     """How often, when and for how long an at-least-once batch is tried again.  Immutable, hashable.
 
-    * `max_retries`: attempts after the first, an `int` of at least 0 (default 4; 0 means one
-      attempt).
+    * `max_retries`: attempts after the first, an `int` of at least 0 (default 4; 0 means one attempt).
     * `initial_delay`: seconds before the first retry (default 0.020); 0 makes every delay 0.
     * `max_delay`: the bound of every delay, in seconds (default 200).
-    * `timeout`: seconds from the moment a batch is ready to be sent until its futures are done,
-      whatever happens (default 300; more than 0).  If the next delay would pass it, the batch fails
-      at once.
-    * `strategy`: a `RetryStrategy` or its name (default exponential): the delay stays (fixed), is
-      the sum of the two before it (Fibonacci), or is `multiplier` times the one before
-      (exponential).
-    * `multiplier`: of the exponential strategy (default 10, as Fluvio's documentation has it; at
-      least 1).
-    * `jitter`: take a random delay between 0 and the one computed (default False, as in Fluvio).
+    * `timeout`: seconds from the moment a batch is ready to be sent until its futures are done in any case (default
+      300; more than 0).  If the next delay would pass it, the batch fails at once.
+    * `strategy`: a `RetryStrategy` or its name (default exponential): the delay stays (fixed), is the sum of the two
+      before it (Fibonacci), or is `multiplier` times the one before (exponential).
+    * `multiplier`: the factor of the exponential strategy (default 10, as in Fluvio's documentation; at least 1).
+    * `jitter`: True takes a random delay between 0 and the computed one (default False, as in Fluvio).
 
-    Durations are `float`, `int` or `timedelta`; they are kept as `float`.  `ConfigError` for anything
-    else.
+    Durations are `float`, `int` or `timedelta`; they are kept as `float`.  Raises `ConfigError` for anything else.
 
     The defaults are those of Fluvio's Rust client, with one difference.  That client multiplies by
     the *number of milliseconds* of the initial delay: 10 ms gives 10, 100, 1000 as here, but its
@@ -81,7 +75,7 @@ class RetryPolicy:
     multiplier: float = 10.0
     jitter: bool = False
 
-    if TYPE_CHECKING:  # more is taken than is kept
+    if TYPE_CHECKING:  # it accepts more types than it keeps
 
         def __init__(
             self,
@@ -109,8 +103,10 @@ class RetryPolicy:
     def delays(self, random: Uniform | None = None) -> Iterator[float]:
         """Yield the seconds before each retry: `max_retries` of them, none above `max_delay`.
 
-        Every call begins anew.  `random`: where jitter comes from, such as a `random.Random(seed)`;
-        by default the random module.  Without jitter it is not used.
+        Every call begins anew.
+
+        * `random`: the source of jitter, such as a `random.Random(seed)` (default the random module).  A policy without
+          jitter does not use it.
         """
         # Not islice(), which refuses a number above sys.maxsize.
         for _, exact in zip(range(self.max_retries), self._exact_delays(), strict=False):
@@ -118,7 +114,7 @@ class RetryPolicy:
             yield _jittered(delay, random) if self.jitter else delay
 
     def _exact_delays(self) -> Iterator[Fraction]:
-        """Return the delays without end, as exact multiples of what the caller wrote.
+        """Return the delays without end, as exact multiples of the caller's numbers.
 
         In floats, 0.07 s times 10 times 10 is not 7 s.  Fractions of the decimal numbers are exact,
         and each becomes the nearest float only when it is handed out.
@@ -138,14 +134,15 @@ class RetryPolicy:
         else:
             multiplier = Fraction(str(self.multiplier))
             delays = generators.expo(base=multiplier, factor=initial, max_value=limit)
-        next(delays)  # these generators begin with a None
+        next(delays)  # the first value of these generators is None
         return (unit * delay for delay in delays)
 
 
 def load() -> None:
-    """Import what delays are computed with.
+    """Import the modules that compute delays.
 
-    The sender's thread must import nothing: a fork meanwhile leaves the child with an import lock that nobody holds.
+    The sender's thread must import nothing: a fork meanwhile leaves the child with an import lock that no thread there
+    holds.
     """
     import fractions  # noqa: F401, PLC0415
 

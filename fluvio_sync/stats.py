@@ -32,7 +32,7 @@ class ProducerStats(NamedTuple):
 
     Of records, bytes (keys and values) and batches: `queued` now waits in this process, `in_flight` is with a server;
     the others are totals since the client was made.  `retried` counts records sent again, `dropped` those that
-    at-most-once lost before they were written, `refused` those that a server's answer refused after that;
+    at-most-once lost before they were written, `rejected` those that a server's answer rejected after that;
     `reconnects`: connections made after the first.  `latency`: seconds from a batch being ready to
     its acknowledgement, `(mean, maximum)`, or None before the first.  `checksum`: what computes CRC-32C,
     `"google-crc32c"`, `"crc32c"` or `"pure"`.

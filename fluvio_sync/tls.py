@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client does about TLS: `TlsConfig`.
+"""`TlsConfig`: the TLS settings of a client.
 
-Immutable, any thread.  Pure, except that `ssl_context()` reads the files that were named; ssl is
-imported by then.
+Immutable, any thread.  Pure, except that `ssl_context()` reads the named files, and imports ssl.
 """
 
 from __future__ import annotations
@@ -34,9 +33,8 @@ class TlsPolicy(enum.Enum):
 class TlsConfig:
     """TLS to the SC and the SPUs; made by `disabled()`, `anonymous()` or `verified()`.
 
-    `ca_cert`, `cert` and `key` are paths or the PEM text itself.  `repr()` shows paths, never
-    texts; an object that holds the text of a private key refuses to be pickled (`TypeError`), as an
-    `ssl.SSLContext` does.
+    `ca_cert`, `cert` and `key` are paths or the PEM text itself.  `repr()` shows paths, never texts.  Pickling an
+    object that holds the text of a private key raises `TypeError`, as for an `ssl.SSLContext`.
     """
 
     policy: TlsPolicy
@@ -47,12 +45,12 @@ class TlsConfig:
 
     @classmethod
     def disabled(cls) -> TlsConfig:
-        """Plain TCP."""
+        """Return settings for plain TCP."""
         return cls(TlsPolicy.DISABLED)
 
     @classmethod
     def anonymous(cls) -> TlsConfig:
-        """Encrypted, but nobody is verified: who can intercept it can read and change it."""
+        """Return settings for encryption alone: an attacker between client and server can read and change the data."""
         return cls(TlsPolicy.ANONYMOUS)
 
     @classmethod
@@ -64,13 +62,15 @@ class TlsConfig:
         cert: str | os.PathLike[str] | None = None,
         key: str | os.PathLike[str] | None = None,
     ) -> TlsConfig:
-        """Encrypted; the servers are verified, and the client shows a certificate if it has one.
+        """Return settings for TLS that verifies the servers; the client shows its certificate if it has one.
 
-        `domain`: the SC's name in its certificate; an SPU's is `<name of the SPU>.<domain>`.  The
-        addresses that are dialled do not matter.  `ca_cert`: the only authority that is trusted.
-        `cert`, `key`: the client's, which a cluster may require; without `key`, `cert` holds both.
+        * `domain`: the name in the SC's certificate; an SPU's is `<name of the SPU>.<domain>`.  The dialled addresses
+          do not matter.
+        * `ca_cert`: the only authority that is trusted, a path or PEM text.
+        * `cert`: the client's certificate, a path or PEM text (default none); a cluster may require one.
+        * `key`: its private key, a path or PEM text; without it, `cert` holds both.
 
-        `ConfigError` if one is missing or of the wrong type; files are read by `ssl_context()`.
+        Raises `ConfigError` if one is missing or of the wrong type.  `Fluvio.connect` reads the files.
         """
         if not isinstance(domain, str) or not domain:
             raise ConfigError(f"domain cannot be {shown(domain)}: it is the name in the SC's certificate")
@@ -87,7 +87,7 @@ class TlsConfig:
     def server_name(self, spu_name: str | None = None) -> str | None:
         """Return the name that a server's certificate must have, and SNI; None if none is verified.
 
-        `spu_name`: the SPU's name in the cluster's metadata, such as "main-0"; None for the SC.
+        * `spu_name`: the SPU's name in the cluster's metadata, such as "main-0"; None (default) for the SC.
         """
         if self.policy is not TlsPolicy.VERIFIED:
             return None
@@ -96,15 +96,15 @@ class TlsConfig:
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return a new context for a client's connections, None for plain TCP.
 
-        Reads the files.  The ssl module takes a certificate and its key only as files, so their
-        texts are written to temporary ones that only this user can read, and that are removed at
-        once.  `ConfigError`, with the path and the reason, for what cannot be used.
+        Reads the files.  The ssl module takes a certificate and its key only as files, so texts are written to
+        temporary files, which only this user can read and which are removed at once.  Raises `ConfigError`, with the
+        path and the reason, for a file or text that cannot be used.
         """
         if self.policy is TlsPolicy.DISABLED:
             return None
         import ssl  # noqa: PLC0415 - 20 ms that most clients do not need
 
-        from fluvio_sync._net.tls import ConnectedSocket  # noqa: PLC0415 - imports it, too
+        from fluvio_sync._net.tls import ConnectedSocket  # noqa: PLC0415 - it imports ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.sslsocket_class = ConnectedSocket
@@ -113,9 +113,8 @@ class TlsConfig:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             return context
-        # Not ssl.create_default_context(): since Python 3.13 it refuses authorities without the
-        # extensions that RFC 5280 wants, as many a self-made one is.  An intermediate authority may
-        # be the anchor, as in the official client.
+        # Not ssl.create_default_context(): since Python 3.13 it rejects authorities without the extensions of RFC 5280,
+        # as many self-made ones are.  An intermediate authority may be the anchor, as in the official client.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         assert self.ca_cert is not None
         trust(context, self.ca_cert)
@@ -142,7 +141,7 @@ def is_inline(source: str) -> bool:
 
 
 def authority(tls: TlsConfig | ssl.SSLContext) -> str:
-    """Return by what certificates of servers are checked, for messages; empty if they are not."""
+    """Return the authority that signs servers' certificates, for messages; "" if they are not verified."""
     if not isinstance(tls, TlsConfig):
         return "the SSLContext that was given"
     return "" if tls.ca_cert is None else f"ca_cert {_named(tls.ca_cert)}"

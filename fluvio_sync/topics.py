@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client is told of a cluster's topics.
+"""Descriptions of a cluster's topics.
 
 Pure: values only.
 """
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 
 class TopicDescription(NamedTuple):
-    """A topic as the SC lists it; made by `Fluvio.describe_topics`.
+    """A topic as the SC (Streaming Controller) lists it; made by `Fluvio.describe_topics`.
 
-    `name`; `partitions`: how many; `replication`: replicas of a partition, None for a mirror; `compression`: the only
-    codec that it takes, None for any.
+    * `name`: the topic's name.
+    * `partitions`: the number of its partitions.
+    * `replication`: the number of replicas of a partition; None for a mirror.
+    * `compression`: the only codec that the topic accepts; None for any.
     """
 
     name: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluvio_sync._core.transitions import TRANSITIONS, Event
 from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.transitions import TRANSITIONS, Event
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- made from the code -->\n", "<!-- end of what is made from the code -->\n"

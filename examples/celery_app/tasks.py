@@ -4,8 +4,8 @@
     celery -A tasks worker
     celery -A tasks call tasks.ship --args='["7"]'
 
-FLUVIO_SYNC_ENDPOINT says where the cluster is (`fluvio-sync dev-cluster` runs one, `fluvio-sync topics create orders`
-makes the topic), BROKER where Celery's broker is.
+FLUVIO_SYNC_ENDPOINT is the address of the cluster (`fluvio-sync dev-cluster` runs one, `fluvio-sync topics create
+orders` makes the topic), BROKER that of Celery's broker.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ install(fluvio, topics=["orders"])
 
 @app.task(autoretry_for=(FluvioError,), retry_backoff=True)
 def ship(order: str) -> int | None:
-    """Produce, and be done when the record is stored; if it is not known to be, Celery runs the task again later.
+    """Produce, and wait until the record is stored; after an error, Celery runs the task again later.
 
-    That may store it twice.  The policy gives up before `result()` does, so that no record of an earlier run is on its
-    way meanwhile.
+    That may store the record twice.  The policy's timeout is below that of `result()`, so that no record of an earlier
+    run is still being sent.
     """
     producer = fluvio().topic_producer("orders", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=20.0)))
     return producer.send(f"shipped {order}", key=order).result(timeout=30).offset
@@ -43,5 +43,5 @@ def ship(order: str) -> int | None:
 
 @app.task
 def track(order: str) -> None:
-    """Produce, and do not wait: the record is delivered while other tasks run, at the latest when the worker ends."""
+    """Produce without waiting: the record is delivered while other tasks run, at the latest when the worker ends."""
     fluvio().topic_producer("orders", linger=0.05).send(f"seen {order}", key=order)

@@ -3,7 +3,7 @@
 
     flask --app app run --port 8000
 
-FLUVIO_SYNC_ENDPOINT says where the cluster is; `fluvio-sync dev-cluster` runs one, and
+FLUVIO_SYNC_ENDPOINT is the address of the cluster; `fluvio-sync dev-cluster` runs one, and
 `fluvio-sync topics create orders` makes the topic.
 """
 
@@ -27,7 +27,7 @@ fluvio = FlaskFluvio()
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the application; `config`: on top of the defaults below."""
     app = Flask(__name__)
-    # A request waits no longer for space in the queue than its user would.
+    # A request waits for space in the queue for a second at most.
     app.config.from_mapping(FLUVIO_CLIENT_ID="orders-app", FLUVIO_PRODUCER={"max_block": 1.0})
     app.config.from_mapping(config)
     fluvio.init_app(app)
@@ -37,12 +37,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def order() -> ResponseReturnValue:
-    """Produce the request's body, and answer where the record is."""
+    """Produce the request's body, and answer with the record's partition and offset."""
     try:
         metadata = (
             fluvio.producer("orders").send(request.get_data(), key=request.args.get("customer")).result(timeout=5)
         )
-    except FluvioError as error:  # it says whether the record may be stored; many are time-outs as well
+    except FluvioError as error:  # its text tells whether the record may be stored
         return {"error": str(error)}, 503
     except TimeoutError:
         return {"error": "not acknowledged yet; it may still be"}, 504

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How gunicorn runs the application: `gunicorn 'app:create_app()'` in this folder reads this file.
+"""The configuration of gunicorn, which reads it when it runs `gunicorn 'app:create_app()'` in this folder.
 
-With `preload_app` the application is made once and the workers are forked from it. Nothing has to be done for that: the
-client connects in each worker at its first use, and a client that was used before the fork starts afresh in the child.
-A worker that ends delivers what it was given, within the client's `exit_timeout` (5 s), which `graceful_timeout` has to
-leave room for.
+With `preload_app` gunicorn makes the application once and forks the workers from it. The client needs no hook for that:
+it connects in each worker at its first use, and a client that was used before the fork connects anew in the child. A
+worker that ends delivers its queued records within the client's `exit_timeout` (5 s), so `graceful_timeout` has to be
+longer.
 """
 
 preload_app = True

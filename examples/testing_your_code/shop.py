@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Code that produces, and is given its client: test_shop.py tests it with a fake and with a cluster."""
+"""Code that produces with the client that it is given: test_shop.py tests it with a fake and with a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Shop:
         self.stored = 0
 
     def order(self, customer: str, item: str) -> bool:
-        """Produce an order; False if it is not known to be stored, so that the customer can be told."""
+        """Produce an order; return False unless it is known to be stored, so that the customer can be told."""
         try:
             future = self._orders.send({"customer": customer, "item": item}, key=customer)
             future.result(timeout=5)

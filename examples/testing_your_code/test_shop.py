@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How to test code that produces: most tests with a fake, which is a list; some with a cluster on this machine.
+"""Tests of code that produces: most with a fake, which keeps records in a list, some with a cluster on this machine.
 
     pytest
 
-`fluvio_fake` and `fluvio_cluster` are fixtures that pytest has wherever fluvio-sync is installed.
+The pytest plugin of fluvio-sync has the fixtures `fluvio_fake` and `fluvio_cluster`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def test_a_customers_orders_are_in_one_partition() -> None:
     assert len({record.partition for record in fluvio.records}) == 1
 
 
-# With a cluster, in a process of its own: the real client, the real protocol, faults to order.
+# With a cluster in a process of its own: the real client and protocol, and injected faults.
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_orders_are_stored(fluvio: Fluvio, fluvio_cluster: LocalCluster) -> None
     assert [record.key for record in fluvio_cluster.records("orders")] == [b"Ann"]
 
 
-def test_an_order_survives_a_lost_connection(fluvio: Fluvio, fluvio_cluster: LocalCluster) -> None:
+def test_an_order_survives_a_broken_connection(fluvio: Fluvio, fluvio_cluster: LocalCluster) -> None:
     fluvio_cluster.cut_next_produce(5001, "before")
     assert Shop(fluvio).order("Ann", "book")
     assert len(fluvio_cluster.records("orders")) == 1

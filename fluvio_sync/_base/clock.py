@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that reads the time.
+"""The only module of the client that reads the time.
 
-Effects: nothing but the system's clocks; any thread.  Everything else takes a `Clock`, or `now`.
+Effects: reads the system's clocks; any thread.  All other modules take a `Clock`, or `now`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Where intervals and record timestamps come from."""
+    """The source of intervals and of record timestamps."""
 
     def monotonic(self) -> float:
         """Return seconds since some moment; never goes back.  For intervals and deadlines."""
@@ -27,9 +27,8 @@ class Clock(Protocol):
 
 
 def _monotonic() -> Callable[[], float]:
-    # Freezing libraries replace `time.monotonic` in some threads and at some depths of the stack
-    # and not in others, which would give the sender two clocks.  They leave this alone, which reads
-    # the same clock.
+    # Freezing libraries replace `time.monotonic` in some threads and at some depths of the stack and not in others,
+    # which would give the sender two clocks.  They do not replace `clock_gettime`, which reads the same clock.
     if hasattr(time, "clock_gettime") and hasattr(time, "CLOCK_MONOTONIC"):
         return functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
     return time.monotonic
@@ -45,19 +44,19 @@ class SystemClock:
     @staticmethod
     def time_ms() -> int:
         """Return milliseconds since the epoch."""
-        # Looked up at the call, so that whoever froze `time.time` freezes timestamps.
+        # Looked up at each call, so that a test that froze `time.time` freezes timestamps.
         system_time, system_time_ns = _SYSTEM
         return system_time_ns() // 1_000_000 if time.time is system_time else _replaced_time_ms()
 
 
-# In a tuple, because freezing libraries replace what modules hold.
+# In a tuple, because freezing libraries replace the attributes of modules.
 _SYSTEM = (time.time, time.time_ns)
 
 
 def _replaced_time_ms() -> int:
     # freezegun gives the real time to callers that have `threading` among their nearest five frames.  `send()` in the
     # main function of a thread would be one, but for the frames of this and of the next function.  Not time_ns():
-    # frozen, it is made of a float, and a little short of the millisecond.
+    # frozen, it is computed from a float, and a little short of the millisecond.
     def ask() -> float:
         return time.time()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How values, numbers and guesses stand in messages for people.
+"""Texts for people: values, numbers and guesses in messages.
 
 Pure: no socket, thread, clock, randomness or log; any thread.
 """
@@ -27,7 +27,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def alike(name: str, known: Iterable[str]) -> list[str]:
-    """Return the names that may have been meant: those that end with it, as a word, else the one that looks like it."""
+    """Return the known names that a caller may have meant: those that end with it, as a word, else the nearest."""
     from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
 
     names = sorted(known)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a failure means: which server codes are retried, and the errors that futures raise in the end.
+"""The meaning of failures: which server codes are retried, and the errors that futures raise in the end.
 
-Pure.  An error is made only when somebody looks at the future, one for each record: an exception that many futures
+Pure.  An error is made only when a caller looks at the future, one for each record: an exception that many futures
 shared would grow its traceback at every raise.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Treatment(enum.Enum):
-    """What to do about a server's error code: (what, whether the batch may be stored all the same)."""
+    """How the client treats a server's error code: (in words, whether the batch may be stored in spite of it)."""
 
     REFRESH = ("look the leader up again and retry", False)
     WAIT = ("retry after the policy's delay", False)
@@ -68,15 +68,15 @@ _TREATMENTS: dict[int, Treatment] = {
 
 
 def treatment_of(code: int) -> Treatment:
-    """Return what to do about a code; whatever is not listed would be refused again."""
+    """Return the treatment of a code; a batch with any code that is not listed would be rejected again."""
     return _TREATMENTS.get(code, Treatment.REJECT)
 
 
-_ADVICE: dict[int, str] = {
+_HINTS: dict[int, str] = {
     Code.COMPRESSION_ERROR: "the topic's compression setting does not allow this codec",
     Code.MESSAGE_TOO_LARGE: "the record is larger than the topic's segment size or than an SPU accepts; send less",
     Code.PARTITION_FULL: "the SPU's disk is full; free space or shorten the topic's retention",
-    Code.PARTITION_SHORT_CIRCUITED: "the partition refuses writes after a storage error; restart its SPU",
+    Code.PARTITION_SHORT_CIRCUITED: "the partition rejects writes after a storage error; restart its SPU",
     Code.SMART_MODULE_NOT_FOUND: "load the SmartModule into the cluster first",
 }
 
@@ -84,8 +84,8 @@ _ADVICE: dict[int, str] = {
 def refused(code: ErrorCode, topic: str, partition: int, spu: int) -> ServerError:
     """Return the cause of a failed attempt that the server answered with an error code."""
     message = f"SPU {spu} answered {code.name} ({code.code}) for topic {topic!r}, partition {partition}: {code.text}"
-    advice = _ADVICE.get(code.code)
-    return ServerError(f"{message}; {advice}" if advice else message, code=code.code, name=code.name)
+    hint = _HINTS.get(code.code, "")
+    return ServerError(f"{message}; {hint}" if hint else message, code=code.code, name=code.name, hint=hint)
 
 
 def _record(batch: Batch) -> str:
@@ -109,19 +109,19 @@ def _facts(batch: Batch, now: float) -> dict[str, Any]:
 def _make(
     kind: type[DeliveryError], message: str, cause: FluvioError | None, facts: dict[str, Any], _index: int
 ) -> FluvioError:
-    error = kind(message, **facts)
+    error = kind(message, hint="" if cause is None else cause.hint, **facts)
     error.__cause__ = cause
     return error
 
 
 def _stored(batch: Batch) -> str:
     if batch.maybe_written:
-        return "; it may be stored all the same, and sending it again may duplicate it"
+        return "; it may have been stored; resending may duplicate it"
     return "; it is not stored"
 
 
 def delivery_timed_out(batch: Batch, cause: FluvioError | None, now: float) -> Callable[[int], FluvioError]:
-    """Return what fails a batch that the policy's time-out ended."""
+    """Return the maker of the error for a batch that the policy's timeout ended."""
     why = f"; the last failure: {cause}" if cause is not None else ""
     message = (
         f"{_record(batch)}: not acknowledged {_effort(batch, now)}, the policy's timeout is {batch.queue.timeout} s"
@@ -131,34 +131,35 @@ def delivery_timed_out(batch: Batch, cause: FluvioError | None, now: float) -> C
 
 
 def retries_exhausted(batch: Batch, cause: FluvioError, now: float) -> Callable[[int], FluvioError]:
-    """Return what fails a batch whose last attempt failed."""
+    """Return the maker of the error for a batch whose last attempt failed."""
     message = (
-        f"{_record(batch)}: not acknowledged {_effort(batch, now)}, the last of the policy's: {cause}{_stored(batch)}"
+        f"{_record(batch)}: not acknowledged {_effort(batch, now)}, the last that the policy allows: "
+        f"{cause}{_stored(batch)}"
     )
     return partial(_make, RetriesExhaustedError, message, cause, _facts(batch, now) | {"retriable": True})
 
 
 def rejected(batch: Batch, cause: ServerError, now: float) -> Callable[[int], FluvioError]:
-    """Return what fails a batch that the server refused for good."""
+    """Return the maker of the error for a batch that the server rejected for good."""
     facts = _facts(batch, now) | {"code": cause.code, "name": cause.name}
     return partial(_make, RejectedError, f"{_record(batch)}: {cause}", cause, facts)
 
 
 def gone(batch: Batch, reason: str, now: float) -> Callable[[int], FluvioError]:
-    """Return what fails a batch whose topic or partition does not exist any more."""
+    """Return the maker of the error for a batch whose topic or partition was deleted."""
     cause = TopicNotFoundError(reason, topic=batch.queue.topic)
     message = f"{_record(batch)}: {reason}; it was deleted after the producer was made{_stored(batch)}"
     return partial(_make, DeliveryError, message, cause, _facts(batch, now))
 
 
 def unusable(batch: Batch, cause: FluvioError, now: float) -> Callable[[int], FluvioError]:
-    """Return what fails a batch whose server this client cannot talk to, now or later."""
+    """Return the maker of the error for a batch whose SPU speaks no version of the protocol that the client does."""
     message = f"{_record(batch)}: {cause}{_stored(batch)}"
     return partial(_make, DeliveryError, message, cause, _facts(batch, now))
 
 
 def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[int], FluvioError]:
-    """Return what fails a read-committed batch that is stored, but was not seen replicated in time."""
+    """Return the maker of the error for a read-committed batch that was stored, but not seen replicated in time."""
     message = (
         f"{_record(batch)}: stored by the leader, but not known to be replicated {_effort(batch, now)} "
         f"(the policy's timeout is {batch.queue.timeout} s); it will become visible to read-committed consumers once "
@@ -173,7 +174,7 @@ def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[in
     return make
 
 
-def closed(batch: Batch, what: str) -> Callable[[int], FluvioError]:
-    """Return what fails a batch that was unresolved when `what` was closed, the client or a producer."""
-    message = f"{_record(batch)}: the {what} was closed before the record was acknowledged{_stored(batch)}"
+def closed(batch: Batch, owner: str) -> Callable[[int], FluvioError]:
+    """Return the maker of the error for a batch that was unresolved when its owner, client or producer, was closed."""
+    message = f"{_record(batch)}: the {owner} was closed before the record was acknowledged{_stored(batch)}"
     return lambda _index: ClosedError(message)

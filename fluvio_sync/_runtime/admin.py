@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Administrative calls: create, delete and list topics.
 
-Each call has a connection of its own, in the caller's thread: the SC serves a connection one request at a time, and
-creating a topic can take long.
+Each call has a connection of its own, in the caller's thread: the SC (Streaming Controller) serves a connection one
+request at a time, and creating a topic can take long.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def check_topic(name: str, partitions: int, replication: int) -> None:
-    """Refuse what cannot be a topic; ConfigError."""
+    """Raise ConfigError for a topic that no SC would create."""
     check_topic_name(name)
     for setting, value in (("partitions", partitions), ("replication", replication)):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 0x7FFFFFFF:
@@ -40,7 +40,7 @@ def check_topic(name: str, partitions: int, replication: int) -> None:
 
 
 class Admin:
-    """Calls to the SC; each may take `connect_timeout` + `request_timeout` seconds."""
+    """Makes calls to the SC; each may take `connect_timeout` + `request_timeout` seconds."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Admin:
     def create_topic(
         self, name: str, *, partitions: int, replication: int, compression: TopicCompression, exist_ok: bool
     ) -> None:
-        """Create a topic; raises `ServerError` if the SC refuses."""
+        """Create a topic; raises `ServerError` if the SC rejects it."""
         check_topic(name, partitions, replication)
         spec = TopicSpec(replicas=ComputedReplicas(partitions, replication, ignore_rack=False), compression=compression)
         request = CreateTopicRequest(name=name, dry_run=False, timeout=None, spec=spec)
@@ -73,12 +73,12 @@ class Admin:
         if status.error_code.code == Code.TOPIC_ALREADY_EXISTS and exist_ok:
             return
         if status.error_code.code == Code.TOPIC_NOT_PROVISIONED:
-            advice = f"are there as many SPUs online as its replication ({replication})? If not, delete it"
-            self._check(status, f"topic {name!r} was created, and its partitions are not ready", advice)
+            hint = f"are there as many SPUs online as its replication ({replication})? If not, delete it"
+            self._check(status, f"topic {name!r} was created, and its partitions are not ready", hint)
         self._check(status, f"the SC did not create topic {name!r}")
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic; raises `TopicNotFoundError`, or `ServerError` if the SC refuses."""
+        """Delete a topic; raises `TopicNotFoundError`, or `ServerError` if the SC rejects the call."""
         check_topic_name(name)
         status = self._call(ScApi.DELETE, DeleteTopicRequest(name, force=False), AdminStatus.read)
         assert status is not None
@@ -108,16 +108,16 @@ class Admin:
         finally:
             connection.close()
 
-    def _check(self, status: AdminStatus, what: str, advice: str = "") -> None:
+    def _check(self, status: AdminStatus, outcome: str, hint: str = "") -> None:
         code = status.error_code
         if code.code:
             why = status.error_message or code.text
-            text = f"{what}: {why} ({code.name}, {code.code})"
-            raise ServerError(f"{text}; {advice}" if advice else text, code=code.code, name=code.name)
+            text = f"{outcome}: {why} ({code.name}, {code.code})"
+            raise ServerError(f"{text}; {hint}" if hint else text, code=code.code, name=code.name, hint=hint)
 
 
 def describe(topic: TopicObject) -> TopicDescription:
-    """Return what there is to say of a topic."""
+    """Return a topic of the SC as the description that callers get."""
     replicas, codec = topic.spec.replicas, topic.spec.compression
     replication = None
     if isinstance(replicas, ComputedReplicas):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one daemon thread on which the callbacks of a client's futures run.
+"""The daemon thread on which the callbacks of a client's futures run.
 
-Started when the first callback is due, so that an application without callbacks has no such thread.  The sender
-never runs foreign code: a slow callback delays other callbacks and nothing else.
+It starts when the first callback is due, so that an application without callbacks has no such thread.  The sender
+never runs an application's code: a slow callback delays other callbacks and nothing else.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ class CallbackThread:
     """Runs callbacks in the order in which their batches were completed."""
 
     def __init__(self, name: str) -> None:
-        # `SenderThread.lead`, for a thread that waits for a future.
+        # A thread that waits for a future leads the sender's steps meanwhile (see `sender_thread`).  It calls this with a
+        # condition and a timeout in seconds, and gets the seconds that are left.
         self.lead: Callable[[Callable[[], bool], float | None], float | None] | None = None
         self._name = name
         self._queue: Due = SimpleQueue()
-        # Taken by itself: `with` a Condition runs Python, where the exception of a signal could leave it locked.
+        # Taken without the Condition: its `with` runs Python code, where a signal's exception could leave it locked.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._submitted = 0
         self._finished = 0
         self._thread: threading.Thread | None = None
-        self._idents: set[int] = set()  # of threads that run callbacks: one, but for a moment after a stop
+        self._idents: set[int] = set()  # of threads that run callbacks: one, and two for a moment after a stop
 
     def submit(self, work: Work) -> None:
-        """Have these run, each of which runs the callbacks of one finished future and raises nothing."""
+        """Queue functions, each of which runs the callbacks of one finished future and raises nothing."""
         with self._lock:
             self._submitted += 1
             self._queue.put(work)
@@ -60,11 +61,11 @@ class CallbackThread:
             return self._changed.wait_for(lambda: self._finished >= due, timeout)
 
     def stop(self) -> None:
-        """Have the thread end after what is due; a later callback would start another."""
+        """Have the thread end after the callbacks that are due; a later callback starts another thread."""
         with self._lock:
             if self._thread is not None:
                 self._queue.put(None)
-                # A later thread gets a queue of its own: this one may still be at work on what is due.
+                # A later thread gets a queue of its own: this one may still run callbacks.
                 self._queue, self._thread = SimpleQueue(), None
 
     def _run(self, queue: Due) -> None:

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from fluvio_sync._base.clock import Clock
-    from fluvio_sync._net.transport import Connector
     from fluvio_sync._core.topic import TopicState
+    from fluvio_sync._net.transport import Connector
     from fluvio_sync.config import ProducerConfig
 
 _REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"

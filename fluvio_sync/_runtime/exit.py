@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to engines when their process ends, and when nobody holds their client any more.
+"""Ends engines at the end of their process, and when their client is garbage-collected.
 
-At the interpreter's exit each engine drains for at most its client's `exit_timeout`, and one line on stderr says how
-many records were lost, whatever logging is configured.  `atexit` does not run in the children of `multiprocessing`;
-its own finalizers do.  A client that is garbage-collected leaves its engine behind, which ends once it has delivered
-what it was given.
+At the interpreter's exit each engine drains for at most its client's `exit_timeout`, and one line on stderr states the
+number of lost records, however logging is configured.  `atexit` does not run in the children of `multiprocessing`; its
+own finalizers do.  The engine of a garbage-collected client ends once it has delivered its records.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
     from fluvio_sync._runtime.engine import Engine
 
 _engines: set[Engine] = set()  # of this process, until they are closed
-_drained_by: int | None = None  # the process in which multiprocessing's end drains, too
+_drained_by: int | None = None  # the process in which the end of multiprocessing also drains
 
 
 def add_engine(owner: object, engine: Engine) -> None:
-    """Have an engine drained at exit, and ended when its owner is gone."""
+    """Have an engine drained at exit, and stopped when its owner is garbage-collected."""
     _engines.difference_update([known for known in _engines if known.thread.has_ended()])
     _engines.add(engine)
     weakref.finalize(owner, engine.thread.stop_when_idle).atexit = False
@@ -39,12 +38,12 @@ def add_engine(owner: object, engine: Engine) -> None:
 
 
 def remove_engine(engine: Engine) -> None:
-    """An engine was closed."""
+    """Leave an engine out at exit, since it was closed."""
     _engines.discard(engine)
 
 
 def forget_engines() -> None:
-    """They are another process's: this one is the child of a fork."""
+    """Forget the engines of the parent process, in the child of a fork."""
     _engines.clear()
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Session`: the engine of a client in this process; what a client and its producers share.
+"""`EngineHolder`: holds the engine of a client in this process; the client and its producers share it.
 
-The engine is made and connected at the first use, by one thread while others wait, and made anew in the child of a
-fork: the child's copies of the parent's sockets are closed, and its first use connects.  The fork hook takes no lock,
-since the thread that holds one may not exist in the child.
+The holder makes and connects the engine at the first use, in one thread while others wait.  In the child of a fork it
+closes the child's copies of the parent's sockets, and the first use there makes another engine.  The fork hook takes no
+lock, since the thread that holds one may not exist in the child.
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
 from fluvio_sync.stats import FlushResult
 
-_sessions: weakref.WeakSet[EngineHolder] = weakref.WeakSet()
+_holders: weakref.WeakSet[EngineHolder] = weakref.WeakSet()
 
 
 class EngineHolder:
-    """See the module's description.  `config`: the client's settings; `engine`: None until its first use."""
+    """See the module's description.
+
+    * `config`: the client's settings.
+    * `engine`: None until its first use.
+    """
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
         self._lock = threading.Lock()
-        self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, and when that was
+        self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, with its time
         self._closed = False
-        _sessions.add(self)
+        _holders.add(self)
 
     @property
     def endpoint(self) -> str:
@@ -48,9 +52,9 @@ class EngineHolder:
         return engine if engine is not None and engine.pid == os.getpid() else None
 
     def running(self) -> Engine:
-        """Return this process's engine, made and connected if need be.
+        """Return this process's engine; makes and connects it if there is none.
 
-        Raises `ClosedError`, and what `Engine.open` does.
+        Raises `ClosedError`, and the errors of `Engine.open`.
         """
         engine = self.present()
         if engine is not None:
@@ -66,13 +70,13 @@ class EngineHolder:
             self._lock.release()
 
     def _make_engine(self, began: float) -> Engine:
-        """Return the engine; the caller has the lock, and has waited for it since `began`."""
+        """Return the engine.  Called with the lock held, for which the caller has waited since `began`."""
         self._refuse_closed()
         engine = self.present()
         if engine is not None:
             return engine
         if self._failure is not None and self._failure[0] >= began:
-            # Threads that wait for each other would wait many time-outs.
+            # If each waiting thread tried again, the last one would wait many timeouts.
             raise copy.copy(self._failure[1]) from self._failure[1].__cause__
         uwsgi.refuse_before_fork()
         engine = Engine(self.config)
@@ -100,7 +104,8 @@ class EngineHolder:
     def close(self, timeout: float | None) -> tuple[FlushResult, Exception | None]:
         """Close for good: drain for at most `timeout` seconds (None: until the records' deadlines), then disconnect.
 
-        Returns what became of the records since the last call, and the error of one at whose future nobody looked.
+        Returns the outcomes of the records since the last call, and the error of the first one whose future no caller
+        looked at.
         """
         with self._lock:
             engine = self.present()
@@ -124,15 +129,15 @@ class EngineHolder:
             engine.abandon()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Settings alone: the process that unpickles it connects at first use.
+        # Only the settings: the process that unpickles it connects at first use.
         return type(self), (self.config,)
 
 
 def _after_fork_in_child() -> None:
     forget_parent()
     _exit.forget_engines()
-    for session in list(_sessions):
-        session.forget()
+    for holder in list(_holders):
+        holder.forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""uWSGI: whether it runs threads, and whether this is its master, which is yet to fork the workers.
+"""uWSGI: detects whether it runs threads, and whether this is its master before the fork of the workers.
 
-uWSGI forks in C, whatever the threads of Python are doing: a worker whose master has threads can inherit the
-interpreter's lock from one that does not exist in it, and stands still for ever.  (Seen with 2.0.31: one of two workers
-hung.)  So a client in the master waits for the fork, unless uWSGI is told to fork as Python does.
+uWSGI forks in C and does not wait for the threads of Python: a worker can inherit the interpreter's lock from a thread
+of the master that does not exist in the worker, and hang for ever.  (uWSGI 2.0.31: one of two workers hung.)  So a
+client in the master waits for the fork, unless uWSGI is configured to fork as Python does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def is_before_fork() -> bool:
 
 
 def refuse_before_fork() -> None:
-    """Raise `ConfigError` there."""
+    """Raise `ConfigError` in such a master."""
     if is_before_fork():
         raise ConfigError(
             "uWSGI's master cannot send: it loads the application before it forks the workers. Send in the workers, "
@@ -49,6 +49,6 @@ def refuse_before_fork() -> None:
 
 
 def _module() -> ModuleType | None:
-    # It exists only inside of uWSGI, which has imported it by then.  Not imported here: whoever forks meanwhile would
-    # leave the child with an import lock that nobody holds.
+    # It exists only inside of uWSGI, which has imported it by then.  An import here could be interrupted by a fork of
+    # another thread, which would leave the child with an import lock that no thread there holds.
     return sys.modules.get("uwsgi")

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a setting is checked: durations, sizes, choices, names.
+"""Checks of settings: durations, sizes, choices, names.
 
-Pure: no socket, thread, clock, randomness or log; any thread.  Every check returns the value in the
-form in which the package keeps it, or raises a `ConfigError` that names the setting, the value, and
-what is allowed.
+Pure: no socket, thread, clock, randomness or log; any thread.  Every check returns the value in the form in which the
+package keeps it, or raises a `ConfigError` that names the setting, the value and the allowed values.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 LONGEST = 1_000_000_000.0
-"""The longest duration that is taken, in seconds (31 years): waits far beyond overflow."""
+"""The longest duration that is accepted, in seconds (31 years): waits far beyond overflow."""
 
 
 @overload
@@ -63,8 +62,11 @@ def seconds(
 ) -> float | None:
     """Return a duration (`float`, `int` or `timedelta`) as seconds.
 
-    `minimum`, `maximum`: the bounds, themselves allowed; `positive`: 0 is refused; `optional`:
-    `None` is taken, and returned.  bool, NaN, infinity and everything else raise `ConfigError`.
+    * `minimum`, `maximum`: the bounds, themselves allowed.
+    * `positive`: 0 is not allowed.
+    * `optional`: `None` is allowed, and returned.
+
+    bool, NaN, infinity and everything else raise `ConfigError`.
     """
     if value is None and optional:
         return None
@@ -99,7 +101,7 @@ def number(name: str, value: object, *, minimum: float) -> float:
 
 
 def flag(name: str, value: object) -> bool:
-    """Return `value` if it is a bool; `ConfigError` otherwise ("false" is not taken for true)."""
+    """Return `value` if it is a bool; `ConfigError` otherwise (the string "false" is not True)."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name} cannot be {shown(value)}: it is True or False")
     return value
@@ -108,8 +110,9 @@ def flag(name: str, value: object) -> bool:
 def size(name: str, value: object, minimum: int = 1, maximum: int | None = None) -> int:
     """Return a whole number (of bytes, partitions, retries).
 
-    `minimum`, `maximum`: the bounds, themselves allowed.  bool and
-    everything that is not an `int` raise `ConfigError`.
+    * `minimum`, `maximum`: the bounds, themselves allowed.
+
+    bool and everything that is not an `int` raise `ConfigError`.
     """
     if (
         isinstance(value, bool)
@@ -123,15 +126,17 @@ def size(name: str, value: object, minimum: int = 1, maximum: int | None = None)
 
 
 def spelling(text: str) -> str:
-    """Return what "at-least-once", "at_least_once" and "AtLeastOnce" have in common."""
+    """Return the common form of "at-least-once", "at_least_once" and "AtLeastOnce"."""
     return text.replace("-", "").replace("_", "").lower()
 
 
 def choice(enum_type: type[_E], name: str, value: object, aliases: Mapping[str, _E] | None = None) -> _E:
     """Return the member of `enum_type` that `value` is or spells.
 
-    The members' values are strings; capitals, "-" and "_" make no difference, so CamelCase and
-    snake_case are taken as well.  `aliases`: further spellings, in lower case without "-" and "_".
+    The members' values are strings; capitals, "-" and "_" make no difference, so CamelCase and snake_case are accepted
+    as well.
+
+    * `aliases`: further spellings, in lower case without "-" and "_".
     """
     if isinstance(value, enum_type):
         return value
@@ -149,7 +154,7 @@ def unknown_setting(
 ) -> ConfigError:
     """Return the error for a setting that does not exist: it names the nearest one, or all.
 
-    `elsewhere`: by what they belong to, the settings that somebody may look for here.
+    * `elsewhere`: settings that callers may look for here, by the thing that has them.
     """
     names = sorted(known)
     homes = [home for home, theirs in (elsewhere or {}).items() if name in theirs]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses as a person writes them: `host:port`.
+"""Addresses as people write them: `host:port`.
 
 Pure: no socket, thread, clock, randomness or log; no name is resolved.
 """
@@ -13,18 +13,18 @@ from fluvio_sync._base.text import shown
 from fluvio_sync.errors import ConfigError
 
 DEFAULT_PORT = 9003
-"""The public port of an SC."""
+"""The public port of an SC (Streaming Controller)."""
 
-# Names are not held to the letters of RFC 1123: container networks use "_", and Python encodes
-# international names.
+# Names may have other letters than RFC 1123 allows: container networks use "_", and Python encodes international names.
 _LABEL = re.compile(r"[^\s.:/\\@?#,;%\[\]()<>\"'\x00-\x1f]{1,63}")
 _LONGEST_NAME = 253
 
 
 class Endpoint(NamedTuple):
-    """Where a server listens.
+    """The address of a server.
 
-    `host`: a name or an address (IPv6 without brackets); `port`: 1 to 65535.
+    * `host`: a name or an address (IPv6 without brackets).
+    * `port`: 1 to 65535.
     """
 
     host: str
@@ -35,11 +35,12 @@ class Endpoint(NamedTuple):
 
 
 def parse_endpoint(text: str, default_port: int | None = DEFAULT_PORT) -> Endpoint:
-    """Return the endpoint that `text` names; `default_port`: None if it has to name one.
+    """Return the endpoint that a text names.
 
-    `"host:port"`, `"host"` (the default port: 9003, an SC's), `"[::1]:9003"`, `"[::1]"` or `"::1"`.  Anything
-    else, a URL or a list for example, raises `ConfigError`, which shows the text and says what is
-    wrong with it.
+    * `text`: `"host:port"`, `"host"`, `"[::1]:9003"`, `"[::1]"` or `"::1"`.
+    * `default_port`: the port of a text without one (default 9003, an SC's); None if the text must have one.
+
+    Raises `ConfigError`, which shows the text and explains the mistake, for anything else, such as a URL or a list.
     """
     if not isinstance(text, str):
         raise ConfigError(f"an endpoint is a string such as '127.0.0.1:9003', not {shown(text)}")

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a client that the environment may give: `FLUVIO_SYNC_*`.
 
-What whoever deploys an application decides: where the cluster is, TLS, time-outs, memory.  What its code relies on
-(delivery semantic, isolation, topics) has no variable.  Pure: the environment is an argument.
+They are the decisions of a deployment: the cluster's address, TLS, timeouts, memory.  Settings on which an
+application's code relies (delivery semantic, isolation, topics) have no variable.
+
+Pure: the environment is an argument.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _ALIKE = 0.85  # of a misspelt variable's name; a Kubernetes service called "flu
 
 
 def client_settings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is set, by the names of `Fluvio.connect`'s arguments; an empty variable is not set.
+    """Return the settings, by the names of `Fluvio.connect`'s arguments; an empty variable counts as not set.
 
     `ConfigError`, which names the variable, for a value that cannot be used, and for variables that exclude each other.
     """
@@ -41,13 +43,13 @@ def client_settings(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that have no effect and are nearly called like one that has, with that one."""
+    """Return the variables without effect whose names nearly match a known variable, with that variable."""
     known = (*_READERS, "tls", *_CERTIFICATES)
     ours = {name: name.removeprefix(PREFIX).lower() for name in environ if name.startswith(PREFIX)}
     unknown = {variable: name for variable, name in ours.items() if name not in known}
     if not unknown:
         return {}
-    from difflib import get_close_matches  # noqa: PLC0415 - hardly anybody needs it
+    from difflib import get_close_matches  # noqa: PLC0415 - rarely needed
 
     alike = {variable: get_close_matches(name, known, n=1, cutoff=_ALIKE) for variable, name in unknown.items()}
     return {variable: _variable(names[0]) for variable, names in alike.items() if names}
@@ -120,7 +122,7 @@ _CERTIFICATES = {"tls_domain": "domain", "tls_ca_cert": "ca_cert", "tls_cert": "
 
 
 def _tls(environ: Mapping[str, str]) -> TlsConfig | None:
-    """Return the `TlsConfig` that is described, None if none is."""
+    """Return the `TlsConfig` that the variables describe; None if they describe none."""
     given = {name: text for key, name in _CERTIFICATES.items() if (text := _get(environ, key))}
     policy = _get(environ, "tls")
     if not policy and not given:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a topic may be called.
+"""The rule for names of topics.
 
 Pure: no socket, thread, clock, randomness or log.
 """
@@ -16,7 +16,7 @@ _WRONG = re.compile(r"[^a-z0-9-]")
 
 
 def check_topic_name(name: str) -> None:
-    """Raise ConfigError unless an SC would take `name` for a topic.
+    """Raise ConfigError unless an SC (Streaming Controller) would accept `name` for a topic.
 
     1 to 63 characters of a-z, 0-9 and "-", neither the first nor the last of them a "-".
     """

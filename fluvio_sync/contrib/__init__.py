@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes it at home in other people's frameworks; each module needs the package that it is called after."""
+"""Integrations with frameworks, on the face of the library; each module needs the package that it is named after."""

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A queue in front of a client that may not be there: `put()` never waits for anything.
+"""A queue in front of a client that may not be connected: `put()` never waits for anything.
 
-One daemon thread connects, again and again if need be, and hands over what is queued.  The queue is bounded in bytes;
-what finds no space is refused, and counted.  A backlog belongs to one process: a child of a fork makes another.
+One daemon thread connects, again and again if need be, and hands over the queued records.  The queue is bounded in
+bytes; a record that finds no space is dropped, and counted.  A backlog belongs to one process: a child of a fork makes
+another.
 
 `_lock` guards everything.  It is held for a few stores; nothing is sent, logged or written inside, and a finalizer
-or a signal handler that comes between may call `put()` itself.
+or a signal handler that interrupts may call `put()` itself.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.threads import started
-from fluvio_sync._core.partition import RECORD_CHARGE
-from fluvio_sync._runtime import uwsgi
+from fluvio_sync.client import waits_for_fork
 from fluvio_sync.errors import BufferFullError, FlushTimeoutError
 
 if TYPE_CHECKING:
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     from fluvio_sync.client import Fluvio
     from fluvio_sync.producer import TopicProducer
 
+# Bytes that a queued record counts for beside its key and value, as for the client's `buffer_memory`.
+_CHARGE = 128
 # Seconds between two attempts to connect.
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
-# Seconds that the thread may take to end, beyond those that it has to deliver.
+# Seconds that the thread may take to end, on top of those for delivering.
 _LAST_STEP = 1.0
 
 
 class Item(NamedTuple):
-    """A record that waits; `timestamp`: milliseconds since the epoch."""
+    """A queued record; `timestamp`: milliseconds since the epoch."""
 
     value: bytes
     key: bytes | None
@@ -42,8 +44,8 @@ class Item(NamedTuple):
 
     @property
     def charge(self) -> int:
-        """The bytes that it is accounted for."""
-        return len(self.value) + len(self.key or b"") + RECORD_CHARGE
+        """The bytes that it counts for."""
+        return len(self.value) + len(self.key or b"") + _CHARGE
 
 
 class Backlog:
@@ -52,12 +54,15 @@ class Backlog:
     def __init__(
         self, client: Fluvio, find_topic: Callable[[], TopicProducer], limit: int, report: Callable[[str], None]
     ) -> None:
-        """`find_topic`: connects the client and returns a producer, whose `send()` blocks for a moment at most.
+        """Make an empty queue; the thread starts with the first record.
 
-        `limit`: bytes that wait here; `report`: told of the first failure of a streak, and of drops.
+        * `client`: the backlog's own, which it closes.
+        * `find_topic`: connects the client and returns a producer, whose `send()` blocks for a moment at most.
+        * `limit`: bytes that the queue may hold.
+        * `report`: called with a text about the first failed attempt to connect, and about dropped records.
         """
         self.pid = os.getpid()
-        self._dropped = 0
+        self._dropped_here = 0
         self._client = client
         self._find_topic = find_topic
         self._limit = limit
@@ -70,12 +75,12 @@ class Backlog:
         self._used = 0
         self._put = 0
         self._handed_over = 0
-        self._given_up = 0  # of those that were put, what a flush has waited for in vain
+        self._timed_out_at = 0  # `_put` at the latest flush that ended by its timeout
         self._producer: TopicProducer | None = None
         self._thread: threading.Thread | None = None
-        self._end_at: float | None = None  # once it is closed: monotonic seconds at which what is left is given up
+        self._end_at: float | None = None  # set by close(): monotonic seconds at which the thread drops the rest
 
-    # What the application's threads call.
+    # The application's threads call these.
 
     def put(self, item: Item) -> None:
         """Queue a record, or drop it."""
@@ -90,28 +95,28 @@ class Backlog:
             self.drop("there is no space for it, or no thread to send it")
 
     def drop(self, reason: str) -> None:
-        """Count a record that will not be sent; the 1st, 10th, 100th and so on are reported."""
+        """Count a dropped record; the 1st, 10th, 100th and so on are reported."""
         with self._lock:
-            self._dropped += 1
-            dropped = self._dropped
+            self._dropped_here += 1
+            dropped = self._dropped_here
         if str(dropped).strip("0") == "1":
             self._report(f"{dropped} dropped so far, the latest because {reason}")
 
     def _is_running(self) -> bool:
-        """Start the thread if there is none; the caller holds the lock."""
+        """Start the thread if there is none; called with the lock held."""
         if self._thread is None:
-            if uwsgi.is_before_fork():  # where threads are not for the workers to inherit
+            if waits_for_fork(self._client):  # the workers must not inherit a thread
                 return False
             self._thread = started(self._run, f"{self._client.client_id}-backlog")
         return self._thread is not None
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what was put so far is delivered, or failed; False if that takes longer than so many seconds."""
+        """Wait for at most `timeout` seconds until all records put before are delivered or failed; return whether."""
         with self._lock:
             put = self._put
         if self._is_delivered(put, timeout):
             return True
-        self._given_up = put
+        self._timed_out_at = put
         return False
 
     def _is_delivered(self, put: int, timeout: float) -> bool:
@@ -123,17 +128,17 @@ class Backlog:
             return True  # nothing was ever put
         try:
             self._producer.flush(max(0.0, until - self._clock.monotonic()))
-        except (FlushTimeoutError, RuntimeError):  # a signal handler that came between cannot wait
+        except (FlushTimeoutError, RuntimeError):  # a signal handler that interrupts the client cannot wait for it
             return False
         return True
 
     def close(self, timeout: float) -> int:
-        """Take no more, deliver for so many seconds what there is, and return how many records were not delivered.
+        """Take no more records, deliver the queued ones within `timeout` seconds, and return how many were dropped.
 
-        What a flush has just waited for in vain is not waited for again: `logging.shutdown` calls both.
+        It does not wait for records for which a flush has just waited in vain: `logging.shutdown` calls both.
         """
         with self._lock:
-            if 0 < self._put == self._given_up:
+            if 0 < self._put == self._timed_out_at:
                 timeout = 0.0
             if self._end_at is None:
                 self._end_at = self._clock.monotonic() + timeout
@@ -144,26 +149,26 @@ class Backlog:
         else:
             thread.join(timeout + _LAST_STEP)
         with self._lock:
-            self._dropped += len(self._items)
+            self._dropped_here += len(self._items)
             self._handed_over += len(self._items)
             self._items.clear()
             self._changed.notify_all()
-        return self.lost
+        return self.dropped
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more."""
+        """Whether it takes no more records."""
         return self._end_at is not None
 
     @property
-    def lost(self) -> int:
-        """How many records were given up so far, by this or by the client."""
+    def dropped(self) -> int:
+        """How many records were not delivered so far, because of this queue or of the client."""
         with self._lock:
-            lost, producer = self._dropped, self._producer
+            dropped, producer = self._dropped_here, self._producer
         if producer is None:
-            return lost
+            return dropped
         stats = producer.stats()
-        return lost + stats.records_failed + stats.records_dropped
+        return dropped + stats.records_failed + stats.records_dropped
 
     # The thread.
 
@@ -177,7 +182,7 @@ class Backlog:
                 self._changed.notify_all()
         result = self._client.close(max(0.0, (self._end_at or 0.0) - self._clock.monotonic()))
         with self._lock:
-            self._dropped += result.failed
+            self._dropped_here += result.failed
             self._producer = None
 
     def _connect(self) -> TopicProducer | None:
@@ -185,7 +190,7 @@ class Backlog:
         while True:
             try:
                 self._producer = self._find_topic()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the application must not suffer from it
+            except Exception as error:  # noqa: BLE001 - no error may reach the application
                 if delay == _FIRST_DELAY and not self.closed:
                     self._report(f"they wait, because the cluster cannot be used: {error}")
                 with self._lock:
@@ -196,7 +201,7 @@ class Backlog:
                 return self._producer
 
     def _next(self) -> Item | None:
-        """Wait for a record and take it."""
+        """Wait for a record and take it; None at the end."""
         with self._lock:
             self._changed.wait_for(lambda: self._items or self._end_at is not None)
             return None if not self._items or self._is_over() else self._items.popleft()
@@ -211,7 +216,7 @@ class Backlog:
             except BufferFullError:
                 if not self._is_over():
                     continue
-                self.drop("the cluster did not take what was sent before")
-            except Exception as error:  # noqa: BLE001 - whatever it is, the application must not suffer from it
+                self.drop("the cluster did not take the records sent before")
+            except Exception as error:  # noqa: BLE001 - no error may reach the application
                 self.drop(str(error))
             return

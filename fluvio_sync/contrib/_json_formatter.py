@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A log record as a line of JSON.  Pure but for what the application's own objects do when they are formatted."""
+"""A log record as a line of JSON.  Pure, except that formatting calls the application's own objects."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {
 class JsonFormatter(logging.Formatter):
     """Makes a JSON object of a log record, in ASCII and without a line break.
 
-    `timestamp` (ISO 8601, UTC, microseconds), `level`, `logger`, `message`; `exception` and `stack`, the texts of
-    tracebacks, where there are such; and what was given as `extra`, as far as JSON can hold it.  A field of `extra`
-    that is called like one of these gets a `_` at its end.
+    Its fields are `timestamp` (ISO 8601, UTC, microseconds), `level`, `logger`, `message`; `exception` and `stack`, the
+    texts of tracebacks, where there are such; and those of `extra` that JSON can hold.  A field of `extra` with the
+    name of another gets a `_` at its end.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Celery: the first task of a worker process is as fast as the others, and its last records are delivered.
+"""Celery: a worker process connects before its first task, and delivers its last records before it ends.
 
     @functools.cache
     def fluvio() -> Fluvio:
@@ -7,8 +7,8 @@
 
     install(fluvio, topics=["orders"])
 
-Sending from tasks needs none of this: a client works in every pool, made before the fork or after it.  Needs the extra
-`celery`.
+Tasks can send without this: a client works in every pool, whether it is made before the fork or after it.  Needs the
+extra `celery`.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ def install(
     warm_up_timeout: float | timedelta = 3.0,
     drain_timeout: float | timedelta = 5.0,
 ) -> None:
-    """Have each process of a prefork pool connect when it begins, and deliver what is left when it ends.
+    """Have each process of a prefork pool connect when it begins, and deliver its queued records when it ends.
 
     * `get_client`: returns the process's client, the same at every call; it may be called from another thread.
-    * `topics`: those that are to be known before the first task; none (default) for the connection alone.
-    * `warm_up_timeout`: seconds after which a process begins with tasks all the same (default 3; Celery kills one that
-      is not ready after its own `worker_proc_alive_timeout`, 4).
-    * `drain_timeout`: seconds for what is left when a process ends, by warm shutdown or `max-tasks-per-child`
-      (default 5; `docker stop` kills after 10).  Its loss is logged: `records.lost`.
+    * `topics`: topics whose metadata the process reads before its first task (default none: it only connects).
+    * `warm_up_timeout`: seconds after which a process begins with tasks without the cluster (default 3; Celery kills a
+      process that is not ready after its own `worker_proc_alive_timeout`, 4 s by default).
+    * `drain_timeout`: seconds for delivering when a process ends, by warm shutdown or `max-tasks-per-child` (default 5;
+      `docker stop` kills after 10).  A loss is logged as `records.lost`.
 
-    A cluster that is away costs these seconds and nothing else; it is logged.  The pools of one process (solo, threads)
-    end as the interpreter does, where the client delivers within its `exit_timeout`; solo is warmed up, too.
+    While the cluster is away, a process begins after `warm_up_timeout`, and that is logged.  The pools of one process
+    (solo, threads) end as the interpreter does, where the client delivers within its `exit_timeout`; the solo pool
+    connects at its begin as well.
 
-    Raises `ConfigError` for a time-out that is none.
+    Raises `ConfigError` for a timeout that is not a number of seconds.
     """
     names = tuple(topics)
     most = seconds("warm_up_timeout", warm_up_timeout)
     last = seconds("drain_timeout", drain_timeout)
 
-    # Signals name their arguments, of which none is wanted.
     def on_init(**_arguments: Any) -> None:
         if not _finishes(lambda: _warm_up(get_client, names), "warm-up", most):
-            _log.warning("warm_up.delayed", after=most, reason="the cluster did not answer; it goes on meanwhile")
+            _log.warning("warm_up.delayed", after=most, reason="no answer yet; tasks begin meanwhile")
 
     def on_shutdown(**_arguments: Any) -> None:
         _finishes(lambda: _drain(get_client, last), "drain", last + _LAST_STEP)
@@ -71,12 +71,12 @@ def install(
     signals.worker_process_shutdown.connect(on_shutdown, weak=False)
 
 
-# Seconds for closing connections once what they carry is delivered or given up.
+# Seconds for closing connections, on top of those for delivering.
 _LAST_STEP = 1.0
 
 
 def _finishes(work: Callable[[], None], name: str, timeout: float) -> bool:
-    """Do something on a thread that is not waited for longer than `timeout` seconds; False if it takes longer."""
+    """Run `work` on a thread and wait for it, for at most `timeout` seconds; return whether it has ended."""
     thread = threading.Thread(target=work, name=f"fluvio-sync-{name}", daemon=True)
     thread.start()
     thread.join(timeout)

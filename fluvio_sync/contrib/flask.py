@@ -26,11 +26,10 @@ try:
 except ImportError as error:
     raise ImportError("fluvio_sync.contrib.flask needs Flask: pip install 'fluvio-sync[flask]'") from error
 
-from fluvio_sync._base.text import alike, did_you_mean
 from fluvio_sync._settings.checks import flag
 from fluvio_sync.client import check_client_settings, unconnected
-from fluvio_sync.config import CLIENT_SETTINGS, ProducerConfig
-from fluvio_sync.contrib._health import health_answer
+from fluvio_sync.contrib._observation import health_of
+from fluvio_sync.contrib._settings import Keys
 from fluvio_sync.doctor import diagnose
 from fluvio_sync.errors import ConfigError
 
@@ -44,42 +43,40 @@ if TYPE_CHECKING:
     from fluvio_sync.producer import TopicProducer
     from fluvio_sync.testing import FakeFluvio
 
-    # What an application has: "client" or "fake", once it is used.
+    # Of an application: "client" and "fake", each from its first use on.
     Clients = dict[str, Fluvio]
 
 _PREFIX = "FLUVIO_"
-_ENVIRONMENT = "FLUVIO_SYNC_"  # variables of the library itself, which some applications copy into their config
+_ENVIRONMENT = "FLUVIO_SYNC_"  # the library's own variables, which some applications copy into their config
 _EXTENSION = "fluvio"
-_PRODUCER = "FLUVIO_PRODUCER"
 _FAKE = "FLUVIO_FAKE"
-_KEYS = {f"{_PREFIX}{name.upper()}": name for name in CLIENT_SETTINGS}
+_KEYS = Keys(_PREFIX, _FAKE)
 
 
 class FlaskFluvio:
     """One client for each application and process, made of the application's config.
 
-    Of the config it reads, when `init_app` is called and again at the first use:
+    `init_app` checks these keys of the config, and the first use reads them:
 
-    * `FLUVIO_ENDPOINT`, `FLUVIO_CONNECT_TIMEOUT` and so on: the arguments of `Fluvio.connect`, in capitals; what is
-      absent or None comes from the environment (`FLUVIO_SYNC_ENDPOINT`), then from Fluvio's profile.
+    * `FLUVIO_ENDPOINT`, `FLUVIO_CONNECT_TIMEOUT` and so on: the arguments of `Fluvio.connect`, in capitals.  A key that
+      is absent or None is taken from the environment (`FLUVIO_SYNC_ENDPOINT`), then from Fluvio's profile.
     * `FLUVIO_PRODUCER`: a dictionary of the settings that producers have unless they are given others (default: none).
     * `FLUVIO_FAKE`: whether a `FakeFluvio` takes the client's place (default: whether the application is `TESTING`).
 
-    The object itself holds nothing of an application, so that one of them serves several.  Outside of an application
-    context its properties and methods raise Flask's `RuntimeError`; for an application that it was not initialised
-    for, `ConfigError`.
+    One object serves any number of applications; their state is in the applications.  Outside of an application context
+    its properties and methods raise Flask's `RuntimeError`, and `ConfigError` without `init_app`.
     """
 
     def __init__(self, app: flask.Flask | None = None) -> None:
-        """`app`: what to call `init_app` for."""
+        """Call `init_app` for `app`, unless it is None."""
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: flask.Flask) -> None:
         """Check an application's config, and give it the command `flask fluvio check`; nothing is connected.
 
-        Raises `ConfigError`, which names the key, for a setting that does not exist or cannot work, and if the
-        application was initialised before.
+        Raises `ConfigError`, which names the key, for a setting that does not exist or cannot work, and for an
+        application that was initialised before.
         """
         if _EXTENSION in app.extensions:
             raise ConfigError(f"init_app was called before for the application {app.name!r}")
@@ -89,7 +86,7 @@ class FlaskFluvio:
 
     @property
     def client(self) -> Fluvio:
-        """The current application's client, which connects at its first use; the fake if that takes its place."""
+        """The current application's client, which connects at its first use, or its fake."""
         return _client(flask.current_app)
 
     @property
@@ -100,12 +97,15 @@ class FlaskFluvio:
         return cast("FakeFluvio", _client(flask.current_app))
 
     def producer(self, topic: str, **settings: Unpack[ProducerSettings]) -> TopicProducer:
-        """Return a producer: `FLUVIO_PRODUCER` with these settings changed; cheap, so each request may ask for one.
+        """Return a producer; cheap, so each request may ask for one.
 
-        The first of a process connects.  Raises as `Fluvio.connect` and `Fluvio.topic_producer` do.
+        * `topic`: the name of the topic.
+        * `settings`: of `ProducerConfig`, on top of `FLUVIO_PRODUCER`.
+
+        The first producer of a process connects.  Raises as `Fluvio.connect` and `Fluvio.topic_producer` do.
         """
         client = self.client
-        return client.topic_producer(topic, _producer_config(flask.current_app.config), **settings)
+        return client.topic_producer(topic, _KEYS.producer_config(flask.current_app.config), **settings)
 
     def health_view(self) -> flask.Response:
         """Answer a probe with the client's health as JSON: 200, or 503 while the cluster is not reached.
@@ -113,8 +113,7 @@ class FlaskFluvio:
         For `app.add_url_rule("/health", view_func=fluvio.health_view)`.  It does no I/O: a client that this process
         has not used yet is `"unused"`, with 200.
         """
-        client = self.client
-        status, shown = health_answer(client.health() if client.running else None)
+        status, shown = health_of(self.client)
         response = flask.jsonify(shown)
         response.status_code = status
         return response
@@ -127,13 +126,13 @@ def _client(app: flask.Flask) -> Fluvio:
         raise ConfigError(f"FlaskFluvio.init_app was not called for the application {app.name!r}") from None
     if _is_faked(app):
         return clients.get("fake") or clients.setdefault("fake", _new_fake())
-    # No lock, which a fork could leave locked: of threads that race here all get the first one's client, and what the
-    # others made has no connection to close.
-    return clients.get("client") or clients.setdefault("client", unconnected(_client_settings(app.config)))
+    # A fork could leave a lock locked, so there is none: all threads that race here get the first one's client, and the
+    # clients of the others have no connection to close.
+    return clients.get("client") or clients.setdefault("client", unconnected(_KEYS.connect_arguments(app.config)))
 
 
 def _new_fake() -> FakeFluvio:
-    from fluvio_sync.testing import FakeFluvio  # noqa: PLC0415 - in production nobody needs it
+    from fluvio_sync.testing import FakeFluvio  # noqa: PLC0415 - not for production
 
     return FakeFluvio()
 
@@ -146,59 +145,28 @@ def _is_faked(app: flask.Flask) -> bool:
     return app.testing if fake is None else flag(_FAKE, fake)
 
 
-def _client_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: config[key] for key, name in _KEYS.items() if config.get(key) is not None}
-
-
-def _producer_config(config: Mapping[str, Any]) -> ProducerConfig:
-    settings = config.get(_PRODUCER) or {}
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{_PRODUCER} is a dictionary of a producer's settings, not {type(settings).__name__}")
-    try:
-        return ProducerConfig.from_settings(None, settings)
-    except ConfigError as error:
-        raise ConfigError(f"{_PRODUCER}: {error}") from error
-
-
 def _check(config: Mapping[str, Any]) -> None:
-    known = [*_KEYS, _PRODUCER, _FAKE]
     for key in config:
-        if key.startswith(_PREFIX) and not key.startswith(_ENVIRONMENT) and key not in known:
-            raise _unknown(key, known)
+        if key.startswith(_PREFIX) and not key.startswith(_ENVIRONMENT) and key not in _KEYS:
+            raise ConfigError(f"unknown key {key!r} in the application's config: {_KEYS.hint(key)}")
     if config.get(_FAKE) is not None:
         flag(_FAKE, config[_FAKE])
-    _producer_config(config)
-    settings = _client_settings(config)
-    check_client_settings({})  # the environment's
-    for name, value in settings.items():
-        try:
-            check_client_settings({name: value})
-        except ConfigError as error:
-            raise ConfigError(f"{_PREFIX}{name.upper()}: {error}") from error
-    check_client_settings(settings)  # what excludes each other
-
-
-def _unknown(key: str, known: list[str]) -> ConfigError:
-    setting = key.removeprefix(_PREFIX).lower()
-    if setting in ProducerConfig.__dataclass_fields__:
-        return ConfigError(f"unknown key {key!r}: it is a setting of producers, {_PRODUCER} = {{{setting!r}: ...}}")
-    found = alike(setting.upper(), [name.removeprefix(_PREFIX) for name in known])
-    own = f"those that begin with {_PREFIX} are the extension's: {', '.join(known)}"
-    hint = did_you_mean([_PREFIX + name for name in found]) if found else own
-    return ConfigError(f"unknown key {key!r} in the application's config: {hint}")
+    _KEYS.producer_config(config)
+    check_client_settings({})  # those of the environment
+    _KEYS.check_connect(config)
 
 
 # The command.
 
-_commands = AppGroup("fluvio", help="What is between the application and its Fluvio cluster.")
+_commands = AppGroup("fluvio", help="Commands about the application's Fluvio cluster.")
 
 
 @_commands.command("check")
-@click.option("--topic", metavar="TOPIC", help="Produce, too: this WRITES a record to the topic.")
+@click.option("--topic", metavar="TOPIC", help="Also produce: this WRITES a record to the topic.")
 def _check_command(topic: str | None) -> None:
-    """Take each step to the cluster alone and say what it found."""
+    """Check each step from this machine to the cluster separately."""
     failed = False
-    for step in diagnose(topic, **_client_settings(flask.current_app.config)):
+    for step in diagnose(topic, **_KEYS.connect_arguments(flask.current_app.config)):
         click.echo(step.text)
         failed = failed or not step.ok
     if failed:

@@ -14,14 +14,14 @@
     }
     logging.config.dictConfig(LOGGING)
 
-A log call formats its record and puts it into a queue; it waits for nothing and raises nothing, wherever the cluster
-is.  A thread of the handler's own connects and sends.
+A log call formats its record and puts it into a queue; it neither waits for the cluster nor raises.  A thread of the
+handler's own connects and sends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import encodings.idna  # noqa: F401 - see below
+import encodings.idna  # noqa: F401 - see the next comment
 import logging
 import os
 import sys
@@ -30,10 +30,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync import retry
-from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._settings.checks import seconds, size, unknown_setting
 from fluvio_sync._settings.topic_name import check_topic_name
-from fluvio_sync.client import unconnected
+from fluvio_sync.client import leave_open_at_exit, unconnected
 from fluvio_sync.config import CLIENT_SETTINGS, OF_RETRY_POLICY, ProducerConfig
 from fluvio_sync.contrib._backlog import Backlog, Item
 from fluvio_sync.contrib._json_formatter import JsonFormatter
@@ -45,39 +44,40 @@ if TYPE_CHECKING:
 
     from fluvio_sync.producer import TopicProducer
 
-# What the handler's thread will need is imported here, as is the codec above: a fork while a thread imports leaves the
-# child with a module that it can never import.
+# All modules that the handler's thread needs are imported here, and so is the codec above: after a fork in the middle
+# of a thread's import, the child can never import that module.
 retry.load()
 
 _LIBRARY = "fluvio_sync"
-_LEAST_MEMORY = 4 * 1024 * 1024  # half of it has to have space for the largest record
-# What the handler decides itself.
+_LEAST_MEMORY = 4 * 1024 * 1024  # its half has to have space for the largest record
+# Settings that the handler decides itself.
 _OWN = frozenset({"endpoint", "buffer_memory", "exit_timeout", "on_full", "max_block"})
 _OWN_SERIALIZERS = frozenset({"key_serializer", "value_serializer"})
-# Seconds after which the handler's thread looks whether it is to give up.
-_PATIENCE = 0.2
-# Lines on standard error, for each process.
+# Seconds after which the handler's thread checks whether the handler was closed.
+_MAX_BLOCK = 0.2
+# Lines on standard error, in each process.
 _MOST_REPORTS = 10
 
 
 class FluvioHandler(logging.Handler):
     """Sends each log record to a topic, as JSON unless it has another formatter.
 
-    * `topic`: which has to exist; until it does, records wait.
+    * `topic`: the name of a topic; records wait until it exists.
     * `endpoint`: the SC; None (default): as for `Fluvio.connect`.
-    * `level`: of the handler (default: every record).
-    * `key`: a function of the `logging.LogRecord` that returns the key, `bytes`, `str` or None; None (default): none.
-    * `buffer_memory`: bytes that undelivered records may hold, 128 each on top (default 16 MiB, at least 4 MiB): a half
-      of it while they wait for the client, a half while they are with it.
-    * `flush_timeout`: seconds that `flush()`, and with it `close()` and the interpreter's end, may take (default 5).
-    * `settings`: those of `Fluvio.connect` (`client_id` is "fluvio-sync-logging" by default) and of `ProducerConfig`
-      (`delivery_semantic` is at-least-once by default), but for `exit_timeout`, `on_full`, `max_block` and serializers.
+    * `level`: the level of the handler (default: every record).
+    * `key`: a function of the `logging.LogRecord` that returns the key, `bytes`, `str` or None; None (default): no key.
+    * `buffer_memory`: bytes that undelivered records may hold, 128 each on top (default 16 MiB, at least 4 MiB): half
+      of it for records that wait for the client, half for those in the client.
+    * `flush_timeout`: seconds that `flush()`, `close()` and the interpreter's end may take (default 5).
+    * `settings`: of `Fluvio.connect` (`client_id` is "fluvio-sync-logging" by default) and of `ProducerConfig`
+      (`delivery_semantic` is at-least-once by default), except `exit_timeout`, `on_full`, `max_block` and serializers.
 
-    Raises `ConfigError` for what cannot work.  From then on nothing is raised: what cannot be sent is counted (`lost`),
-    and at most ten lines on standard error say so.  Not sent are records of the loggers `fluvio_sync*`, records of the
-    handler's own threads, and what is logged while the same thread formats a record.
+    Raises `ConfigError` for a setting that does not exist or cannot work.  A log call never raises: records that cannot
+    be sent are counted (`dropped`), and at most ten lines on standard error say so.  Records of the loggers
+    `fluvio_sync*`, records of the handler's own threads, and records that a thread logs while it formats another are
+    not sent.
 
-    Each process of a fork sends its own records; what the parent logged is the parent's to send.
+    Each process of a fork sends its own records; the parent's records are sent by the parent.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class FluvioHandler(logging.Handler):
         self._flush_timeout = seconds("flush_timeout", flush_timeout)
         self._topic = topic
         self._key = key
-        self._config = ProducerConfig.from_settings(ProducerConfig(max_block=_PATIENCE), of_producer)
+        self._config = ProducerConfig.from_settings(ProducerConfig(max_block=_MAX_BLOCK), of_producer)
         defaults = {"client_id": "fluvio-sync-logging", "endpoint": endpoint, "buffer_memory": self._limit}
         self._client = unconnected(defaults | of_client)
         self._own_threads = tuple(f"{self._client.client_id}-{role}" for role in ("sender", "backlog"))
@@ -111,10 +111,10 @@ class FluvioHandler(logging.Handler):
         self._backlog = self._new_backlog()
         self.setFormatter(JsonFormatter())
 
-    # What `logging` calls.
+    # Called by `logging`.
 
     def filter(self, record: logging.LogRecord) -> Any:
-        """Return whether a record is shipped; before the handler's lock is taken, which those that are not must not."""
+        """Return whether a record is sent; called before `logging` takes the handler's lock."""
         if self._is_own(record):
             return False
         return super().filter(record)
@@ -133,27 +133,27 @@ class FluvioHandler(logging.Handler):
             self._formatting.now = False
 
     def flush(self) -> None:
-        """Wait, for at most `flush_timeout`, until what was logged so far is delivered, or failed."""
+        """Wait, for at most `flush_timeout`, until all records logged before are delivered or failed."""
         backlog = self._backlog
         if backlog.pid == os.getpid():
             backlog.flush(self._flush_timeout)
 
     def close(self) -> None:
-        """Deliver for at most `flush_timeout` what there is, and take no more; a line says how many were lost."""
+        """Take no more records, and deliver for at most `flush_timeout`; a line tells how many were dropped."""
         backlog = self._backlog
         if backlog.pid == os.getpid() and not backlog.closed:
-            lost = backlog.close(self._flush_timeout)
-            if lost:
-                self._print(f"{lost} lost")
+            dropped = backlog.close(self._flush_timeout)
+            if dropped:
+                self._print(f"{dropped} dropped")
         super().close()
 
     @property
-    def lost(self) -> int:
-        """How many records of this process were not delivered: no space, too large, refused, failed."""
+    def dropped(self) -> int:
+        """How many records of this process were not delivered: no space, too large, rejected, failed."""
         backlog = self._backlog
-        return backlog.lost if backlog.pid == os.getpid() else 0
+        return backlog.dropped if backlog.pid == os.getpid() else 0
 
-    # Its parts.
+    # Helpers.
 
     def _is_own(self, record: logging.LogRecord) -> bool:
         name = record.name
@@ -165,7 +165,7 @@ class FluvioHandler(logging.Handler):
         )
 
     def _here(self) -> Backlog:
-        """Return this process's backlog; the caller holds the handler's lock, which `logging` renews at a fork."""
+        """Return this process's backlog; called with the handler's lock held, which `logging` renews at a fork."""
         if self._backlog.pid != os.getpid():
             self._reports = 0
             self._backlog = self._new_backlog()
@@ -178,10 +178,8 @@ class FluvioHandler(logging.Handler):
 
     def _find_topic(self) -> TopicProducer:
         producer = self._client.topic_producer(self._topic, self._config)
-        engine = self._client._session.present()  # noqa: SLF001 - the two are one mechanism
-        if engine is not None:
-            # `logging.shutdown` comes after whatever else is logged at exit, and calls `flush` and `close`.
-            _exit.remove_engine(engine)
+        # `logging.shutdown` closes the handler after all other functions at exit, which may still log.
+        leave_open_at_exit(self._client)
         return producer
 
     def _report(self, text: str) -> None:
@@ -189,7 +187,7 @@ class FluvioHandler(logging.Handler):
         if self._reports < _MOST_REPORTS:
             self._print(text)
         elif self._reports == _MOST_REPORTS:
-            self._print(f"{text}; this is said no more")
+            self._print(f"{text}; further lines are not shown")
 
     def _print(self, text: str) -> None:
         with contextlib.suppress(Exception):  # there may be no standard error
@@ -200,7 +198,7 @@ class FluvioHandler(logging.Handler):
 
 
 def _close_at_end_of_child(handler: FluvioHandler) -> None:
-    """Have a child of `multiprocessing`, which ends without `logging.shutdown`, close its copy of the handler."""
+    """Close the handler's copy in a child of `multiprocessing`, which ends without `logging.shutdown`."""
     from multiprocessing import process, util  # noqa: PLC0415 - only where the application uses it
 
     if process.parent_process() is not None:
@@ -214,7 +212,7 @@ def _close_at_end_of_child(handler: FluvioHandler) -> None:
 
 
 def _split(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return those of the client and those of the producer."""
+    """Return the settings of the client and those of the producer."""
     of_client = set(CLIENT_SETTINGS) - _OWN
     of_producer = set(ProducerConfig.__dataclass_fields__) - _OWN - _OWN_SERIALIZERS
     for name in settings:

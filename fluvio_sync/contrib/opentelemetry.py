@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenTelemetry: metrics of clients, and a span for what a producer sends.
+"""OpenTelemetry: metrics of clients, and a span for each record or batch of records that a producer sends.
 
     observe(fluvio)
     producer = traced(fluvio.topic_producer("orders"))
 
-A span ends when its record is acknowledged or has failed.  Fluvio's records have no headers, so that no trace goes on
-in a consumer: where that is wanted, both sides have to agree on a place in the value.
+A span ends when its record is acknowledged or has failed.  Fluvio's records have no headers to carry a trace to a
+consumer: an application that wants that puts the trace context into the value.
 
-Nothing of the library looks for OpenTelemetry: where neither function is called it costs nothing.  Needs the extra
-`opentelemetry`, and an SDK that the application configures.
+The rest of the library does not import OpenTelemetry.  Needs the extra `opentelemetry`, and an SDK that the application
+configures.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ except ImportError as error:
     ) from error
 
 from fluvio_sync import __version__
-from fluvio_sync.contrib._measures import OF_CLIENTS, OF_TOPICS, distinct, snapshot
+from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS, distinct, snapshot
 from fluvio_sync.errors import DeliveryError, RejectedError
+from fluvio_sync.futures import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync.client import Fluvio
     from fluvio_sync.config import ProducerConfig
-    from fluvio_sync.contrib._measures import Measure, Snapshot
+    from fluvio_sync.contrib._observation import Measure, Snapshot
     from fluvio_sync.futures import DeliveryFuture, RecordMetadata
     from fluvio_sync.producer import TopicProducer
     from fluvio_sync.stats import FlushResult, ProducerStats
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     Read = Callable[[metrics.CallbackOptions], Iterable[metrics.Observation]]
 
 _SCOPE = "fluvio_sync"
-# The semantic conventions' names; they have none for an offset but Kafka's.
+# Names of the semantic conventions for messaging, which have one for an offset in Kafka only.
 _SYSTEM = "messaging.system"
 _CLIENT = "messaging.client.id"
 _TOPIC = "messaging.destination.name"
@@ -62,14 +63,15 @@ _ERROR = "error.type"
 
 
 def observe(client: Fluvio, *clients: Fluvio, meter_provider: metrics.MeterProvider | None = None) -> None:
-    """Have clients observed: `fluvio.producer.*` by topic, and `fluvio.client.*`.
+    """Register instruments for clients: `fluvio.producer.*` by topic, and `fluvio.client.*`.
 
-    * `clients`: several need a `client_id` each of their own, which is the attribute `messaging.client.id`.  They are
-      kept as long as the meter provider is.
-    * `meter_provider`: None (default): the application's global one.
+    * `client`, `clients`: the clients; each needs a `client_id` of its own, which is the attribute
+      `messaging.client.id`.  The meter provider keeps them as long as it lives.
+    * `meter_provider`: where the instruments are made; None (default): the application's global one.
 
-    A client that is not at work in this process is left out; observing never connects.  Raises `ConfigError` for two
-    clients with one `client_id`.
+    A client that has not connected in this process is left out; observing never connects.
+
+    Raises `ConfigError` for two clients with one `client_id`.
     """
     observed = distinct((client, *clients))
     meter = metrics.get_meter(_SCOPE, __version__, meter_provider)
@@ -114,9 +116,10 @@ def _named(client: Fluvio) -> dict[str, str]:
 
 
 def traced(producer: TopicProducer, *, tracer_provider: trace.TracerProvider | None = None) -> TracedProducer:
-    """Return a producer that makes a span for each `send()` and `send_all()`, and leaves the rest to `producer`.
+    """Return a producer that makes a span for each `send()` and `send_all()`.
 
-    `tracer_provider`: None (default): the application's global one.
+    * `producer`: sends the records.
+    * `tracer_provider`: where the spans are made; None (default): the application's global one.
     """
     return TracedProducer(producer, trace.get_tracer(_SCOPE, __version__, tracer_provider))
 
@@ -126,10 +129,10 @@ class TracedProducer:
 
     A span begins in the current context.  It has `messaging.system` "fluvio", `messaging.destination.name`, the
     operation, and, for one record, `messaging.destination.partition.id` and `messaging.fluvio.message.offset` once
-    they are known; for `send_all()`, `messaging.batch.message_count`.  It ends when all its records are resolved; an
-    error, of several the first, is recorded as an event, with `error.type`.  Keys and values are in no span.
+    they are known; for `send_all()`, `messaging.batch.message_count`.  It ends when all its records are resolved; the
+    first error is recorded as an event, with `error.type`.  Keys and values are in no span.
 
-    A span that is not recorded, as without an SDK or where it is not sampled, costs a call and no callback.
+    A span that is not recorded, because there is no SDK or it is not sampled, costs a call and no callback.
     """
 
     def __init__(self, producer: TopicProducer, tracer: trace.Tracer) -> None:
@@ -160,7 +163,7 @@ class TracedProducer:
         partition: int | None = None,
         timestamp: int | datetime | None = None,
     ) -> DeliveryFuture:
-        """Queue a record, as `TopicProducer.send`; a refusal ends the span at once."""
+        """Queue a record, as `TopicProducer.send`; an error that it raises ends the span at once."""
         span = self._start()
         if not span.is_recording():
             return self._producer.send(value, key=key, partition=partition, timestamp=timestamp)
@@ -228,8 +231,8 @@ class _End:
         self._lock = threading.Lock()
 
     def one(self, future: Future[RecordMetadata]) -> None:
-        """The span's only record is resolved."""
-        error = _error_of(future)
+        """End the span; called when its only record is resolved."""
+        error = error_of(future)
         if error is None:
             metadata = future.result()
             self._span.set_attribute(_PARTITION, str(metadata.partition))
@@ -242,23 +245,17 @@ class _End:
         self._span.end()
 
     def of_many(self, future: Future[RecordMetadata]) -> None:
-        """One of the span's records is resolved."""
-        error = _error_of(future)
+        """End the span with its last record; called when one of many records is resolved."""
+        error = error_of(future)
         with self._lock:
             self._left -= 1
             last = self._left == 0
             first = error is not None and not self._failed
             self._failed = self._failed or first
-        if first and error is not None:  # one event, not as many as there are records
+        if first and error is not None:  # one event for all records
             _fail(self._span, error)
         if last:
             self._span.end()
-
-
-def _error_of(future: Future[RecordMetadata]) -> Exception | None:
-    """Return a resolved record's error, without having looked at it: a `with` block raises what nobody looked at."""
-    outcome, index = future._locate()  # type: ignore[attr-defined]  # noqa: SLF001
-    return None if outcome.failure is None else outcome.failure(index)
 
 
 def _fail(span: trace.Span, error: BaseException) -> None:

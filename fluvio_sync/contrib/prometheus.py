@@ -3,7 +3,7 @@
 
     FluvioCollector(fluvio)
 
-A record costs nothing more: numbers are read when somebody scrapes.  Needs the extra `prometheus`.
+Numbers are read at scrape time; a record costs nothing more.  Needs the extra `prometheus`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ except ImportError as error:
         "fluvio_sync.contrib.prometheus needs prometheus_client: pip install 'fluvio-sync[prometheus]'"
     ) from error
 
-from fluvio_sync.contrib._measures import OF_CLIENTS, OF_TOPICS, distinct, snapshot
+from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS, distinct, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from fluvio_sync.client import Fluvio
-    from fluvio_sync.contrib._measures import Measure, Snapshot
+    from fluvio_sync.contrib._observation import Measure, Snapshot
 
     Family = CounterMetricFamily | GaugeMetricFamily
 
 
 class FluvioCollector(Collector):
-    """Collects what clients measure, `fluvio_producer_*` by topic and `fluvio_client_*`, labelled by `client`.
+    """Collects the numbers of clients, `fluvio_producer_*` by topic and `fluvio_client_*`, labelled by `client`.
 
-    * `clients`: at least one; several need a `client_id` each of their own, which is the label.
-    * `registry`: where it registers itself (default: Prometheus's own); None: nowhere.
+    * `client`, `clients`: the clients; each needs a `client_id` of its own, which is the label.
+    * `registry`: where the collector registers itself (default: Prometheus's own); None: nowhere.
 
-    A client that is not at work in this process (before its first use, in the child of a fork, after `close()`) is
+    A client that has not connected in this process (before its first use, in the child of a fork) and a closed one are
     left out; collecting never connects.
 
     Raises `ConfigError` for two clients with one `client_id`, and Prometheus's `ValueError` if the registry has a
-    collector like this one: give that one all clients.
+    collector of clients already: pass all clients to one collector.
     """
 
     def __init__(self, client: Fluvio, *clients: Fluvio, registry: CollectorRegistry | None = REGISTRY) -> None:
@@ -52,7 +52,7 @@ class FluvioCollector(Collector):
             registry.register(self)
 
     def describe(self) -> Iterator[Family]:
-        """Yield what there is to collect, without numbers; asked when it is registered."""
+        """Yield the metrics without numbers; called when the collector is registered."""
         yield from _families([])
 
     def collect(self) -> Iterator[Family]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Create, Delete and Update, as far as topics are concerned, and their answer.
+"""Create, Delete and Update for topics, and their answer.
 
 Pure.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class TopicRequest(Enveloped):
-    """What is to be done to the topic `name`.
+    """A change of the topic `name`.
 
     Read off a request for another kind of object, `label` and `inner` (its message, undecoded) are all that means
     anything.
@@ -40,7 +40,7 @@ class TopicRequest(Enveloped):
 
     @classmethod
     def opened(cls, envelope: TypeBuffer, version: int) -> Self:
-        """Return what an envelope holds."""
+        """Return the content of an envelope."""
         if envelope.label != TopicObject.LABEL:
             return cls("", label=envelope.label, inner=envelope.inner)
         return super().opened(envelope, version)
@@ -55,13 +55,13 @@ class CreateTopicRequest(TopicRequest):
 
 
 class DeleteTopicRequest(TopicRequest):
-    """Deletes a topic.  `force`: a system topic too."""
+    """Deletes a topic.  `force`: also a system topic."""
 
     force: bool = wire(BOOL, default=False, since=13)
 
 
 class AddPartitions(Message):
-    """Adds so many partitions to a topic."""
+    """Adds a number of partitions to a topic."""
 
     count: int = wire(U32)
 

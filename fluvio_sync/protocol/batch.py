@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches of records: building, decoding, checking.
 
-Pure.  A `BatchBuilder` is guarded by whoever owns it; the functions may run anywhere.
+Pure.  The owner of a `BatchBuilder` guards it; the functions may run anywhere.
 
-A batch is a header of 57 bytes and a records section: a 4-byte count and the records, all of it
-compressed as a whole if the batch has a codec.  The SPU counts a batch's records by
-`last_offset_delta` alone and believes whatever it is sent, so what is built here has to be right:
-an empty batch would disable its partition until the SPU restarts.
+A batch is a header of 57 bytes and a records section: a 4-byte count and the records, compressed as a whole if the
+batch has a codec.  The SPU (Stream Processing Unit) counts a batch's records by `last_offset_delta` alone and does not
+check it, so this module must: an empty batch would disable its partition until the SPU restarts.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from fluvio_sync.protocol.primitives import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync.protocol.primitives import Buffer, Reader, Writer
+    from fluvio_sync.protocol.primitives import Buffer
 
 BATCH_HEADER = 57
 """Bytes of a batch's header."""
@@ -54,8 +53,8 @@ _UP_TO_CRC = struct.Struct(">qiibI")
 _AFTER_CRC = struct.Struct(">hiqqqhi")
 _COUNT = struct.Struct(">i")
 
-_CRC_START = 21  # of what the checksum covers
-_LENGTH_END = 12  # of what `batch_len` does not count
+_CRC_START = 21  # the first byte under the checksum
+_LENGTH_END = 12  # `batch_len` counts the bytes from here on
 _MAGIC = 2
 _CODEC_MASK = 0x07
 _SCHEMA_BIT = 0x10
@@ -123,22 +122,12 @@ class BatchHeader(NamedTuple):
         """The number of records as the SPU counts them."""
         return max(0, self.last_offset_delta + 1)
 
-    def write(self, w: Writer) -> None:
-        """Append it."""
-        w.pack(_HEADER, *self)
-
-    @classmethod
-    def read(cls, r: Reader) -> BatchHeader:
-        """Read one; ProtocolError if `batch_len` leaves no room for the header itself."""
-        return _checked_header(r.unpack(_HEADER))
-
 
 class DecodedBatch(NamedTuple):
-    """A batch and its records.  `schema_id` is None unless the batch carries one."""
+    """A batch and its records."""
 
     header: BatchHeader
     records: list[Record]
-    schema_id: int | None = None
 
 
 # --- building ------------------------------------------------------------------------------------
@@ -156,10 +145,12 @@ def record_size(key: bytes | None, value: bytes, timestamp_delta: int, offset_de
 class BatchBuilder:
     """Collects records and makes a batch of them.
 
-    `first_timestamp`: milliseconds since the epoch; no record may be earlier, nor later by more
-    than `MAX_TIMESTAMP_DELTA`.  `count`: the number of records; `size`: bytes of the batch,
-    uncompressed; `payload`: bytes of keys and values; `timestamps`: the records' milliseconds after
-    `first_timestamp`.
+    * `first_timestamp`: milliseconds since the epoch; no record may be earlier, nor later by more than
+      `MAX_TIMESTAMP_DELTA`.
+    * `count`: the number of records.
+    * `size`: bytes of the batch, uncompressed.
+    * `payload`: bytes of keys and values.
+    * `timestamps`: the records' milliseconds after `first_timestamp`.
 
     Keys and values are kept by reference, in columns, until `release`.
     """
@@ -205,7 +196,7 @@ class BatchBuilder:
             self._append_key(key)
         self._values.append(value)
         self.timestamps.append(delta)
-        self.count, self.size, self.payload = count + 1, size, self.payload + payload  # now it is in
+        self.count, self.size, self.payload = count + 1, size, self.payload + payload  # from here on the record counts
         return True
 
     def _append_key(self, key: bytes | None) -> None:
@@ -219,7 +210,7 @@ class BatchBuilder:
         return self.first_timestamp + max(self.timestamps, default=0)
 
     def rollback(self) -> None:
-        """Undo what an interrupted `append` left behind."""
+        """Undo an interrupted `append`."""
         for column in (self._keys, self._values, self.timestamps):
             if column is not None:
                 del column[self.count :]
@@ -268,9 +259,10 @@ class BatchBuilder:
     ) -> list[bytes]:
         """Return the batch as buffers: the header, then the records section.
 
-        `codec`, `compress`: both or neither (see `compression.compressor`).  `checksum`: continues
-        a CRC-32C over a buffer; None leaves the field 0, which no SPU minds.  ValueError without
-        any record.
+        * `codec`, `compress`: both or neither (see `compression.compressor`).
+        * `checksum`: continues a CRC-32C over a buffer; None leaves the field 0, which no SPU checks.
+
+        ValueError without any record.
         """
         if not self.count:
             raise ValueError("a batch without records must not be sent: it disables its partition")
@@ -298,7 +290,7 @@ class BatchBuilder:
 
 
 def _head(key: bytes | None, value: bytes, delta: int, count: int) -> bytes:
-    """Return what stands before a record's value."""
+    """Return the bytes before a record's value."""
     head = _ATTRIBUTES + encode_varint(delta) + encode_varint(count)
     head += _NO_KEY if key is None else _KEY + encode_varint(len(key)) + key
     head += encode_varint(len(value))
@@ -308,19 +300,14 @@ def _head(key: bytes | None, value: bytes, delta: int, count: int) -> bytes:
 # --- decoding ------------------------------------------------------------------------------------
 
 
-def _checked_header(fields: tuple[int, ...]) -> BatchHeader:
-    header = BatchHeader._make(fields)
-    least = BATCH_HEADER - _LENGTH_END + (_SCHEMA_SIZE if header.has_schema else 0)
-    if header.batch_len < least:
-        raise ProtocolError(f"a batch claims {header.batch_len} bytes, less than its header takes")
-    return header
-
-
 def _header_at(data: Buffer, offset: int) -> BatchHeader:
     left = len(data) - offset
     if left < BATCH_HEADER:
         raise ProtocolError(f"{left} bytes at the end are no batch")
-    header = _checked_header(_HEADER.unpack_from(data, offset))
+    header = BatchHeader._make(_HEADER.unpack_from(data, offset))
+    least = BATCH_HEADER - _LENGTH_END + (_SCHEMA_SIZE if header.has_schema else 0)
+    if header.batch_len < least:
+        raise ProtocolError(f"a batch claims {header.batch_len} bytes, less than its header takes")
     if header.size > left:
         raise ProtocolError(f"a batch of {header.size} bytes is cut short: {left} are there")
     return header
@@ -341,10 +328,11 @@ def iter_batches(data: Buffer) -> Iterator[tuple[BatchHeader, memoryview]]:
 
 
 def decode_batch(data: Buffer, offset: int = 0, *, max_size: int = MAX_DECOMPRESSED) -> DecodedBatch:
-    """Return the batch that begins at byte `offset` of `data`; what follows it is ignored.
+    """Return the batch that begins at byte `offset` of `data`, and ignore the bytes after it.
 
-    `max_size`: the largest records section, decompressed, in bytes.  ProtocolError if anything
-    about it is wrong but the checksum and the magic number, which nobody checks.
+    * `max_size`: the largest records section, decompressed, in bytes.
+
+    ProtocolError if any part of it is wrong except the checksum and the magic number, which the SPU does not check.
     """
     header = _header_at(data, offset)
     return _decode(header, memoryview(data)[offset : offset + header.size], max_size)
@@ -356,13 +344,9 @@ def decode_record_set(data: Buffer, *, max_size: int = MAX_DECOMPRESSED) -> list
 
 
 def _decode(header: BatchHeader, batch: memoryview, max_size: int) -> DecodedBatch:
-    schema_id = None
-    start = BATCH_HEADER
-    if header.has_schema:
-        start += _SCHEMA_SIZE
-        schema_id = int.from_bytes(batch[BATCH_HEADER:start], "big")
+    start = BATCH_HEADER + (_SCHEMA_SIZE if header.has_schema else 0)
     section = decompress(header.codec, batch[start:], max_size)
-    return DecodedBatch(header, _decode_records(header, section), schema_id)
+    return DecodedBatch(header, _decode_records(header, section))
 
 
 def _record_count(section: bytes) -> int:
@@ -419,12 +403,12 @@ def _records(header: BatchHeader, section: bytes, *, strict: bool) -> list[Recor
 
 
 def verify_batch(data: Buffer, *, max_size: int = MAX_DECOMPRESSED) -> None:
-    """Check one whole batch more strictly than any SPU does; ProtocolError says what is wrong.
+    """Check one whole batch more strictly than any SPU does; ProtocolError names the fault.
 
-    Its length, magic number, attributes (a known codec, no schema id, nothing else), checksum, that
-    it has records, as many as `last_offset_delta` says, numbered from 0, none before the first
-    timestamp, without record attributes and headers.  The base offset is not looked at: the
-    official client fills in n - 1, and the SPU overwrites it.
+    It checks length, magic number, attributes (a known codec, no schema id, no other bit) and checksum, and that the
+    batch has records, as many as `last_offset_delta` says, numbered from 0, none before the first timestamp, without
+    record attributes and headers.  It ignores the base offset: the official client fills in n - 1, and the SPU
+    overwrites it.
     """
     header = _header_at(data, 0)
     if header.size != len(data):

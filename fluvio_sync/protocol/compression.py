@@ -1,32 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The codecs of a batch's records section.
 
-Pure.  gzip is the standard library's; framed snappy, the lz4 frame and zstd are `cramjam`'s, which
-is imported when one of them is first asked for.  The `stored` encoders make frames of those formats
-without any library, and without making anything smaller.
+Pure.  The standard library does gzip.  `cramjam` does framed snappy, the lz4 frame and zstd; it is imported when one of
+them is first asked for.
 """
 
 from __future__ import annotations
 
 import enum
-import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.errors import ConfigError, ProtocolError
-from fluvio_sync.protocol.checksum import crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from fluvio_sync.protocol.primitives import Buffer
 
 _GZIP_WBITS = 31
 _LEAST_OUTPUT = 64 * 1024
-
-_SNAPPY_CHUNK = 65536
-_LZ4_BLOCK = 65536
-_ZSTD_BLOCK = 131072
 
 
 class Codec(enum.IntEnum):
@@ -93,10 +86,10 @@ def _gzip(data: bytes, level: int) -> bytes:
 
 
 def decompress(codec: int, data: Buffer, max_size: int) -> bytes:
-    """Return what `data` decompresses to.
+    """Return the decompressed `data`.
 
-    ProtocolError if it is not in that format, is cut short, or would be larger than `max_size`
-    bytes (no more than about twice that is ever held); ConfigError where the library is missing.
+    ProtocolError if it is not in that format, is cut short, or would be larger than `max_size` bytes (no more than
+    about twice that is ever held); ConfigError where the library is missing.
     """
     if codec == Codec.NONE:
         return bytes(data)
@@ -146,53 +139,3 @@ def _decompress_framed(codec: Codec, data: bytes, max_size: int) -> bytes:
 
 def _too_large(codec: Codec, max_size: int) -> ProtocolError:
     return ProtocolError(f"{codec.name.lower()} data decompresses to more than {max_size} bytes")
-
-
-def stored(codec: int, data: Buffer) -> bytes:
-    """Return `data` in the format of `codec`, uncompressed within: for where no library is.
-
-    ValueError for an unknown codec.
-    """
-    codec = Codec(codec)
-    if codec is Codec.NONE:
-        return bytes(data)
-    if codec is Codec.GZIP:
-        return _gzip(bytes(data), 0)
-    if codec is Codec.SNAPPY:
-        return _stored_snappy(memoryview(data))
-    if codec is Codec.LZ4:
-        return _stored_lz4(memoryview(data))
-    return _stored_zstd(memoryview(data))
-
-
-def _pieces(data: memoryview, size: int) -> Iterator[memoryview]:
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
-
-
-def _stored_snappy(data: memoryview) -> bytes:
-    out = bytearray(b"\xff\x06\x00\x00sNaPpY")
-    for piece in _pieces(data, _SNAPPY_CHUNK):
-        crc = crc32c(piece)
-        masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-        out += b"\x01" + (len(piece) + 4).to_bytes(3, "little") + masked.to_bytes(4, "little")
-        out += piece
-    return bytes(out)
-
-
-def _stored_lz4(data: memoryview) -> bytes:
-    out = bytearray(b"\x04\x22\x4d\x18\x60\x40\x82")
-    for piece in _pieces(data, _LZ4_BLOCK):
-        out += struct.pack("<I", len(piece) | 0x80000000)
-        out += piece
-    return bytes(out) + bytes(4)
-
-
-def _stored_zstd(data: memoryview) -> bytes:
-    out = bytearray(b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", len(data)))
-    last = max(0, (len(data) - 1) // _ZSTD_BLOCK)
-    # Even of nothing there is one block: the last.
-    for index, piece in enumerate(_pieces(data, _ZSTD_BLOCK) if data else [data]):
-        out += (len(piece) << 3 | (index == last)).to_bytes(3, "little")
-        out += piece
-    return bytes(out)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What consumers ask of an SPU: streams of records, records once, stored offsets.
+"""The requests of consumers to an SPU (Stream Processing Unit): record streams, single fetches, stored offsets.
 
-Pure.  No producer needs it: it is for the development cluster and for reading back what was written.  Isolation is a
+Pure.  No producer needs it: it serves the development cluster, and tests that read records back.  Isolation is a
 u8 here: 0 read-uncommitted, 1 read-committed.
 """
 
@@ -95,7 +95,7 @@ class StreamFetchResponse(Message):
 
 
 class OffsetUpdate(Message):
-    """How far the stream `session_id` of this connection was read: the next offset wanted."""
+    """The next offset wanted by the stream `session_id` of this connection."""
 
     offset: int = wire(I64)
     session_id: int = wire(U32)
@@ -108,7 +108,7 @@ class UpdateOffsetsRequest(Message):
 
 
 class OffsetUpdateStatus(Message):
-    """What became of one `OffsetUpdate`: 3002 for an unknown session."""
+    """The outcome of one `OffsetUpdate`: code 3002 for an unknown session."""
 
     session_id: int = wire(U32)
     error: ErrorCode = wire(ERROR_CODE)
@@ -158,7 +158,7 @@ class DeleteConsumerOffsetResponse(Message):
 
 
 class ConsumerOffsetFilter(Message):
-    """Which consumers' offsets are asked for; None does not narrow them down."""
+    """Selects consumers whose offsets are asked for; None selects all."""
 
     replica_id: ReplicaKey | None = wire(option(nested(ReplicaKey)), default=None)
     consumer_id: str | None = wire(option(STRING), default=None)
@@ -190,7 +190,7 @@ class FetchConsumerOffsetsResponse(Message):
 
 
 class FetchPartition(Message):
-    """From where, and how many bytes, to fetch of a partition."""
+    """The first offset and the number of bytes to fetch of a partition."""
 
     partition_index: int = wire(U32)
     current_leader_epoch: int = wire(I32, default=-1, kw_only=True)
@@ -200,14 +200,14 @@ class FetchPartition(Message):
 
 
 class FetchTopic(Message):
-    """What to fetch of a topic."""
+    """The partitions to fetch of a topic."""
 
     name: str = wire(STRING)
     fetch_partitions: tuple[FetchPartition, ...] = wire(vec(nested(FetchPartition)))
 
 
 class ForgottenTopic(Message):
-    """Partitions that the fetch is no longer about."""
+    """Partitions that a later fetch leaves out."""
 
     name: str = wire(STRING)
     forgotten_partition_indexes: tuple[int, ...] = wire(vec(I32))
@@ -227,14 +227,14 @@ class FetchRequest(Message):
 
 
 class FetchedTopic(Message):
-    """What was fetched of a topic."""
+    """The fetched partitions of a topic."""
 
     name: str = wire(STRING)
     partitions: tuple[FetchedPartition, ...] = wire(vec(nested(FetchedPartition)))
 
 
 class FetchResponse(Message):
-    """What was fetched.  `throttle_time_ms`: milliseconds."""
+    """The fetched records.  `throttle_time_ms`: milliseconds."""
 
     throttle_time_ms: int = wire(I32, default=0, kw_only=True)
     error_code: ErrorCode = wire(ERROR_CODE, default=ErrorCode.NONE, kw_only=True)

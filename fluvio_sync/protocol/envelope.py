@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The envelope of what is said to an SC: a label that names a kind of object, a length, and the message proper.
+"""The envelope of messages to an SC (Streaming Controller): a label for the kind of object, a length, the message.
 
 Pure.
 """
@@ -32,11 +32,11 @@ class Enveloped(Message):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        # An envelope may be empty: it can hold what is of another kind, undecoded.
+        # An envelope may be empty: it can hold an undecoded object of another kind.
         cls.min_size = TypeBuffer.min_size
 
     def write(self, w: Writer, version: int) -> None:
-        """Append it, envelope and all; ValueError for a version below 12."""
+        """Append it with its envelope; ValueError for a version below 12."""
         self.sealed(version).write(w, version)
 
     @classmethod
@@ -52,5 +52,5 @@ class Enveloped(Message):
 
     @classmethod
     def opened(cls, envelope: TypeBuffer, version: int) -> Self:
-        """Return what an envelope holds."""
+        """Return the content of an envelope."""
         return super().read(Reader(envelope.inner), version).replace(label=envelope.label)

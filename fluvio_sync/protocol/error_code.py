@@ -206,7 +206,7 @@ class ErrorCode(Message):
     `payload` by tag, in the order of the wire:
 
     * 2, 3003, 6005, 6006, 6007, 8001, 8003, 10001: a text or a name
-    * 7 RequestTimedOut: time-out in milliseconds, kind of request (0: produce)
+    * 7 RequestTimedOut: timeout in milliseconds, kind of request (0: produce)
     * 71 OffsetEvicted: offset, next offset that is available
     * 72 PartitionFull: topic, partition
     * 6001 SmartModuleNotFound: name
@@ -239,7 +239,7 @@ class ErrorCode(Message):
 
     @property
     def text(self) -> str:
-        """What it means, for a person, with the payload but without any record's contents."""
+        """The meaning for a person, with the payload but without any record's contents."""
         return _TEXTS[self.code].format(*self.payload)
 
     def write(self, w: Writer, version: int) -> None:
@@ -255,7 +255,7 @@ class ErrorCode(Message):
 
     @classmethod
     def read_payload(cls, tag: int, r: Reader, version: int) -> ErrorCode:
-        """Read what follows `tag`; ProtocolError if it is unknown."""
+        """Read the payload after `tag`; ProtocolError if it is unknown."""
         plain = PLAIN_CODES.get(tag)
         if plain is not None:
             return plain

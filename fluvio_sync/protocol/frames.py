@@ -26,10 +26,10 @@ _REQUEST_FIXED = 10
 
 
 class RequestHeader(NamedTuple):
-    """What precedes a request's body.
+    """The header before a request's body.
 
-    `api_version` is the version in force for the body and for its response; `correlation_id` comes
-    back in every response to it.
+    * `api_version`: the version in force for the body and for its response.
+    * `correlation_id`: the server repeats it in every response to the request.
     """
 
     api_key: int
@@ -88,10 +88,11 @@ def split_response(payload: Buffer) -> tuple[int, Reader]:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames, however it arrives.
+    """Cuts a stream of bytes, which may arrive in any pieces, into frames.
 
-    `max_frame`: the longest frame, in bytes, without its length.  It holds what was received of an
-    incomplete frame and no more, whatever length that frame claims.
+    * `max_frame`: the longest frame, in bytes, without its length.
+
+    It holds only the received bytes of an incomplete frame, however long that frame claims to be.
     """
 
     __slots__ = ("_broken", "_held", "_max_frame", "_needed")
@@ -102,16 +103,11 @@ class FrameReader:
         self._needed = _LENGTH.size
         self._broken = ""
 
-    @property
-    def buffered(self) -> int:
-        """How many bytes of an incomplete frame are held."""
-        return len(self._held)
-
     def feed(self, data: Buffer) -> list[bytes]:
-        """Take what was received; return the frames that it completed, without their lengths.
+        """Add received bytes; return the frames that they completed, without their lengths.
 
-        ProtocolError if a length is negative or above the limit, at once and at every call after:
-        there is no way back into such a stream.
+        ProtocolError if a length is negative or above the limit, at once and at every later call: the stream cannot be
+        read any further.
         """
         if self._broken:
             raise ProtocolError(self._broken)

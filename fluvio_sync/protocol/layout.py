@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts: how one value stands on the wire, from integers to maps.
+"""Layouts: the encodings of single values, from integers to maps.
 
 Pure.  A layout holds no state: any thread may use any of them.
 """
@@ -22,11 +22,12 @@ E = TypeVar("E", bound=enum.IntEnum)
 
 
 class Layout(Generic[T]):
-    """How one value stands on the wire.
+    """The encoding of one value.
 
-    `read(r, version)` returns a value, or raises ProtocolError; `write(w, value, version)` appends one, or raises
-    ValueError.  `min_size`: the fewest bytes that a value takes in any version.  A count of elements that could not
-    fit in the bytes that are left is refused by it before the first of them is read.
+    * `read(r, version)` returns a value, or raises ProtocolError.
+    * `write(w, value, version)` appends one, or raises ValueError.
+    * `min_size`: the fewest bytes that a value takes in any version.  By it a reader rejects a count of elements that
+      could not fit in the bytes that are left, before it reads the first of them.
     """
 
     __slots__ = ("min_size", "read", "write")
@@ -40,7 +41,7 @@ class Layout(Generic[T]):
 
 
 def primitive(read: Callable[[Reader], T], write: Callable[[Writer, T], None], min_size: int) -> Layout[T]:
-    """Return the layout of what is the same in every version."""
+    """Return a layout that is the same in every version."""
     return Layout(lambda r, _: read(r), lambda w, value, _: write(w, value), min_size)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages: what a class declares, field by field in the order of the wire, is what is read and written.
+"""Messages: a class declares its fields in the order of the wire, and is read and written by that declaration.
 
 Pure.  A message does not change once it is made, so any thread may use it.
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: object) -> Any:
-        """Stand in for what type checkers alone need: the package does not depend on typing_extensions."""
+        """Stand in for the decorator that only type checkers need: the package does not depend on typing_extensions."""
         return lambda cls: cls
 
 
@@ -44,7 +44,7 @@ _MISSING: Any = object()
 
 
 class Field(NamedTuple):
-    """What `wire` and `apart` declare."""
+    """A declaration by `wire` or `apart`."""
 
     layout: Layout[Any]
     default: Any
@@ -55,7 +55,7 @@ class Field(NamedTuple):
 
     @property
     def min_size(self) -> int:
-        """The fewest bytes of it in any version: none, if there is a version that does not have it."""
+        """The fewest bytes of it in any version: 0 if some version does not have it."""
         missing = (self.since, self.until) not in ((_ALWAYS, _LATEST), (_NEVER, _NEVER))
         return 0 if missing else self.layout.min_size
 
@@ -83,13 +83,14 @@ def wire(
     since: int = _ALWAYS,
     until: int = _LATEST,
     kw_only: bool = False,
-    repr: bool = True,  # noqa: A002 - the name that dataclasses have for it
+    repr: bool = True,  # noqa: A002 - as dataclasses name it
 ) -> Any:
     """Declare a field and its layout.
 
-    `default`: its value where none is given, and where a version does not have it.  `since`, `until`: the first and
-    the last version that have it (default: all have).  `kw_only`: it can be given by name alone; one with a default
-    that stands before one without has to be.  `repr`: False for what may be large.
+    * `default`: its value where none is given, and where a version does not have it.
+    * `since`, `until`: the first and the last version that have it (default: all have).
+    * `kw_only`: it can only be given by name; a field with a default before one without must be.
+    * `repr`: False for values that may be large.
     """
     return Field(layout, default, since, until, kw_only, repr)
 
@@ -116,7 +117,7 @@ def _not_here(*_: object) -> Any:
 
 
 class _Slotted(type):
-    """Makes a slot of every field, and hands what was declared on as `_declared`."""
+    """Makes a slot of every field, and passes the declarations on as `_declared`."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
         declared = {key: value for key, value in namespace.items() if isinstance(value, Field)}
@@ -145,7 +146,7 @@ class Message(metaclass=_Slotted):
         cls._fields = fields = {**cls._fields, **cls._declared}
         cls._positional = tuple([name for name, field in fields.items() if not field.kw_only])
         cls.min_size = sum([field.min_size for field in fields.values()])
-        # What `read` and `write` need of each field.  A slot sets its value past `__setattr__`, which refuses.
+        # The parts of each field that `read` and `write` need.  A slot's setter avoids `__setattr__`, which raises.
         cls._reads = tuple(
             [(getattr(cls, name).__set__, f.layout.read, f.since, f.until, f.default) for name, f in fields.items()]
         )
@@ -227,10 +228,10 @@ def nested(kind: type[M]) -> Layout[M]:
     return Layout(kind.read, lambda w, message, version: message.write(w, version), kind.min_size)
 
 
-def one_of(what: str, kinds: Mapping[int, type[M]]) -> Layout[M]:
+def one_of(title: str, kinds: Mapping[int, type[M]]) -> Layout[M]:
     """Return the layout of one of several messages: the byte that numbers its class, then itself.
 
-    `what`: what a number is said to be that means none of them.
+    * `title`: the name of the number in the error for an unknown one.
     """
     tags = {kind: tag for tag, kind in kinds.items()}
 
@@ -238,7 +239,7 @@ def one_of(what: str, kinds: Mapping[int, type[M]]) -> Layout[M]:
         tag = r.u8()
         kind = kinds.get(tag)
         if kind is None:
-            raise ProtocolError(f"unknown {what} {tag}")
+            raise ProtocolError(f"unknown {title} {tag}")
         return kind.read(r, version)
 
     def write(w: Writer, message: M, version: int) -> None:

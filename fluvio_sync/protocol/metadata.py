@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SC's objects: topics, partitions and SPUs, each a name, what it should be (spec) and what it is (status).
+"""The SC's objects: topics, partitions and SPUs, each a name, its wanted state (spec) and its state (status).
 
 Pure.  The layouts are those of versions 12 to 19; older ones differ, see `envelope`.
 """
@@ -153,7 +153,7 @@ _TOPIC_MIRROR: Layout[TopicMirror] = one_of("kind of mirror", {0: RemoteMirror, 
 
 
 class PartitionMap(Message):
-    """Where one partition's replicas are, the leader first."""
+    """The SPUs of one partition's replicas, the leader first."""
 
     id: int = wire(U32)
     replicas: tuple[int, ...] = wire(vec(I32))
@@ -161,7 +161,7 @@ class PartitionMap(Message):
 
 
 class AssignedReplicas(Message):
-    """Placed by whoever created the topic."""
+    """Placed by the creator of the topic."""
 
     maps: tuple[PartitionMap, ...] = wire(vec(nested(PartitionMap)))
 
@@ -205,7 +205,7 @@ _REPLICAS: Layout[Replicas] = one_of("kind of replicas", {0: AssignedReplicas, 1
 
 
 class TopicSpec(Message):
-    """What a topic should be."""
+    """The wanted state of a topic."""
 
     replicas: Replicas = wire(_REPLICAS, default=ComputedReplicas(1))
     cleanup_policy: CleanupPolicy | None = wire(_CLEANUP_POLICY, default=None)
@@ -221,7 +221,7 @@ class TopicSpec(Message):
 
 
 class TopicResolution(enum.IntEnum):
-    """How far a topic is."""
+    """The progress of a topic's creation."""
 
     INIT = 0
     PENDING = 1
@@ -232,7 +232,7 @@ class TopicResolution(enum.IntEnum):
 
 
 class TopicStatus(Message):
-    """What a topic is: partition -> SPUs of its replicas, partition -> what it mirrors."""
+    """The state of a topic: partition -> SPUs of its replicas, partition -> its mirror."""
 
     resolution: TopicResolution = wire(enumeration(TopicResolution))
     replica_map: Mapping[int, tuple[int, ...]] = wire(mapping(U32, vec(I32)), default=MappingProxyType({}))
@@ -256,7 +256,7 @@ class TopicObject(Message):
 
 
 class PartitionSpec(Message):
-    """Who leads a partition and who replicates it; `leader`, `replicas`: ids of SPUs."""
+    """The leader and the replicas of a partition; `leader`, `replicas`: ids of SPUs."""
 
     leader: int = wire(I32)
     replicas: tuple[int, ...] = wire(vec(I32))
@@ -287,7 +287,7 @@ class ReplicaStatus(Message):
 
 
 class PartitionStatus(Message):
-    """How a partition is.
+    """The state of a partition.
 
     `lsr`: the number of live replicas (0 is normal for a single one); `replicas`: followers only; `size`: bytes, -1 on
     error, -2 unknown.
@@ -316,14 +316,14 @@ class PartitionObject(Message):
 
 
 class SpuType(enum.IntEnum):
-    """Who runs an SPU: Kubernetes or somebody else."""
+    """The manager of an SPU: Kubernetes or another one."""
 
     MANAGED = 0
     CUSTOM = 1
 
 
 class Encryption(enum.IntEnum):
-    """What an endpoint claims; clients go by their own settings."""
+    """The encryption that an endpoint claims; clients go by their own settings."""
 
     PLAINTEXT = 0
     SSL = 1
@@ -340,7 +340,7 @@ class IngressAddr(Message):
 
 
 class IngressPort(Message):
-    """Where clients reach an SPU: the first address, and the port."""
+    """The endpoint at which clients reach an SPU: the first address, and the port."""
 
     port: int = wire(U16)
     ingress: tuple[IngressAddr, ...] = wire(vec(nested(IngressAddr)))
@@ -375,7 +375,7 @@ class SpuResolution(enum.IntEnum):
 
 
 class SpuStatus(Message):
-    """How an SPU is."""
+    """The state of an SPU."""
 
     resolution: SpuResolution = wire(enumeration(SpuResolution))
 

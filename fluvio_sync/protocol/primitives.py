@@ -3,10 +3,9 @@
 
 Pure.  A `Reader` or `Writer` belongs to one thread at a time.
 
-All integers are big endian.  Counts have two widths: a string's length is 2 bytes (and read as
-signed, so 32767 bytes is the longest that can be read back), a map's count is 2 bytes, a vector's
-is 4.  Varints (zig-zag, then seven bits a byte, least significant group first) stand only inside
-records and inside one error payload.
+All integers are big endian.  Counts have two widths: a string's length is 2 bytes (and read as signed, so 32767 bytes
+is the longest that can be read back), a map's count is 2 bytes, a vector's is 4.  Varints (zig-zag, then seven bits a
+byte, least significant group first) stand only inside records and inside one error payload.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def _two_byte_varints() -> list[bytes]:
 
 
 VARINT = _two_byte_varints()
-"""The varints of 0 to 8191, one or two bytes each, by value: what nearly every record needs."""
+"""The varints of 0 to 8191, one or two bytes each, by value: nearly all records need no others."""
 
 VARINT_TABLE = len(VARINT)
 
@@ -108,8 +107,10 @@ def decode_varint(buffer: Buffer, position: int) -> tuple[int, int]:
 class Reader:
     """Reads primitives off a buffer, front to back.
 
-    `position`: bytes read so far.  Every method raises ProtocolError when the bytes run out or do
-    not mean anything, and none allocates more than a small multiple of the bytes that remain.
+    * `position`: bytes read so far.
+
+    Every method raises ProtocolError when the bytes run out or are not valid, and none allocates more than a small
+    multiple of the bytes that remain.
     """
 
     __slots__ = ("_end", "_view", "position")
@@ -211,8 +212,8 @@ class Reader:
     def count(self, min_size: int) -> int:
         """Return how many elements of a vector follow; a count below one is none, as in Fluvio's decoder.
 
-        `min_size`: the fewest bytes that one element takes; a count that could not fit in what
-        remains is refused.
+        * `min_size`: the fewest bytes that one element takes; ProtocolError for a count that could not fit in the
+          remaining bytes.
         """
         count = self.i32()
         self._check_count(count, min_size)

@@ -3,7 +3,7 @@
 """Produce: the request, in two forms, and the response.
 
 Pure.  A producer writes with `produce_request_buffers`, which copies no record; `ProduceRequest` is
-the same message as a value, for whoever has to read one.  All this is read and written too often to
+the same message as a value, for servers and tests.  All this is read and written too often to
 be declared (see `message`): it is spelled out.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MIN_VERSION = 8
 """The oldest version in which requests are written."""
 
-_HOW = struct.Struct(">hi")  # isolation and time-out
+_HOW = struct.Struct(">hi")  # isolation and timeout
 _PARTITION = struct.Struct(">Ii")
 _RESULT_HEAD = struct.Struct(">Ih")
 _RESULT_TAIL = struct.Struct(">qqq")
@@ -51,7 +51,7 @@ class IsolationCode(enum.IntEnum):
 
 
 class PartitionData(NamedTuple):
-    """What goes to one partition: a record set (batches back to back), without its length."""
+    """The records for one partition: a record set (batches back to back), without its length."""
 
     partition: int
     records: bytes
@@ -72,7 +72,7 @@ class PartitionData(NamedTuple):
 
 
 class TopicData(NamedTuple):
-    """What goes to one topic."""
+    """The records for one topic."""
 
     name: str
     partitions: tuple[PartitionData, ...]
@@ -116,11 +116,11 @@ class ProduceRequest(NamedTuple):
 
     @classmethod
     def read(cls, r: Reader, version: int) -> ProduceRequest:
-        """Read one; ProtocolError for a negative time-out (a real SPU closes the connection)."""
+        """Read one; ProtocolError for a negative timeout (a real SPU closes the connection)."""
         transactional_id = _TRANSACTIONAL_ID.read(r, version)
         isolation, timeout_ms = r.unpack(_HOW)
         if timeout_ms < 0:
-            raise ProtocolError(f"a produce request's time-out is negative: {timeout_ms} ms")
+            raise ProtocolError(f"a produce request's timeout is negative: {timeout_ms} ms")
         topics = tuple([TopicData.read(r, version) for _ in range(r.count(6))])
         return cls(isolation, timeout_ms, topics, _MODULES.read(r, version), transactional_id)
 
@@ -141,13 +141,13 @@ def produce_request_buffers(
     and the buffers that make up the record set, which are passed through uncopied.  The length has
     to be right: it is not counted again.
 
-    ValueError for a version below 8, a negative time-out, or a number that does not fit.
+    ValueError for a version below 8, a negative timeout, or a number that does not fit.
     """
     if version < MIN_VERSION:
         raise ValueError(f"produce requests are not written in version {version}")
     if timeout_ms < 0:
-        raise ValueError(f"a produce request's time-out cannot be negative: {timeout_ms} ms")
-    # What is the same in most requests of a connection is kept, as bytes: a record that is sent alone pays for it all.
+        raise ValueError(f"a produce request's timeout cannot be negative: {timeout_ms} ms")
+    # The parts that are the same in most requests of a connection are cached as bytes: a lone record pays for them all.
     parts = [_request_head(isolation, timeout_ms, len(topics))]
     buffers: list[Buffer] = [b""]
     body_length = 0
@@ -199,7 +199,7 @@ def _smartmodules(modules: tuple[SmartModuleInvocation, ...], version: int) -> b
 
 
 class PartitionResult(NamedTuple):
-    """What became of one partition's records; entries come back in the order of the request.
+    """The outcome of one partition's records; entries come back in the order of the request.
 
     `base_offset`: of the first record that was written; 0 on errors, except on RequestTimedOut.
     `log_append_time` exists from version 2, `log_start_offset` from 5; both are always 0.
@@ -232,7 +232,7 @@ class PartitionResult(NamedTuple):
 
 
 class TopicResult(NamedTuple):
-    """What became of one topic's records."""
+    """The outcome of one topic's records."""
 
     name: str
     partitions: tuple[PartitionResult, ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SipHash-2-4, by which the default partitioner places keys.
+"""SipHash-2-4, the hash of keys in the default partitioner.
 
 Pure.  The C package `siphash24` does the work if it is installed (0.5 us a key); otherwise the
 functions here do (some 10 us).
@@ -69,7 +69,7 @@ def _choose() -> tuple[str, Callable[[bytes, bytes], int]]:
 
 
 IMPLEMENTATION, _siphash24 = _choose()
-"""What computes the hash: `"siphash24"` or `"pure"`."""
+"""The implementation that computes the hash: `"siphash24"` or `"pure"`."""
 
 
 def siphash24(key16: bytes, message: bytes) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ModuleKind(enum.IntEnum):
-    """What a SmartModule does; GENERIC leaves that to the cluster."""
+    """The kind of a SmartModule; GENERIC leaves that to the cluster."""
 
     FILTER = 0
     MAP = 1
@@ -36,7 +36,7 @@ class ModuleKind(enum.IntEnum):
 
 
 class ModuleContext(enum.IntEnum):
-    """What a GENERIC module is given."""
+    """The input of a GENERIC module."""
 
     NONE = 0
     AGGREGATE = 1
@@ -63,7 +63,7 @@ class Lookback(Message):
 
 
 class SmartModuleInvocation(Message):
-    """One SmartModule for the SPU to run on what is produced or consumed.
+    """One SmartModule for the SPU to run on produced or consumed records.
 
     Either `name`, of a module that the cluster has (`name`, `group/name`, `group/name@version`), or `adhoc`, the module
     itself, gzipped.  `context` counts for the kind GENERIC only; `accumulator` for an aggregate, `topic` for joins,

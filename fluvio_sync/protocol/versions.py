@@ -24,8 +24,8 @@ API_VERSIONS = 18
 """The key of ApiVersions, on an SC and on an SPU; neither lists it."""
 
 API_VERSIONS_VERSION = 2
-"""The version of ApiVersions that is sent; older ones lack the client's version, and an SC then
-closes the connection."""
+"""The version of ApiVersions that is sent; older ones lack the client's version, and an SC then closes the connection.
+"""
 
 
 class ScApi(enum.IntEnum):
@@ -94,7 +94,7 @@ class ApiVersionKey(Message):
 
 
 class ApiVersionsResponse(Message):
-    """What a server offers.
+    """The versions that a server offers, by request.
 
     `platform_version`: the SC's is the platform's, an SPU's is `"0.0.0"`.
     """

@@ -68,7 +68,7 @@ def _labelled(label: str) -> Layout[Any]:
 
 
 class WatchRequest(Enveloped):
-    """Asks for one kind of object: all now, then what changes, until the connection ends.
+    """Asks for one kind of object: all now, then each change, until the connection ends.
 
     `summary` only means something for SmartModules; the SC ignores `epoch`.
     """
@@ -90,7 +90,7 @@ class WatchUpdate(Enveloped):
 
     @classmethod
     def opened(cls, envelope: TypeBuffer, version: int) -> Self:
-        """Return what an envelope holds; its label says how to read that."""
+        """Return the content of an envelope, decoded by its label."""
         inner, content = Reader(envelope.inner), _labelled(envelope.label)
         epoch, changes = inner.i64(), vec(_change(content)).read(inner, version)
         return cls(envelope.label, epoch, changes, vec(content).read(inner, version))
@@ -118,6 +118,6 @@ class ListResponse(Enveloped):
 
     @classmethod
     def opened(cls, envelope: TypeBuffer, version: int) -> Self:
-        """Return what an envelope holds; its label says how to read that."""
+        """Return the content of an envelope, decoded by its label."""
         items = vec(_labelled(envelope.label)).read(Reader(envelope.inner), version)
         return cls(envelope.label, items)

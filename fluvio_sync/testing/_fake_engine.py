@@ -21,8 +21,8 @@ from fluvio_sync.errors import DeliveryError, FluvioError, RejectedError, Server
 from fluvio_sync.protocol.batch import decode_record_set
 from fluvio_sync.protocol.error_code import Code, name_of
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicCompression, TopicSpec
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
 from fluvio_sync.testing._memory import MemoryNetwork, MemoryPoller
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fluvio_sync._runtime.accumulator import Accumulator
     from fluvio_sync._runtime.engine import ClientConfig
     from fluvio_sync.config import ProducerConfig
-    from fluvio_sync.testing._cluster_model import Partition
+    from fluvio_sync.testing._cluster.model import Partition
     from fluvio_sync.topics import TopicDescription
 
 _SPU = SpuAddress(5001, "spu.invalid", 9010)
@@ -66,7 +66,9 @@ class Failure:
         if isinstance(error, int):
             name_of(error)  # raises ValueError if Fluvio has no such code
         elif not isinstance(error, FluvioError) and not (isinstance(error, type) and issubclass(error, DeliveryError)):
-            raise TypeError(f"an order to fail takes an error, a class of DeliveryError or a server's code, not {error!r}")
+            raise TypeError(
+                f"an order to fail takes an error, a class of DeliveryError or a server's code, not {error!r}"
+            )
         self.left = left
         self.topic = topic
         self._error = error

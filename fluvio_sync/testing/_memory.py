@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from fluvio_sync._net.transport import READ, WRITE, Stage
 from fluvio_sync.protocol.frames import FrameReader
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections import deque
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync._net.connection import Connection
     from fluvio_sync._net.transport import Peer
-    from fluvio_sync.testing._cluster_core import ClusterCore
-    from fluvio_sync.testing._cluster_core import Peer as ServerSide
+    from fluvio_sync.testing._cluster.core import ClusterCore
+    from fluvio_sync.testing._cluster.core import Peer as ServerSide
 
 
 class MemoryTransport:

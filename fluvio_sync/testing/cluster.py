@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fluvio_sync.errors import ConfigError, ServerError
-from fluvio_sync.testing._cluster_process import ClusterProcess
-from fluvio_sync.testing._cluster_server import ClusterServer
-from fluvio_sync.testing._cluster_thread import ClusterThread
-from fluvio_sync.testing._reader import StoredRecord, read_partition
+from fluvio_sync.testing._cluster.process import ClusterProcess
+from fluvio_sync.testing.reader import StoredRecord, read_partition
 from fluvio_sync.tls import TlsConfig
 
 if TYPE_CHECKING:
@@ -24,25 +22,26 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from fluvio_sync.testing._cluster.thread import ClusterThread
+
 
 class LocalCluster:
-    """An SC and `spus` SPUs; it runs from `start()` (or `with`) to `close()`.
+    """An SC (Streaming Controller) and its SPUs (Stream Processing Units), from `start()` (or `with`) to `close()`.
 
-    `data_dir`: a folder where topics and records are kept, to be found again by the next cluster
-    with that folder; default: in memory.  `port`: the SC's; the SPUs take the ones that follow;
-    default: free ones.  `in_process`: run in a thread of this process instead of a process of its
-    own, which a debugger can follow but which shares the interpreter's lock with the tests.
-
-    `strict`: refuse, by closing the connection, batches that a real SPU would take but that no
-    correct producer sends (a wrong checksum or count, no records); `violations()` tells why.
-    `platform`: the platform version that the SC reports.  `sc_version`, `spu_version`: the highest
-    version of metadata and administration that the SC offers, and of produce and the other requests
-    that the SPUs do.
-
-    `tls_cert`, `tls_key`: PEM files of the servers' certificate chain and its key, which may be in
-    one; they make SC and SPUs speak TLS.  Clients verify a `domain` of theirs for the SC and
-    `custom-spu-5001.<domain>` for an SPU.  `tls_client_ca`: a PEM file of the authority whose
-    certificates clients must show, which makes it mutual TLS.
+    `spus`: how many SPUs; default: 1.
+    `data_dir`: a folder that keeps topics and records for the next cluster with that folder; default: in memory.
+    `port`: the SC's port; the SPUs take the following ones; default: free ports.
+    `in_process`: run in a thread of this process instead of a process of its own, which a debugger can follow but
+    which shares the interpreter's lock with the tests.
+    `host`: the address to listen on, which clients are told.
+    `strict`: reject, by closing the connection, batches that a real SPU would take but that no correct producer sends
+    (a wrong checksum or count, no records); `violations()` tells why.
+    `platform`: the platform version that the SC reports.
+    `sc_version`: the highest version of metadata and administration that the SC offers.
+    `spu_version`: the highest version of produce and the other requests that the SPUs offer.
+    `tls_cert`, `tls_key`: PEM files of the servers' certificate chain and its key, which may be in one; they make SC
+    and SPUs speak TLS.  Clients verify a `domain` of theirs for the SC and `custom-spu-5001.<domain>` for an SPU.
+    `tls_client_ca`: a PEM file of the authority whose certificates clients must show, which makes it mutual TLS.
 
     SPU ids count from 5001.  Every method may be called from any thread.  A cluster can be started
     again after `close()` or `kill()`; it gets the same ports then.
@@ -107,6 +106,10 @@ class LocalCluster:
         return ClusterProcess(arguments)
 
     def _start_thread(self) -> ClusterThread:
+        # These import asyncio, which takes as long as the whole package and is needed for this alone.
+        from fluvio_sync.testing._cluster.server import ClusterServer  # noqa: PLC0415
+        from fluvio_sync.testing._cluster.thread import ClusterThread  # noqa: PLC0415
+
         try:
             server = ClusterServer(
                 host=self._host,
@@ -180,7 +183,7 @@ class LocalCluster:
         *,
         segment_size: int | None = None,
     ) -> None:
-        """Create a topic; `ServerError` if the SC refuses.
+        """Create a topic; `ServerError` if the SC rejects it.
 
         `compression`: the only codec that it takes (`"none"`, `"gzip"`, ...); default: any.
         `segment_size`: bytes; no batch may be larger.
@@ -212,8 +215,8 @@ class LocalCluster:
     def load_smartmodule(self, name: str) -> None:
         """Have a SmartModule of this name: a filter that keeps the records whose value contains its parameter `keep`.
 
-        As in a real cluster, offsets advance by what was produced, and a record at which it fails (here: whose value is
-        not UTF-8) has all that came with it refused.
+        As in a real cluster, offsets advance by the number of records that were produced, and an entry is
+        rejected for one record at which it fails (here: whose value is not UTF-8).
         """
         self._order("load_smartmodule", name=name)
 
@@ -224,7 +227,7 @@ class LocalCluster:
     def records(self, topic: str, partition: int = 0, tls: TlsConfig | None = None) -> list[StoredRecord]:
         """Return all records of a partition, read from its leader over the wire.
 
-        `tls`: as for `Fluvio.connect`; by default nobody is verified.  `ConfigError` without it where
+        `tls`: as for `Fluvio.connect`; by default the servers are not verified.  `ConfigError` without it where
         clients must show a certificate.
         """
         if tls is None and "tls_client_ca" in self._tls:
@@ -237,7 +240,7 @@ class LocalCluster:
         return read_partition(self.endpoint, topic, partition, tls=tls)
 
     def violations(self) -> list[str]:
-        """Return what peers did wrong so far: undecodable requests, and batches (if strict)."""
+        """Return the errors of peers so far: undecodable requests, and batches (if strict)."""
         return list(self._order("violations"))
 
     # --- faults ----------------------------------------------------------------------------------

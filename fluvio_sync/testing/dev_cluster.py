@@ -9,24 +9,24 @@ for every order; it ends with its standard input.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import errno
 import json
-import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fluvio_sync.testing._cluster_orders import carry_out
-from fluvio_sync.testing._cluster_server import ClusterServer
+from fluvio_sync.testing._cluster.orders import carry_out
+from fluvio_sync.testing._cluster.server import ClusterServer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_PORT = 9003
 """Where Fluvio's own SC listens."""
 
-_READ = 65536
+_MAX_ORDER = 1024 * 1024  # bytes of one line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,20 +38,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         server = _server(options)
     except (OSError, ValueError) as error:
-        return _refuse(error, control=options.control)
+        return _report(error, control=options.control)
+    asyncio.run(_run_by_orders(server) if options.control else _run(server))
+    return 0
+
+
+async def _run(server: ClusterServer) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: server.stop())
-    if options.control:
-        # Ctrl-C reaches the whole process group; the parent ends this process when it is done.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _Control(server)
-        server.run()
-        return 0
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
     _say(server.endpoint)
     _say("This cluster is for development and tests. Ctrl-C ends it.")
-    server.run()
+    await server.serve()
     _say("The cluster has ended.")
-    return 0
+
+
+async def _run_by_orders(server: ClusterServer) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
+    # Ctrl-C reaches the whole process group; the parent ends this process when it is done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders = asyncio.create_task(_obey(server))
+    await server.serve()
+    orders.cancel()
+
+
+async def _obey(server: ClusterServer) -> None:
+    """Carry out the orders on standard input until it ends, and end the server then."""
+    orders = asyncio.StreamReader(limit=_MAX_ORDER)
+    pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(orders), sys.stdin
+    )
+    _say(json.dumps({"endpoint": server.endpoint, "spu_endpoints": server.spu_endpoints}))
+    try:
+        async for line in orders:
+            _say(json.dumps(_answer(server, json.loads(line))))
+    finally:
+        pipe.close()
+        server.stop()
+
+
+def _answer(server: ClusterServer, order: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        result = carry_out(server, order["order"], order["arguments"])
+    except (ValueError, TypeError) as error:
+        return {"id": order["id"], "error": str(error)}
+    return {"id": order["id"], "result": result}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,12 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--spus", metavar="N", type=int, default=1, help="how many SPUs (default: %(default)s)")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="where to listen, and what clients are told (default: %(default)s)"
+        "--host", default="127.0.0.1", help="the address to listen on, which clients are told (default: %(default)s)"
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", type=Path, help="keep topics and records in this folder (default: in memory)"
     )
-    parser.add_argument("--strict", action="store_true", help="refuse batches that only a faulty producer sends")
+    parser.add_argument("--strict", action="store_true", help="reject batches that only a faulty producer sends")
     parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the servers' certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
     parser.add_argument(
@@ -111,7 +141,7 @@ def _server(options: argparse.Namespace) -> ClusterServer:
     )
 
 
-def _refuse(error: OSError | ValueError, *, control: bool) -> int:
+def _report(error: OSError | ValueError, *, control: bool) -> int:
     if control:
         _say(json.dumps({"error": str(error)}))
         return 1
@@ -127,35 +157,6 @@ def _refuse(error: OSError | ValueError, *, control: bool) -> int:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-class _Control:
-    """The control channel: standard input and output, read in the server's thread."""
-
-    def __init__(self, server: ClusterServer) -> None:
-        self._server = server
-        self._input = sys.stdin.fileno()
-        self._received = b""
-        server.add_reader(self._input, self._read)
-        _say(json.dumps({"endpoint": server.endpoint, "spu_endpoints": server.spu_endpoints}))
-
-    def _read(self) -> None:
-        data = os.read(self._input, _READ)
-        if not data:
-            self._server.remove_reader(self._input)
-            self._server.stop()
-            return
-        *lines, self._received = (self._received + data).split(b"\n")
-        for line in lines:
-            _say(json.dumps(self._answer(line)))
-
-    def _answer(self, line: bytes) -> dict[str, object]:
-        order = json.loads(line)
-        try:
-            result = carry_out(self._server, order["order"], order["arguments"])
-        except (ValueError, TypeError) as error:
-            return {"id": order["id"], "error": str(error)}
-        return {"id": order["id"], "result": result}
 
 
 if __name__ == "__main__":

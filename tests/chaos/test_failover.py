@@ -11,13 +11,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from fluvio_sync.testing._pipeline import SpuPipeline
 
 from fluvio_sync import DeliveryError, Fluvio, TopicNotFoundError
 from fluvio_sync.protocol.metadata import PartitionObject, split_partition_key
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, ScApi
 from fluvio_sync.protocol.watch import WatchRequest, WatchUpdate
 from fluvio_sync.testing import FaultProxy
+from tests.support.asking import Asked
 from tests.support.client import assert_settled
 from tests.support.cluster import place, read_back
 from tests.support.waiting import wait_until
@@ -48,10 +48,10 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
-        with SpuPipeline(self._cluster.endpoint, time.monotonic() + 60, SC_CLIENT_RANGES) as sc:
-            sc.send(ScApi.WATCH, 1, WatchRequest(PartitionObject.LABEL))
+        with Asked(self._cluster.endpoint, SC_CLIENT_RANGES, timeout=60) as sc:
+            watch = sc.send(ScApi.WATCH, WatchRequest(PartitionObject.LABEL))
             while not self._ending:
-                update = WatchUpdate.read(sc.receive(1), sc.version(ScApi.WATCH))
+                update = WatchUpdate.read(sc.receive(watch), sc.version(ScApi.WATCH))
                 now = time.monotonic()
                 for item in (*update.all, *(change.content for change in update.changes)):
                     assert isinstance(item, PartitionObject)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments that are refused: by the right exception, which names the thing, and without any effect."""
+"""Wrong arguments raise the right exception, which names them, and have no effect."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def broken(_: object) -> bytes:
 
 
 @pytest.mark.parametrize("setting", ["value_serializer", "key_serializer"])
-def test_what_a_serializer_raises_goes_through(where: Where, client: Fluvio, setting: str) -> None:
+def test_an_error_of_a_serializer_is_passed_on(where: Where, client: Fluvio, setting: str) -> None:
     settings: dict[str, Any] = {setting: broken}
     producer = client.topic_producer(where.topic(), **settings)
     with pytest.raises(KeyError, match="no such field"):
@@ -168,7 +168,7 @@ def test_a_partitioner_that_returns_nonsense(client: Fluvio, topic: str, result:
     assert "partition" in str(caught.value)
 
 
-def test_what_a_partitioner_raises_goes_through(where: Where, client: Fluvio) -> None:
+def test_an_error_of_a_partitioner_is_passed_on(where: Where, client: Fluvio) -> None:
     class Broken:
         def partition(self, key: bytes | None, value: bytes, partition_count: int, available: Sequence[int]) -> int:
             if value == b"good":
@@ -203,7 +203,7 @@ def test_send_all_puts_errors_in_their_places(where: Where, client: Fluvio) -> N
     assert producer.send("good").result(10).offset == 2
 
 
-def test_send_all_of_what_is_no_iterable(client: Fluvio, producer: TopicProducer) -> None:
+def test_send_all_of_something_that_is_not_iterable(client: Fluvio, producer: TopicProducer) -> None:
     records: Any = 5
     with nothing_changes(client, producer), pytest.raises(TypeError, match="int"):
         producer.send_all(records)

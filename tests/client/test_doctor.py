@@ -29,7 +29,7 @@ BEFORE = ["configuration", "name", "SC connection", "SC TLS", "SC versions", "me
 
 
 def steps(topic: str | None = None, **settings: Any) -> dict[str, Step]:
-    """Return the findings, by the names of the steps, in their order."""
+    """Return the steps by their names, in their order."""
     found = list(diagnose(topic, **settings))
     assert all(step.seconds >= 0 and step.detail for step in found)
     assert all(bool(step.advice) is not step.ok for step in found), "advice where something failed, and only there"
@@ -42,7 +42,7 @@ def failed(found: dict[str, Step]) -> list[str]:
 
 @pytest.fixture
 def unused() -> Iterator[str]:
-    """An address without a listener."""
+    """An address without a server."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"
@@ -180,7 +180,7 @@ def test_a_cluster_that_is_too_old() -> None:
     with LocalCluster(in_process=True, sc_version=11) as cluster:
         found = steps(endpoint=cluster.endpoint)
     assert failed(found) == ["SC versions"]
-    assert "no common version of the request WATCH" in found["SC versions"].detail
+    assert "WATCH" in found["SC versions"].detail
     assert found["SC versions"].advice == "upgrade the older side"
 
 
@@ -255,15 +255,16 @@ def test_tls_is_described(secured: LocalCluster, certificates: Certificates) -> 
     found = steps(endpoint=secured.endpoint, tls=certificates.of_client("mutual"))
     assert failed(found) == []
     detail = found["SC TLS"].detail
-    assert detail.startswith("TLSv1.3; the server's certificate must be for 'cluster.test' and satisfy ca_cert ")
-    assert re.search(r"; it is signed by .* and ends in \d+ days \(", detail)
+    assert detail.startswith("TLSv1.3; ")
+    assert "'cluster.test'" in detail
+    assert re.search(r"; signed by .*; expires in \d+ days \(", detail)
 
 
 def test_anonymous_tls_is_described(certificates: Certificates) -> None:
     with LocalCluster(in_process=True, **certificates.of_cluster("tls")) as cluster:
         found = steps(endpoint=cluster.endpoint, tls=TlsConfig.anonymous())
     assert failed(found) == []
-    assert found["SC TLS"].detail == "TLSv1.3, anonymous: encrypted, but nobody is verified"
+    assert found["SC TLS"].detail == "TLSv1.3, anonymous: encrypted, the server is not verified"
 
 
 @pytest.mark.parametrize(

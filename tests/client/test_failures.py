@@ -672,7 +672,7 @@ def test_a_hostile_answer(
             assert type(cause) is error
             assert text in str(cause)
             assert failure.may_be_stored
-            assert "may be stored" in str(failure)
+            assert "may have been stored" in str(failure)
             assert case.producer.stats().records_failed == 1
             assert case.producer.stats().records_retried == 1
             case.recover(server)
@@ -1019,7 +1019,7 @@ def test_what_is_unresolved_when_the_client_closes_fails(
     assert (result.acked, result.failed) == (1, 2)
     for pending in (future, other):
         assert type(pending.exception(0)) is ClosedError
-    assert "may be stored" in str(future.exception(0))
+    assert "may have been stored" in str(future.exception(0))
     assert "records.lost" in caplog.text
 
 

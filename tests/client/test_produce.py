@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from fluvio_sync import DeliveryFuture, TopicProducer
-    from fluvio_sync.testing._reader import StoredRecord
     from fluvio_sync.testing.cluster import LocalCluster
+    from fluvio_sync.testing.reader import StoredRecord
     from tests.support.cluster import Where
 
 CODECS = [codec.value for codec in Compression]

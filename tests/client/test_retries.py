@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync import DeliveryFuture, TopicProducer
     from fluvio_sync.protocol.watch import WatchUpdate
-    from fluvio_sync.testing._reader import StoredRecord
+    from fluvio_sync.testing.reader import StoredRecord
 
 pytestmark = pytest.mark.alone
 
@@ -578,7 +578,7 @@ def test_a_failure_with_an_unknown_outcome_says_so(own: LocalCluster, producer: 
     error = single.send(b"0").exception(5)
     assert type(error) is RetriesExhaustedError
     assert error.may_be_stored
-    assert "may be stored" in str(error)
+    assert "may have been stored" in str(error)
     assert type(error.__cause__) is ConnectError
     assert [record.value for record in own.records("t")] == [b"0"]
     assert single.send(b"1").result(5).offset == 1

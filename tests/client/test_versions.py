@@ -7,7 +7,7 @@ import pytest
 
 from fluvio_sync import DeliveryError, Fluvio, UnsupportedVersionError
 from fluvio_sync.protocol.versions import ScApi, SpuApi
-from fluvio_sync.testing._cluster_thread import ClusterThread
+from fluvio_sync.testing._cluster.thread import ClusterThread
 from fluvio_sync.testing.cluster import LocalCluster
 from tests.support.client import attempts
 from tests.support.waiting import wait_until

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The databases and the cluster of the Django tests.
-
-This module sets Django up (`tests.support.django_kit` does) before the tests import the models of the project.
-"""
+"""The databases, the cluster and the fake of the Django tests; `tests.support.django_kit` sets Django up."""
 
 from __future__ import annotations
 
@@ -17,6 +14,8 @@ from tests.support.django_kit import close_connections, empty, postgres_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fluvio_sync.testing import FakeFluvio
 
 ENGINES = {"default": "sqlite", "postgres": "postgres"}
 
@@ -79,3 +78,22 @@ def django_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCluster]:
         monkeypatch.setenv("FLUVIO_SYNC_ENDPOINT", cluster.endpoint)
         yield cluster
         assert cluster.violations() == [], "the client broke the protocol"
+
+
+@pytest.fixture
+def fluvio() -> Iterator[FakeFluvio]:
+    """The fake that takes the place of the Django client of "default"."""
+    from fluvio_sync.contrib.django.testing import fake_fluvio
+
+    with fake_fluvio() as fake:
+        yield fake
+
+
+@pytest.fixture
+def forgotten_clients() -> Iterator[None]:
+    """Closes the clients of Django afterwards, and sets the counters of `send_on_commit` back."""
+    from fluvio_sync.contrib.django import _clients, _on_commit
+
+    yield
+    _clients.forget()
+    _on_commit._failures.reset()

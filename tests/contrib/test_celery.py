@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Celery for real: workers of each pool, warmed up, recycled and stopped with records still on their way."""
+"""Real workers of Celery, of each pool: warmed up, recycled and stopped with records on their way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent.parent
 TOPIC = "orders"
 PATIENCE = 40.0
 
-# `linger`: nothing leaves before somebody asks for it, so that what arrives was drained.
+# With this `linger` only the drain sends records.
 TASKS = """
 import functools, os
 from celery import Celery
@@ -43,7 +43,7 @@ from fluvio_sync.contrib.celery import install
 
 app = Celery("tasks", broker="filesystem://")
 app.conf.update(
-    broker_transport_options={{"data_folder_in": {folder!r}, "data_folder_out": {folder!r}, "polling_interval": 0.05}},
+    broker_transport_options={{"data_folder_in": {queue!r}, "data_folder_out": {sent!r}, "polling_interval": 0.05}},
     worker_enable_remote_control=False, broker_connection_retry_on_startup=False,
 )
 
@@ -66,8 +66,10 @@ class Worker:
 
     def __init__(self, folder: Path, endpoint: str, *options: str, setup: str = INSTALL) -> None:
         self.folder = folder
-        (folder / "queue").mkdir(exist_ok=True)
-        (folder / "tasks.py").write_text(TASKS.format(folder=str(folder / "queue"), setup=setup))
+        self.sent, self.queue = folder / "sent", folder / "queue"
+        for each in (self.sent, self.queue):
+            each.mkdir()
+        (folder / "tasks.py").write_text(TASKS.format(queue=str(self.queue), sent=str(self.sent), setup=setup))
         self.log = folder / "log"
         self.environment = os.environ | {"FLUVIO_SYNC_ENDPOINT": endpoint, "C_FORCE_ROOT": "1"}
         command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "tasks", "worker", "--loglevel", "INFO"]
@@ -96,7 +98,11 @@ class Worker:
         self.run(f"for number in range({count}): tasks.send.delay(number)")
 
     def run(self, code: str) -> None:
-        """Run code of somebody who calls tasks."""
+        """Run code that calls tasks, and queue their messages.
+
+        Each is moved into the queue when it is complete: the broker writes it in place, where the worker could read a
+        file that is still empty.
+        """
         code = f"import tasks\n{code}"
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", code],
@@ -105,9 +111,11 @@ class Worker:
             timeout=PATIENCE,
             check=True,
         )
+        for message in sorted(self.sent.iterdir()):
+            message.rename(self.queue / message.name)
 
     def tasks(self) -> list[tuple[int, int, int]]:
-        """Return number, process, and how often its `fluvio()` had connected, of each task that ran."""
+        """Return the number, the process and the number of clients made by `fluvio()`, of each task that ran."""
         lines = [line.partition("task ")[2].split() for line in self.said().splitlines() if "task " in line]
         return [(int(line[0]), int(line[1]), int(line[2])) for line in lines if len(line) == 3 and line[0].isdigit()]
 
@@ -115,7 +123,7 @@ class Worker:
         self.wait_for("succeeded in", count)
 
     def stop(self) -> None:
-        """End it as an operator does: a warm shutdown."""
+        """End the worker by a warm shutdown."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(PATIENCE) == 0, self.said()
 
@@ -150,12 +158,12 @@ def test_a_warm_shutdown_loses_nothing(cluster: LocalCluster, tmp_path: Path, po
     with working(tmp_path, cluster.endpoint, "--pool", pool, "--concurrency", "2") as worker:
         worker.call(40)
         worker.wait_for_tasks(40)
-        assert numbers(cluster) == []  # they linger
+        assert numbers(cluster) == []  # they all linger
         worker.stop()
     assert numbers(cluster) == list(range(40))
     ran = worker.tasks()
     assert len({process for _, process, _ in ran}) <= processes
-    if pool != "threads":  # which has no signal at which to warm up
+    if pool != "threads":  # which has no signal for a warm-up
         assert {connected for _, _, connected in ran} == {1}
     assert "Traceback" not in worker.said()
     assert "records.lost" not in worker.said()
@@ -171,8 +179,8 @@ def test_recycled_processes_lose_nothing(cluster: LocalCluster, tmp_path: Path) 
     assert "Traceback" not in worker.said()
 
 
-def test_without_a_drain_a_process_takes_its_records_along(cluster: LocalCluster, tmp_path: Path) -> None:
-    """What the other tests see is the drain's work."""
+def test_without_a_drain_the_records_of_a_process_are_lost(cluster: LocalCluster, tmp_path: Path) -> None:
+    """So the records in the other tests were sent by the drain."""
     with working(tmp_path, cluster.endpoint, "--concurrency", "1", setup="") as worker:
         worker.call(5)
         worker.wait_for_tasks(5)
@@ -180,7 +188,7 @@ def test_without_a_drain_a_process_takes_its_records_along(cluster: LocalCluster
     assert numbers(cluster) == []
 
 
-def test_a_client_of_before_the_fork_works(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_a_client_from_before_the_fork_works(cluster: LocalCluster, tmp_path: Path) -> None:
     setup = f'{INSTALL}; fluvio().topic_producer("orders").send("1000")'
     with working(tmp_path, cluster.endpoint, "--concurrency", "2", setup=setup) as worker:
         worker.call(10)
@@ -188,10 +196,10 @@ def test_a_client_of_before_the_fork_works(cluster: LocalCluster, tmp_path: Path
         worker.stop()
     found = numbers(cluster)
     assert found[:10] == list(range(10))
-    assert set(found[10:]) == {1000}  # of the worker, and of whoever imported its tasks to call them
+    assert set(found[10:]) == {1000}  # sent by the worker, and by the process that imports the tasks to call them
 
 
-def test_a_drain_ends_and_says_what_was_lost(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_a_drain_that_times_out_logs_the_loss(cluster: LocalCluster, tmp_path: Path) -> None:
     setup = 'install(fluvio, topics=["orders"], drain_timeout=1)'
     with working(tmp_path, cluster.endpoint, "--concurrency", "1", setup=setup) as worker:
         worker.call(5)
@@ -203,9 +211,7 @@ def test_a_drain_ends_and_says_what_was_lost(cluster: LocalCluster, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("fault", "event"), [("refuses", "warm_up.failed"), ("is mute", "warm_up.delayed")])
-def test_a_cluster_that_is_away_does_not_keep_a_worker_from_tasks(
-    cluster: LocalCluster, tmp_path: Path, fault: str, event: str
-) -> None:
+def test_a_worker_begins_without_its_cluster(cluster: LocalCluster, tmp_path: Path, fault: str, event: str) -> None:
     if fault == "is mute":
         cluster.hold_replies(0)
     else:
@@ -221,7 +227,7 @@ def test_a_cluster_that_is_away_does_not_keep_a_worker_from_tasks(
 
 
 def test_the_example(cluster: LocalCluster, tmp_path: Path) -> None:
-    """In a folder of its own, by a configuration that Celery finds in the environment."""
+    """The example runs in a folder of its own, with its broker from the environment."""
     (tmp_path / "queue").mkdir()
     (tmp_path / "tasks.py").write_text((ROOT / "examples" / "celery_app" / "tasks.py").read_text())
     options = {"data_folder_in": str(tmp_path / "queue"), "data_folder_out": str(tmp_path / "queue")}
@@ -263,16 +269,8 @@ def test_the_example(cluster: LocalCluster, tmp_path: Path) -> None:
 # Without a worker.
 
 
-def test_time_outs_are_checked() -> None:
+def test_timeouts_are_checked() -> None:
     with pytest.raises(ConfigError, match="warm_up_timeout"):
         contrib.install(Fluvio.connect, warm_up_timeout=-1)
     with pytest.raises(ConfigError, match="drain_timeout"):
         contrib.install(Fluvio.connect, drain_timeout="soon")  # type: ignore[arg-type]
-
-
-def test_without_celery_the_error_names_the_extra() -> None:
-    code = "import sys; sys.modules['celery'] = None; import fluvio_sync.contrib.celery"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr.splitlines()[-1] == (
-        "ImportError: fluvio_sync.contrib.celery needs Celery: pip install 'fluvio-sync[celery]'"
-    )

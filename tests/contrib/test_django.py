@@ -25,22 +25,10 @@ from tests.support.django_kit import close_connections, manage, run_script
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fluvio_sync.testing import FakeFluvio, LocalCluster
 
 
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    yield
-    _clients.forget()
-    _on_commit._losses.reset()
-
-
-@pytest.fixture
-def fluvio() -> Iterator[FakeFluvio]:
-    with fake_fluvio() as fake:
-        yield fake
+pytestmark = pytest.mark.usefixtures("forgotten_clients")
 
 
 # Clients.
@@ -79,24 +67,22 @@ def test_without_the_setting_there_is_a_default(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("told", "complaint"),
+    ("setting", "complaint"),
     [
-        ([], "the setting FLUVIO is a dictionary of aliases, not list"),
+        ([], r"the setting FLUVIO is \[\], not a dictionary of aliases"),
         ({"defualt": {}}, "no alias 'default': did you mean 'defualt'?"),
-        ({"default": 3}, r"FLUVIO\['default'\] is a dictionary of settings, not int"),
+        ({"default": 3}, r"FLUVIO\['default'\] is 3, not a dictionary"),
         ({"default": {"ENDPONT": 3}}, "unknown key 'ENDPONT': did you mean 'ENDPOINT'?"),
-        ({"default": {"LINGER": 3}}, r"unknown key 'LINGER': it is a setting of producers: {'PRODUCER': {'linger'"),
-        ({"default": {"PRODUCER": []}}, "PRODUCER'] is a dictionary"),
-        ({"default": {"PRODUCER": {"lingr": 0}}}, r"FLUVIO\['default'\]\['PRODUCER'\]: .*did you mean 'linger'"),
+        ({"default": {"PRODUCER": []}}, r"^FLUVIO\['default'\]\['PRODUCER'\] is \[\]"),
         ({"default": {"ENDPOINT": "x", "CONNECT_TIMEOUT": "soon"}}, "connect_timeout"),
     ],
 )
-def test_settings_that_cannot_be(told: Any, complaint: str) -> None:
-    with override_settings(FLUVIO=told), pytest.raises(ConfigError, match=complaint):
+def test_invalid_settings(setting: Any, complaint: str) -> None:
+    with override_settings(FLUVIO=setting), pytest.raises(ConfigError, match=complaint):
         client()
 
 
-def test_threads_that_race_for_the_first_use_get_the_same(django_cluster: LocalCluster) -> None:
+def test_threads_that_race_for_the_first_use_get_one_client(django_cluster: LocalCluster) -> None:
     django_cluster.create_topic("orders")
     for _ in range(20):
         barrier = threading.Barrier(16)
@@ -113,7 +99,7 @@ def test_threads_that_race_for_the_first_use_get_the_same(django_cluster: LocalC
     assert len(django_cluster.records("orders")) == 20 * 16
 
 
-def test_of_clients_that_threads_make_at_once_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_the_clients_that_racing_threads_make_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     barrier = threading.Barrier(4)
 
     def together(settings: Any) -> Any:
@@ -148,7 +134,7 @@ from fluvio_sync.contrib.django import client, producer
 producer("orders").send("parent").result(10)
 racing = True
 
-def keep_asking():  # so that a fork finds threads in the middle of it
+def keep_asking():  # so that a fork interrupts threads in it
     while racing:
         client("telemetry"), client()
 
@@ -231,7 +217,7 @@ def test_outside_of_a_transaction_it_is_sent_at_once(fluvio: FakeFluvio, databas
     assert fluvio.values("orders") == [b"value"]
 
 
-def test_transactions_by_hand_are_refused(fluvio: FakeFluvio, database: str) -> None:
+def test_transactions_by_hand_raise(fluvio: FakeFluvio, database: str) -> None:
     transaction.set_autocommit(False, using=database)
     try:
         with pytest.raises(TransactionManagementError):
@@ -241,7 +227,7 @@ def test_transactions_by_hand_are_refused(fluvio: FakeFluvio, database: str) -> 
     assert fluvio.records == []
 
 
-def test_the_transaction_is_that_of_the_database_that_is_named(
+def test_using_names_the_database_of_the_transaction(
     fluvio: FakeFluvio, default_database: str, postgres_database: str
 ) -> None:
     with transaction.atomic(using=default_database):
@@ -254,7 +240,7 @@ def test_the_transaction_is_that_of_the_database_that_is_named(
 @override_settings(
     FLUVIO={"default": {"PRODUCER": {"value_serializer": json.dumps, "batch_size": 100, "max_request_size": 200}}}
 )
-def test_what_is_wrong_with_a_record_is_raised_by_the_call(fluvio: FakeFluvio, default_database: str) -> None:
+def test_an_invalid_record_raises_at_the_call(fluvio: FakeFluvio, default_database: str) -> None:
     with transaction.atomic():
         with pytest.raises(ConfigError, match="topic's name"):
             send_on_commit("No Topic", {})
@@ -267,7 +253,7 @@ def test_what_is_wrong_with_a_record_is_raised_by_the_call(fluvio: FakeFluvio, d
         with pytest.raises(RecordTooLargeError):
             send_on_commit("orders", "x" * 300)
         with pytest.raises(ConfigError, match="alias"):
-            send_on_commit("orders", {}, alias="nobody")
+            send_on_commit("orders", {}, alias="missing")
         value = {"a": 1}
         send_on_commit("orders", value)
         value["a"] = 2
@@ -275,7 +261,7 @@ def test_what_is_wrong_with_a_record_is_raised_by_the_call(fluvio: FakeFluvio, d
 
 
 @override_settings(FLUVIO={"default": {"PRODUCER": {}}})
-def test_a_cluster_that_nobody_names_is_raised_by_the_call(
+def test_a_missing_name_of_the_cluster_raises_at_the_call(
     default_database: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FLUVIO_SYNC_ENDPOINT", raising=False)
@@ -284,39 +270,39 @@ def test_a_cluster_that_nobody_names_is_raised_by_the_call(
         send_on_commit("orders", b"value")
 
 
-def test_what_fails_after_the_commit_is_logged_and_counted(
+def test_a_failure_after_the_commit_is_logged_and_counted(
     fluvio: FakeFluvio, default_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     fluvio.fail_next(BufferFullError("no space"))
     fluvio.fail_next(DeliveryTimeoutError)
     after: list[str] = []
     with caplog.at_level(logging.ERROR, "fluvio_sync"), transaction.atomic():
-        send_on_commit("orders", b"secret")  # is refused by send()
-        send_on_commit("orders", b"secret")  # fails later
+        send_on_commit("orders", b"secret")  # send() raises
+        send_on_commit("orders", b"secret")  # the future raises
         send_on_commit("orders", b"delivered")
         transaction.on_commit(lambda: after.append("called"))
     assert fluvio.values("orders") == [b"delivered"]
     assert after == ["called"]
     first, second = (record.getMessage() for record in caplog.records)
-    assert first == "on_commit.lost topic='orders' alias='default' error='BufferFullError: no space'"
+    assert first == "on_commit.failed topic='orders' alias='default' error='BufferFullError: no space'"
     assert second.startswith(
-        "on_commit.lost topic='orders' alias='default' error=\"DeliveryTimeoutError: topic 'orders'"
+        "on_commit.failed topic='orders' alias='default' error=\"DeliveryTimeoutError: topic 'orders'"
     )
     assert "secret" not in first + second
-    assert _on_commit.losses() == {"default": 2}
+    assert _on_commit.failures() == {"default": 2}
 
 
 @override_settings(FLUVIO={"default": {"ENDPOINT": "127.0.0.1:1"}})
-def test_a_cluster_that_is_not_there_is_logged(default_database: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_cluster_is_logged(default_database: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "fluvio_sync"), transaction.atomic():
         send_on_commit("orders", b"value")
     (record,) = caplog.records
-    assert "on_commit.lost topic='orders'" in record.getMessage()
+    assert "on_commit.failed topic='orders'" in record.getMessage()
     assert "ConnectError" in record.getMessage()
-    assert _on_commit.losses() == {"default": 1}
+    assert _on_commit.failures() == {"default": 1}
 
 
-def test_at_most_once_is_warned_of_once(default_database: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_at_most_once_warns_once(default_database: str, caplog: pytest.LogCaptureFixture) -> None:
     with fake_fluvio("telemetry") as fluvio, caplog.at_level(logging.WARNING, "fluvio_sync"):
         for _ in range(3):
             send_on_commit("seen", b"value", alias="telemetry")
@@ -367,9 +353,9 @@ def health(query: str = "") -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-def test_health_of_clients(django_cluster: LocalCluster, default_database: str) -> None:
+def test_the_health_of_clients(django_cluster: LocalCluster, default_database: str) -> None:
     status, shown = health()
-    assert (status, shown["clients"], shown["on_commit_lost"]) == (200, {}, {})
+    assert (status, shown["clients"], shown["on_commit_failed"]) == (200, {}, {})
     assert shown["outbox"] == {"pending": 0, "oldest_age": None, "failed": 0, "blocked": 0}
     client()
     assert health()[1]["clients"] == {"default": {"status": "unused"}}
@@ -379,8 +365,8 @@ def test_health_of_clients(django_cluster: LocalCluster, default_database: str) 
     assert status == 200
     assert shown["clients"]["default"]["status"] == "connected"
     assert shown["clients"]["default"]["leaders"] == [{"topic": "orders", "partition": 0, "leader": 5001}]
-    _on_commit._losses.add("orders", "default", ValueError("why"))
-    assert health()[1]["on_commit_lost"] == {"default": 1}
+    _on_commit._failures.add("orders", "default", ValueError("why"))
+    assert health()[1]["on_commit_failed"] == {"default": 1}
 
 
 def test_health_without_the_cluster(django_cluster: LocalCluster, default_database: str) -> None:
@@ -393,7 +379,7 @@ def test_health_without_the_cluster(django_cluster: LocalCluster, default_databa
     wait_until(lambda: health()[0] == 200, "the client is back")
 
 
-def test_health_connects_when_asked_to(django_cluster: LocalCluster, default_database: str) -> None:
+def test_health_connects_on_request(django_cluster: LocalCluster, default_database: str) -> None:
     status, shown = health("?connect=1")
     assert status == 200
     assert [answer["status"] for answer in shown["clients"].values()] == ["connected", "connected"]
@@ -415,10 +401,10 @@ def test_health_without_the_outboxs_table(default_database: str) -> None:
 
         editor.delete_model(OutboxRecord)
     try:
-        assert health() == (503, {"clients": {}, "on_commit_lost": {}, "outbox": {"error": "OperationalError"}})
+        assert health() == (503, {"clients": {}, "on_commit_failed": {}, "outbox": {"error": "OperationalError"}})
         apps = [app for app in settings.INSTALLED_APPS if app != "fluvio_sync.contrib.django.outbox"]
         with override_settings(INSTALLED_APPS=apps):
-            assert health() == (200, {"clients": {}, "on_commit_lost": {}})
+            assert health() == (200, {"clients": {}, "on_commit_failed": {}})
     finally:
         with connection.schema_editor() as editor:
             editor.create_model(OutboxRecord)
@@ -460,8 +446,8 @@ def test_check_command_fails(default_database: str) -> None:
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
-    [({"alias": ["nobody"]}, "no alias 'nobody'"), ({"topic": "No"}, "cannot be a topic's name")],
+    [({"alias": ["missing"]}, "no alias 'missing'"), ({"topic": "No"}, "cannot be a topic's name")],
 )
-def test_check_command_refuses(options: dict[str, Any], complaint: str) -> None:
+def test_check_command_with_invalid_options(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(CommandError, match=complaint):
         call_command("fluvio_check", **options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an application's own tests are like: `FluvioTestMixin` and `fake_fluvio`."""
+"""The helpers for the tests of an application: `FluvioTestMixin` and `fake_fluvio`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _database(sqlite: None) -> Iterator[None]:
 
 
 class ViewTests(FluvioTestMixin, TestCase):
-    """Each test has its own fake, whatever the order in which they run."""
+    """Each test has its own fake, in any order of the tests."""
 
     def test_produce(self) -> None:
         answer = self.client.post("/produce/orders/?key=k", b"tea", content_type="text/plain")
@@ -111,7 +111,7 @@ def test_as_a_decorator() -> None:
     assert fake.values("orders") == [b"tea"]
 
 
-def test_an_alias_that_there_is_not() -> None:
+def test_a_missing_alias() -> None:
     with pytest.raises(ConfigError, match="no alias 'telemtry': did you mean 'telemetry'"), fake_fluvio("telemtry"):
         pass
 
@@ -120,12 +120,6 @@ def test_a_fake_stays_when_the_setting_is_overridden() -> None:
     with fake_fluvio() as fake, override_settings(FLUVIO={"default": {"PRODUCER": {"linger": 0.25}}}):
         assert client() is fake
         assert producer("orders").config.linger == 0.25
-
-
-@pytest.fixture
-def fluvio() -> Iterator[FakeFluvio]:
-    with fake_fluvio() as fake:
-        yield fake
 
 
 def test_as_a_fixture(fluvio: FakeFluvio, default_database: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every system check: that it finds what it is for, and nothing where nothing is wrong."""
+"""Every system check: it finds its mistake, and reports nothing without one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = {"ENDPOINT": "127.0.0.1:9003"}
 
 @pytest.fixture(autouse=True)
 def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The path of a profile file that is not there."""
+    """The path of a missing profile file."""
     for name in ("ENDPOINT", "PROFILE"):
         monkeypatch.delenv(f"FLUVIO_SYNC_{name}", raising=False)
     path = tmp_path / "config"
@@ -29,13 +29,13 @@ def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
-def found(told: Any) -> list[tuple[str, str]]:
-    with override_settings(FLUVIO=told):
+def found(setting: Any) -> list[tuple[str, str]]:
+    with override_settings(FLUVIO=setting):
         return [(message.id, message.msg) for message in run_checks(tags=["fluvio"])]
 
 
 @pytest.mark.parametrize(
-    "told",
+    "setting",
     [
         {"default": HERE},
         {"default": HERE | {"PRODUCER": {"linger": 0.005, "delivery_semantic": "at-least-once"}}},
@@ -44,52 +44,53 @@ def found(told: Any) -> list[tuple[str, str]]:
         {"default": HERE | {"TLS": TlsConfig.anonymous(), "CONNECT_TIMEOUT": 3}},
     ],
 )
-def test_nothing_is_wrong(told: Any) -> None:
-    assert found(told) == []
+def test_a_valid_setting(setting: Any) -> None:
+    assert found(setting) == []
 
 
 @pytest.mark.parametrize(
-    ("told", "identity", "text"),
+    ("setting", "identity", "text"),
     [
-        ([], "E001", "FLUVIO is [], not a dictionary of aliases."),
+        ([], "E001", "The setting FLUVIO is [], not a dictionary of aliases."),
         ({3: HERE}, "E001", "FLUVIO[3]: an alias is a string."),
         ({"default": "127.0.0.1"}, "E001", "FLUVIO['default'] is '127.0.0.1', not a dictionary"),
-        ({"default": HERE | {"PRODUCER": 3}}, "E001", "FLUVIO['default']['PRODUCER'] is 3, not a dictionary"),
+        (
+            {"default": HERE | {"PRODUCER": 3}},
+            "E001",
+            "FLUVIO['default']['PRODUCER'] is 3, not a dictionary of settings.",
+        ),
         ({"default": HERE | {"endpoint": ""}}, "E002", "unknown key 'endpoint': did you mean 'ENDPOINT'?"),
-        ({"default": HERE | {"CONECT_TIMEOUT": 1}}, "E002", "did you mean 'CONNECT_TIMEOUT'?"),
-        ({"default": HERE | {"linger": 1}}, "E002", "it is a setting of producers: {'PRODUCER': {'linger': ...}}."),
+        ({"default": HERE | {"linger": 1}}, "E002", "it is a setting of producers, put it into 'PRODUCER'."),
         ({"default": {"ENDPOINT": "a:b:c"}}, "E003", "FLUVIO['default']['ENDPOINT']: "),
         (
             {"default": HERE | {"CONNECT_TIMEOUT": "1 s"}},
             "E003",
             "['CONNECT_TIMEOUT']: connect_timeout cannot be '1 s'",
         ),
-        ({"default": HERE | {"TLS": "verified"}}, "E003", "['TLS']: tls is a TlsConfig"),
         ({"default": HERE | {"PROFILE": "local"}}, "E003", "FLUVIO['default']: "),
         ({"default": HERE | {"PRODUCER": {"lingr": 0}}}, "E004", "did you mean 'linger'?"),
-        ({"default": HERE | {"PRODUCER": {"batch_size": 0}}}, "E004", "['PRODUCER']: batch_size cannot be 0"),
         ({"default": {"PROFILE": "local"}}, "E005", "there is no such file"),
         ({"default": {"PROFILE_PATH": "missing.toml"}}, "E005", "missing.toml: there is no such file"),
         ({"default": {}}, "W001", "it has no ENDPOINT, FLUVIO_SYNC_ENDPOINT is not set, and the profile file"),
         ({"default": HERE | {"PRODUCER": {"delivery_semantic": "at-most-once"}}}, "W002", "send_on_commit uses this"),
     ],
 )
-def test_what_is_wrong_is_found(told: Any, identity: str, text: str) -> None:
-    ((what, message),) = found(told)
-    assert what == f"fluvio.{identity}"
+def test_a_mistake_is_found(setting: Any, identity: str, text: str) -> None:
+    ((found_id, message),) = found(setting)
+    assert found_id == f"fluvio.{identity}"
     assert text in message
     assert message.endswith("?" if text.endswith("?") else ".")
 
 
-def test_all_that_is_wrong_is_found() -> None:
-    told = {"one": {"X": 1, "CONNECT_TIMEOUT": -1, "PRODUCER": {"x": 1}}, "two": {}}
-    assert [what for what, _ in found(told)] == ["fluvio.E002", "fluvio.E003", "fluvio.E004", "fluvio.W001"]
+def test_all_mistakes_are_found() -> None:
+    setting = {"one": {"X": 1, "CONNECT_TIMEOUT": -1, "PRODUCER": {"x": 1}}, "two": {}}
+    assert [found_id for found_id, _ in found(setting)] == ["fluvio.E002", "fluvio.E003", "fluvio.E004", "fluvio.W001"]
 
 
 def test_the_environment_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLUVIO_SYNC_CONNECT_TIMEOUT", "soon")
-    ((what, message),) = found({"default": {}, "other": {}})
-    assert what == "fluvio.E003"
+    ((found_id, message),) = found({"default": {}, "other": {}})
+    assert found_id == "fluvio.E003"
     assert "FLUVIO_SYNC_CONNECT_TIMEOUT" in message
 
 
@@ -104,16 +105,16 @@ def test_a_profile_may_name_the_cluster(profile: Path) -> None:
         '[cluster.local]\nendpoint = "127.0.0.1:9003"\n[cluster.local.tls]\ntls_policy = "disabled"\n'
     )
     assert found({"default": {}, "other": {"PROFILE": "local"}}) == []
-    ((what, message),) = found({"default": {"PROFILE": "lokal"}})
-    assert what == "fluvio.E005"
+    ((found_id, message),) = found({"default": {"PROFILE": "lokal"}})
+    assert found_id == "fluvio.E005"
     assert "it has no profile 'lokal'; it has 'local'" in message
 
 
 @pytest.mark.parametrize("text", ["", "not = [toml", "current_profile = 'gone'"])
 def test_a_bad_profile(profile: Path, text: str) -> None:
     profile.write_text(text)
-    ((what, message),) = found({"default": {}})
-    assert what == "fluvio.E005"
+    ((found_id, message),) = found({"default": {}})
+    assert found_id == "fluvio.E005"
     assert str(profile) in message
 
 
@@ -124,8 +125,8 @@ def test_without_a_home_nothing_names_the_cluster(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("FLV_PROFILE_PATH")
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    ((what, message),) = found({"default": {}})
-    assert what == "fluvio.W001"
+    ((found_id, message),) = found({"default": {}})
+    assert found_id == "fluvio.W001"
     assert "no home" in message
 
 
@@ -150,9 +151,8 @@ def test_django_runs_them() -> None:
     assert "fluvio" in registry.registry.tags_available()
 
 
-@pytest.mark.parametrize("text", [checks.__doc__, (ROOT / "docs" / "django.md").read_text()], ids=["module", "guide"])
-def test_every_id_is_documented(text: str) -> None:
-    source = Path(checks.__file__).read_text()
-    used = set(re.findall(r'id="(fluvio\.[EW]\d+)"', source))
+def test_every_id_is_documented() -> None:
+    used = set(re.findall(r'"(?:fluvio\.)?([EW]\d{3})"', Path(checks.__file__).read_text()))
     assert len(used) == 8
-    assert set(re.findall(r"^\| `?(fluvio\.[EW]\d+)`? ", text, re.MULTILINE)) == used
+    guide = (ROOT / "docs" / "django.md").read_text()
+    assert set(re.findall(r"^\| `fluvio\.([EW]\d+)` ", guide, re.MULTILINE)) == used

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shop of the examples: its own tests pass, and it works in front of a cluster as its README has it."""
+"""The shop of the examples: its own tests pass, and it works with a cluster as its README describes."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A copy, whose database is its own."""
+    """A copy with its own database."""
     return Path(shutil.copytree(SHOP, tmp_path / "shop", ignore=shutil.ignore_patterns("__pycache__", "*.sqlite3")))
 
 
 def manage(shop: Path, *arguments: str) -> str:
-    """Run a command, which has to go well; returns what it prints."""
+    """Run a command, which has to succeed, and return its output."""
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "manage.py", *arguments],
@@ -62,7 +62,7 @@ def test_its_migrations_are_complete(shop: Path) -> None:
     manage(shop, "makemigrations", "--check", "--dry-run")
 
 
-def test_its_readme_names_commands_that_there_are(shop: Path) -> None:
+def test_its_readme_names_existing_commands(shop: Path) -> None:
     commands = re.findall(r"^    python manage.py (\w+)", (SHOP / "README.md").read_text(), re.MULTILINE)
     assert set(commands) == {"migrate", "fluvio_check", "runserver", "fluvio_outbox_relay", "test"}
     listed = manage(shop, "help")
@@ -71,7 +71,7 @@ def test_its_readme_names_commands_that_there_are(shop: Path) -> None:
 
 @pytest.fixture
 def served(shop: Path, django_cluster: LocalCluster) -> Iterator[str]:
-    """The address of the shop, as `runserver` serves it."""
+    """The address of the shop, which `runserver` serves."""
     django_cluster.create_topic("orders")
     manage(shop, "migrate")
     address = f"127.0.0.1:{free_port()}"
@@ -111,7 +111,7 @@ def test_its_views(served: str, shop: Path, django_cluster: LocalCluster) -> Non
     assert order(served, "now") == (201, {"partition": 0, "offset": 1})
     assert order(served, "on-commit") == (202, {"order": 1})
     assert order(served, "outbox") == (202, {"order": 2})
-    assert manage(shop, "fluvio_outbox_relay", "--once") == "delivered 1, refused 0, postponed 0\n"
+    assert manage(shop, "fluvio_outbox_relay", "--once") == "delivered 1, rejected 0, to retry 0\n"
     wait_until(lambda: len(django_cluster.records("orders")) == 4, "all are stored")
     values = {record.value for record in django_cluster.records("orders")}
     assert values == {b"tea", b'{"order": 1, "item": "tea"}', b'{"order": 2, "item": "tea"}'}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outbox in processes that are killed, in front of a cluster, on each database."""
+"""The outbox in processes that are killed, with a cluster, on each database."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def values(cluster: LocalCluster) -> list[bytes]:
     return [record.value for record in cluster.records(TOPIC)]
 
 
-def test_what_a_process_leaves_that_is_killed_after_its_commit(django_cluster: LocalCluster, database: str) -> None:
+def test_a_process_that_is_killed_after_its_commit_leaves_the_outbox(
+    django_cluster: LocalCluster, database: str
+) -> None:
     from tests.contrib.django_project.models import Order
 
     django_cluster.create_topic(TOPIC)
@@ -56,15 +58,15 @@ def test_what_a_process_leaves_that_is_killed_after_its_commit(django_cluster: L
     assert Order.objects.using(database).get().item == "tea"
     assert values(django_cluster) == []
     status, output, errors = manage("fluvio_outbox_relay", "--once", "--database", database)
-    assert (status, output, errors) == (0, "delivered 1, refused 0, postponed 0\n", "")
-    assert values(django_cluster) == [b"by the outbox"]  # and the one of send_on_commit is lost
+    assert (status, output, errors) == (0, "delivered 1, rejected 0, to retry 0\n", "")
+    assert values(django_cluster) == [b"by the outbox"]  # the record of send_on_commit is lost
 
 
 @contextmanager
 def relaying(database: str, *options: str) -> Iterator[subprocess.Popen[str]]:
     process = start("-m", PROJECT, "fluvio_outbox_relay", "--database", database, *options)
     try:
-        wait_for_work(process)
+        wait_for_start(process)
         yield process
     finally:
         if process.poll() is None:
@@ -72,8 +74,8 @@ def relaying(database: str, *options: str) -> Iterator[subprocess.Popen[str]]:
             process.communicate()
 
 
-def wait_for_work(relay: subprocess.Popen[str]) -> None:
-    """Wait until a relay is at work, from when on it hears signals; if it never is, the test's own deadline ends it."""
+def wait_for_start(relay: subprocess.Popen[str]) -> None:
+    """Wait until a relay runs, and handles signals; the timeout of the test ends a wait in vain."""
     assert relay.stdout is not None
     assert relay.stdout.readline().startswith("relay ")
 
@@ -84,7 +86,7 @@ def put(database: str, value: object, key: str | None = None) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_relay_ends_at_once_when_asked_to(
+def test_an_idle_relay_ends_at_once(
     django_cluster: LocalCluster, default_database: str, number: signal.Signals
 ) -> None:
     django_cluster.create_topic(TOPIC)
@@ -93,10 +95,10 @@ def test_a_relay_ends_at_once_when_asked_to(
         wait_until(lambda: values(django_cluster) == [b"tea"], "the relay delivers", PATIENCE)
     with relaying(default_database, "--interval", "3600") as process:
         process.send_signal(number)
-        assert finish(process) == (0, "delivered 0, refused 0, postponed 0\n", "")
+        assert finish(process) == (0, "delivered 0, rejected 0, to retry 0\n", "")
 
 
-def test_a_relay_outlives_its_cluster(django_cluster: LocalCluster, default_database: str) -> None:
+def test_a_relay_survives_a_restart_of_its_cluster(django_cluster: LocalCluster, default_database: str) -> None:
     django_cluster.create_topic(TOPIC)
     records = OutboxRecord.objects.using(default_database)
     sent = []
@@ -117,12 +119,12 @@ def test_a_relay_outlives_its_cluster(django_cluster: LocalCluster, default_data
         process.send_signal(signal.SIGTERM)
         status, output, _ = finish(process)
     assert status == 0
-    assert output.startswith("delivered 60, refused 0, postponed ")
+    assert output.startswith("delivered 60, rejected 0, to retry ")
     assert list(dict.fromkeys(values(django_cluster))) == sent
 
 
 class Relays:
-    """Three relays with short claims, each of which is replaced when it is killed."""
+    """Three relays with short claims; a killed one is replaced."""
 
     def __init__(self, database: str) -> None:
         self._options = ("--database", database, "--interval", "0.02", "--batch", "15", "--lease", "1.5")
@@ -133,16 +135,16 @@ class Relays:
         return start("-m", PROJECT, "fluvio_outbox_relay", *self._options)
 
     def kill(self, index: int) -> None:
-        """Kill one as the kernel does when there is no memory, and start another."""
+        """Kill one with SIGKILL, as the kernel does when memory is full, and start another."""
         self._running[index].kill()
         self._running[index].communicate()
         self._running[index] = self._start()
         self.killed += 1
 
     def stop(self) -> list[int]:
-        """End all as an operator does; returns their exit statuses."""
+        """End all by SIGTERM, and return their exit statuses."""
         for relay in self._running:
-            wait_for_work(relay)
+            wait_for_start(relay)
             relay.send_signal(signal.SIGTERM)
         return [finish(relay)[0] for relay in self._running]
 
@@ -170,7 +172,7 @@ def write(database: str, values: Sequence[str], key: str | None) -> None:
 
 
 def test_relays_under_load_that_are_killed(django_cluster: LocalCluster, relays: Relays, database: str) -> None:
-    """Nothing is lost, and each key is in order once repeats are left out."""
+    """No record is lost, and each key is in order apart from duplicates."""
     django_cluster.create_topic(TOPIC, partitions=2)
     chance = random.Random(1)
     keys = [f"key {number}" for number in range(12)]

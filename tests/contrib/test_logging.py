@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log records in a topic, and an application that does not notice whether that works."""
+"""Log records in a topic, and log calls that neither wait nor raise."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.support.cluster import Where
 
 TOPIC = "logs"
-PYTHON = (sys.executable, "-W", "ignore:This process:DeprecationWarning")  # of every fork where there are threads
+PYTHON = (sys.executable, "-W", "ignore:This process:DeprecationWarning")  # about forks of processes with threads
 
 
 @pytest.fixture
@@ -77,12 +77,12 @@ def closed_port() -> str:
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """An address that takes connections and never says a word."""
+    """An address that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         yield f"127.0.0.1:{mute.getsockname()[1]}"
 
 
-# What is shipped.
+# Contents.
 
 
 def test_records_arrive_in_order_as_json(cluster: LocalCluster) -> None:
@@ -124,7 +124,7 @@ def key_of(record: logging.LogRecord) -> bytes:
 
 
 def test_dict_config(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging, "key_of", key_of, raising=False)  # ext:// needs something that can be imported
+    monkeypatch.setattr(logging, "key_of", key_of, raising=False)  # as ext:// needs an importable name
     handler = {
         "class": "fluvio_sync.contrib.logging.FluvioHandler",
         "level": "WARNING",
@@ -155,7 +155,7 @@ def test_dict_config(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> 
         logger.removeHandler(made)
 
 
-def test_what_cannot_work_is_refused_when_it_is_made() -> None:
+def test_invalid_settings() -> None:
     for settings, words in (
         ({"lingr": 1}, "did you mean 'linger'"),
         ({"conect_timeout": 1}, "did you mean 'connect_timeout'"),
@@ -197,7 +197,7 @@ def test_json_of_an_exception() -> None:
     assert formatted("failed", exc_text="cached")["exception"] == "cached"
 
 
-def test_json_leaves_out_what_it_cannot_hold() -> None:
+def test_json_leaves_out_values_that_it_cannot_hold() -> None:
     circular: list[Any] = []
     circular.append(circular)
     extra = {"object": object(), "circular": circular, "nan": float("nan"), "keys": {(1, 2): 3}, "good": {"a": None}}
@@ -205,16 +205,16 @@ def test_json_leaves_out_what_it_cannot_hold() -> None:
     assert set(found) == {"timestamp", "level", "logger", "message", "good"}
 
 
-def test_json_keeps_extra_fields_that_are_called_like_its_own() -> None:
+def test_json_keeps_extra_fields_with_names_of_its_own() -> None:
     found = formatted("x", level="mine", timestamp=1)
     assert (found["level"], found["level_"], found["timestamp_"]) == ("ERROR", "mine", 1)
 
 
-# The application does not notice.
+# The application goes on.
 
 
 def burst(logger: logging.Logger, number: int = 1000) -> float:
-    """Return how long the slowest of so many log calls took."""
+    """Return the seconds of the slowest of `number` log calls."""
     slowest = 0.0
     for index in range(number):
         start = time.perf_counter()
@@ -236,9 +236,9 @@ def test_a_log_call_does_not_wait_for_a_cluster_that_is_away(
         with within(1.3):  # the thread may be connecting
             handler.close()
     errors = capsys.readouterr().err.splitlines()
-    assert errors[-1] == "fluvio_sync: log records for topic 'logs': 1000 lost"
+    assert errors[-1] == "fluvio_sync: log records for topic 'logs': 1000 dropped"
     assert len(errors) == (2 if place == "closed_port" else 1)
-    assert handler.lost == 1000
+    assert handler.dropped == 1000
 
 
 def test_records_wait_for_a_cluster_that_comes_late(cluster: LocalCluster, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,20 +259,18 @@ def test_records_wait_for_a_topic_that_comes_late(own: LocalCluster) -> None:
     assert messages(own) == ["early"]
 
 
-def test_memory_is_bounded_and_drops_are_counted_and_reported_seldom(
-    closed_port: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_memory_is_bounded_and_drops_are_counted(closed_port: str, capsys: pytest.CaptureFixture[str]) -> None:
     handler = FluvioHandler(TOPIC, closed_port, buffer_memory=4 * 1024 * 1024, flush_timeout=0)
     with logging_to(handler) as logger:
         text = "x" * 10_000
         for _ in range(1000):
             logger.info(text)
         kept = 2 * 1024 * 1024 // 10_000
-        assert 1000 - kept <= handler.lost <= 1000 - 0.97 * kept
+        assert 1000 - kept <= handler.dropped <= 1000 - 0.97 * kept
         assert handler._backlog._used <= 2 * 1024 * 1024
     errors = capsys.readouterr().err.splitlines()
     assert sum("dropped so far" in line for line in errors) == 3  # the 1st, the 10th, the 100th
-    assert errors[-1].endswith("1000 lost")
+    assert errors[-1].endswith("1000 dropped")
 
 
 @pytest.mark.alone
@@ -289,7 +287,7 @@ def test_a_full_client_makes_records_wait_in_the_handler_and_then_drops(cluster:
             logger.info(text)
             slowest = max(slowest, time.perf_counter() - start)
         assert slowest < 0.25
-        assert handler.lost > 40
+        assert handler.dropped > 40
         assert handler._client.health().bytes_queued + handler._backlog._used < 4 * 1024 * 1024
         cluster.hold_replies(5001, on=False)
 
@@ -300,7 +298,7 @@ def test_reports_end(closed_port: str, capsys: pytest.CaptureFixture[str]) -> No
         handler._report(str(number))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10
-    assert lines[-1].endswith("9; this is said no more")
+    assert lines[-1].endswith("9; further lines are not shown")
 
 
 def test_there_may_be_no_standard_error(closed_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +306,7 @@ def test_there_may_be_no_standard_error(closed_port: str, monkeypatch: pytest.Mo
     handler = FluvioHandler(TOPIC, closed_port, flush_timeout=0)
     with logging_to(handler) as logger:
         logger.info("%d", "no number")
-        assert handler.lost == 1
+        assert handler.dropped == 1
 
 
 class Broken:
@@ -316,7 +314,7 @@ class Broken:
         raise ZeroDivisionError
 
 
-def test_nothing_is_raised_by_what_cannot_be_formatted(
+def test_a_record_that_cannot_be_formatted_raises_nothing(
     cluster: LocalCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = iter(["good", 5, object()])
@@ -327,37 +325,37 @@ def test_nothing_is_raised_by_what_cannot_be_formatted(
         logger.info("good")
         for _ in range(3):
             logger.info("its key is bad, or there is none any more")
-        assert handler.lost == 5
+        assert handler.dropped == 5
     assert messages(cluster) == ["good"]
-    assert "ZeroDivisionError" not in capsys.readouterr().err  # the 2nd; the 1st and the 10th are said
+    assert "ZeroDivisionError" not in capsys.readouterr().err  # it is the 2nd; the 1st and the 10th are reported
     assert [record.key for record in cluster.records(TOPIC)] == [b"good"]
 
 
-def test_a_record_that_is_too_large_or_refused_is_counted(cluster: LocalCluster) -> None:
+def test_a_record_that_is_too_large_or_rejected_is_counted(cluster: LocalCluster) -> None:
     handler = FluvioHandler(TOPIC, cluster.endpoint, max_request_size=20_000)
     with logging_to(handler) as logger:
         logger.info("x" * 30_000)
         handler.flush()
         cluster.fail_next_produce(9000)
-        logger.info("refused")
+        logger.info("rejected")
         handler.flush()
-        assert handler.lost == 2
+        assert handler.dropped == 2
         logger.info("good")
     assert messages(cluster) == ["good"]
-    assert handler.lost == 2
+    assert handler.dropped == 2
 
 
 def test_its_own_logs_are_not_shipped(cluster: LocalCluster) -> None:
-    """With everything that the library says on the same handler, a dead SPU makes no avalanche."""
+    """A failing SPU causes no log storm, even with the library's events on the same handler."""
     policy = AtLeastOnce(RetryPolicy(max_retries=1, initial_delay=0.01))
     handler = FluvioHandler(TOPIC, cluster.endpoint, delivery_semantic=policy)
     with logging_to(handler) as logger, logging_to(handler, "fluvio_sync") as library:
         library.error("never")
         logging.getLogger("fluvio_sync.client").error("never")
         cluster.fail_next_produce(9000)
-        logger.info("refused")
+        logger.info("rejected")
         handler.flush()
-        assert handler.lost == 1
+        assert handler.dropped == 1
         logging.getLogger("fluvio_sync_like").addHandler(handler)
         logging.getLogger("fluvio_sync_like").warning("shipped")
         logging.getLogger("fluvio_sync_like").removeHandler(handler)
@@ -376,7 +374,7 @@ class Talkative:
         return "talk"
 
 
-def test_what_is_logged_while_it_formats_is_not_shipped(cluster: LocalCluster) -> None:
+def test_records_that_are_logged_while_it_formats_are_not_shipped(cluster: LocalCluster) -> None:
     with logging_to(FluvioHandler(TOPIC, cluster.endpoint)) as logger:
         logger.info("%s", Talkative(logger))
         logger.info("after")
@@ -414,14 +412,14 @@ def test_threads(cluster: LocalCluster) -> None:
     assert len(found) == 800
 
 
-# Its end.
+# The end.
 
 
 @pytest.mark.alone
 def test_flush_delivers_what_was_logged(cluster: LocalCluster) -> None:
     handler = FluvioHandler(TOPIC, cluster.endpoint, linger=30)
     with logging_to(handler) as logger:
-        handler.flush()  # of nothing
+        handler.flush()  # without records
         logger.info("one")
         with within(5):
             handler.flush()
@@ -435,7 +433,7 @@ def test_closing_twice_and_logging_after_it(cluster: LocalCluster) -> None:
         handler.close()
         handler.close()
         logger.info("too late")
-        assert handler.lost == 1
+        assert handler.dropped == 1
     assert messages(cluster) == ["one"]
 
 
@@ -482,22 +480,22 @@ def test_the_interpreters_end_delivers(cluster: LocalCluster, more: tuple[str, .
     if more or sys.version_info[:2] != (3, 12):
         assert (done.returncode, done.stderr) == (0, "")
         assert messages(cluster) == lines
-    else:  # where no thread is started any more once the main thread is at its end
+    else:  # which starts no more threads once the main thread has ended
         assert done.returncode == 0
         assert messages(cluster) == lines or re.search(
-            r"^fluvio_sync: log records for .*: \d+ lost$", done.stderr, re.MULTILINE
+            r"^fluvio_sync: log records for .*: \d+ dropped$", done.stderr, re.MULTILINE
         )
 
 
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize("place", ["closed_port", "black_hole"])
-def test_the_interpreters_end_is_not_held_up_for_long(place: str, request: pytest.FixtureRequest) -> None:
-    """By `flush_timeout` once, though `logging.shutdown` flushes and closes."""
+def test_the_interpreters_end_waits_for_flush_timeout(place: str, request: pytest.FixtureRequest) -> None:
+    """The end waits once, although `logging.shutdown` flushes and closes."""
     with within(2 * 4, 4):
         done = run(EXIT, request.getfixturevalue(place), "4")
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-1] == "fluvio_sync: log records for topic 'logs': 1001 lost"
+    assert done.stderr.splitlines()[-1] == "fluvio_sync: log records for topic 'logs': 1001 dropped"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -528,7 +526,7 @@ def test_fork(cluster: LocalCluster) -> None:
 
 
 def test_its_thread_imports_nothing(cluster: LocalCluster, closed_port: str) -> None:
-    """A module that is being imported by a thread when the process forks can never be imported in the child."""
+    """After a fork in the middle of a thread's import, the child can never import that module."""
     script = """
         import logging, sys, threading
         from fluvio_sync.contrib.logging import FluvioHandler

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured, as Prometheus sees it, and the counters of a whole client that it is made of."""
+"""The counters of a whole client, and Prometheus's metrics, which are made of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import fluvio_sync
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync.client import unconnected
-from fluvio_sync.contrib._measures import OF_CLIENTS, OF_TOPICS
+from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS
 from fluvio_sync.testing import FakeFluvio
 from tests.support.client import attempts
 from tests.support.waiting import wait_until
@@ -46,7 +46,7 @@ def test_stats_of_a_client_are_those_of_its_topics(client: Fluvio, where: Where)
     assert {topic: stats.records_acked for topic, stats in client.stats().items()} == {one: 1, other: 1}
 
 
-def test_stats_of_a_topic_sum_up_its_producers_whatever_their_settings(client: Fluvio, where: Where) -> None:
+def test_stats_of_a_topic_sum_up_producers_of_different_settings(client: Fluvio, where: Where) -> None:
     topic = where.topic()
     plain, packed = client.topic_producer(topic), client.topic_producer(topic, compression="gzip")
     for producer, count in ((plain, 3), (packed, 2)):
@@ -64,7 +64,7 @@ def test_stats_of_a_topic_sum_up_its_producers_whatever_their_settings(client: F
 
 def test_a_client_is_running_from_its_first_use_until_it_is_closed(where: Where) -> None:
     fluvio = unconnected({"endpoint": where.endpoint, "tls": where.tls})
-    states = [(fluvio.running, fluvio.stats()) for _ in range(2)]  # asking does not change it
+    states = [(fluvio.running, fluvio.stats()) for _ in range(2)]  # the second is not changed by the first
     fluvio.topics()
     states.append((fluvio.running, fluvio.stats()))
     fluvio.close(5)
@@ -145,7 +145,7 @@ def test_a_scrape_counts_reconnections_and_partitions_without_leader(own: LocalC
         assert scraped(registry)['fluvio_client_reconnects_total{client="fluvio-sync"}'] == 1
 
 
-def test_nothing_connects_and_nothing_is_made_up() -> None:
+def test_an_unused_client_is_not_connected_and_has_no_numbers() -> None:
     registry = CollectorRegistry(auto_describe=True)
     fluvio = unconnected({"endpoint": "127.0.0.1:1"})
     FluvioCollector(fluvio, registry=registry)
@@ -178,12 +178,6 @@ def test_clients_are_told_apart_by_their_ids() -> None:
         FluvioCollector(logs, registry=registry)
 
 
-def test_without_prometheus_the_error_names_the_extra() -> None:
-    code = "import sys; sys.modules['prometheus_client'] = None; import fluvio_sync.contrib.prometheus"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr.splitlines()[-1].endswith("pip install 'fluvio-sync[prometheus]'")
-
-
 def test_every_metric_is_in_the_documentation() -> None:
     text = OPERATING.read_text(encoding="utf-8")
     fluvio = FakeFluvio()
@@ -193,9 +187,9 @@ def test_every_metric_is_in_the_documentation() -> None:
 
 
 def logged_events() -> set[str]:
-    """Return what the library logs: the first argument of its loggers' calls, and names that are chosen before."""
+    """Return the events in the library's source: first arguments of its loggers' calls, and values of `event`."""
     package = Path(fluvio_sync.__file__).parent
-    paths = [*package.glob("*.py"), *package.glob("contrib/**/*.py")]
+    paths = [path for path in package.rglob("*.py") if "testing" not in path.relative_to(package).parts]
     text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     calls = re.findall(r"\.(?:debug|info|warning|error|report)\(\s*(?:\"\w+\", )?\"(\w+\.\w+)\"", text)
     chosen = re.findall(r"^ +event = .*$", text, re.MULTILINE)

@@ -14,14 +14,14 @@ from fluvio_sync.protocol.frames import RequestHeader, encode_request, split_res
 from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.produce import PartitionData, ProduceRequest, TopicData
 from fluvio_sync.protocol.versions import ScApi
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.session import ServerSession
 
 START = 1_700_000_000_000
 
@@ -82,7 +82,7 @@ def request_frame() -> Callable[..., bytes]:
 def tell(request_frame: Callable[..., bytes]) -> Callable[..., list[Reader]]:
     """Hand a session a request at a time; returns the bodies of all it has to send then."""
 
-    def give(session: Session, api: int, message: Any, *, version: int = 0, now: float = 0.0) -> list[Reader]:
+    def give(session: ServerSession, api: int, message: Any, *, version: int = 0, now: float = 0.0) -> list[Reader]:
         session.receive(request_frame(api, message, version=version)[4:], now)
         return [split_response(frame[4:])[1] for frame in session.outgoing()]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests have the official wheel do, in a process of its own.
+"""The official wheel's part in the tests, in a process of its own.
 
 The wheel's calls hold the interpreter's lock, ignore Ctrl-C and have no time-outs, so the test kills
 this process if it hangs.  Arguments: the step and the SC's endpoint; the result is one JSON line.
@@ -47,7 +47,7 @@ def admin(endpoint: str) -> Any:
     for attempt in attempts:
         try:
             attempt()
-        except Exception as error:  # noqa: BLE001 - whatever the wheel raises
+        except Exception as error:  # noqa: BLE001 - the wheel documents no classes
             errors.append(str(error))
     client.delete_topic("by-default")
     after = sorted(topic.name() for topic in client.all_topics())

@@ -39,18 +39,18 @@ from fluvio_sync.protocol.versions import (
     SpuApi,
 )
 from fluvio_sync.protocol.watch import ListRequest, ListResponse, WatchRequest, WatchUpdate
-from fluvio_sync.testing._cluster_core import STATUS_INTERVAL, ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
-from fluvio_sync.testing._partition_log import FileStorage
+from fluvio_sync.testing._cluster.core import STATUS_INTERVAL, ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
+from fluvio_sync.testing._cluster.partition_log import FileStorage
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.session import ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
@@ -221,7 +221,7 @@ def test_lists(core: ClusterCore, names: Make) -> None:
 # --- versions ------------------------------------------------------------------------------------
 
 
-def versions(tell: Tell, session: Session, client_version: str) -> ApiVersionsResponse | None:
+def versions(tell: Tell, session: ServerSession, client_version: str) -> ApiVersionsResponse | None:
     request = ApiVersionsRequest(client_version, "linux", "x86_64")
     bodies = tell(session, API_VERSIONS, request, version=2)
     return ApiVersionsResponse.read(bodies[0], 2) if bodies else None
@@ -271,7 +271,7 @@ class Watcher:
         return [WatchUpdate.read(split_response(frame[4:])[1], 19) for frame in self.session.outgoing()]
 
     def news(self) -> list[Any]:
-        """Whether it was deleted, the name, and what counts of the status, of every change."""
+        """Of every change: whether it is a deletion, the name, and the tested part of the status."""
         return [
             (change.delete, change.content.name, change.content.status.resolution)
             for update in self.updates()
@@ -383,7 +383,7 @@ def test_a_leader_can_be_moved(core: ClusterCore, watcher: Watcher, replication:
     assert watcher.updates() == []
 
 
-def test_what_writes_change_is_gathered(
+def test_changes_by_writes_are_gathered(
     core: ClusterCore, watcher: Watcher, tell: Tell, produce: Make, batch: Make
 ) -> None:
     core.create_topic("t", TopicSpec())
@@ -457,7 +457,7 @@ def test_a_cluster_may_come_back_with_fewer_spus(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["[]", "{", '{"topics": []}', '{"topics": [{}], "consumer_offsets": []}'])
-def test_damaged_state_is_refused(tmp_path: Path, state: str) -> None:
+def test_damaged_state_is_rejected(tmp_path: Path, state: str) -> None:
     (tmp_path / "cluster.json").write_text(state)
     storage = FileStorage(tmp_path)
     with pytest.raises(ValueError, match=r"cluster|Expecting"):

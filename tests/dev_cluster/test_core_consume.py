@@ -30,14 +30,14 @@ from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_core import ClusterCore
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.core import ClusterCore
+    from fluvio_sync.testing._cluster.session import ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
@@ -91,7 +91,7 @@ def consumer(core: ClusterCore, tell: Tell, write: Make) -> Consumer:
     return Consumer(core, tell)
 
 
-def test_a_stream_sends_what_is_there_then_waits_for_an_acknowledgement(consumer: Consumer, write: Make) -> None:
+def test_a_stream_sends_the_present_records_then_waits_for_an_acknowledgement(consumer: Consumer, write: Make) -> None:
     write(b"a", b"b")
     write(b"c")
     assert consumer.open(0) == [(1, 0, [b"a", b"b", b"c"])]
@@ -132,7 +132,7 @@ def test_a_stream_cannot_start_outside_the_log(consumer: Consumer, write: Make, 
     assert consumer.pushed() == []
 
 
-def test_a_stream_of_an_unknown_partition_or_module_is_refused(
+def test_a_stream_of_an_unknown_partition_or_module_is_rejected(
     core: ClusterCore, consumer: Consumer, tell: Tell
 ) -> None:
     request = StreamFetchRequest("nope", 0, 0, 1000)
@@ -216,7 +216,7 @@ def test_the_one_shot_fetch(core: ClusterCore, tell: Tell, write: Make) -> None:
         assert topic.partitions[0].high_watermark == 1
 
 
-def store(tell: Tell, session: Session, offset: int, stream: int) -> tuple[int, int]:
+def store(tell: Tell, session: ServerSession, offset: int, stream: int) -> tuple[int, int]:
     request = UpdateConsumerOffsetRequest(offset, stream)
     (body,) = tell(session, SpuApi.UPDATE_CONSUMER_OFFSET, request, version=25)
     response = UpdateConsumerOffsetResponse.read(body, 25)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The development cluster's SmartModules: what an SPU does around a filter."""
+"""The development cluster's SmartModules: the entries of a produce request behind a filter."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fluvio_sync.protocol.metadata import TopicSpec
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync.testing._cluster_core import ClusterCore
+    from fluvio_sync.testing._cluster.core import ClusterCore
 
     Make = Callable[..., Any]
 
@@ -50,7 +50,7 @@ def stored(core: ClusterCore) -> list[tuple[int, int, list[bytes]]]:
 
 
 @pytest.mark.parametrize("codec", [0, 1])
-def test_all_batches_become_one_and_offsets_advance_by_what_came_in(
+def test_all_batches_become_one_and_offsets_advance_by_the_incoming_records(
     core: ClusterCore, batch: Make, send: Make, codec: int
 ) -> None:
     records = batch(b"apple", b"pear", codec=codec) + batch(b"grape", b"fig", b"plum")
@@ -70,7 +70,7 @@ def test_nothing_left_is_success_at_offset_0_and_nothing_written(core: ClusterCo
     assert stored(core) == [(0, 1, [b"a"])]
 
 
-def test_a_record_at_which_it_fails_has_the_whole_entry_refused(core: ClusterCore, batch: Make, send: Make) -> None:
+def test_a_record_at_which_it_fails_has_the_whole_entry_rejected(core: ClusterCore, batch: Make, send: Make) -> None:
     code, payload, _ = send(batch(b"good") + batch(b"good", b"\xff"), "good")
     assert code == 6004
     assert payload[1:] == (2, 0, b"k1", b"\xff")

@@ -17,17 +17,17 @@ from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsRespon
 from fluvio_sync.protocol.produce import ProduceRequest, ProduceResponse
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import ApiVersionsRequest, SpuApi
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
-from fluvio_sync.testing._partition_log import MemoryLog, MemoryStorage
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
+from fluvio_sync.testing._cluster.partition_log import MemoryLog, MemoryStorage
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.session import ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
@@ -45,7 +45,7 @@ def topics(core: ClusterCore) -> ClusterCore:
 def outcome(tell: Tell, codes: Callable[..., Any]) -> Callable[..., list[tuple[int, int]]]:
     """Send a produce request; returns (error code, base offset) of every entry."""
 
-    def send(session: Session, request: ProduceRequest, *, now: float = 0.0) -> list[tuple[int, int]]:
+    def send(session: ServerSession, request: ProduceRequest, *, now: float = 0.0) -> list[tuple[int, int]]:
         (body,) = tell(session, SpuApi.PRODUCE, request, now=now)
         found: list[tuple[int, int]] = codes(ProduceResponse.read(body, 25).topics)
         return found
@@ -122,7 +122,7 @@ def test_modules_are_unknown_by_name_and_passed_over_otherwise(
     assert outcome(session, produce("t", (0, batch(b"a")), smartmodules=adhoc)) == [(0, 0)]
 
 
-# --- what no correct producer sends --------------------------------------------------------------
+# --- only faulty producers send this --------------------------------------------------------------
 
 
 def spoil(good: bytes, at: int, layout: str, value: int) -> bytes:
@@ -154,7 +154,9 @@ def test_a_strict_cluster_closes_the_connection_and_says_why(
 
 
 @pytest.mark.parametrize("fault", ["magic", "checksum", "count"])
-def test_a_lenient_cluster_takes_what_a_real_one_does(batch: Make, produce: Make, outcome: Make, fault: str) -> None:
+def test_a_lenient_cluster_takes_the_faults_that_a_real_one_takes(
+    batch: Make, produce: Make, outcome: Make, fault: str
+) -> None:
     core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9010)], strict=False)
     core.create_topic("t", TopicSpec())
     request = produce("t", (0, FAULTY[fault](batch(b"a", b"b"))))
@@ -362,14 +364,14 @@ def test_a_killed_spu_drops_its_sessions(topics: ClusterCore, batch: Make, produ
         (lambda core: core.cut_next_produce(9), "no SPU 9"),
     ],
 )
-def test_orders_that_make_no_sense_are_refused(
+def test_orders_that_make_no_sense_are_rejected(
     topics: ClusterCore, order: Callable[[ClusterCore], None], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         order(topics)
 
 
-# --- what cannot be decoded ----------------------------------------------------------------------
+# --- undecodable requests ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -383,7 +385,7 @@ def test_orders_that_make_no_sense_are_refused(
     ],
     ids=["empty", "one byte", "boolean", "unknown request", "negative time-out"],
 )
-def test_what_cannot_be_decoded_closes_the_connection(topics: ClusterCore, payload: bytes) -> None:
+def test_an_undecodable_request_closes_the_connection(topics: ClusterCore, payload: bytes) -> None:
     for session in (SpuSession(topics, 5001), ScSession(topics)):
         session.receive(payload, 0.0)
         assert session.closed

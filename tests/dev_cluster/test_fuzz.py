@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever a peer sends: its own connection is answered or closed, and the cluster lives on."""
+"""A peer may send any bytes: its own connection is answered or closed, and the cluster lives on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
 from fluvio_sync.protocol.versions import API_VERSIONS, ScApi, SpuApi
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
-    from fluvio_sync.testing._cluster_session import Session
+    from fluvio_sync.testing._cluster.session import ServerSession
 
 KEYS = sorted({API_VERSIONS, *map(int, ScApi), *map(int, SpuApi)})
 
@@ -52,7 +52,7 @@ def cluster() -> ClusterCore:
 @given(st.sampled_from(KEYS), st.sampled_from([0, 2, 12, 19, 23, 25]), BODIES, st.sampled_from([0, 1]))
 def test_any_bytes_are_answered_or_end_the_connection(key: int, version: int, body: bytes, node: int) -> None:
     core = cluster()
-    session: Session = SpuSession(core, node) if node else ScSession(core)
+    session: ServerSession = SpuSession(core, node) if node else ScSession(core)
     session.receive(struct.pack(">Hhih", key, version, 1, 0) + body, 0.0)
     core.on_time(1e9)
     waits = isinstance(session, SpuSession) and session.streams

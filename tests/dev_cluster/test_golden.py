@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The core is told what was once said to a real cluster, and has to answer as that did.
+"""The core gets requests that a real cluster once got, and has to answer as that did.
 
 Ports, the SPUs that a topic was placed on, and the order of lists differ from run to run; all else
 is compared byte by byte.
@@ -16,10 +16,10 @@ import pytest
 from fluvio_sync.protocol.frames import split_request, split_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
 from fluvio_sync.protocol.watch import ListResponse
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
-from fluvio_sync.testing._cluster_sc import ScSession
-from fluvio_sync.testing._cluster_spu import SpuSession
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
+from fluvio_sync.testing._cluster.sc import ScSession
+from fluvio_sync.testing._cluster.spu import SpuSession
 
 DATA = Path(__file__).parents[1] / "protocol" / "data"
 
@@ -114,7 +114,7 @@ def test_lists(captured_cluster: ClusterCore) -> None:
 
 
 def test_produce(captured_cluster: ClusterCore) -> None:
-    """Every outcome that was captured, in its order: the offsets depend on what came before."""
+    """Every outcome that was captured, in its order: the offsets depend on the ones before."""
     core = captured_cluster
     create_topics(core)
     for name in (
@@ -143,7 +143,7 @@ def test_produce(captured_cluster: ClusterCore) -> None:
 
 
 def test_the_official_wheel_is_answered_as_it_was_by_a_real_spu() -> None:
-    """Produce with every codec, read-committed, offsets, and the stream of what was produced."""
+    """Produce with every codec, read-committed, offsets, and the stream of the produced records."""
     core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9313)])
     core.create_topic("golden2", TopicSpec(ComputedReplicas(2, 1, ignore_rack=True)))
     session = SpuSession(core, 5001)

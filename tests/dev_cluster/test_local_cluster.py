@@ -8,15 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fluvio_sync.errors import ServerError, TopicNotFoundError
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing import LocalCluster, _cluster_process, read_records
-from fluvio_sync.testing._link import Link
+from fluvio_sync.testing import LocalCluster, read_records
+from fluvio_sync.testing._cluster import process as cluster_process
+from tests.support.asking import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +30,8 @@ COMMAND = [sys.executable, "-m", "fluvio_sync.testing.dev_cluster"]
 
 def write(cluster: LocalCluster, request: Any) -> None:
     endpoint = cluster.spu_endpoints[5001]
-    with Link(endpoint, time.monotonic() + TIMEOUT, SPU_CLIENT_RANGES) as link:
-        link.send(SpuApi.PRODUCE, 1, request)
-        link.receive(1)
+    with Asked(endpoint, SPU_CLIENT_RANGES) as link:
+        link.ask(SpuApi.PRODUCE, request)
 
 
 def is_served(endpoint: str) -> bool:
@@ -155,7 +154,7 @@ def test_versions_can_be_lowered(batch: Make, produce: Make) -> None:
         write(cluster, produce("t", (0, batch(b"a"))))
         assert len(cluster.records("t")) == 1
         endpoint = cluster.spu_endpoints[5001]
-        with Link(endpoint, time.monotonic() + TIMEOUT, SPU_CLIENT_RANGES) as link:
+        with Asked(endpoint, SPU_CLIENT_RANGES) as link:
             assert link.version(SpuApi.PRODUCE) == 24
 
 
@@ -223,7 +222,7 @@ def test_a_late_answer_is_not_taken_for_another_orders(monkeypatch: pytest.Monke
     with LocalCluster() as cluster:
         os.kill(cluster._running.pid, signal.SIGSTOP)  # type: ignore[union-attr]
         with monkeypatch.context() as patch:
-            patch.setattr(_cluster_process, "ORDER_TIMEOUT", 0.05)
+            patch.setattr(cluster_process, "ORDER_TIMEOUT", 0.05)
             with pytest.raises(RuntimeError, match="mute"):
                 cluster.create_topic("t")
         os.kill(cluster._running.pid, signal.SIGCONT)  # type: ignore[union-attr]
@@ -278,3 +277,13 @@ def test_the_command_says_why_it_cannot_start(arguments: list[str], reason: str)
     assert reason in done.stderr
     assert "[Errno" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_importing_brings_no_asyncio() -> None:
+    code = "import sys, fluvio_sync.testing; sys.exit('asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT, check=False, env=alone()).returncode == 0
+
+
+def alone() -> dict[str, str]:
+    """Return the environment of a process that coverage does not follow: it would import more."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_"))}

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
 from fluvio_sync.testing import LocalCluster
-from fluvio_sync.testing._link import Link
+from tests.support.asking import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,12 +86,11 @@ def lines(cluster: LocalCluster, batch: Callable[..., bytes], produce: Callable[
     """The topic `lines` with 30 records in partition 1: six batches, with every codec."""
     cluster.create_topic("lines", partitions=2)
     endpoint = cluster.spu_endpoints[cluster.leader("lines", 1)]
-    with Link(endpoint, time.monotonic() + TIMEOUT, SPU_CLIENT_RANGES) as link:
+    with Asked(endpoint, SPU_CLIENT_RANGES) as link:
         for first in range(0, 30, 5):
             values = [b"%d" % number for number in range(first, first + 5)]
             records = batch(*values, codec=first // 5 % 5)
-            link.send(SpuApi.PRODUCE, first, produce("lines", (1, records)))
-            link.receive(first)
+            link.ask(SpuApi.PRODUCE, produce("lines", (1, records)))
     return cluster
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync.protocol.batch import decode_record_set
-from fluvio_sync.testing._partition_log import FileLog, FileStorage, MemoryLog
+from fluvio_sync.testing._cluster.partition_log import FileLog, FileStorage, MemoryLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fluvio_sync.testing._partition_log import PartitionLog
+    from fluvio_sync.testing._cluster.partition_log import PartitionLog
 
 EVERYTHING = 1 << 30
 

@@ -14,8 +14,8 @@ from fluvio_sync.errors import (
     TopicNotFoundError,
 )
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing import LocalCluster, StoredRecord, _reader, read_records
-from fluvio_sync.testing._link import Link
+from fluvio_sync.testing import LocalCluster, StoredRecord, read_records, reader
+from tests.support.asking import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,11 +29,10 @@ def cluster(batch: Make, produce: Make) -> Iterator[LocalCluster]:
     with LocalCluster(spus=2, in_process=True) as running:
         running.create_topic("t", replication=2)
         endpoint = running.spu_endpoints[5001]
-        with Link(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES) as link:
+        with Asked(endpoint, SPU_CLIENT_RANGES) as link:
             for first in range(0, 50, 10):
                 records = batch(*[b"%d" % n for n in range(first, first + 10)], codec=first % 4)
-                link.send(SpuApi.PRODUCE, first, produce("t", (0, records)))
-                link.receive(first)
+                link.ask(SpuApi.PRODUCE, produce("t", (0, records)))
         yield running
 
 
@@ -48,16 +47,15 @@ def test_all_records_come_in_order(cluster: LocalCluster) -> None:
 
 
 def test_they_may_come_in_many_responses(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reader, "_MAX_BYTES", 1)
+    monkeypatch.setattr(reader, "_MAX_BYTES", 1)
     assert [record.value for record in cluster.records("t")] == VALUES
 
 
 def test_records_that_are_not_replicated_are_read_too(cluster: LocalCluster, batch: Make, produce: Make) -> None:
     cluster.kill_spu(5002)
     endpoint = cluster.spu_endpoints[5001]
-    with Link(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES) as link:
-        link.send(SpuApi.PRODUCE, 1, produce("t", (0, batch(b"50"))))
-        link.receive(1)
+    with Asked(endpoint, SPU_CLIENT_RANGES) as link:
+        link.ask(SpuApi.PRODUCE, produce("t", (0, batch(b"50"))))
     assert [record.value for record in cluster.records("t")] == [*VALUES, b"50"]
 
 
@@ -66,7 +64,7 @@ def test_an_empty_partition_is_empty(cluster: LocalCluster) -> None:
     assert cluster.records("empty") == []
 
 
-def test_what_is_missing_is_named(cluster: LocalCluster) -> None:
+def test_missing_topics_partitions_and_clusters_are_named(cluster: LocalCluster) -> None:
     with pytest.raises(TopicNotFoundError, match="'nope'"):
         cluster.records("nope")
     with pytest.raises(PartitionNotFoundError, match="no partition 3"):
@@ -92,14 +90,14 @@ def test_a_batch_cut_short_is_left_for_the_next_response(batch: Make) -> None:
     second = b"\0\0\0\0\0\0\0\2" + batch(b"c")[8:]
     for length in range(len(first), len(first) + len(second)):
         records: list[StoredRecord] = []
-        assert _reader._decode((first + second)[:length], 0, records) == 2
+        assert reader._decode((first + second)[:length], 0, records) == 2
         assert [record.value for record in records] == [b"a", b"b"]
     records = []
-    assert _reader._decode(first + second, 1, records) == 3
+    assert reader._decode(first + second, 1, records) == 3
     assert [(record.offset, record.value) for record in records] == [(1, b"b"), (2, b"c")]
 
 
 def test_a_partition_that_shrank_is_no_endless_loop(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reader, "_decode", lambda records, start, found: start)
+    monkeypatch.setattr(reader, "_decode", lambda records, start, found: start)
     with pytest.raises(ProtocolError, match="without a single whole batch"):
         cluster.records("t")

@@ -18,8 +18,9 @@ from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsRespon
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
 from fluvio_sync.protocol.watch import ListRequest, WatchRequest, WatchUpdate
-from fluvio_sync.testing import LocalCluster, _cluster_server
-from fluvio_sync.testing._link import Link
+from fluvio_sync.testing import LocalCluster
+from fluvio_sync.testing._cluster import server as cluster_server
+from tests.support.asking import Asked
 from tests.support.sockets import TIMEOUT, connect, receive
 
 if TYPE_CHECKING:
@@ -42,20 +43,19 @@ def is_closed(sock: socket.socket) -> bool:
         return True
 
 
-def spu(cluster: LocalCluster, number: int = 5001) -> Link:
-    return Link(cluster.spu_endpoints[number], time.monotonic() + TIMEOUT, SPU_CLIENT_RANGES)
+def spu(cluster: LocalCluster, number: int = 5001) -> Asked:
+    return Asked(cluster.spu_endpoints[number], SPU_CLIENT_RANGES)
 
 
-def sc(cluster: LocalCluster) -> Link:
-    return Link(cluster.endpoint, time.monotonic() + TIMEOUT, SC_CLIENT_RANGES)
+def sc(cluster: LocalCluster) -> Asked:
+    return Asked(cluster.endpoint, SC_CLIENT_RANGES)
 
 
-def outcome(link: Link, request: Any, codes: Make) -> Any:
-    link.send(SpuApi.PRODUCE, 1, request)
-    return codes(ProduceResponse.read(link.receive(1), 25).topics)
+def outcome(link: Asked, request: Any, codes: Make) -> Any:
+    return codes(ProduceResponse.read(link.ask(SpuApi.PRODUCE, request), 25).topics)
 
 
-# --- what peers may do ---------------------------------------------------------------------------
+# --- peers that behave and peers that do not -----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_half_closed_connection_gets_its_replies_then_ends(
 def test_a_peer_that_does_not_read_is_not_read_from(
     cluster: LocalCluster, request_frame: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cluster_server, "MAX_UNSENT", 64 * 1024)
+    monkeypatch.setattr(cluster_server, "MAX_UNSENT", 64 * 1024)
     cluster.create_topic("many", partitions=500)
     frame = request_frame(ScApi.LIST, ListRequest("Partition"))
     # Bytes behind a request are ignored, so these fill the sockets' buffers with few requests.
@@ -191,15 +191,15 @@ def test_the_spus_go_on_without_the_sc(cluster: LocalCluster, batch: Make, produ
 
 def test_a_watcher_learns_of_a_moved_leader(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
     with sc(cluster) as link, spu(cluster) as old, spu(cluster, 5002) as new:
-        link.send(ScApi.WATCH, 1, WatchRequest("Partition"))
-        first = WatchUpdate.read(link.receive(1), 19)
+        watch = link.send(ScApi.WATCH, WatchRequest("Partition"))
+        first = WatchUpdate.read(link.receive(watch), 19)
         assert [item.name for item in first.all] == ["consumer-offset-0", "t-0", "t-1"]
         assert outcome(old, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
         cluster.move_leader("t", 0, 5002)
         assert cluster.leader("t", 0) == 5002
         leaders = set()
         while 5002 not in leaders:
-            for change in WatchUpdate.read(link.receive(1), 19).changes:
+            for change in WatchUpdate.read(link.receive(watch), 19).changes:
                 assert isinstance(change.content, PartitionObject)
                 leaders.add(change.content.spec.leader)
         assert outcome(old, produce("t", (0, batch(b"b"))), codes) == [(6, 0)]
@@ -207,14 +207,14 @@ def test_a_watcher_learns_of_a_moved_leader(cluster: LocalCluster, batch: Make, 
     assert [record.value for record in cluster.records("t")] == [b"a", b"b"]
 
 
-def test_what_was_written_is_pushed_to_watchers_after_a_while(
+def test_writes_are_pushed_to_watchers_after_a_while(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make
 ) -> None:
     with sc(cluster) as link, spu(cluster) as producer:
-        link.send(ScApi.WATCH, 1, WatchRequest("Partition"))
-        link.receive(1)
+        watch = link.send(ScApi.WATCH, WatchRequest("Partition"))
+        link.receive(watch)
         outcome(producer, produce("t", (0, batch(b"a", b"b"))), codes)
-        (change,) = WatchUpdate.read(link.receive(1), 19).changes
+        (change,) = WatchUpdate.read(link.receive(watch), 19).changes
         assert isinstance(change.content, PartitionObject)
         assert change.content.status.leader.hw == 2
 
@@ -230,8 +230,7 @@ def test_read_committed_with_a_dead_follower(cluster: LocalCluster, batch: Make,
         hws = []
         for _ in range(2):
             topics = (FetchOffsetsTopic("two", (0,)),)
-            link.send(SpuApi.FETCH_OFFSETS, 2, FetchOffsetsRequest(topics))
-            response = FetchOffsetsResponse.read(link.receive(2), 25)
+            response = FetchOffsetsResponse.read(link.ask(SpuApi.FETCH_OFFSETS, FetchOffsetsRequest(topics)), 25)
             hws.append(response.topics[0].partitions[0].last_stable_offset)
             if not hws[1:]:
                 cluster.restart_spu(5002)
@@ -244,10 +243,10 @@ def test_read_committed_with_a_dead_follower(cluster: LocalCluster, batch: Make,
 def test_a_held_spu_answers_when_released(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
     with spu(cluster) as link, spu(cluster, 5002) as other:
         cluster.hold_replies(5001)
-        link.send(SpuApi.PRODUCE, 1, produce("t", (0, batch(b"a"))))
+        held = link.send(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
         assert outcome(other, produce("t", (1, batch(b"x"))), codes) == [(0, 0)]
         cluster.hold_replies(5001, on=False)
-        assert codes(ProduceResponse.read(link.receive(1), 25).topics) == [(0, 0)]
+        assert codes(ProduceResponse.read(link.receive(held), 25).topics) == [(0, 0)]
 
 
 def test_a_reply_can_be_lost(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captured frames, as a fixture that tests are parametrized with.
 
-`data/session.jsonl` is what went over the sockets between the official Python wheel 0.21.0 and a real
+`data/session.jsonl` holds the bytes between the official Python wheel 0.21.0 and a real
 cluster; `data/exchanges.jsonl` are hand-made requests and that cluster's replies.
 """
 
@@ -22,7 +22,7 @@ from fluvio_sync.protocol.versions import API_VERSIONS, ScApi, SpuApi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# These tests show that nothing hangs, which pytest-timeout sees; a slow machine is no failure.
+# These tests must not hang, which pytest-timeout sees; a slow machine is no failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
@@ -49,7 +49,7 @@ SPU_MESSAGES: dict[int, tuple[Any, Any]] = {
 
 @dataclass(frozen=True)
 class Captured:
-    """One frame, and the message that it has to be read as."""
+    """One frame, and the value that it is read as."""
 
     name: str
     data: bytes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The codecs: round trips, stored frames, levels, bombs, a missing library."""
+"""The codecs: round trips, levels, bombs, a missing library."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import builtins
 import contextlib
 import gzip
 import tracemalloc
-import zlib
 from typing import Any
 
-import cramjam
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fluvio_sync.errors import ConfigError, ProtocolError
-from fluvio_sync.protocol.compression import Codec, compressor, decompress, stored
+from fluvio_sync.protocol.compression import Codec, compressor, decompress
 
 COMPRESSING = [Codec.GZIP, Codec.SNAPPY, Codec.LZ4, Codec.ZSTD]
 MAGIC = {
@@ -39,23 +37,14 @@ def test_round_trip(codec: Codec, data: bytes) -> None:
     assert decompress(codec, memoryview(compressed), len(data)) == data
 
 
-@given(codecs, payloads)
-def test_stored_round_trip(codec: Codec, data: bytes) -> None:
-    made = stored(codec, data)
-    assert made.startswith(MAGIC[codec])
-    assert decompress(codec, made, len(data)) == data
-
-
 def test_no_codec() -> None:
     assert compressor(Codec.NONE)(b"abc") == b"abc"
-    assert stored(Codec.NONE, bytearray(b"abc")) == b"abc"
     assert decompress(Codec.NONE, memoryview(b"abc"), 0) == b"abc"
 
 
 @pytest.mark.parametrize("codec", COMPRESSING)
 def test_it_compresses(codec: Codec) -> None:
     assert len(compressor(codec)(LONG)) < len(LONG) / 2
-    assert len(stored(codec, LONG)) > len(LONG)
 
 
 def test_gzip_has_no_time_in_it() -> None:
@@ -95,8 +84,6 @@ def test_an_unknown_codec(codec: int) -> None:
         decompress(codec, b"abc", 100)
     with pytest.raises(ValueError, match="is not a valid Codec"):
         compressor(codec)
-    with pytest.raises(ValueError, match="is not a valid Codec"):
-        stored(codec, b"")
 
 
 @pytest.mark.parametrize("codec", COMPRESSING)
@@ -157,7 +144,7 @@ def test_garbage(codec: Codec, data: bytes, seed: int) -> None:
 
 
 @pytest.mark.parametrize("codec", [Codec.SNAPPY, Codec.LZ4, Codec.ZSTD])
-def test_a_missing_library_names_what_to_install(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_the_extra_to_install(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     real_import = builtins.__import__
 
     def fake_import(name: str, *arguments: Any, **keywords: Any) -> Any:
@@ -171,15 +158,4 @@ def test_a_missing_library_names_what_to_install(codec: Codec, monkeypatch: pyte
         compressor(codec)
     with pytest.raises(ConfigError, match=hint):
         decompress(codec, b"", 10)
-    assert stored(codec, b"x")
     assert decompress(Codec.GZIP, compressor(Codec.GZIP)(b"x"), 10) == b"x"
-
-
-def test_a_second_opinion_on_stored_frames() -> None:
-    # Read by the library itself, without the bounds and retries of decompress().
-    for size in (0, 1, 65535, 65536, 65537, 131072, 131073, 300_000):
-        data = bytes(i * 7 % 251 for i in range(size))
-        assert bytes(cramjam.snappy.decompress(stored(Codec.SNAPPY, data))) == data
-        assert bytes(cramjam.lz4.decompress(stored(Codec.LZ4, data))) == data
-        assert bytes(cramjam.zstd.decompress(stored(Codec.ZSTD, data))) == data
-        assert zlib.decompress(stored(Codec.GZIP, data), 31) == data

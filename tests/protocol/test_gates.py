@@ -35,7 +35,7 @@ def written(message: Any, version: int) -> str:
 def assert_gates(full: Any, bytes_by_version: dict[int, str], seen_by_version: Any = None) -> None:
     """Assert the bytes of `full` at each version, and that they are read back.
 
-    `seen_by_version`: what is read, where a field of `full` is not in that version's bytes.
+    `seen_by_version`: the values read, where a field of `full` is not in that version's bytes.
     """
     for version, expected in bytes_by_version.items():
         assert written(full, version) == expected, version
@@ -181,7 +181,7 @@ def test_sc_18_both_directions_of_a_home_mirror() -> None:
     assert full.partition_count == 1
 
 
-def test_sc_19_adds_nothing_to_what_is_used_here() -> None:
+def test_sc_19_adds_nothing_that_is_used_here() -> None:
     topic = metadata.TopicObject(
         "t",
         metadata.TopicSpec(
@@ -212,7 +212,7 @@ def test_sc_19_adds_nothing_to_what_is_used_here() -> None:
         admin.UpdateTopicRequest("t", admin.AddPartitions(1)),
     ],
 )
-def test_sc_below_12_is_refused(message: Any, version: int) -> None:
+def test_sc_below_12_raises(message: Any, version: int) -> None:
     with pytest.raises(ValueError, match="older than 12"):
         written(message, version)
     data = bytes.fromhex(written(message, 12))
@@ -252,7 +252,7 @@ def test_spu_a_negative_timeout_is_neither_written_nor_read() -> None:
             version=25, correlation_id=1, client_id="", isolation=1, timeout_ms=-1, topics=[]
         )
     data = bytes.fromhex(written(produce.ProduceRequest(1, -1, ()), 25))
-    with pytest.raises(ProtocolError, match="time-out is negative"):
+    with pytest.raises(ProtocolError, match="timeout is negative"):
         produce.ProduceRequest.read(Reader(data), 25)
 
 

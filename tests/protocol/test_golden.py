@@ -143,7 +143,7 @@ def test_captured_batches_are_rebuilt_byte_for_byte(all_captured: list[Any]) -> 
                 builder = BatchBuilder(header.first_timestamp)
                 for key, value, timestamp, _ in decoded.records:
                     builder.append(key, value, timestamp)
-                # A section that another library compressed cannot be made again, so that it is taken as it is.
+                # The output of another library's compression cannot be made again, so it is copied.
                 compress = None if header.codec == Codec.NONE else (lambda _, s=section: s)
                 rebuilt = b"".join(builder.build(header.codec, compress))
                 # All but the base offset, which the official client fills in and the SPU overwrites.

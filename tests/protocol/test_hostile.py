@@ -46,7 +46,7 @@ def survives(captured: Any, payload: bytes) -> None:
         decode(captured, payload)
 
 
-def test_every_truncation_is_refused(captured: Any) -> None:
+def test_every_truncation_raises(captured: Any) -> None:
     for length in range(len(captured.payload)):
         with pytest.raises(ProtocolError):
             decode(captured, captured.payload[:length])
@@ -144,7 +144,7 @@ def test_a_claim_of_two_gigabytes_allocates_next_to_nothing(name: str) -> None:
         tracemalloc.stop()
 
 
-def test_every_truncation_of_a_record_set_is_refused(all_captured: list[Any]) -> None:
+def test_every_truncation_of_a_record_set_raises(all_captured: list[Any]) -> None:
     seen = 0
     for captured in all_captured:
         if captured.message is not consume.StreamFetchResponse:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declared messages: their fields and gates, their values, and the refusals of type checkers and counts.
+"""Declared messages: their fields and gates, their values, and errors of type checkers and counts.
 
 Each `type: ignore` here is a mistake that mypy has to find: it reports those that are not needed.
 """
@@ -98,7 +98,7 @@ def test_a_field_is_on_the_wire_in_its_versions_and_its_default_elsewhere(
 
 
 @pytest.mark.parametrize("kind", [Recent, RecentRequest])
-def test_a_version_older_than_the_layout_is_refused(kind: Any) -> None:
+def test_a_version_older_than_the_layout_raises(kind: Any) -> None:
     assert kind.read(Reader(written(kind(1), 7)), 7) == kind(1)
     with pytest.raises(ValueError, match=r"^Recent is not written in version 6, older than 7$"):
         written(kind(1), 6)
@@ -106,7 +106,7 @@ def test_a_version_older_than_the_layout_is_refused(kind: Any) -> None:
         kind.read(Reader(b"\1"), 6)
 
 
-def test_what_does_not_fit_its_layout_is_not_written() -> None:
+def test_a_value_that_does_not_fit_its_layout_is_not_written() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         written(Point(256, 0))
     with pytest.raises(ValueError, match="do not fit"):
@@ -179,7 +179,7 @@ def test_a_count_of_messages_that_cannot_fit_is_refused_before_one_is_read() -> 
     assert reads == [8, 8, 8]
 
 
-def test_a_count_of_pairs_that_cannot_fit_is_refused() -> None:
+def test_a_count_of_pairs_that_cannot_fit_raises() -> None:
     points = mapping(U16, nested(Point))
     assert points.read(Reader(b"\0\1" + bytes(4)), 0) == {0: Point(0, 0)}
     with pytest.raises(ProtocolError, match="2 elements of at least 4 bytes do not fit in the 7 bytes"):
@@ -221,7 +221,7 @@ def test_replacing_makes_another_message() -> None:
         point.replace(z=3)
 
 
-def test_what_may_be_large_is_not_shown() -> None:
+def test_large_values_are_not_shown() -> None:
     assert repr(Secret("n", b"xyz")) == "Secret(name='n')"
     assert repr(Ordered(2)) == "Ordered(first=1, second=2, third=3)"
 
@@ -239,7 +239,7 @@ def test_bad_arguments_name_the_class_and_the_argument() -> None:
         Ordered(1, 2, 3)  # type: ignore[call-arg]
 
 
-# --- methods of a class --------------------------------------------------------------------------
+# --- methods of a class's own --------------------------------------------------------------------
 
 
 class Prefixed(Message):

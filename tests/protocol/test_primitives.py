@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Primitives: ranges, refusals, and the tolerance of the decoder."""
+"""Primitives: ranges, errors, and the tolerance of the decoder."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_bytes(value: bytes) -> None:
     assert Reader(written(lambda w: w.raw(value))).raw(len(value)) == value
 
 
-def test_bytes_longer_than_what_is_there() -> None:
+def test_bytes_longer_than_the_buffer() -> None:
     with pytest.raises(ProtocolError, match="4294967295 bytes expected"):
         Reader(b"\xff\xff\xff\xff\x00").byte_string()
     with pytest.raises(ProtocolError, match="negative: -1"):
@@ -205,7 +205,7 @@ def test_a_varint_is_written_within_32_bits(n: int) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 9 + b"\x02", b"\x80" * 9 + b"\x7f", b"\x80" * 10 + b"\0", b"\xff" * 1000])
-def test_a_varint_beyond_64_bits_is_refused(data: bytes) -> None:
+def test_a_varint_beyond_64_bits_raises(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="does not fit in 64 bits"):
         decode_varint(data, 0)
 

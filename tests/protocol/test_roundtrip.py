@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every message, with drawn contents, at several versions: read back, and written the same again.
 
-Also what garbage makes of every message: a value or ProtocolError.
+Garbage makes a value or a ProtocolError of every message.
 """
 
 from __future__ import annotations
@@ -454,7 +454,7 @@ def test_garbage(kind: Any) -> None:
             message = kind.read(Reader(encoded), version)
         except ProtocolError:
             return
-        # A value that was read can be written, and means the same.
+        # A message that can be read can be written, and means the same.
         assert decode(kind, encode(message, version), version) == message
 
     check()
@@ -497,7 +497,7 @@ def test_as_many_of_the_smallest_as_fit_are_read(kind: Any, message: Any) -> Non
 
 
 @pytest.mark.parametrize("kind", [m.TopicObject, m.PartitionObject, m.SpuObject])
-def test_a_count_of_objects_that_cannot_fit_is_refused(kind: Any) -> None:
+def test_a_count_of_objects_that_cannot_fit_raises(kind: Any) -> None:
     def envelope_of(inner: bytes) -> Reader:
         return Reader(encode(envelope.TypeBuffer(kind.LABEL, inner), 19))
 
@@ -516,12 +516,12 @@ def test_the_name_of_a_partition(topic: str, number: int) -> None:
 @pytest.mark.parametrize(
     "name", ["", "topic", "topic-", "-1", "-", "topic-x", "topic-1x", "topic-²", "topic-+1", "a-" + "1" * 11]
 )
-def test_what_is_no_name_of_a_partition(name: str) -> None:
+def test_names_that_are_no_partitions(name: str) -> None:
     with pytest.raises(ProtocolError, match="not the name of a partition"):
         split_partition_key(name)
 
 
-def test_what_a_message_shows_holds_no_record() -> None:
+def test_the_repr_of_a_message_holds_no_record() -> None:
     request = p.ProduceRequest(1, 0, (p.TopicData("t", (p.PartitionData(3, b"secret"),)),))
     fetched = c.StreamFetchResponse("t", 1, c.FetchedPartition(3, ErrorCode.NONE, 4, records=b"secret"))
     failed = ErrorCode(6004, ("hint", 5, 0, b"secret", b"secret"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._net.transport import Peer
-    from fluvio_sync.testing._cluster_core import ClusterCore
+    from fluvio_sync.testing._cluster.core import ClusterCore
 
 
 class SimulatedTransport(MemoryTransport):

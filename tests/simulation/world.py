@@ -27,8 +27,8 @@ from fluvio_sync.protocol.batch import decode_record_set
 from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec, TopicStorage
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
-from fluvio_sync.testing._cluster_core import ClusterCore
-from fluvio_sync.testing._cluster_model import SpuAddress
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
 from fluvio_sync.testing._memory import MemoryPoller
 from fluvio_sync.tls import TlsConfig
 from tests.simulation.network import SimulatedNetwork
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fluvio_sync._core.partition import Batch, Outcome
     from fluvio_sync._core.topic import TopicState
     from fluvio_sync.futures import BatchFutures, DeliveryFuture
-    from fluvio_sync.testing._cluster_model import Partition
+    from fluvio_sync.testing._cluster.model import Partition
     from tests.simulation.network import SimulatedTransport
 
 FAULTS_END = 20.0  # seconds after which nothing is broken any more

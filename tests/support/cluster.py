@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
-
-from fluvio_sync.testing._pipeline import SpuPipeline
 
 from fluvio_sync import Fluvio
 from fluvio_sync.protocol.batch import iter_batches
 from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing._reader import read_partition
+from fluvio_sync.testing.reader import read_partition
+from tests.support.asking import Asked
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from fluvio_sync import RecordMetadata, TlsConfig
     from fluvio_sync.protocol.batch import BatchHeader
-    from fluvio_sync.testing._reader import StoredRecord
+    from fluvio_sync.testing.reader import StoredRecord
 
 
 class Where:
@@ -88,14 +86,13 @@ class Where:
         engine = self.admin._session.engine
         assert engine is not None
         leader = engine.metadata.partitions[topic, partition].spec.leader
-        with self._pipeline(str(engine.metadata.advertised(leader)), engine.metadata.spu_name(leader)) as spu:
-            spu.send(SpuApi.STREAM_FETCH, 2, StreamFetchRequest(topic, partition, 0, 16 * 1024 * 1024))
-            response = StreamFetchResponse.read(spu.receive(2), spu.version(SpuApi.STREAM_FETCH))
+        context, server_name = self.tls.ssl_context(), self.tls.server_name(engine.metadata.spu_name(leader))
+        address = str(engine.metadata.advertised(leader))
+        with Asked(address, SPU_CLIENT_RANGES, tls=context, server_name=server_name) as spu:
+            request = StreamFetchRequest(topic, partition, 0, 16 * 1024 * 1024)
+            reader = spu.ask(SpuApi.STREAM_FETCH, request)
+            response = StreamFetchResponse.read(reader, spu.version(SpuApi.STREAM_FETCH))
         return [header for header, _ in iter_batches(response.partition.records)]
-
-    def _pipeline(self, endpoint: str, spu_name: str | None) -> SpuPipeline:
-        context, server_name = self.tls.ssl_context(), self.tls.server_name(spu_name)
-        return SpuPipeline(endpoint, time.monotonic() + 10, SPU_CLIENT_RANGES, tls=context, server_name=server_name)
 
 
 def read_back(

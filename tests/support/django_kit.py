@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`tests.contrib.django_project`: set up in this process when this is imported, and run in others.
+"""The project of the Django tests: importing this module sets it up in this process; functions run it in others.
 
-Its databases are there for tests that use the fixtures of `conftest.py`.
+The fixtures of `conftest.py` make its databases.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PROJECT = "tests.contrib.django_project"
 PATIENCE = 60.0
-FORKING = "ignore:This process:DeprecationWarning"  # Python's, for every fork where there are threads
+FORKING = "ignore:This process:DeprecationWarning"  # of Python, about forks of processes with threads
 
 SETTINGS = {"DJANGO_SETTINGS_MODULE": f"{PROJECT}.settings"}
 os.environ |= SETTINGS
 django.setup()
-del os.environ["DJANGO_SETTINGS_MODULE"]  # Celery, in other tests' processes, would take it for its own
+del os.environ["DJANGO_SETTINGS_MODULE"]  # which Celery, in processes of other tests, would read
 
 
 def start(*arguments: str, stderr: Any = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
@@ -49,18 +49,18 @@ def start(*arguments: str, stderr: Any = subprocess.PIPE, **environment: str) ->
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait for a process to end by itself; returns its exit status and its output."""
+    """Wait for the end of a process; return its exit status, output and errors."""
     try:
         output, errors = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         output, errors = process.communicate()
-        raise AssertionError(f"it did not end within {PATIENCE} s: {output}{errors}") from None
+        raise AssertionError(f"the process did not end within {PATIENCE} s: {output}{errors}") from None
     return process.returncode, output, errors
 
 
 def manage(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Run a command of the project; returns its exit status and its output."""
+    """Run a command of the project; return its exit status, output and errors."""
     return finish(start("-m", PROJECT, *arguments, **environment))
 
 
@@ -77,7 +77,7 @@ def use_database(alias: str, **options: str) -> None:
 
 
 def empty(alias: str) -> None:
-    """Delete the rows that a test left in a database."""
+    """Delete all rows that a test left in a database."""
     from fluvio_sync.contrib.django.outbox.models import OutboxRecord
     from tests.contrib.django_project.models import Order
 
@@ -92,7 +92,7 @@ def close_connections() -> None:
 
 
 def postgres_programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs, the newest ones, if they are installed."""
+    """Return the folder of the newest programs of PostgreSQL that are installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if found:
         return found[-1].parent
@@ -102,18 +102,18 @@ def postgres_programs() -> Path | None:
 
 @contextmanager
 def running_postgres(programs: Path) -> Iterator[str]:
-    """Run a server of our own; yields the folder of its socket, which is the host to connect to."""
+    """Run a server; yields the folder of its socket, which is the host to connect to."""
     # The server refuses to run as root, and its user has to reach the folder, whose path has to be short.
-    whose: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        if whose:
-            shutil.chown(folder, whose["user"], whose["group"])
+        if user:
+            shutil.chown(folder, user["user"], user["group"])
         data = f"{folder}/data"
         command = [str(programs / "initdb"), "-D", data, "-A", "trust", "-U", "tests", "-E", "UTF8", "--locale=C", "-N"]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE, **whose)
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE, **user)
         options = [f"-cunix_socket_directories={folder}", "-clisten_addresses=", "-cfsync=off"]
         server = subprocess.Popen(
-            [programs / "postgres", "-D", data, *options], cwd=folder, stderr=subprocess.DEVNULL, **whose
+            [programs / "postgres", "-D", data, *options], cwd=folder, stderr=subprocess.DEVNULL, **user
         )
         try:
             wait_until(lambda: _answers(folder), "PostgreSQL answers", PATIENCE)
@@ -122,7 +122,7 @@ def running_postgres(programs: Path) -> Iterator[str]:
             server.terminate()
             try:
                 server.wait(5)
-            except subprocess.TimeoutExpired:  # a connection that a test left open
+            except subprocess.TimeoutExpired:  # because a test left a connection open
                 server.send_signal(3)
                 server.wait(PATIENCE)
 

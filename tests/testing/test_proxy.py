@@ -116,7 +116,7 @@ def test_it_passes_on_both_ways(spu: Spu, proxy: FaultProxy) -> None:
     wait_until(lambda: spu.ends == 2 and proxy.connections == 0, "both ends are passed on")
 
 
-def test_it_passes_on_what_is_no_protocol() -> None:
+def test_it_passes_on_bytes_of_other_protocols() -> None:
     def echo(talk: Talk) -> None:
         while True:
             talk.send(talk.receive())
@@ -184,7 +184,7 @@ def test_cut_during_a_request(spu: Spu, proxy: FaultProxy, sent: int | None) -> 
     assert_works(proxy)
 
 
-def test_what_went_before_a_cut_is_carried_out(spu: Spu, proxy: FaultProxy) -> None:
+def test_a_request_before_a_cut_is_carried_out(spu: Spu, proxy: FaultProxy) -> None:
     with open_to(proxy) as sock:
         sock.sendall(produce_request(1))
         assert replies(sock, 1) == [1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ProducerConfig, Compression and SmartModule: values that are taken, kept and refused."""
+"""ProducerConfig, Compression and SmartModule: accepted, kept and rejected values."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_typed_settings_are_the_settings() -> None:
     assert ProducerSettings.__optional_keys__ == names
 
 
-def test_what_is_taken_is_kept_in_one_form() -> None:
+def test_values_are_kept_in_one_form() -> None:
     config = ProducerConfig(
         delivery_semantic="AtMostOnce",
         isolation="read_committed",
@@ -115,7 +115,7 @@ def test_none_and_no_compression_differ() -> None:
         ("smartmodules", None),
     ],
 )
-def test_what_is_refused_is_named(setting: str, value: Any) -> None:
+def test_errors_name_the_setting(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{setting} cannot be "):
         ProducerConfig(**{setting: value})
 

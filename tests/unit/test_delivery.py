@@ -36,7 +36,7 @@ def test_an_instance_is_kept() -> None:
 
 
 @pytest.mark.parametrize("value", ["exactly-once", "", None, 1, RetryPolicy(), RetryPolicy, object])
-def test_anything_else_is_refused(value: Any) -> None:
+def test_anything_else_raises(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^delivery_semantic cannot be .*'at-least-once'$"):
         delivery_semantic(value)
 

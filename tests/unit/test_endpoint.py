@@ -75,7 +75,7 @@ def test_endpoints(text: str, host: str, port: int) -> None:
         ("host\x00:9003", "no name"),
     ],
 )
-def test_what_is_no_endpoint_is_refused_with_the_reason(text: str, why: str) -> None:
+def test_anything_else_raises_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_endpoint(text)
     assert "is not 'host:port'" in str(caught.value)
@@ -94,7 +94,7 @@ ipv6 = st.integers(min_value=0, max_value=2**128 - 1).map(lambda number: str(IPv
 
 
 @given(host | ipv6, st.integers(min_value=1, max_value=65535))
-def test_what_is_written_is_read_again(host: str, port: int) -> None:
+def test_a_written_endpoint_is_read_again(host: str, port: int) -> None:
     assert parse_endpoint(str(Endpoint(host, port))) == Endpoint(host, port)
 
 

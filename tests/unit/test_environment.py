@@ -79,7 +79,7 @@ def test_a_variable_that_cannot_be_used_is_named(variables: dict[str, str], text
         client_settings({f"FLUVIO_SYNC_{name}": value for name, value in variables.items()})
 
 
-def test_a_misspelt_variable_is_noticed_and_others_are_nobodys_business() -> None:
+def test_a_misspelt_variable_is_noticed_and_unrelated_ones_are_not() -> None:
     environ = {
         "FLUVIO_SYNC_CONECT_TIMEOUT": "1",
         "FLUVIO_SYNC_TLS_CACERT": "x",

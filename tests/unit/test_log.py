@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of events, by the configuration of the application."""
+"""Events go to the log that the application configured."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_the_start_is_random_by_default() -> None:
 
 
 @pytest.mark.parametrize("start", [-1, 2**32, 1.0, True, "0"])
-def test_another_start_is_refused(start: Any) -> None:
+def test_another_start_raises(start: Any) -> None:
     with pytest.raises(ConfigError, match=r"^start cannot be "):
         SiphashRoundRobinPartitioner(start)
 
@@ -147,6 +147,6 @@ def test_a_specific_partition_is_a_number(partition: Any) -> None:
         SpecificPartitioner(partition)
 
 
-def test_both_are_what_an_application_may_write_itself() -> None:
+def test_both_follow_the_protocol_for_applications() -> None:
     partitioners: list[Partitioner] = [SiphashRoundRobinPartitioner(), SpecificPartitioner(1)]
     assert all(0 <= p.partition(b"k", b"v", 3, (0, 1, 2)) < 3 for p in partitioners)

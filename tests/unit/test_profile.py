@@ -265,7 +265,7 @@ def test_a_file_that_is_too_deep(path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_in_a_file_is_said(text: str, expected: str, path: Path) -> None:
+def test_errors_name_the_mistake_in_a_file(text: str, expected: str, path: Path) -> None:
     assert failure(path, text).startswith(expected)
 
 
@@ -285,7 +285,7 @@ def test_the_line_is_said(text: str, line: int, path: Path) -> None:
         load(path, text)
 
 
-def test_what_stands_in_an_inline_table_has_no_line(path: Path) -> None:
+def test_keys_of_an_inline_table_have_no_line(path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"{re.escape(str(path))}: cluster.c.tls.tls_policy is missing"):
         load(path, 'current_profile = "p"\nprofile.p = {cluster = "c"}\ncluster.c = {endpoint = "h", tls = {}}\n')
 

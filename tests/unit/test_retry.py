@@ -72,7 +72,7 @@ def test_fibonacci_up_to_the_bound() -> None:
 
 
 def test_multiples_that_floats_miss() -> None:
-    assert 0.07 * 10 * 10 != 7.0  # which this test is about
+    assert 0.07 * 10 * 10 != 7.0  # the subject of this test
     policy = RetryPolicy(max_retries=4, initial_delay=0.07)
     assert list(policy.delays()) == [0.07, 0.7, 7.0, 70.0]
 
@@ -222,7 +222,7 @@ def test_durations_may_be_timedeltas_and_are_kept_as_floats() -> None:
         ("jitter", "full"),
     ],
 )
-def test_what_is_refused_is_named(setting: str, value: Any) -> None:
+def test_errors_name_the_setting(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{setting} cannot be "):
         RetryPolicy(**{setting: value})
 

@@ -54,7 +54,7 @@ def test_a_negative_zero_becomes_zero() -> None:
         timedelta.max,
     ],
 )
-def test_what_is_no_duration_is_refused_by_name(value: Any) -> None:
+def test_anything_but_a_duration_raises_by_name(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^linger cannot be .*at least 0 and at most 1000000000$"):
         checks.seconds("linger", value)
 
@@ -150,7 +150,7 @@ class Vegetable(enum.Enum):
 
 
 @pytest.mark.parametrize("value", ["plum", "", "red apple", None, 1, b"pear", Vegetable.PEAR])
-def test_what_is_no_choice_is_refused_with_the_choices(value: Any) -> None:
+def test_anything_but_a_choice_raises_with_the_choices(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^fruit cannot be .*'red-apple', 'pear' or of Fruit$"):
         checks.choice(Fruit, "fruit", value)
 

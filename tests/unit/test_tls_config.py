@@ -35,7 +35,7 @@ def pem(path: str) -> str:
 
 
 class Server:
-    """The server's end of a handshake in memory; `context`: the server's."""
+    """The server of a handshake in memory; `context`: its settings."""
 
     def __init__(self, certificates: Certificates) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -77,7 +77,7 @@ def test_verified_servers_of_the_cluster(server: Server, certificates: Certifica
     server.shake_hands(certificates.verified(), spu)
 
 
-def test_other_servers_are_refused(server: Server, certificates: Certificates) -> None:
+def test_other_servers_are_rejected(server: Server, certificates: Certificates) -> None:
     for changed in ({"domain": "elsewhere.test"}, {"ca_cert": certificates.other_ca}):
         with pytest.raises(ssl.SSLCertVerificationError):
             server.shake_hands(certificates.verified(**changed))
@@ -117,7 +117,7 @@ def test_a_missing_client_certificate_is_noticed_by_the_server(server: Server, c
         server.shake_hands(certificates.verified())
 
 
-def test_anonymous_verifies_nobody(server: Server) -> None:
+def test_anonymous_verifies_no_server(server: Server) -> None:
     config = TlsConfig.anonymous()
     assert config.server_name("main-0") is None
     server.shake_hands(config)
@@ -189,7 +189,9 @@ def test_a_directory_is_no_file(certificates: Certificates, setting: str, tmp_pa
 
 @pytest.mark.parametrize("setting", ["ca_cert", "cert", "key"])
 @pytest.mark.parametrize("inline", [True, False])
-def test_what_is_not_pem_is_named(certificates: Certificates, setting: str, tmp_path: Path, *, inline: bool) -> None:
+def test_text_that_is_not_pem_is_named(
+    certificates: Certificates, setting: str, tmp_path: Path, *, inline: bool
+) -> None:
     text = "-----BEGIN NONSENSE-----\nsecret\n" if inline else "secret"
     (tmp_path / "x.pem").write_text(text)
     files = certificates.client._asdict() | {setting: text if inline else tmp_path / "x.pem"}
@@ -238,7 +240,7 @@ def test_a_path_may_begin_at_home(
         ({"key": "client.key"}, "^key without cert"),
     ],
 )
-def test_what_verified_needs(changed: dict[str, Any], error: str) -> None:
+def test_arguments_that_verified_needs(changed: dict[str, Any], error: str) -> None:
     with pytest.raises(ConfigError, match=error) as caught:
         verified(**changed)
     assert "secret" not in str(caught.value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names that a topic may have."""
+"""The rule for names of topics."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_names_that_are_taken(name: str) -> None:
         ("-", "it may not begin or end with '-'"),
     ],
 )
-def test_names_that_are_refused(name: str, why: str) -> None:
+def test_names_that_no_topic_has(name: str, why: str) -> None:
     with pytest.raises(ConfigError, match=f"cannot be a topic's name: {why}"):
         check_topic_name(name)
 

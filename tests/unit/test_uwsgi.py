@@ -25,7 +25,7 @@ def uwsgi(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def test_elsewhere_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_nothing_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uwsgi", None)
     _uwsgi.refuse_without_threads()
     _uwsgi.refuse_before_fork()
@@ -33,7 +33,7 @@ def test_elsewhere_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_in_the_master_a_client_waits_and_nothing_is_sent(uwsgi: Any) -> None:
-    fluvio = Fluvio.connect("127.0.0.1:1")  # without a listener
+    fluvio = Fluvio.connect("127.0.0.1:1")  # a port without a server
     producer = fluvio.topic_producer("t")
     for use in (lambda: producer.send(b"x"), fluvio.topics, fluvio.health):
         with pytest.raises(ConfigError, match="lazy-apps = true, or py-call-uwsgi-fork-hooks = true"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the shop keeps."""
+"""The table of the shop."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class Order(models.Model):
         return f"order {self.pk}: {self.item}"
 
     def as_event(self) -> str:
-        """Return what is produced of it."""
+        """Return the record about the order."""
         return json.dumps({"order": self.pk, "item": self.item})

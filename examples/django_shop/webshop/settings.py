@@ -8,7 +8,7 @@ from pathlib import Path
 
 INSTALLED_APPS = [
     "fluvio_sync.contrib.django",
-    "fluvio_sync.contrib.django.outbox",  # only for its table and its relay
+    "fluvio_sync.contrib.django.outbox",  # for its table and its relay
     "webshop",
 ]
 
@@ -17,7 +17,7 @@ FLUVIO = {
         "ENDPOINT": os.environ.get("FLUVIO_SYNC_ENDPOINT", "127.0.0.1:9003"),
         "CLIENT_ID": "webshop",
         "CONNECT_TIMEOUT": 3.0,
-        # A request waits no longer for space in the queue than its user would.
+        # A request waits for space in the queue for a second at most.
         "PRODUCER": {"linger": 0.005, "max_block": 1.0},
     },
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the views are."""
+"""The paths of the views."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three ways to tell of an order."""
+"""Three ways to produce a record about an order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOPIC = "orders"
 
 @require_POST
 def order_now(request: HttpRequest) -> JsonResponse:
-    """Produce, wait, and answer with the record's place; nothing is kept here."""
+    """Produce, wait, and answer with the record's partition and offset; no row is stored."""
     try:
         metadata = producer(TOPIC).send(request.POST["item"]).result(timeout=5)
     except (FluvioError, TimeoutError) as error:
@@ -31,7 +31,7 @@ def order_now(request: HttpRequest) -> JsonResponse:
 
 @require_POST
 def order_on_commit(request: HttpRequest) -> JsonResponse:
-    """Keep the order, and tell of it once that is committed: quick, and lost if the process dies in between."""
+    """Store the order, and produce after the commit: quick, but a process that dies in between loses the record."""
     with transaction.atomic():
         order = Order.objects.create(item=request.POST["item"])
         send_on_commit(TOPIC, order.as_event(), key=str(order.pk))
@@ -40,7 +40,7 @@ def order_on_commit(request: HttpRequest) -> JsonResponse:
 
 @require_POST
 def order_by_outbox(request: HttpRequest) -> JsonResponse:
-    """Keep the order and what tells of it in one transaction; the relay delivers that, whatever happens."""
+    """Store the order and its record in one transaction; the relay delivers the record later."""
     with transaction.atomic():
         order = Order.objects.create(item=request.POST["item"])
         outbox.send(TOPIC, order.as_event(), key=str(order.pk))

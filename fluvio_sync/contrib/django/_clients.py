@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clients of this process: one for each alias, made when it is first asked for and connected when it is first used.
 
-There is no lock, which a fork could leave locked.  Making a client does no I/O, so of threads that race for the first
-use all get the same one, and what the others made has nothing to close.  After a fork the child goes on with its copies
-of the clients, which start clean by themselves.
+There is no lock, because a fork could leave it locked.  Making a client does no I/O: all threads that race for the
+first use get the same client, and the others have nothing to close.  After a fork the child uses its copies of the
+clients, which connect anew.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from fluvio_sync.config import ProducerConfig, ProducerSettings
     from fluvio_sync.producer import TopicProducer
 
-# Seconds that a test which overrides FLUVIO waits for what is still on its way to the cluster before.
+# Seconds that a test which overrides FLUVIO waits for records that are on their way.
 _DRAIN = 5.0
 
 
 class Configured(NamedTuple):
-    """A client, and what its producers are like unless they are given other settings."""
+    """A client, and the settings of its producers unless they are given others."""
 
     client: Fluvio
     config: ProducerConfig
@@ -42,17 +42,22 @@ _stand_ins: dict[str, Fluvio] = {}
 def client(alias: str = DEFAULT) -> Fluvio:
     """Return the client of an alias of FLUVIO: the same one at each call in a process.
 
-    It connects at its first use, in the thread that uses it.  It is not to be closed: whoever asks next gets it again.
-    Raises `ConfigError` for an alias that there is not and for settings that cannot work.
+    It connects at its first use, in the thread that uses it.  Do not close it: the next call returns it again.
+
+    Raises `ConfigError` for an alias that does not exist and for settings that cannot work.
     """
     return configured(alias).client
 
 
 def producer(topic: str, alias: str = DEFAULT, **settings: Unpack[ProducerSettings]) -> TopicProducer:
-    """Return a producer for a topic: the alias's PRODUCER with these settings of `ProducerConfig` changed.
+    """Return a producer for a topic; cheap, so each request may ask for one.
 
-    Cheap: each request may ask for one, and drop it.  The first of a process connects, and the first for a topic that
-    was just created waits for it.  Raises as `client`, `Fluvio.connect` and `Fluvio.topic_producer` do.
+    * `topic`: the name of the topic.
+    * `alias`: of FLUVIO (default "default").
+    * `settings`: of `ProducerConfig`, on top of the alias's PRODUCER.
+
+    The first producer of a process connects, and the first for a topic that was just created waits for it.  Raises as
+    `client`, `Fluvio.connect` and `Fluvio.topic_producer` do.
     """
     found = configured(alias)
     return found.client.topic_producer(topic, found.config, **settings)
@@ -65,19 +70,19 @@ def configured(alias: str) -> Configured:
         return Configured(stand_in, _aliases.read(alias).producer)
     found = _made.get(alias)
     if found is None:
-        told = _aliases.read(alias)
-        found = _made.setdefault(alias, Configured(unconnected(told.connect), told.producer))
+        content = _aliases.read(alias)
+        found = _made.setdefault(alias, Configured(unconnected(content.connect), content.producer))
     return found
 
 
 def in_use() -> dict[str, Fluvio]:
-    """Return the clients that there are in this process, connected or not, by their aliases."""
+    """Return the clients of this process, connected or not, by their aliases."""
     made = {alias: found.client for alias, found in list(_made.items())}
     return made | dict(_stand_ins)
 
 
 def forget() -> None:
-    """Close all clients, so that the next use makes them of what FLUVIO says then; stand-ins stay."""
+    """Close all clients, so that their next use reads FLUVIO again; stand-ins stay."""
     while _made:
         _, found = _made.popitem()
         found.client.close(_DRAIN)
@@ -85,8 +90,8 @@ def forget() -> None:
 
 @contextmanager
 def stand_in(alias: str, fluvio: Fluvio) -> Iterator[None]:
-    """Have `fluvio` take the place of an alias's client, in all threads of this process, for the length of a block."""
-    _aliases.read(alias)  # raises what a real client would raise
+    """Put `fluvio` into the place of an alias's client, in all threads of this process, for the length of a block."""
+    _aliases.read(alias)  # which raises as for a real client
     before = _stand_ins.get(alias)
     _stand_ins[alias] = fluvio
     try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`send_on_commit`: records of a transaction, sent once it is committed.
 
-What is wrong with a record is raised by the call, where the transaction can still be rolled back.  After the commit
-there is nobody left to raise to: a failure is logged by one line and counted.
+An invalid record raises at the call, where the transaction can still be rolled back.  After the commit there is no
+caller to raise to: a failure is logged and counted.
 """
 
 from __future__ import annotations
@@ -42,37 +42,40 @@ def send_on_commit(
 ) -> None:
     """Send a record when the transaction is committed, and not at all if it is rolled back.
 
-    `value`, `key`, `timestamp`: as those of `TopicProducer.send`; serialised now, so that later changes of an object
-    change nothing.  `using`: the database whose transaction it is (default: Django's default database); outside of a
-    transaction the record is sent at once.  `alias`: of FLUVIO, whose PRODUCER decides how it is sent.
+    * `topic`: the name of the topic.
+    * `value`, `key`, `timestamp`: as of `TopicProducer.send`; serialised by the call, so that later changes of an
+      object have no effect.
+    * `using`: the database of the transaction (default: Django's default database); outside of a transaction the record
+      is sent at once.
+    * `alias`: of FLUVIO (default "default"); its PRODUCER decides how the record is sent.
 
-    Raises at once, with nothing to be sent: `ConfigError` for the topic's name, the alias or its settings, `TypeError`,
-    `ValueError` and `RecordTooLargeError` for the record, and Django's `TransactionManagementError` where transactions
-    are managed by hand.  After the commit it raises nothing: what cannot be sent or delivered is logged as
-    `on_commit.lost` with topic and reason, and counted in the health view.  Then, too, it may block as
-    `TopicProducer.send` does (`connect_timeout` for the first record of a process, `max_block` while memory is full).
+    Raises, with nothing to be sent: `ConfigError` for the topic's name, the alias or its settings, `TypeError`,
+    `ValueError` and `RecordTooLargeError` for the record, and Django's `TransactionManagementError` if the application
+    manages its transactions by hand.  After the commit it raises nothing: a record that cannot be sent or delivered is
+    logged as `on_commit.failed` with topic and error, and counted in the health view.  The commit may block as
+    `TopicProducer.send` does: `connect_timeout` for the first record of a process, `max_block` while memory is full.
 
-    A process that dies between the commit and the acknowledgement takes the record with it: where that matters, use
+    A record is lost if the process dies between the commit and the acknowledgement: where that matters, use
     `fluvio_sync.contrib.django.outbox`.
     """
     config = _clients.configured(alias).config
     if isinstance(config.delivery_semantic, AtMostOnce):
-        _losses.warn_of_at_most_once(alias)
+        _failures.warn_of_at_most_once(alias)
     record = prepare(topic, value, key, timestamp, config)
     transaction.on_commit(partial(_send, record, config, alias), using=using)
 
 
-def losses() -> dict[str, int]:
-    """Return how many records of each alias `send_on_commit` could not send, or learnt were not delivered, so far."""
-    return _losses.counted()
+def failures() -> dict[str, int]:
+    """Return by alias how many records of `send_on_commit` were not sent or not delivered so far."""
+    return _failures.counted()
 
 
 def _send(record: Record, config: ProducerConfig, alias: str) -> None:
     try:
         producer = _clients.client(alias).topic_producer(record.topic, for_prepared(config))
         future = producer.send(record.value, key=record.key, timestamp=record.timestamp)
-    except Exception as error:  # noqa: BLE001 - the transaction is committed, whatever happens here
-        _losses.add(record.topic, alias, error)
+    except Exception as error:  # noqa: BLE001 - the transaction is committed, and no error may change that
+        _failures.add(record.topic, alias, error)
     else:
         future.add_done_callback(partial(_resolved, record.topic, alias))
 
@@ -80,11 +83,11 @@ def _send(record: Record, config: ProducerConfig, alias: str) -> None:
 def _resolved(topic: str, alias: str, future: Future[RecordMetadata]) -> None:
     error = future.exception()
     if error is not None:
-        _losses.add(topic, alias, error)
+        _failures.add(topic, alias, error)
 
 
-class _Losses:
-    """What became of nothing; any thread.  A child of a fork begins at 0, with a lock that nobody holds."""
+class _Failures:
+    """Counts records that failed after the commit; any thread.  A child of a fork begins at 0, with a new lock."""
 
     def __init__(self) -> None:
         self.reset()
@@ -99,7 +102,7 @@ class _Losses:
     def add(self, topic: str, alias: str, error: BaseException) -> None:
         with self._lock:
             self._counts[alias] += 1
-        _log.error("on_commit.lost", topic=topic, alias=alias, error=f"{type(error).__name__}: {error}")
+        _log.error("on_commit.failed", topic=topic, alias=alias, error=f"{type(error).__name__}: {error}")
 
     def counted(self) -> dict[str, int]:
         with self._lock:
@@ -113,8 +116,8 @@ class _Losses:
             _log.warning(
                 "on_commit.at_most_once",
                 alias=alias,
-                reason="records that send_on_commit sends at most once are lost without a line if anything fails",
+                reason="send_on_commit with at-most-once loses records without logging each",
             )
 
 
-_losses = _Losses()
+_failures = _Failures()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The app: system checks, the command `fluvio_check`, and clients that are forgotten when a test changes FLUVIO."""
+"""The app: registers the system checks, and has the clients forgotten when a test changes FLUVIO."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fluvio_sync.contrib.django.checks import check_settings
 
 
 class FluvioConfig(AppConfig):
-    """Nothing is connected by it: clients are made when they are first used."""
+    """The app of clients, which are made at their first use; the app itself connects nothing."""
 
     name = "fluvio_sync.contrib.django"
     label = "fluvio_sync"
     verbose_name = "Fluvio"
 
     def ready(self) -> None:
-        """Have Django call what it is to call."""
+        """Register the system checks and the receiver of the signal."""
         register(check_settings, "fluvio")
         setting_changed.connect(_on_setting_changed, dispatch_uid="fluvio_sync")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For the tests of applications: fakes in the place of clients, so that no cluster is needed.
+"""For the tests of applications: fakes take the place of clients, so that tests need no cluster.
 
     class OrderTests(FluvioTestMixin, TestCase):
         def test_ordering(self):
@@ -11,9 +11,9 @@
         with fake_fluvio() as fake:
             yield fake
 
-What `client()` and `producer()` return, and what `send_on_commit` and the outbox's relay use, is then a
-`fluvio_sync.testing.FakeFluvio`, in all threads of the process.  A `TestCase` is never committed: run what waits for
-the commit with `self.captureOnCommitCallbacks(execute=True)`.
+`client()`, `producer()`, `send_on_commit` and the outbox's relay then use a `fluvio_sync.testing.FakeFluvio`, in all
+threads of the process.  A `TestCase` never commits: `self.captureOnCommitCallbacks(execute=True)` runs the functions
+that wait for the commit.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def fake_fluvio(alias: str = DEFAULT, *, topics: Mapping[str, int] | None = None) -> Iterator[FakeFluvio]:
-    """Have a new `FakeFluvio` take the place of an alias's client, and return it; also as a decorator of a function.
+    """Put a new `FakeFluvio` into the place of an alias's client; a context manager and a decorator.
 
-    `alias`: of FLUVIO (default "default"; nest them for several).  `topics`: those there are, with their numbers of
-    partitions; None (default): any, with one partition.  In a decorated function, `client(alias)` is the fake.
-    Raises `ConfigError` for an alias that there is not.
+    * `alias`: of FLUVIO (default "default"); nest the blocks for several.
+    * `topics`: the topics that exist, with their numbers of partitions; None (default): all, with one partition.
+
+    The block gets the fake; in a decorated function, `client(alias)` is the fake.
+
+    Raises `ConfigError` for an alias that does not exist.
     """
     fake = FakeFluvio(topics)
     with _clients.stand_in(alias, fake):
@@ -44,10 +47,13 @@ def fake_fluvio(alias: str = DEFAULT, *, topics: Mapping[str, int] | None = None
 
 
 class FluvioTestMixin(unittest.TestCase):
-    """Gives each test fakes; in front of `TestCase`: `class OrderTests(FluvioTestMixin, TestCase)`.
+    """Gives each test fakes; it stands in front of `TestCase`: `class OrderTests(FluvioTestMixin, TestCase)`.
 
-    `fluvio_aliases`: whose clients are faked (default: "default").  `fluvio`: the fake of the first; `fluvios`: all, by
-    alias.  They are new for each test, and there from `setUp` on: not in `setUpTestData`.
+    * `fluvio_aliases`: the aliases whose clients are faked (default: "default").
+    * `fluvio`: the fake of the first alias.
+    * `fluvios`: all fakes, by alias.
+
+    The fakes are new for each test, from `setUp` on; `setUpTestData` has none.
     """
 
     fluvio_aliases: ClassVar[tuple[str, ...]] = (DEFAULT,)
@@ -55,7 +61,7 @@ class FluvioTestMixin(unittest.TestCase):
     fluvios: dict[str, FakeFluvio]
 
     def setUp(self) -> None:
-        """Begin to fake."""
+        """Make the fakes, which the test's cleanup takes away."""
         super().setUp()
         self.fluvios = {}
         for alias in self.fluvio_aliases:

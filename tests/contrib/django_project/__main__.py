@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.contrib.django_project COMMAND`: what manage.py is elsewhere."""
+"""`python -m tests.contrib.django_project COMMAND`: the manage.py of the project."""
 
 from __future__ import annotations
 

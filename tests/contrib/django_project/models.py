@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the project's records tell of."""
+"""The rows that the project's records are about."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 """Settings of the project.
 
 The environment: DJANGO_PROJECT_SQLITE, the path of a database file; DJANGO_PROJECT_POSTGRES, the folder of a
-PostgreSQL server's socket, for the database "postgres"; DJANGO_PROJECT_LOG, a file that the library's events go to;
-FLUVIO_SYNC_ENDPOINT as ever.
+PostgreSQL server's socket, for the database "postgres"; DJANGO_PROJECT_LOG, a file for the library's events;
+FLUVIO_SYNC_ENDPOINT.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 SECRET_KEY = "for tests"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
-TIME_ZONE = "UTC"  # Django makes it that of the process, which other tests share
+TIME_ZONE = "UTC"  # which Django sets for the process, and so for other tests
 ROOT_URLCONF = "tests.contrib.django_project.urls"
 INSTALLED_APPS = [
     "django.contrib.admin",

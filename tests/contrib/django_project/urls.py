@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the project's views are."""
+"""The paths of the project's views."""
 
 from __future__ import annotations
 

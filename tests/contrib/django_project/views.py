@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One view for each way to send: they send the body of the request."""
+"""A view for each way to send; each sends the body of the request."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @csrf_exempt
 def produce(request: HttpRequest, topic: str) -> JsonResponse:
-    """Send, and answer with the worker's process and the record's place."""
+    """Send, and answer with the id of the process and the record's partition and offset."""
     metadata = producer(topic).send(request.body, key=request.GET.get("key")).result(timeout=10)
     return JsonResponse({"worker": os.getpid(), "partition": metadata.partition, "offset": metadata.offset})
 
 
 @csrf_exempt
 def order(request: HttpRequest, topic: str) -> HttpResponse:
-    """Store an order, and send it once that is committed; "fail" in its text rolls it back."""
+    """Store an order, and send it after the commit; "fail" in its text rolls it back."""
     using = request.GET.get("using", "default")
     with transaction.atomic(using=using):
         stored = Order.objects.using(using).create(item=request.body.decode())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What gunicorn serves: `tests.contrib.django_project.wsgi`."""
+"""The application that gunicorn serves."""
 
 from __future__ import annotations
 

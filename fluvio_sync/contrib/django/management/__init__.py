@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where Django looks for the commands of this app."""
+"""The package in which Django looks for the commands of this app."""

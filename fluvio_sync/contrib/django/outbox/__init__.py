@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transactional outbox: records that are stored in the transaction that they tell of, and delivered by a relay.
+"""The transactional outbox: a transaction stores records beside its rows, and a relay delivers them.
 
     INSTALLED_APPS = [..., "fluvio_sync.contrib.django", "fluvio_sync.contrib.django.outbox"]
 
@@ -9,8 +9,8 @@
         order.save()
         outbox.send("orders", order.as_json(), key=str(order.customer_id))
 
-`manage.py migrate` makes its table, and `manage.py fluvio_outbox_relay` delivers: at-least-once, and in order for the
-records of a topic that have the same key.
+`manage.py migrate` makes its table, and `manage.py fluvio_outbox_relay` delivers at-least-once, the records of a topic
+with the same key in order.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ __all__ = ["OutboxHealth", "health", "send"]
 
 
 class OutboxHealth(NamedTuple):
-    """How the outbox of a database is.
+    """The numbers of an outbox.
 
-    `pending`: records that are to be delivered; `oldest_age`: seconds since the oldest of them was stored, None if
-    there is none; `failed`: records that the cluster refused for good, which wait for an operator; `blocked`: how many
-    of the pending ones are behind a failed one with the same key.
+    * `pending`: records that are still to be delivered.
+    * `oldest_age`: seconds since the oldest pending record was stored; None if there is none.
+    * `failed`: records that the cluster rejected for good, which wait for an operator.
+    * `blocked`: pending records behind a failed one with the same key.
     """
 
     pending: int
@@ -55,17 +56,18 @@ def send(
 ) -> None:
     """Store a record in the current transaction, to be delivered once that is committed.
 
-    `value`, `key`, `timestamp`: as those of `TopicProducer.send`, with the alias's serializers; the time is by default
-    that of this call.  `using`: the database whose transaction it is (default: what Django's routers say of the
-    outbox).  `alias`: of FLUVIO, the client that the relay sends it with.
+    * `topic`: the name of the topic.
+    * `value`, `key`, `timestamp`: as of `TopicProducer.send`, with the alias's serializers; the time is that of this
+      call by default.
+    * `using`: the database of the transaction (default: the one that Django's routers give the outbox).
+    * `alias`: of FLUVIO (default "default"), for the client that the relay uses.
 
-    Records of a topic with the same key are delivered in the order of these calls, provided that the transactions in
-    which they happen are: those that run at the same time have no order, unless they wait for each other, as with
-    `select_for_update()` on what the key stands for.
+    Records of a topic with the same key are delivered in the order of these calls if their transactions are serialised,
+    as by `select_for_update()` on the row that the key stands for; concurrent transactions have no order.
 
-    Raises `TransactionManagementError` outside of `transaction.atomic()`: the record would be stored whatever becomes
-    of what it tells of, and that is what an outbox is to prevent.  Raises `ConfigError` for the topic's name, the alias
-    or its settings, `TypeError`, `ValueError` and `RecordTooLargeError` for the record.
+    Raises `TransactionManagementError` outside of `transaction.atomic()`, where the record would be stored even if its
+    row is not.  Raises `ConfigError` for the topic's name, the alias or its settings, `TypeError`, `ValueError` and
+    `RecordTooLargeError` for the record.
     """
     from fluvio_sync.contrib.django.outbox.models import OutboxRecord  # noqa: PLC0415 - not before the apps are loaded
 
@@ -73,14 +75,17 @@ def send(
     if not connections[database].in_atomic_block:
         raise TransactionManagementError(
             f"outbox.send() needs a transaction of the database {database!r}: call it in the block of "
-            "transaction.atomic() that stores what the record tells of"
+            "transaction.atomic() that stores the row which the record is about"
         )
     record = prepare(topic, value, key, timestamp, _aliases.read(alias).producer)
     OutboxRecord.of(record, alias).save(using=database, force_insert=True)
 
 
 def health(using: str | None = None) -> OutboxHealth:
-    """Return how the outbox of a database is; `using`: which (default: what Django's routers say of the outbox)."""
+    """Return the numbers of the outbox.
+
+    `using`: its database (default: the one that Django's routers give the outbox).
+    """
     from fluvio_sync.contrib.django.outbox import _store  # noqa: PLC0415 - not before the apps are loaded
     from fluvio_sync.contrib.django.outbox.models import OutboxRecord  # noqa: PLC0415
 

@@ -26,19 +26,24 @@ if TYPE_CHECKING:
 
 
 class Outcome:
-    """What became of records: `delivered` are ids; `refused` for good, or `postponed`, each with the error's text."""
+    """The outcomes of a pass.
+
+    * `delivered`: ids of records.
+    * `rejected`, `to_retry`: records that failed for good, or may be sent again, each with its error's text.
+    """
 
     def __init__(self) -> None:
         self.delivered: list[int] = []
-        self.refused: list[tuple[OutboxRecord, str]] = []
-        self.postponed: list[tuple[OutboxRecord, str]] = []
+        self.rejected: list[tuple[OutboxRecord, str]] = []
+        self.to_retry: list[tuple[OutboxRecord, str]] = []
 
 
 class Delivery:
-    """`lease`: seconds for which the records are claimed; `stopped`: asked before each record is sent.
+    """Sends the claimed records of one pass.
 
-    Sending goes on for a third of the lease, and each record takes at most another (the producers' patience), so that
-    everything is known before the claim ends.
+    * `lease`: seconds for which the records are claimed.  Records are sent during its first third, and each takes at
+      most another third (the timeout of the producers), so that all outcomes are known before the claim ends.
+    * `stopped`: called before each record; True ends sending.
     """
 
     def __init__(self, destinations: Destinations, *, lease: float, stopped: Callable[[], bool]) -> None:
@@ -52,7 +57,7 @@ class Delivery:
         self._outcome = Outcome()
 
     def run(self, chains: Iterable[Chain]) -> Outcome:
-        """Send the chains as far as they can be sent, and return what became of them."""
+        """Send the chains until they end, fail or are stopped, and return the outcomes."""
         for chain in chains:
             self._send_next(chain)
         while self._on_way:
@@ -88,5 +93,5 @@ class Delivery:
         self._done.put((chain, future.exception()))
 
     def _fail(self, chain: Chain, error: BaseException) -> None:
-        failures = self._outcome.refused if is_final(error) else self._outcome.postponed
+        failures = self._outcome.rejected if is_final(error) else self._outcome.to_retry
         failures.append((chain[0], f"{type(error).__name__}: {error}"))

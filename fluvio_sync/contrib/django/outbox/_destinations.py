@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a relay's records go: a producer for each topic, and a pause where there is none to be had.
+"""The producers of a relay, one for each topic, and pauses after a producer could not be made.
 
-A cluster that does not answer or a topic that is not there concerns all of its records alike: they are left alone for a
-while, untouched, and those of other topics go on.
+A cluster that does not answer, or a topic that does not exist, blocks all of its records alike: the relay leaves them
+untouched during a pause, and sends those of other topics.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = get_logger("outbox")
 
-# What is wrong with one topic of a cluster that answers.
+# Errors about one topic of a cluster that answers.
 _OF_A_TOPIC = (TopicNotFoundError, MetadataTimeoutError, ConfigError)
 
 
@@ -35,24 +35,24 @@ class _Pause(NamedTuple):
 
 
 class Destinations:
-    """`patience`: seconds that sending a record may take, whatever the alias's PRODUCER allows."""
+    """The producers and pauses of a relay; `timeout`: seconds that sending a record may take at most."""
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
         self._pauses: dict[tuple[str, str | None], _Pause] = {}
         self._producers: dict[tuple[str, str], TopicProducer | None] = {}
 
     def look_again(self) -> None:
-        """Ask for producers anew; called once a pass."""
+        """Forget the producers, so that each pass makes them anew."""
         self._producers.clear()
 
     def paused(self) -> list[tuple[str, str | None]]:
-        """Return the aliases, and topics of them, that are to be left alone now."""
+        """Return the aliases, and topics of aliases, whose pause lasts."""
         now = time.monotonic()
         return [place for place, pause in self._pauses.items() if pause.until > now]
 
     def producer(self, alias: str, topic: str) -> TopicProducer | None:
-        """Return a producer, or None where there is none to be had now."""
+        """Return a producer, or None during a pause."""
         if (alias, topic) not in self._producers:
             self._producers[alias, topic] = self._ask(alias, topic)
         return self._producers[alias, topic]
@@ -67,11 +67,11 @@ class Destinations:
             self._pause(alias, None, error)
             return None
         try:
-            producer = found.client.topic_producer(topic, patient(found.config, self._patience))
+            producer = found.client.topic_producer(topic, relay_config(found.config, self._timeout))
         except FluvioError as error:
             self._pause(alias, topic if isinstance(error, _OF_A_TOPIC) else None, error)
             return None
-        self._go_on(alias, topic)
+        self._resume(alias, topic)
         return producer
 
     def _pause(self, alias: str, topic: str | None, error: FluvioError) -> None:
@@ -79,26 +79,26 @@ class Destinations:
         failures = 1 if before is None else before.failures + 1
         self._pauses[alias, topic] = _Pause(time.monotonic() + delay_after(failures), failures)
         if before is None:
-            which = {} if topic is None else {"topic": topic}
-            _log.warning("outbox.held_up", alias=alias, **which, error=f"{type(error).__name__}: {error}")
+            of_topic = {} if topic is None else {"topic": topic}
+            _log.warning("outbox.blocked", alias=alias, **of_topic, error=f"{type(error).__name__}: {error}")
 
-    def _go_on(self, alias: str, topic: str) -> None:
+    def _resume(self, alias: str, topic: str) -> None:
         for place in ((alias, None), (alias, topic)):
             if self._pauses.pop(place, None) is not None:
-                _log.info("outbox.goes_on", alias=alias, topic=topic)
+                _log.info("outbox.resumed", alias=alias, topic=topic)
 
 
-def patient(config: ProducerConfig, patience: float) -> ProducerConfig:
-    """Return an alias's settings as a relay needs them.
+def relay_config(config: ProducerConfig, timeout: float) -> ProducerConfig:
+    """Return the settings of an alias's producers for a relay.
 
-    At-least-once, whatever the alias says, and no longer than the claim lasts, because the relay comes back to what
-    fails.  Without linger, which would delay each record of a key.
+    They are at-least-once, with a timeout within the claim, because the relay sends a failed record again itself.  They
+    have no linger, which would delay each record of a key.
     """
     semantic = config.delivery_semantic
     policy = semantic.retry_policy if isinstance(semantic, AtLeastOnce) else RetryPolicy()
     return replace(
         for_prepared(config),
-        delivery_semantic=AtLeastOnce(replace(policy, timeout=min(policy.timeout, patience))),
-        max_block=min(config.max_block, patience),
+        delivery_semantic=AtLeastOnce(replace(policy, timeout=min(policy.timeout, timeout))),
+        max_block=min(config.max_block, timeout),
         linger=0.0,
     )

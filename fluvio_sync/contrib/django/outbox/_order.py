@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which order a relay sends.  Pure.
+"""The order in which a relay sends.  Pure.
 
-A *chain* is what a relay sends of one order key: undelivered records, beginning with the oldest, without a gap, and
-each only once the one before it is acknowledged.  A record that fails ends its chain, and one that failed for good
-ends the chains of all passes.
+A *chain* holds undelivered records of one order key, from the oldest on and without a gap.  The relay sends each record
+only after the one before it is acknowledged.  A record that fails ends its chain, and one that failed for good ends the
+chains of all later passes.
 
-That alone keeps the order, however many relays are at work, whoever is killed, and whatever claims run out: a record
-has been acknowledged before the next of its key is sent for the first time.  Claims are there to spare the work of
-sending twice.
+That alone keeps the order, with any number of relays, when relays are killed and when claims run out: a record is
+acknowledged before the next of its key is sent for the first time.  Claims only save the work of sending twice.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _LONGEST_DELAY = 60.0
 
 
 def chains(records: Iterable[OutboxRecord]) -> list[deque[OutboxRecord]]:
-    """Return the chains of these records: of each key the undelivered ones without a gap, beginning with the oldest."""
+    """Return the chains of these records: of each key the undelivered ones, from the oldest on and without a gap."""
     found: dict[str, deque[OutboxRecord]] = {}
     ended = set()
     for record in sorted(records, key=lambda record: int(record.pk)):
@@ -39,10 +38,10 @@ def chains(records: Iterable[OutboxRecord]) -> list[deque[OutboxRecord]]:
 
 
 def is_final(error: BaseException) -> bool:
-    """Whether sending the same record again can only fail again."""
+    """Return whether sending the same record again can only fail again."""
     return isinstance(error, (RejectedError, RecordTooLargeError))
 
 
 def delay_after(failures: int) -> float:
-    """Return the seconds before the next attempt after so many failures in a row: 1, 2, 4 and so on up to 60."""
+    """Return the seconds to wait after a number of failures in a row: 1, 2, 4 and so on up to 60."""
     return min(_LONGEST_DELAY, 2.0 ** min(failures - 1, 10))

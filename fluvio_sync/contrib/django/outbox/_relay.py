@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The relay: claims, delivers, notes; again and again, until it is stopped."""
+"""The relay: each of its passes claims records, sends them and stores the outcomes."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ _log = get_logger("outbox")
 
 
 class Stop:
-    """Somebody's wish that the relay end; `asked` says so.  A signal handler may express it at any moment."""
+    """A request that the relay end; a signal handler may make it at any moment.  `asked`: whether it was made."""
 
     def __init__(self) -> None:
         self.asked = False
-        # Not an Event, whose lock a signal handler could find taken by the very wait that it interrupts.
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        # Not an Event: a signal handler may interrupt a wait that holds the lock of an Event.
+        self._asked: SimpleQueue[None] = SimpleQueue()
 
     def ask(self) -> None:
-        """Wish it."""
+        """Ask the relay to end."""
         self.asked = True
-        self._bell.put(None)
+        self._asked.put(None)
 
     def wait(self, seconds: float) -> None:
-        """Return after so many seconds, or when it is asked for."""
+        """Return after so many seconds, or when the relay is asked to end."""
         try:
-            self._bell.get(timeout=seconds)
+            self._asked.get(timeout=seconds)
         except Empty:
             return
 
 
 class Pass(NamedTuple):
-    """What a pass did: how many records it claimed, delivered, was refused for good, and postponed."""
+    """The numbers of a pass, or of several: records claimed, delivered, rejected for good, and to be sent again."""
 
     claimed: int = 0
     delivered: int = 0
-    refused: int = 0
-    postponed: int = 0
+    rejected: int = 0
+    to_retry: int = 0
 
     def plus(self, other: Pass) -> Pass:
         """Return the sums."""
@@ -58,8 +58,10 @@ class Pass(NamedTuple):
 class Relay:
     """Delivers the outbox of a database; one thread uses it.
 
-    `batch`: records that a pass takes; `lease`: seconds for which it claims them; `retention`: days after which what is
-    done with is deleted; `stop`: ends a pass early.
+    * `batch`: records that a pass takes at most.
+    * `lease`: seconds for which it claims them.
+    * `retention`: days after which delivered and skipped records are deleted.
+    * `stop`: ends a pass early.
     """
 
     def __init__(self, database: str, *, batch: int, lease: float, retention: float, stop: Stop) -> None:
@@ -72,8 +74,8 @@ class Relay:
         self._destinations = Destinations(lease / 3)
 
     @property
-    def is_held_up(self) -> bool:
-        """Whether records are left alone because their cluster or topic is not to be had."""
+    def is_blocked(self) -> bool:
+        """Whether records wait because their cluster does not answer or their topic does not exist."""
         return bool(self._destinations.paused())
 
     def work(self) -> Pass:
@@ -90,20 +92,20 @@ class Relay:
         if records:
             delivery = Delivery(self._destinations, lease=self._lease, stopped=lambda: self._stop.asked)
             outcome = delivery.run(chains(records))
-            _store.settle(self._database, self.name, claimed, outcome)
+            _store.store_outcome(self._database, self.name, claimed, outcome)
             _report(outcome)
-            done = Pass(len(claimed), len(outcome.delivered), len(outcome.refused), len(outcome.postponed))
+            done = Pass(len(claimed), len(outcome.delivered), len(outcome.rejected), len(outcome.to_retry))
         _store.expire(self._database, self._retention)
         return done
 
 
 def _report(outcome: Outcome) -> None:
-    """Log every record that was refused, and one line for each topic of which records fail for the first time."""
-    for record, error in outcome.refused:
-        _log.error("outbox.refused", record=record.pk, alias=record.alias, topic=record.topic, error=error)
+    """Log every rejected record, and one line for each topic with records that failed for the first time."""
+    for record, error in outcome.rejected:
+        _log.error("outbox.rejected", record=record.pk, alias=record.alias, topic=record.topic, error=error)
     first: dict[tuple[str, str], list[str]] = {}
-    for record, error in outcome.postponed:
+    for record, error in outcome.to_retry:
         if not record.attempts:
             first.setdefault((record.alias, record.topic), []).append(error)
     for (alias, topic), errors in first.items():
-        _log.warning("outbox.postponed", alias=alias, topic=topic, records=len(errors), error=errors[0])
+        _log.warning("outbox.retry_scheduled", alias=alias, topic=topic, records=len(errors), error=errors[0])

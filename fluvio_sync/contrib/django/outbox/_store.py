@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a relay asks of the table and does to it; no transaction stays open while records are sent.
+"""The queries of a relay; no transaction stays open while records are sent.
 
-A relay claims a key by its oldest undelivered record: `due` then lies ahead until the claim ends, and since only the
-oldest of a key is ever claimed, nobody takes those behind it.  The update that claims looks again at what it changes,
-so that two relays never claim the same record; where the database can skip locked rows, they do not wait for each
-other either.  A relay that is killed leaves claims that run out.
+A relay claims a key by its oldest undelivered record, whose `due` then lies in the future until the claim ends.  Only
+the oldest record of a key is ever claimed, so that no other relay takes those behind it.  The update that claims checks
+its rows again, so that two relays never claim the same record; if the database can skip locked rows, they do not wait
+for each other either.  The claims of a killed relay run out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _UNDELIVERED = (State.PENDING, State.FAILED)
 _DELETED_AT_ONCE = 1000
-_WINDOW = 4  # times the records that are to be claimed: how many of the oldest are looked at first
+_WINDOW = 4  # times `limit`: how many of the oldest records a claim looks at first
 
 
 def _records(database: str) -> Any:
@@ -37,13 +37,15 @@ def _records(database: str) -> Any:
 def claim(
     database: str, relay: str, *, limit: int, lease: float, avoided: Sequence[tuple[str, str | None]]
 ) -> tuple[list[int], list[OutboxRecord]]:
-    """Claim keys that are due, and return the ids of their oldest records, and up to `limit` records of them.
+    """Claim keys that are due; return the ids of their oldest records, and up to `limit` records of these keys.
 
-    `lease`: seconds that the claim lasts; `avoided`: aliases, or topics of them, that are not to be claimed.
+    * `relay`: the name of the relay.
+    * `lease`: seconds that the claim lasts.
+    * `avoided`: aliases, or topics of aliases, that are not claimed.
     """
     now = timezone.now()
     records = _records(database)
-    # Keys that a relay has, that wait after a failure, or that are held up: their queues may be long.
+    # Keys that a relay has claimed, that wait after a failure, or that are blocked: their queues may be long.
     busy = records.filter(Q(state=State.FAILED) | Q(state=State.PENDING, due__gt=now))
     due = records.filter(state=State.PENDING, due__lte=now).exclude(order_key__in=busy.values("order_key"))
     for alias, topic in avoided:
@@ -52,7 +54,7 @@ def claim(
     edge = due.order_by("due", "id").values_list("due", "pk")[_WINDOW * limit : _WINDOW * limit + 1].first()
     if edge is None:
         return claiming.claim(due, limit)
-    # Far fewer than all are looked at: where a few keys have long queues, finding the oldest of each takes long.
+    # A window first: if a few keys have long queues, finding the oldest record of each among all takes long.
     claimed, found = claiming.claim(due.filter(due__lte=edge[0]), limit, up_to=edge[1])
     if len(found) < limit:
         more, of_more = claiming.claim(due, limit - len(found))
@@ -61,7 +63,7 @@ def claim(
 
 
 class _Claiming(NamedTuple):
-    """Who claims in which database, when, and until when."""
+    """A claim that is being made: the database, the name of the relay, and the times of its begin and end."""
 
     database: str
     relay: str
@@ -69,12 +71,12 @@ class _Claiming(NamedTuple):
     until: datetime
 
     def claim(self, due: Any, limit: int, up_to: int | None = None) -> tuple[list[int], list[OutboxRecord]]:
-        """Claim keys whose oldest record is among `due`; `up_to`: the highest id of those behind that are taken."""
+        """Claim keys whose oldest record is among `due`, and take the records behind it with ids of at most `up_to`."""
         records = _records(self.database)
         undelivered = records.filter(state__in=_UNDELIVERED)
         before = undelivered.filter(order_key=OuterRef("order_key"), pk__lt=OuterRef("pk"))
         can_skip = connections[self.database].features.has_select_for_update_skip_locked
-        # Elsewhere not in a transaction: SQLite refuses one that began by reading and writes when somebody else has.
+        # SQLite does not upgrade a transaction that began by reading after another has written: hence none there.
         with transaction.atomic(using=self.database) if can_skip else nullcontext():
             oldest = due.filter(~Exists(before)).order_by("due", "id")
             if can_skip:
@@ -89,10 +91,11 @@ class _Claiming(NamedTuple):
         return [record.pk for record in claimed], claimed + list(behind.order_by("id")[: limit - len(claimed)])
 
 
-def settle(database: str, relay: str, claimed: Iterable[int], outcome: Outcome) -> None:
-    """Note what became of records, and give back the claims on those of which nothing became.
+def store_outcome(database: str, relay: str, claimed: Iterable[int], outcome: Outcome) -> None:
+    """Store the outcomes of a pass, and end its claims on records without one.
 
-    Another relay may have taken over in the meantime: a delivery counts whoever made it, a failure only if nobody did.
+    Another relay may have claimed a record meanwhile: a delivery counts in any case, a failure only for a record that
+    is still pending.
     """
     now = timezone.now()
     records = _records(database)
@@ -100,11 +103,11 @@ def settle(database: str, relay: str, claimed: Iterable[int], outcome: Outcome) 
         records.filter(pk__in=outcome.delivered).update(
             state=State.DELIVERED, done=now, claimed_by="", error="", attempts=F("attempts") + 1
         )
-        for record, error in outcome.refused:
+        for record, error in outcome.rejected:
             records.filter(pk=record.pk, state=State.PENDING).update(
                 state=State.FAILED, claimed_by="", error=error, attempts=F("attempts") + 1
             )
-        for record, error in outcome.postponed:
+        for record, error in outcome.to_retry:
             due = now + timedelta(seconds=delay_after(record.attempts + 1))
             records.filter(pk=record.pk, state=State.PENDING).update(
                 due=due, claimed_by="", error=error, attempts=F("attempts") + 1
@@ -113,7 +116,7 @@ def settle(database: str, relay: str, claimed: Iterable[int], outcome: Outcome) 
 
 
 def expire(database: str, retention: float) -> int:
-    """Delete some of the records that were done with more than `retention` days ago; returns how many."""
+    """Delete some of the records that were delivered or skipped more than `retention` days ago; return how many."""
     before = timezone.now() - timedelta(days=retention)
     ids = list(
         _records(database).filter(done__lt=before).order_by("done").values_list("pk", flat=True)[:_DELETED_AT_ONCE]
@@ -122,12 +125,12 @@ def expire(database: str, retention: float) -> int:
 
 
 def retry_failed(database: str, ids: Sequence[int]) -> int:
-    """Have failed records (none: all) delivered after all; returns how many."""
+    """Make failed records (no ids: all) pending again; return how many."""
     return int(_failed(database, ids).update(state=State.PENDING, due=timezone.now(), claimed_by=""))
 
 
 def skip_failed(database: str, ids: Sequence[int]) -> int:
-    """Give failed records (none: all) up, so that those behind them are delivered; returns how many."""
+    """Skip failed records (no ids: all), so that those behind them are delivered; return how many."""
     return int(_failed(database, ids).update(state=State.SKIPPED, done=timezone.now(), claimed_by=""))
 
 
@@ -137,7 +140,7 @@ def _failed(database: str, ids: Sequence[int]) -> Any:
 
 
 def figures(database: str) -> tuple[int, float | None, int, int]:
-    """Return how many records are pending, the seconds since the oldest was stored, how many failed, and blocked."""
+    """Return the fields of an `OutboxHealth`."""
     records = _records(database)
     pending = records.filter(state=State.PENDING).aggregate(count=Count("pk"), oldest=Min("created"))
     failed = records.filter(state=State.FAILED).count()

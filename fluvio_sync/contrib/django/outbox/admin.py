@@ -12,7 +12,7 @@ from fluvio_sync.contrib.django.outbox.models import OutboxRecord
 
 @admin.register(OutboxRecord)
 class OutboxRecordAdmin(admin.ModelAdmin):
-    """To look at; `manage.py fluvio_outbox_relay` retries and skips."""
+    """A read-only view; `manage.py fluvio_outbox_relay` retries and skips records."""
 
     list_display = ("id", "created", "alias", "topic", "state", "attempts", "due", "error")
     list_filter = ("state", "alias", "topic")
@@ -28,5 +28,5 @@ class OutboxRecordAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: Any, obj: Any = None) -> bool:  # noqa: ARG002 - as Django calls it
-        """Return False: a relay may have it in hand."""
+        """Return False: a relay may be sending it."""
         return False

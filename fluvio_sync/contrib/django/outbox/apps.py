@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The app: a model with its table, the command `fluvio_outbox_relay`, and a look at the records in the admin site."""
+"""The app: a model with its table, the command `fluvio_outbox_relay`, and a read-only page of the admin site."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.apps import AppConfig
 
 
 class OutboxConfig(AppConfig):
-    """Whoever does not install it has no table."""
+    """The app of the outbox; a project that does not install it has no table."""
 
     name = "fluvio_sync.contrib.django.outbox"
     label = "fluvio_outbox"

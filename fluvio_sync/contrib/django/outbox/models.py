@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class State(models.TextChoices):
-    """What became of a record.
+    """The state of a record.
 
-    Pending ones are to be delivered; failed ones were refused by the cluster and hold up their key until an operator
-    retries or skips them; delivered and skipped ones are done with, and deleted after the relay's retention.
+    Pending records are still to be delivered.  Failed ones were rejected by the cluster, and block their key until an
+    operator retries or skips them.  Delivered and skipped ones are deleted after the relay's retention.
     """
 
     PENDING = "pending"
@@ -31,10 +31,12 @@ class State(models.TextChoices):
 class OutboxRecord(models.Model):
     """A record of the outbox.
 
-    `order_key`: the same for records that must not overtake each other.  `due`: when a relay may take it: at first when
-    it was stored, later the end of a relay's claim or of the pause after a failure.  `claimed_by`: the relay that has
-    it.  `attempts`: of the relay, in each of which the client tries as its policy says.  `done`: when it was delivered
-    or skipped.
+    * `order_key`: the same for records that must not overtake each other.
+    * `due`: the time from which on a relay may claim it: first the time of storing, then the end of a claim, or of the
+      pause after a failure.
+    * `claimed_by`: the name of the relay that has claimed it.
+    * `attempts`: of relays; in each, the client tries as its policy says.
+    * `done`: the time at which it was delivered or skipped.
     """
 
     alias = models.CharField(max_length=100)
@@ -52,7 +54,7 @@ class OutboxRecord(models.Model):
     error = models.TextField(default="", blank=True)
 
     class Meta:
-        """Each index serves one query of the relay: what is due, what is before it, what is to be deleted."""
+        """Each index serves one query of the relay: for due records, for those before a record, for those to delete."""
 
         db_table = "fluvio_outbox"
         verbose_name = "record"
@@ -67,7 +69,7 @@ class OutboxRecord(models.Model):
 
     @classmethod
     def of(cls, record: Record, alias: str) -> OutboxRecord:
-        """Return a record that is to be stored; its time is now, unless it has one."""
+        """Return a record that is not stored yet; its timestamp is now, unless it has one."""
         now = time.time_ns() // 1_000_000
         return cls(
             alias=alias,
@@ -80,9 +82,9 @@ class OutboxRecord(models.Model):
 
 
 def order_key(alias: str, topic: str, key: bytes | None) -> str:
-    """Return what records that must not overtake each other have in common; a keyless record has it with no other.
+    """Return the same text for records that must not overtake each other; that of a keyless record is unique.
 
-    A digest: keys are of any length and bytes of any kind, which not every database puts in an index.
+    The text is a digest, because not every database has an index for bytes of any length.
     """
     if key is None:
         return uuid.uuid4().hex

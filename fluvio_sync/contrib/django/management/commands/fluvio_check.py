@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`manage.py fluvio_check`: what is between this process and the clusters of FLUVIO."""
+"""`manage.py fluvio_check`: checks each step from this process to the clusters of FLUVIO, and the outbox."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Take each step to the clusters of FLUVIO alone, and say what it found and what to do about it."""
+    """The command."""
 
     help = (
-        "Take each step to the clusters of FLUVIO alone, and say what it found and what to do about it. "
-        "Exit status 1 if a step failed."
+        "Check each step from this machine to the clusters of FLUVIO separately; print its result and, if it failed, "
+        "advice. Exit status 1 if a step failed."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Say what may be given."""
+        """Add the options."""
         parser.add_argument("--alias", action="append", help="only this one; may be repeated (default: all of FLUVIO)")
-        parser.add_argument("--topic", help="produce, too: this WRITES a record to the topic")
+        parser.add_argument("--topic", help="also produce: this WRITES a record to the topic")
 
     def handle(self, *, alias: list[str] | None, topic: str | None, **_: Any) -> None:
         """Print each step as it is taken; `CommandError` if one failed."""
@@ -39,10 +39,10 @@ class Command(BaseCommand):
         try:
             if topic is not None:
                 check_topic_name(topic)
-            told = {name: _aliases.read(name).connect for name in alias or _aliases.aliases()}
+            arguments = {name: _aliases.read(name).connect for name in alias or _aliases.setting()}
         except ConfigError as error:
             raise CommandError(str(error)) from error
-        for name, connect in told.items():
+        for name, connect in arguments.items():
             self.stdout.write(f"FLUVIO[{name!r}]")
             for step in diagnose(topic, **connect):
                 steps, failed = steps + 1, failed + (not step.ok)
@@ -59,7 +59,7 @@ class Command(BaseCommand):
 
 
 def _outbox() -> Iterator[Step]:
-    """Yield what there is in the outbox, if its app is installed."""
+    """Check the outbox, if its app is installed."""
     if not apps.is_installed("fluvio_sync.contrib.django.outbox"):
         return
     from fluvio_sync.contrib.django import outbox  # noqa: PLC0415 - only where its app is installed
@@ -70,6 +70,6 @@ def _outbox() -> Iterator[Step]:
         yield Step("outbox", False, 0.0, str(error).strip(), "is the database there, and migrated?")
         return
     age = "" if found.oldest_age is None else f", the oldest {found.oldest_age:.0f} s old"
-    detail = f"{counted(found.pending, 'record')} to send{age}; {found.failed} failed, {found.blocked} wait for these"
+    detail = f"{counted(found.pending, 'record')} to send{age}; {found.failed} failed, {found.blocked} blocked"
     advice = "see manage.py fluvio_outbox_relay --help: --retry-failed, --skip-failed" if found.failed else ""
     yield Step("outbox", not found.failed, 0.0, detail, advice)

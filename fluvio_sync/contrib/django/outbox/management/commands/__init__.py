@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands: a module for each, called as the command is."""
+"""The commands, each in a module of its name."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`manage.py fluvio_outbox_relay`: delivers what is in the outbox of a database, until it is stopped."""
+"""`manage.py fluvio_outbox_relay`: delivers the outbox of a database, until it is stopped."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from fluvio_sync._base.log import get_logger
+from fluvio_sync._base.text import counted
 from fluvio_sync.contrib.django.outbox import _store
 from fluvio_sync.contrib.django.outbox._relay import Pass, Relay, Stop
 
@@ -31,17 +32,17 @@ _RETENTION = 7.0
 
 
 class Command(BaseCommand):
-    """Deliver what is in the outbox; several may run at once."""
+    """The command; several may run at once."""
 
     help = (
         "Deliver the records of the outbox, at least once and in order for each key, until SIGTERM or Ctrl-C, after "
-        "which the records on their way are waited for. Several relays may run at once. A record that the cluster "
-        "refuses for good is marked as failed and holds up those with its key: --retry-failed or --skip-failed."
+        "which the current batch is finished. Several relays may run at once. A record that the cluster rejects for "
+        "good is marked as failed and blocks those with its key: see --retry-failed and --skip-failed."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Say what may be given."""
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="of DATABASES (default: default)")
+        """Add the options."""
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="alias of DATABASES (default: default)")
         parser.add_argument(
             "--once", action="store_true", help="end when nothing is due; exit status 1 if a record was not delivered"
         )
@@ -53,15 +54,15 @@ class Command(BaseCommand):
             type=float,
             default=_INTERVAL,
             metavar="S",
-            help=f"seconds between two looks at an empty outbox (default: {_INTERVAL:g})",
+            help=f"seconds between two queries of an empty outbox (default: {_INTERVAL:g})",
         )
         parser.add_argument(
             "--lease",
             type=float,
             default=_LEASE,
             metavar="S",
-            help=f"seconds after which others take over what a killed relay had in hand; a third of it is what "
-            f"delivering one record may take (default: {_LEASE:g})",
+            help=f"seconds after which others take over the records of a killed relay; delivering one record may take "
+            f"a third of it (default: {_LEASE:g})",
         )
         parser.add_argument(
             "--retention",
@@ -70,23 +71,26 @@ class Command(BaseCommand):
             metavar="DAYS",
             help=f"delete delivered records after so many days (default: {_RETENTION:g})",
         )
-        what = parser.add_mutually_exclusive_group()
-        what.add_argument(
-            "--retry-failed", type=int, nargs="*", metavar="ID", help="have failed records (default: all) tried again"
+        action = parser.add_mutually_exclusive_group()
+        action.add_argument(
+            "--retry-failed", type=int, nargs="*", metavar="ID", help="send failed records (default: all) again"
         )
-        what.add_argument(
-            "--skip-failed", type=int, nargs="*", metavar="ID", help="give failed records (default: all) up"
+        action.add_argument(
+            "--skip-failed", type=int, nargs="*", metavar="ID", help="skip failed records (default: all)"
         )
 
     def handle(self, *, retry_failed: list[int] | None, skip_failed: list[int] | None, **options: Any) -> None:
-        """Do what was asked for; `CommandError` for options that cannot be, and as --once says."""
+        """Run the relay, or retry or skip failed records.
+
+        Raises `CommandError` for invalid options, and with --once for a record that was not delivered.
+        """
         database = options["database"]
         if database not in connections:
             raise CommandError(f"DATABASES has no {database!r}")
         if retry_failed is not None:
-            self.stdout.write(f"{_store.retry_failed(database, retry_failed)} records will be tried again")
+            self.stdout.write(f"{counted(_store.retry_failed(database, retry_failed), 'record')} will be sent again")
         elif skip_failed is not None:
-            self.stdout.write(f"{_store.skip_failed(database, skip_failed)} records are given up")
+            self.stdout.write(f"{counted(_store.skip_failed(database, skip_failed), 'record')} skipped")
         else:
             _check(options)
             self._relay(database, options)
@@ -99,23 +103,23 @@ class Command(BaseCommand):
         with _asked_by_signals(stop), self._showing_events():
             if options["once"]:
                 try:
-                    total = _deliver_what_is_due(relay, stop)
+                    total = _deliver_due_records(relay, stop)
                 except Error as error:
                     raise CommandError(f"{str(error).strip()}: is the database there, and migrated?") from error
             else:
-                self.stdout.write(f"relay {relay.name} at work on database {database!r}")
+                self.stdout.write(f"relay {relay.name} runs on database {database!r}")
                 self.stdout.flush()
                 total = _deliver_until_stopped(relay, stop, database, options["interval"])
-        self.stdout.write(f"delivered {total.delivered}, refused {total.refused}, postponed {total.postponed}")
-        if options["once"] and (total.refused or total.postponed or relay.is_held_up):
+        self.stdout.write(f"delivered {total.delivered}, rejected {total.rejected}, to retry {total.to_retry}")
+        if options["once"] and (total.rejected or total.to_retry or relay.is_blocked):
             raise CommandError("not every record could be delivered")
 
     @contextmanager
     def _showing_events(self) -> Iterator[None]:
-        """Show what the library says, if the application's logging does not."""
+        """Show the library's events on standard error, unless the application's logging handles them."""
         logger = logging.getLogger("fluvio_sync")
-        heard = [one for one in (*logger.handlers, *logging.root.handlers) if not isinstance(one, logging.NullHandler)]
-        handler = logging.NullHandler() if heard else logging.StreamHandler(self.stderr)
+        handled = any(not isinstance(one, logging.NullHandler) for one in (*logger.handlers, *logging.root.handlers))
+        handler = logging.NullHandler() if handled else logging.StreamHandler(self.stderr)
         logger.addHandler(handler)
         try:
             yield
@@ -132,7 +136,7 @@ def _check(options: dict[str, Any]) -> None:
         raise CommandError("--lease is more than 0")
 
 
-def _deliver_what_is_due(relay: Relay, stop: Stop) -> Pass:
+def _deliver_due_records(relay: Relay, stop: Stop) -> Pass:
     total = Pass()
     while not stop.asked:
         done = relay.work()
@@ -147,7 +151,7 @@ def _deliver_until_stopped(relay: Relay, stop: Stop, database: str, interval: fl
     while not stop.asked:
         try:
             done = relay.work()
-        except Error as error:  # the database is being restarted, say
+        except Error as error:  # as while the database restarts
             _log.error("outbox.database_failed", database=database, error=f"{type(error).__name__}: {error}")
             connections[database].close()
             done = Pass()
@@ -159,7 +163,7 @@ def _deliver_until_stopped(relay: Relay, stop: Stop, database: str, interval: fl
 
 @contextmanager
 def _asked_by_signals(stop: Stop) -> Iterator[None]:
-    """Have the first SIGTERM or Ctrl-C ask to stop; the second ends the process as if nothing were here."""
+    """Have the first SIGTERM or Ctrl-C ask the relay to stop; the second ends the process as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fluvio-sync topics`: lists, creates and deletes topics."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from fluvio_sync._settings.checks import choice
+from fluvio_sync._settings.topic_name import check_topic_name
+from fluvio_sync.cli.exit_status import FAILED, OK, statuses
+from fluvio_sync.cli.options import Parser, add_cluster, connect_settings
+from fluvio_sync.cli.values import named, whole
+from fluvio_sync.client import Fluvio
+from fluvio_sync.config import Compression
+from fluvio_sync.errors import ServerError, TopicNotFoundError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from fluvio_sync.cli.options import Commands
+    from fluvio_sync.cli.screen import Screen
+
+_EPILOG = f"""\
+examples:
+  fluvio-sync topics list
+  fluvio-sync topics create orders --partitions 3 --exist-ok
+  fluvio-sync topics delete orders payments
+
+{statuses("the cluster rejected it, or could not be used")}"""
+
+
+def add_topics(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "topics",
+        aliases=["topic"],
+        usage="fluvio-sync topics list|create|delete [OPTION...]",
+        help="list, create and delete topics",
+        description="List, create and delete topics; each command has its own --help.",
+        epilog=_EPILOG,
+    )
+    actions = parser.add_subparsers(prog="fluvio-sync topics", title="commands", metavar="COMMAND", required=True)
+    _add_list(actions)
+    _add_create(actions)
+    _add_delete(actions)
+
+
+def _add_action(actions: Commands, name: str, usage: str, does: str) -> Parser:
+    return actions.add_parser(
+        name,
+        usage=f"fluvio-sync topics {name} {usage}",
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.",
+        epilog=_EPILOG,
+    )
+
+
+def _add_list(actions: Commands) -> None:
+    parser = _add_action(actions, "list", "[OPTION...]", "print the names of the topics, sorted")
+    parser.add_argument(
+        "--json", action="store_true", help="print each topic as a line of JSON: partitions, replication, compression"
+    )
+    parser.set_defaults(run=list_topics)
+    add_cluster(parser)
+
+
+def _add_create(actions: Commands) -> None:
+    parser = _add_action(actions, "create", "NAME [OPTION...]", "create a topic")
+    parser.add_argument("name", metavar="NAME", help="1 to 63 of a-z, 0-9 and '-'")
+    number = whole(1, 0x7FFFFFFF)
+    parser.add_argument("-p", "--partitions", metavar="N", type=number, default=1, help="partitions (default: 1)")
+    parser.add_argument(
+        "-r", "--replication", metavar="N", type=number, default=1, help="replicas of each (default: 1)"
+    )
+    parser.add_argument(
+        "--compression",
+        "--compression-type",
+        **named(["any", *(codec.value for codec in Compression)], _compression),
+        default="any",
+        help="the only codec that the topic accepts (default: any)",
+    )
+    parser.add_argument(
+        "--exist-ok", "--ignore-existing", action="store_true", help="accept a topic that exists already"
+    )
+    parser.set_defaults(run=create_topic)
+    add_cluster(parser)
+
+
+def _add_delete(actions: Commands) -> None:
+    parser = _add_action(actions, "delete", "TOPIC... [OPTION...]", "delete topics, with all their records")
+    parser.add_argument("topics", metavar="TOPIC", nargs="+", help="if one cannot be deleted, the others still are")
+    parser.set_defaults(run=delete_topics)
+    add_cluster(parser)
+
+
+def _compression(text: str) -> Compression | None:
+    return None if text.lower() == "any" else choice(Compression, "compression", text)
+
+
+def list_topics(options: argparse.Namespace, _screen: Screen) -> int:
+    """Print the topics."""
+    with Fluvio.connect(**connect_settings(options)) as fluvio:
+        for topic in fluvio.describe_topics():
+            fields: dict[str, Any] = topic._asdict()
+            fields["compression"] = "any" if topic.compression is None else topic.compression.value
+            _print(json.dumps(fields) if options.json else topic.name)
+    return OK
+
+
+def create_topic(options: argparse.Namespace, _screen: Screen) -> int:
+    """Create a topic."""
+    check_topic_name(options.name)
+    text = "created"
+    with Fluvio.connect(**connect_settings(options)) as fluvio:
+        try:
+            fluvio.create_topic(
+                options.name,
+                partitions=options.partitions,
+                replication=options.replication,
+                compression=_compression(options.compression),
+            )
+        except ServerError as error:
+            if not (options.exist_ok and error.name == "TopicAlreadyExists"):
+                raise
+            text = "exists already"
+    _print(f'topic "{options.name}" {text}')
+    return OK
+
+
+def delete_topics(options: argparse.Namespace, screen: Screen) -> int:
+    """Delete topics; an error with one does not keep the others."""
+    for name in options.topics:
+        check_topic_name(name)  # all of them, before the first is deleted
+    status = OK
+    with Fluvio.connect(**connect_settings(options)) as fluvio:
+        for name in options.topics:
+            try:
+                fluvio.delete_topic(name)
+            except (ServerError, TopicNotFoundError) as error:
+                screen.say(str(error))
+                status = FAILED
+            else:
+                _print(f'topic "{name}" deleted')
+    return status
+
+
+def _print(line: str) -> None:
+    if sys.stdout is not None:  # None where it is closed
+        sys.stdout.write(line + "\n")

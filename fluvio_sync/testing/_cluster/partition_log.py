@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the development cluster keeps its records: one log a partition, in memory or in a file.
+
+Owns the bytes of the batches and the index from offsets to batches.  A batch is kept as it came,
+only its base offset (its first 8 bytes, outside the checksum) is set.  The file kind does file I/O
+and nothing else; neither imports a socket, a thread or a clock.  Everything here runs in the thread
+that drives the cluster; there are no locks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fluvio_sync.protocol.batch import BATCH_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    Blob = bytes | memoryview
+
+_BASE = struct.Struct(">q")
+_LENGTH = struct.Struct(">i")
+_LENGTH_AT = 8
+_PRELUDE = 12
+_DELTA = struct.Struct(">i")
+_DELTA_AT = 23
+
+
+class PartitionLog(Protocol):
+    """The log of a partition; `MemoryLog` and `FileLog` are the two kinds.
+
+    `end_offset`: the offset of the next record; `size`: bytes of all batches.
+    """
+
+    end_offset: int
+    size: int
+
+    def append(self, batches: Sequence[tuple[memoryview, int]]) -> int:
+        """Append whole batches, each with its number of records.
+
+        Returns the offset of the first record.  OSError if they could not be stored; then none is.
+        """
+        ...
+
+    def read(self, offset: int, end: int, max_bytes: int) -> list[Blob]:
+        """Return the batches from the one that holds `offset` to the last that ends by `end`.
+
+        At most `max_bytes` bytes, but at least one batch if there is one; joined, the pieces are a
+        record set without its length.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the files; the log is not used again."""
+        ...
+
+
+class LogStorage(Protocol):
+    """Makes logs, and keeps the cluster's own state beside them."""
+
+    def open_log(self, topic: str, partition: int, /) -> PartitionLog:
+        """Open a partition's log, with its earlier records if they are kept."""
+        ...
+
+    def remove_log(self, topic: str, partition: int) -> None:
+        """Remove a closed log for good."""
+        ...
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Return the last argument of `save_state`, or None."""
+        ...
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Keep `state` (JSON values) in place of the earlier state, whole or not at all."""
+        ...
+
+    def close(self) -> None:
+        """Close the rest; all logs are closed already."""
+        ...
+
+
+class MemoryLog:
+    """A log in memory.  Batches are views of the requests they came in, uncopied."""
+
+    __slots__ = ("_bases", "_bodies", "_ends", "end_offset", "size")
+
+    def __init__(self) -> None:
+        self.end_offset = 0
+        self.size = 0
+        self._bases: list[int] = []
+        self._ends: list[int] = []  # bytes up to and with each batch
+        self._bodies: list[memoryview] = []
+
+    def append(self, batches: Sequence[tuple[memoryview, int]]) -> int:
+        """See `PartitionLog`."""
+        base = self.end_offset
+        for batch, count in batches:
+            self._bases.append(self.end_offset)
+            self._bodies.append(batch[_BASE.size :])
+            self.end_offset += count
+            self.size += len(batch)
+            self._ends.append(self.size)
+        return base
+
+    def read(self, offset: int, end: int, max_bytes: int) -> list[Blob]:
+        """See `PartitionLog`."""
+        first, last = _span(self._bases, self._ends, offset, min(end, self.end_offset), max_bytes)
+        pieces: list[Blob] = []
+        for index in range(first, last):
+            pieces += _BASE.pack(self._bases[index]), self._bodies[index]
+        return pieces
+
+    def close(self) -> None:
+        """See `PartitionLog`."""
+
+
+class FileLog:
+    """A log in a file: batches back to back, each append handed to the operating system at once.
+
+    An incomplete batch at the end (the process died while it wrote) is cut off when the file is
+    opened, and so is everything from the first bytes on that are no batch.
+    """
+
+    __slots__ = ("_bases", "_ends", "_fd", "end_offset", "size")
+
+    def __init__(self, path: Path) -> None:
+        self.end_offset = 0
+        self.size = 0
+        self._bases: list[int] = []
+        self._ends: list[int] = []
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._recover()
+
+    def _recover(self) -> None:
+        length = os.fstat(self._fd).st_size
+        while True:
+            header = os.pread(self._fd, BATCH_HEADER, self.size)
+            if len(header) < BATCH_HEADER:
+                break
+            (base,) = _BASE.unpack_from(header)
+            (batch_len,) = _LENGTH.unpack_from(header, _LENGTH_AT)
+            (last_delta,) = _DELTA.unpack_from(header, _DELTA_AT)
+            end = self.size + _PRELUDE + batch_len
+            if base != self.end_offset or last_delta < 0:
+                break
+            if batch_len < BATCH_HEADER - _PRELUDE or end > length:
+                break
+            self._index(_PRELUDE + batch_len, last_delta + 1)
+        os.ftruncate(self._fd, self.size)
+
+    def _index(self, size: int, count: int) -> None:
+        self._bases.append(self.end_offset)
+        self.end_offset += count
+        self.size += size
+        self._ends.append(self.size)
+
+    def append(self, batches: Sequence[tuple[memoryview, int]]) -> int:
+        """See `PartitionLog`."""
+        base = next_base = self.end_offset
+        pieces: list[Blob] = []
+        for batch, count in batches:
+            pieces += _BASE.pack(next_base), batch[_BASE.size :]
+            next_base += count
+        self._write(pieces)
+        for batch, count in batches:
+            self._index(len(batch), count)
+        return base
+
+    def _write(self, pieces: list[Blob]) -> None:
+        data = memoryview(b"".join(pieces))
+        done = 0
+        try:
+            while done < len(data):
+                done += os.pwrite(self._fd, data[done:], self.size + done)
+        except OSError:
+            os.ftruncate(self._fd, self.size)
+            raise
+
+    def read(self, offset: int, end: int, max_bytes: int) -> list[Blob]:
+        """See `PartitionLog`."""
+        first, last = _span(self._bases, self._ends, offset, min(end, self.end_offset), max_bytes)
+        if first == last:
+            return []
+        start = self._ends[first - 1] if first else 0
+        return [os.pread(self._fd, self._ends[last - 1] - start, start)]
+
+    def close(self) -> None:
+        """See `PartitionLog`."""
+        os.close(self._fd)
+
+
+def _span(bases: list[int], ends: list[int], offset: int, end: int, max_bytes: int) -> tuple[int, int]:
+    """Return the batches (first, behind the last) to read: see `PartitionLog.read`.
+
+    `bases` are the batches' base offsets, `ends` the bytes up to their ends; `end` is at most the
+    log's end.
+    """
+    if not bases or offset >= end:
+        return 0, 0
+    first = bisect_right(bases, offset) - 1
+    # A batch ends where the next one begins, so the one that holds `end` itself stays out.
+    last = len(bases) if end > bases[-1] else bisect_right(bases, end) - 1
+    start = ends[first - 1] if first else 0
+    fitting = bisect_right(ends, start + max_bytes, first, last)
+    return first, max(fitting, min(first + 1, last))
+
+
+class MemoryStorage:
+    """Keeps nothing beyond the life of the cluster."""
+
+    def open_log(self, _topic: str, _partition: int, /) -> PartitionLog:
+        """See `LogStorage`."""
+        return MemoryLog()
+
+    def remove_log(self, topic: str, partition: int) -> None:
+        """See `LogStorage`."""
+
+    def load_state(self) -> dict[str, Any] | None:
+        """See `LogStorage`."""
+        return None
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """See `LogStorage`."""
+
+    def close(self) -> None:
+        """See `LogStorage`."""
+
+
+class FileStorage:
+    """A folder with `<topic>-<partition>.log` for every partition, and `cluster.json`.
+
+    OSError if it cannot be used, or if another cluster uses it now.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Of POSIX only, like the rest of the file kind; importing this package works anywhere.
+        import fcntl  # noqa: PLC0415
+
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / "lock").open("w", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            text = f"{folder} is in use by another cluster"
+            raise OSError(error.errno, text) from error
+
+    def _log_path(self, topic: str, partition: int) -> Path:
+        return self._folder / f"{topic}-{partition}.log"
+
+    def open_log(self, topic: str, partition: int) -> PartitionLog:
+        """See `LogStorage`."""
+        return FileLog(self._log_path(topic, partition))
+
+    def remove_log(self, topic: str, partition: int) -> None:
+        """See `LogStorage`."""
+        self._log_path(topic, partition).unlink(missing_ok=True)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """See `LogStorage`; ValueError if the file does not hold a state."""
+        path = self._folder / "cluster.json"
+        if not path.exists():
+            return None
+        state = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(state, dict):
+            raise ValueError(f"{path} does not hold the state of a cluster")  # noqa: TRY004
+        return state
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """See `LogStorage`."""
+        path = self._folder / "cluster.json"
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(state, indent=1), encoding="utf-8")
+        scratch.replace(path)
+
+    def close(self) -> None:
+        """See `LogStorage`."""
+        self._lock.close()
