@@ -9,7 +9,6 @@ step has a timeout.  After a step that failed the doctor goes on as far as furth
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import time
 from functools import partial
@@ -34,6 +33,7 @@ from fluvio_sync.retry import RetryPolicy
 
 if TYPE_CHECKING:
     import enum
+    import socket
     from collections.abc import Callable, Generator, Iterator
 
     from fluvio_sync._net.transport import Peer

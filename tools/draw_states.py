@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluvio_sync._core.partition import LaneState
-from fluvio_sync._core.transitions import TRANSITIONS, Event
+from fluvio_sync._core.partition import BackingOff, Idle, Lingering, Waiting
+from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
+from fluvio_sync._core.transitions import TRANSITIONS, Move
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- made from the code -->\n", "<!-- end of what is made from the code -->\n"
@@ -14,13 +15,13 @@ BEGIN, END = "<!-- made from the code -->\n", "<!-- end of what is made from the
 ANY = "any state"
 PLACES = {
     ANY: (75, 130),
-    LaneState.LINGERING.name: (285, 25),
-    LaneState.QUEUED.name: (285, 95),
-    LaneState.WAITING.name: (285, 165),
-    LaneState.IDLE.name: (285, 235),
-    LaneState.IN_FLIGHT.name: (490, 95),
-    LaneState.BACKING_OFF.name: (490, 200),
-    LaneState.SETTLING.name: (695, 95),
+    Lingering.__name__: (285, 25),
+    Queued.__name__: (285, 95),
+    Waiting.__name__: (285, 165),
+    Idle.__name__: (285, 235),
+    InFlight.__name__: (490, 95),
+    BackingOff.__name__: (490, 200),
+    AwaitingCommit.__name__: (695, 95),
 }
 """The middle of each box."""
 
@@ -37,13 +38,13 @@ font-family="sans-serif" font-size="12" text-anchor="middle">
 
 
 def moves() -> list[tuple[str, str, str]]:
-    """Return from where to where each event leads; from `ANY` if it may come in every state."""
+    """Return from where to where each move leads; from `ANY` if it may come in every state."""
     found = []
-    for event in Event:
-        starts = [state for state, targets in TRANSITIONS.items() if event in targets]
-        target = TRANSITIONS[starts[0]][event]  # which depends on the event alone
-        names = [ANY] if len(starts) == len(TRANSITIONS) else [start.name for start in starts]
-        found += [(name, target.name, event.name) for name in names]
+    for move in Move:
+        starts = [state for state, targets in TRANSITIONS.items() if move in targets]
+        target = TRANSITIONS[starts[0]][move]  # which depends on the move alone
+        names = [ANY] if len(starts) == len(TRANSITIONS) else [start.__name__ for start in starts]
+        found += [(name, target.__name__, move.name) for name in names]
     return found
 
 
@@ -83,10 +84,10 @@ def _border(name: str, towards: str) -> tuple[float, float]:
 
 def tables() -> str:
     """Return the meaning of the words of the drawing."""
-    lines = ["| state | the lane has |", "|---|---|"]
-    lines += [f"| {state.name} | {state.value} |" for state in LaneState]
-    lines += ["", "| event | it means |", "|---|---|"]
-    lines += [f"| {event.name} | {event.value} |" for event in Event]
+    lines = ["| state | of the partition queue |", "|---|---|"]
+    lines += [f"| {state.__name__} | {(state.__doc__ or '').splitlines()[0]} |" for state in TRANSITIONS]
+    lines += ["", "| move | of the partition queue |", "|---|---|"]
+    lines += [f"| {move.name} | {move.value} |" for move in Move]
     return "\n".join(lines) + "\n"
 
 

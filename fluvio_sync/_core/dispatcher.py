@@ -12,7 +12,7 @@ because every queue and pipeline that waits has an entry in the timers.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fluvio_sync._core import failures
 from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
@@ -65,6 +65,15 @@ ABANDON_GRACE = 0.3
 # it needs an operator or a restart.
 LONG_DELAY = 1.0
 
+_HANDLERS = {
+    Connected: "_connected",
+    Disconnected: "_disconnected",
+    Written: "_written",
+    Replied: "_replied",
+    OffsetsReplied: "_offsets_replied",
+    MetadataChanged: "_metadata_changed",
+}
+
 
 class Dispatcher:
     """Decides about all partition queues and pipelines of a client."""
@@ -88,20 +97,12 @@ class Dispatcher:
         self._to_fill: dict[SpuPipeline, None] = {}  # they may accept another request
         self._timers: Timers[PartitionQueue | SpuPipeline] = Timers()
         self._on_failing = on_failing
-        self._handlers: dict[type, Callable[[Any, float], None]] = {
-            Connected: self._connected,
-            Disconnected: self._disconnected,
-            Written: self._written,
-            Replied: self._replied,
-            OffsetsReplied: self._offsets_replied,
-            MetadataChanged: self._metadata_changed,
-        }
 
     # The sender's calls.
 
     def handle(self, event: Event, now: float) -> None:
         """Take an event."""
-        self._handlers[type(event)](event, now)
+        getattr(self, _HANDLERS[type(event)])(event, now)
 
     def records_queued(self, queue: PartitionQueue, now: float) -> None:
         """A queue got records, a full batch, or a flush."""
@@ -153,7 +154,7 @@ class Dispatcher:
     def recover(self, queues: Iterable[PartitionQueue], error: FluvioError, now: float) -> None:
         """Begin again after an exception that left the sender, or this object itself, half changed.
 
-        All connections are failures.gone.  Every queue is rebuilt from its unresolved batches.  Batches that were in a request
+        All connections are gone.  Every queue is rebuilt from its unresolved batches.  Batches that were in a request
         are sent again at once: no failure of the cluster is known, so that uses up no retry, unless the policy has none
         at all.  Outcomes that were decided are announced again.  May itself be interrupted and repeated.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the client knows of the cluster: topics, partitions and their leaders, SPUs and their addresses.
+"""The metadata cache: topics, partitions and their leaders, SPUs and their addresses.
 
 Pure; filled from the SC's Watch pushes, guarded by the client's lock.  Pushes repeat objects freely (a partition is
 sent again after every write, because its status holds the log end), so `apply` tells what really changed.
@@ -29,10 +29,11 @@ LABELS = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
 
 
 class Route(NamedTuple):
-    """Where a partition's records go: the leader's id, or None and why there is none now.
+    """The destination of a partition's records: the leader's id, or None and the reason why there is none now.
 
-    `gone`: neither topic nor partition will come back by waiting.  `fallback`: the leader of a partition that is said to
-    be offline, although the leader itself is online: a real SC can leave a partition like that until it is written to.
+    `gone`: neither topic nor partition will come back by waiting.
+    `fallback`: the leader of a partition that is said to be offline, although the leader itself is online: a real SC can
+    leave a partition like that until it is written to.
     """
 
     spu: int | None
@@ -43,10 +44,9 @@ class Route(NamedTuple):
 
 @dataclass
 class MetadataDiff:
-    """What an update changed: topics by name, partitions, SPU ids.
+    """The changes of an update: topics by name, partitions, SPU ids.
 
-    `watch_changed`: whether the watch was lost, or is complete now, so that all that is not known or said to be offline counts
-    otherwise.
+    `watch_changed`: the watch was lost, or is complete now, so that unknown and offline objects count otherwise.
     """
 
     topics: set[str] = field(default_factory=set)
@@ -163,7 +163,7 @@ class Metadata:
         if known != item:
             diff.spus.add(item.spec.id)
 
-    # What is asked of it.
+    # Questions.
 
     def partition_count(self, topic: str) -> int:
         """Return the topic's number of partitions, 0 for a topic that is not known."""

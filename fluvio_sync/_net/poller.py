@@ -157,7 +157,7 @@ class Poller:
                 self._sleep.modify(self._connections.fileno(), events)
 
     def sleep(self, timeout: float) -> bool:
-        """Wait, in the background thread, at most `timeout` seconds for connections that are not borrowed, or a wake-up.
+        """Wait in the background thread, at most `timeout` seconds, for connections that are not borrowed, or a wake-up.
 
         Returns whether connections can go on.
         """

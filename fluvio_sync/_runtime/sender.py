@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
 from fluvio_sync._core.events import Connected, Disconnected, MetadataChanged, OffsetsReplied, Replied, Written
@@ -44,6 +44,18 @@ if TYPE_CHECKING:
 
 # Seconds of one wait; pollers refuse very long ones, and a policy may have a timeout of weeks.
 LONGEST_WAIT = 3600.0
+
+_PERFORMERS = {
+    Acknowledged: "_complete",
+    Failed: "_complete",
+    Sent: "_note_finished",
+    Dropped: "_note_finished",
+    Write: "_write",
+    Connect: "_connect",
+    Disconnect: "_disconnect",
+    AskOffsets: "_ask_offsets",
+    Report: "_report",
+}
 
 
 class Sender:
@@ -87,17 +99,6 @@ class Sender:
         self._events: list[Event] = []
         self._updates: list[WatchUpdate] = []
         self._finished: list[Outcome] = []
-        self._performers: dict[type, Callable[[Any], None]] = {
-            Acknowledged: self._complete,
-            Failed: self._complete,
-            Sent: self._finished_append,
-            Dropped: self._finished_append,
-            Write: self._write,
-            Connect: self._connect,
-            Disconnect: self._disconnect,
-            AskOffsets: self._ask_offsets,
-            Report: self._report,
-        }
 
     def call_soon(self, call: Callable[[float], None]) -> None:
         """Have the step call a function with the time, and with the client's lock held; any thread."""
@@ -230,7 +231,7 @@ class Sender:
             actions = dispatcher.take_actions(now)
         for action in actions:
             try:
-                self._performers[type(action)](action)
+                getattr(self, _PERFORMERS[type(action)])(action)
             except Exception:  # a bug must cost the records that it concerns, not those behind them
                 if self.interruptible:
                     raise
@@ -388,7 +389,7 @@ class Sender:
             futures.fail(outcome.failure)
         self._notify(outcome)
 
-    def _finished_append(self, outcome: Outcome) -> None:
+    def _note_finished(self, outcome: Outcome) -> None:
         self._finished.append(outcome)
 
     def _notify(self, outcome: Outcome) -> None:

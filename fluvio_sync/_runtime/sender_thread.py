@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from fluvio_sync._runtime.sender import Sender
 
 # Seconds that closing waits for replies to written requests: a close with unread replies resets the connection, and
-# the reset may overtake bytes that the server has not read yet.  Nor is the connection half-closed before they are here:
-# a load balancer may take that for the end of both ways.
+# the reset may overtake bytes that the server has not read yet.  Nor is the connection half-closed before they are
+# here: a load balancer may take that for the end of both ways.
 _LINGER = 2.0
 LAST_STEP = _LINGER + 3.0
 """Seconds that stopping waits for the thread; reading last replies is the longest that it does."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._net import blocking
-from fluvio_sync._net.connection import Peer
+from fluvio_sync._net.transport import Peer
 from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
 from fluvio_sync.errors import (
     ConnectError,
@@ -112,7 +112,7 @@ class _Node:
 
     def ask(self, api: ScApi | SpuApi, message: Any, read: Callable[[Reader, int], Answer]) -> Answer:
         """Send a request and return its response."""
-        answer = blocking.call(self._connection, api, message, self._left(), _CLOCK, settled=lambda: False)
+        answer = blocking.call(self._connection, api, message, self._left(), _CLOCK, is_done=lambda: False)
         assert answer is not None  # it is only where `settled`
         return read(*answer)
 

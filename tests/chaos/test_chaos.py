@@ -19,7 +19,6 @@ from tests.chaos.chaos import Broken, Chaos
 
 if TYPE_CHECKING:
     from fluvio_sync._core.partition import Batch, PartitionQueue
-    from fluvio_sync._core.pipeline import Request
     from fluvio_sync.errors import FluvioError
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
@@ -90,19 +89,19 @@ def test_a_lost_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_record_that_is_sent_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Dispatcher.written
+    plain = Dispatcher._written
 
-    def again(self: Dispatcher, request: Request, now: float) -> None:
+    def again(self: Dispatcher, event: Written, now: float) -> None:
+        request = event.request
         if request.acked or request.lost or all(batch.attempts > 1 for batch in request.batches):
-            plain(self, request, now)
+            plain(self, event, now)
             return
         request.written = True
         entries, request.entries = request.entries, []
         for queue, batches in entries:
-            queue.in_flight = []
-            queue.sealed.extendleft(reversed(batches))
-            self._attend(queue, now)
+            queue.put_back(batches)
+            self._reschedule(queue, now)
 
-    monkeypatch.setattr(Dispatcher, "written", again)
+    monkeypatch.setattr(Dispatcher, "_written", again)
     with pytest.raises(Broken, match=r"is stored \d times"):
         run_some()

@@ -68,8 +68,8 @@ def test_spus_are_where_the_environment_says(own: LocalCluster, monkeypatch: pyt
     with Fluvio.connect(own.endpoint) as fluvio:
         assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
         assert fluvio._session.engine is not None
-        (line,) = fluvio._session.engine.sender._lines.values()
-        assert line.connection.peer.endpoint.host == "localhost"
+        (connection,) = fluvio._session.engine.sender._connections.values()
+        assert connection.peer.endpoint.host == "localhost"
 
 
 def test_tls_from_the_environment_is_for_an_endpoint_that_is_named(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync import AtLeastOnce, ConnectError, DeliveryError, Fluvio, RetriesExhaustedError, RetryPolicy, _sender
+from fluvio_sync import AtLeastOnce, ConnectError, DeliveryError, Fluvio, RetriesExhaustedError, RetryPolicy
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.pipeline import Request
 from fluvio_sync._net.connection import Connection
+from fluvio_sync._runtime import sender
 from fluvio_sync._runtime.spu_requests import encode_produce
 from fluvio_sync.futures import BatchFutures
 from tests.support.client import parked
@@ -42,7 +43,7 @@ def elsewhere(action: Callable[[], Any]) -> Any:
         return pool.submit(action).result(10)
 
 
-@pytest.mark.parametrize("name", ["records", "connected", "replied", "tick", "take_actions", "_arm_queue"])
+@pytest.mark.parametrize("name", ["records_queued", "_connected", "_replied", "tick", "take_actions", "_arm"])
 def test_an_error_in_the_middle_of_a_decision_is_overcome(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -64,8 +65,8 @@ def test_an_error_in_the_middle_of_a_decision_is_overcome(
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (_sender, "encode_produce"),
-        (_sender, "Connection"),
+        (sender, "encode_produce"),
+        (sender, "Connection"),
         (Connection, "send"),
         (BatchFutures, "acknowledge"),
     ],
@@ -105,7 +106,7 @@ def test_an_error_in_the_main_thread_is_raised_there_and_overcome(
         producer = fluvio.topic_producer("t", linger=0)
         for _ in range(20):
             producer.send(b"warm").result(5)
-        monkeypatch.setattr(_sender, "encode_produce", failing_once(encode_produce))
+        monkeypatch.setattr(sender, "encode_produce", failing_once(encode_produce))
         with parked(fluvio, monkeypatch), pytest.raises(ZeroDivisionError):
             producer.send(b"x").result(5)
         assert producer.flush(5) == (21, 0, 0, None)

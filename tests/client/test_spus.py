@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until, within
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluvio_sync._runtime.sender import Line
+    from fluvio_sync._net.connection import Connection
 
 pytestmark = pytest.mark.alone
 
@@ -31,9 +31,9 @@ def three() -> Iterator[LocalCluster]:
         assert cluster.violations() == [], "the client broke the protocol"
 
 
-def lines(fluvio: Fluvio) -> list[Line]:
+def connections(fluvio: Fluvio) -> list[Connection]:
     assert fluvio._session.engine is not None
-    return list(fluvio._session.engine.sender._lines.values())
+    return list(fluvio._session.engine.sender._connections.values())
 
 
 def test_each_leader_has_one_connection(three: LocalCluster) -> None:
@@ -43,7 +43,7 @@ def test_each_leader_has_one_connection(three: LocalCluster) -> None:
             producer = fluvio.topic_producer("t")
             producer.send_all([b"x" * 1000] * 300)
         assert fluvio.topic_producer("t").send(b"last").result(5).acknowledged
-        assert sorted(line.pipeline.spu for line in lines(fluvio)) == list(SPUS)
+        assert sorted(connection.owner.spu for connection in connections(fluvio)) == list(SPUS)
     assert sum(len(three.records("t", partition)) for partition in range(3)) == 6001
 
 
@@ -75,7 +75,7 @@ def test_read_committed_does_not_hold_up_read_uncommitted(pair: LocalCluster) ->
             for _ in range(10):
                 assert fast.send(b"x").result(5).acknowledged
         assert not waiting.done()
-        assert len(lines(fluvio)) == 2  # one for each isolation level: a connection is served strictly in order
+        assert len(connections(fluvio)) == 2  # one for each isolation level: a connection is served strictly in order
         pair.restart_spu(10003 - pair.leader("t"))
         assert waiting.result(5).acknowledged
 

@@ -42,8 +42,8 @@ def test_every_version_of_produce(spu_version: int) -> None:
         producer = fluvio.topic_producer("t", compression="gzip")
         assert producer.send(b"x", key=b"k").result(5).offset == 0
         assert fluvio._session.engine is not None
-        (line,) = fluvio._session.engine.sender._lines.values()
-        assert line.connection.version(SpuApi.PRODUCE) == min(spu_version, 25)
+        (connection,) = fluvio._session.engine.sender._connections.values()
+        assert connection.version(SpuApi.PRODUCE) == min(spu_version, 25)
         assert cluster.violations() == []
 
 
@@ -84,14 +84,14 @@ def test_each_socket_agrees_for_itself_while_a_cluster_is_upgraded() -> None:
             producer = fluvio.topic_producer("t", delivery_semantic=attempts(1000, timeout=20))
             assert producer.send(b"x").result(5).offset == 0
             assert fluvio._session.engine is not None
-            lines = fluvio._session.engine.sender._lines
-            (before,) = lines.values()
-            assert before.connection.version(SpuApi.PRODUCE) == 24
+            connections = fluvio._session.engine.sender._connections
+            (before,) = connections.values()
+            assert before.version(SpuApi.PRODUCE) == 24
             assert isinstance(cluster._running, ClusterThread)
             cluster._running._server.core.spu_version = 25
             cluster.kill_spu(5001)
             cluster.restart_spu(5001)
             assert producer.send(b"x").result(10).offset == 1
-            wait_until(lambda: len(lines) == 1, "it is connected again")
-            (after,) = lines.values()
+            wait_until(lambda: len(connections) == 1, "it is connected again")
+            (after,) = connections.values()
             assert after.connection.version(SpuApi.PRODUCE) == 25

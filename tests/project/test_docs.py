@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import fluvio_sync
-from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy, _environment
+from fluvio_sync import Fluvio, FluvioError, ProducerConfig, RetryPolicy
 from fluvio_sync._core.failures import Treatment, treatment_of
+from fluvio_sync._settings import environment
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.testing import LocalCluster
@@ -190,8 +191,8 @@ def test_the_table_of_variables_is_that_of_the_code() -> None:
     shown = {
         name for row in text_of("reference/environment.md").splitlines() for name in re.findall(r"^\| (.*?) \|", row)
     }
-    names = (*_environment._READERS, "tls", *_environment._CERTIFICATES)
-    assert set(re.findall("FLUVIO_SYNC_[A-Z_]+", " ".join(shown))) == {_environment._variable(name) for name in names}
+    names = (*environment._READERS, "tls", *environment._CERTIFICATES)
+    assert set(re.findall("FLUVIO_SYNC_[A-Z_]+", " ".join(shown))) == {environment._variable(name) for name in names}
 
 
 def test_every_error_is_explained() -> None:

@@ -201,11 +201,11 @@ def test_an_interrupted_record_is_undone() -> None:
     columns: list[tuple[Any, Any]] = [(builder._keys, b"K"), (builder._values, b"V"), (builder.timestamps, 7)]
     for column, part in columns:
         column.append(part)  # as far as `append` got
-        builder.straighten()
+        builder.rollback()
         assert builder.records() == before
     assert builder.timestamps == [1]
     keyless = builder_of([(None, b"v", 1)])
-    keyless.straighten()
+    keyless.rollback()
     assert keyless.records() == [(None, b"v", FIRST + 1)]
 
 

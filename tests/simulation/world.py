@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._core.partition import Acknowledged
+from fluvio_sync._core.partition import Acknowledged, Failed
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import Compression, ProducerConfig
@@ -71,6 +71,9 @@ INTERRUPTIBLE = {
         "_reregister",
         "_account_for",
         "_take_metadata",
+        "_complete",
+        "_write",
+        "_connect",
     ),
     "accumulator": ("finish", "recover", "take_dirty", "metadata_changed"),
     "watch": ("start", "take_over", "lose"),
@@ -203,12 +206,12 @@ class World:
 
     def _observe(self) -> None:
         """Look at every acknowledgement before it is told, and note when outcomes were accounted for."""
-        performers, finish = self.sender._performers, self.accumulator.finish
-        complete = performers[Acknowledged]
+        complete, finish = self.sender._complete, self.accumulator.finish
 
-        def check(outcome: Acknowledged) -> None:
-            # Raised after the step: the sender contains exceptions of its actions.
-            self.violations += self._flaws_of(outcome.batch, outcome.base_offset)
+        def check(outcome: Acknowledged | Failed) -> None:
+            if isinstance(outcome, Acknowledged):
+                # Raised after the step: the sender contains exceptions of its actions.
+                self.violations += self._flaws_of(outcome.batch, outcome.base_offset)
             complete(outcome)
 
         def note(outcomes: list[Outcome], now: float) -> None:
@@ -216,7 +219,7 @@ class World:
             for outcome in outcomes:
                 self.done_at.setdefault(outcome.batch.futures, now)
 
-        performers[Acknowledged] = check
+        self.sender._complete = check  # type: ignore[method-assign]
         self.accumulator.finish = note  # type: ignore[method-assign,assignment]
 
     def _make_interruptible(self) -> None:
@@ -226,9 +229,6 @@ class World:
             owner = getattr(self.engine, part)
             for name in names:
                 setattr(owner, name, self._interruptible(getattr(owner, name)))
-        performers = self.sender._performers
-        for kind, perform in [*performers.items()]:
-            performers[kind] = self._interruptible(perform)
 
     def _interruptible(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **more: Any) -> Any:

@@ -421,7 +421,7 @@ def test_logging_takes_a_key(own: LocalCluster) -> None:
     handler = FluvioHandler("logs", own.endpoint, level="INFO", key=by_logger, flush_timeout=1, linger=1, client_id="x")
     as_handler: logging.Handler = handler
     as_handler.close()
-    assert_type(handler.lost, int)
+    assert_type(handler.dropped, int)
 
 
 def test_metrics_take_clients(fluvio: Fluvio) -> None:

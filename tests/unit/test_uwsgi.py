@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync import ConfigError, Fluvio, _uwsgi
+from fluvio_sync import ConfigError, Fluvio
+from fluvio_sync._runtime import uwsgi as _uwsgi
 
 
 @pytest.fixture

@@ -74,6 +74,9 @@ class Peer(Protocol):
         """Whether the connection is to be closed once `outgoing` is sent."""
         ...
 
+    def receive(self, payload: bytes, now: float) -> None:
+        """Take one request frame, without its length, at this time in monotonic seconds."""
+
     def outgoing(self) -> list[bytes]:
         """Return the frames to be sent, and forget them."""
         ...
