@@ -76,3 +76,6 @@ class Isolation(enum.Enum):
 
     READ_UNCOMMITTED = "read-uncommitted"
     READ_COMMITTED = "read-committed"
+
+    # Enum's own is written in Python, and pipelines are looked up by it for every record that is sent alone.
+    __hash__ = object.__hash__

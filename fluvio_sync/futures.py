@@ -124,7 +124,7 @@ class BatchFutures:
         self.spans: list[OwnerSpan] = []  # which producer handles the records belong to
 
     def notify(self) -> None:
-        """Tell those who wait and have callbacks span; once it is finished, and only where no signal interrupts."""
+        """Tell those who wait and have callbacks run; once it is finished, and only where no signal interrupts."""
         watched, self.watched = self.watched, []
         for future in watched:
             future._notify()
@@ -153,11 +153,6 @@ class BatchFutures:
             if self.state is PENDING:
                 self.failure = failure
                 self.state = FINISHED
-
-    @property
-    def has_waiters(self) -> bool:
-        """Whether there is somebody to tell."""
-        return bool(self.watched or self.called)
 
     def halve(self, left: BatchFutures, right: BatchFutures, left_count: int) -> None:
         """Hand the records over to two outcomes: the first `left_count` to `left`, the others to `right`."""
@@ -308,6 +303,9 @@ class DeliveryFuture(Future[RecordMetadata]):
 
     def done(self) -> bool:
         """True once the record is acknowledged, failed, or (at-most-once) accepted."""
+        shared = self._shared
+        if self._cond is None and shared.halves is None:  # the usual case, without further calls
+            return shared.state is FINISHED or shared.process is not Process.current
         return self._get_state() is FINISHED
 
     def running(self) -> bool:
@@ -329,7 +327,9 @@ class DeliveryFuture(Future[RecordMetadata]):
         not known yet, and `RuntimeError` where waiting would block the callback thread.
         """
         shared = self._shared
-        if self._cond is None and shared.state is FINISHED and shared.failure is None:
+        if shared.state is not FINISHED:
+            self._wait(timeout)
+        if self._cond is None and shared.state is FINISHED and shared.failure is None and shared.halves is None:
             return shared.metadata(self._index)
         self._wait(timeout)
         error = self._exception
@@ -360,7 +360,7 @@ class DeliveryFuture(Future[RecordMetadata]):
             if self.done():
                 return
         cond = self._condition
-        # The lock itself, which is the C library's: `with` a Condition spans Python, where a signal's exception could
+        # The lock itself, which is the C library's: `with` a Condition runs Python, where a signal's exception could
         # leave it locked, and the sender would wait for it for ever.
         with cond._lock:  # type: ignore[attr-defined]
             cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), left)

@@ -74,6 +74,4 @@ class TryLock(_thread.RLock):  # type: ignore[misc] # final in the stubs alone
             raise
         return True
 
-    def is_mine(self) -> bool:
-        """Whether the calling thread has it."""
-        return bool(self._is_owned())  # type: ignore[attr-defined]
+    is_mine = _thread.RLock._is_owned  # type: ignore[attr-defined] # noqa: SLF001 - whether the calling thread has it

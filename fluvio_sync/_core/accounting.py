@@ -52,6 +52,9 @@ def record_outcome(outcome: Outcome, now: float) -> None:
 
 
 def _record_owners(outcome: Outcome, spans: list[OwnerSpan], count: int) -> None:
+    if len(spans) == 1 and isinstance(outcome, Acknowledged):  # the usual case
+        spans[0].handle_stats.add_acked(spans[0], count)
+        return
     ends = [span.start for span in spans[1:]] + [count]
     for span, end in zip(spans, ends, strict=False):  # without a span if send() was interrupted at its first record
         records = end - span.start

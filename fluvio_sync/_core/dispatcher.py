@@ -113,6 +113,9 @@ class Dispatcher:
 
     def tick(self, now: float) -> None:
         """Time passed."""
+        heap = self._timers.heap
+        if not heap or heap[0][0] > now:
+            return
         due = self._timers.due(now)
         # Pipelines first: batches of a request whose connection is closed now, and of which no byte was sent, are
         # certainly not stored.
@@ -123,8 +126,8 @@ class Dispatcher:
             if not isinstance(item, SpuPipeline):
                 self._queue_due(item, now)
 
-    def next_timer(self) -> float | None:
-        """Return when `tick` has something to do, at the earliest."""
+    def next_timer(self) -> float:
+        """Return when `tick` has something to do, at the earliest; infinite if never."""
         return self._timers.next()
 
     def take_actions(self, now: float) -> list[Action]:
@@ -226,10 +229,12 @@ class Dispatcher:
         queues = self._queues.get((queue.topic, queue.partition), ())
         if queue not in queues:
             self._queues[queue.topic, queue.partition] = [*queues, queue]
-        for batch in queue.take_expired(now):
-            self._time_out(batch, now)
-        ready_at = queue.ready_at
-        if ready_at is None:
+        oldest = queue.sealed[0] if queue.sealed else queue.open
+        if oldest is not None and oldest.deadline <= now:
+            for batch in queue.take_expired(now):
+                self._time_out(batch, now)
+            oldest = queue.sealed[0] if queue.sealed else queue.open
+        if oldest is None:
             queue.one_batch_per_request = False
             self._move(queue, Move.EMPTY, IDLE)
             return
@@ -239,12 +244,16 @@ class Dispatcher:
                 self._fail(batch, failures.gone(batch, route.reason, now))
             self._move(queue, Move.EMPTY, IDLE)
             return
-        if ready_at > now:
-            self._move(queue, Move.GATHER, Lingering(ready_at))
+        if oldest.ready_at > now:
+            self._move(queue, Move.GATHER, Lingering(oldest.ready_at))
         elif route.spu is None:
             self._move(queue, Move.NO_ROUTE, Waiting(queue.leaderless_since or now))
         else:
-            self._enqueue(queue, self._pipeline(route.spu, queue.topic_state.config.isolation), now)
+            isolation = queue.topic_state.config.isolation
+            pipeline = self.pipelines.get((route.spu, isolation)) or self._new_pipeline(route.spu, isolation)
+            self._enqueue(queue, pipeline, now)
+            if queue.timer is not None and queue.timer <= oldest.deadline:
+                return  # the timer of an earlier batch comes first
         self._arm(queue, now)
 
     def _enqueue(self, queue: PartitionQueue, pipeline: SpuPipeline, now: float) -> None:
@@ -291,7 +300,7 @@ class Dispatcher:
         state.abandon_leader_at = float("inf")
         if self._router.has_moved(queue):
             note_written(queue, will_be_sent=True)
-            state.request.abandoned.add(queue)
+            state.request.abandon(queue)
             name = state.request.pipeline.name
             error = ConnectError(f"{name} did not answer, and does not lead the partition any more")
             self._attempt_failed(queue, state.batches, error, now)
@@ -304,12 +313,10 @@ class Dispatcher:
 
     # Pipelines.
 
-    def _pipeline(self, spu: int, isolation: Isolation) -> SpuPipeline:
-        pipeline = self.pipelines.get((spu, isolation))
-        if pipeline is None:
-            pipeline = self.pipelines[spu, isolation] = SpuPipeline(
-                spu, isolation, connect_timeout=self.connect_timeout, request_timeout=self.request_timeout
-            )
+    def _new_pipeline(self, spu: int, isolation: Isolation) -> SpuPipeline:
+        pipeline = self.pipelines[spu, isolation] = SpuPipeline(
+            spu, isolation, connect_timeout=self.connect_timeout, request_timeout=self.request_timeout
+        )
         return pipeline
 
     def _connect(self, pipeline: SpuPipeline, now: float) -> None:
@@ -330,7 +337,7 @@ class Dispatcher:
 
     def _fill(self, pipeline: SpuPipeline, now: float) -> None:
         """Write requests while the pipeline accepts them."""
-        while pipeline.accepts_request():
+        while pipeline.ready and pipeline.accepts_request():
             request, emptied = pipeline.next_request(now)
             for queue in emptied:
                 self._reschedule(queue, now)
@@ -341,7 +348,8 @@ class Dispatcher:
             request.start()
             pipeline.in_flight.append(request)
             self._actions.append(Write(request))
-            self._arm(pipeline, now)
+            if pipeline.timer is None or pipeline.reply_deadline(request) < pipeline.timer:
+                self._arm(pipeline, now)
 
     def _disconnected(self, event: Disconnected, now: float) -> None:
         pipeline, generation, error = event
@@ -447,7 +455,8 @@ class Dispatcher:
             for (queue, count), (_, result) in zip(request.unread, results, strict=False):
                 self._unread_answer(queue, count, result)
         self._to_fill[pipeline] = None
-        self._arm(pipeline, now)
+        if pipeline.in_flight:
+            self._arm(pipeline, now)
 
     def _entry_answered(
         self, queue: PartitionQueue, batches: list[Batch], pipeline: SpuPipeline, result: PartitionResult, now: float

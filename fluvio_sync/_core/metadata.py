@@ -32,8 +32,8 @@ class Route(NamedTuple):
     """The destination of a partition's records: the leader's id, or None and the reason why there is none now.
 
     `gone`: neither topic nor partition will come back by waiting.
-    `fallback`: the leader of a partition that is said to be offline, although the leader itself is online: a real SC can
-    leave a partition like that until it is written to.
+    `fallback`: the leader of a partition that is said to be offline, although the leader itself is online: a real SC
+    can leave a partition like that until it is written to.
     """
 
     spu: int | None

@@ -107,7 +107,7 @@ class SpuPipeline:
 
     def accepts_request(self) -> bool:
         """Whether another request may be written."""
-        if not self.ready or self.state is not PipelineState.UP:
+        if self.state is not PipelineState.UP:
             return False
         if not self.in_flight:
             return True
@@ -135,7 +135,8 @@ class SpuPipeline:
                 continue
             batches = queue.take(room, now)
             if batches:
-                room -= sum(batch.builder.size for batch in batches)
+                for batch in batches:
+                    room -= batch.builder.size
                 partitions.add((queue.topic, queue.partition))
                 entries.append((queue, batches))
             elif queue.sealed:
@@ -152,15 +153,10 @@ class SpuPipeline:
 
     def reply_deadline(self, request: Request) -> float:
         """Return when the answer to the request that is first in line is late."""
-        patience = self.request_timeout
-        if request.acked and self.isolation is Isolation.READ_COMMITTED:
-            # The SPU waits for one entry after the other, each for the whole time.
-            patience += sum(queue.topic_state.config.server_timeout for queue, _ in request.entries)
-        deadline = request.in_line_at + patience
-        if len(self.in_flight) > 1:
+        deadline = request.in_line_at + self.request_timeout + request.commit_patience
+        if len(self.in_flight) > 1 or request.latest_deadline > deadline:
             return deadline  # others stand behind it on this connection, and must not pay for its short deadline
-        latest = max((batch.deadline for batch in request.batches), default=deadline)
-        return min(deadline, latest)
+        return request.latest_deadline
 
     def next_timer(self, now: float) -> float | None:
         """Return when the dispatcher has to look at it, None if never."""
@@ -195,12 +191,25 @@ class SpuPipeline:
 class Request:
     """A produce request: batches of some partition queues, in the order in which they stand in it.
 
+    `commit_patience`: seconds that the SPU may wait for replicas; `latest_deadline`: of its batches that still count;
     `in_line_at`: since when the SPU may be working on it; `abandoned`: queues that went to another leader meanwhile, so
     that the answer does not count for them; `unread`: of a written at-most-once request, queues and their numbers of
     records; `lost`: its connection broke, and later events of it do not count.
     """
 
-    __slots__ = ("abandoned", "acked", "entries", "in_line_at", "lost", "pipeline", "unread", "written", "wrote_any")
+    __slots__ = (
+        "abandoned",
+        "acked",
+        "commit_patience",
+        "entries",
+        "in_line_at",
+        "latest_deadline",
+        "lost",
+        "pipeline",
+        "unread",
+        "written",
+        "wrote_any",
+    )
 
     def __init__(self, pipeline: SpuPipeline, entries: list[tuple[PartitionQueue, list[Batch]]], now: float) -> None:
         self.pipeline = pipeline
@@ -208,6 +217,12 @@ class Request:
         self.acked = entries[0][0].acked
         self.abandoned: set[PartitionQueue] = set()
         self.in_line_at = now
+        self.commit_patience = 0.0
+        if self.acked and pipeline.isolation is Isolation.READ_COMMITTED:
+            # The SPU waits for one entry after the other, each for the whole time.
+            self.commit_patience = sum(queue.topic_state.config.server_timeout for queue, _ in entries)
+        self.latest_deadline = 0.0
+        self.note_latest_deadline()
         self.wrote_any = False
         self.written = False
         self.unread: list[tuple[PartitionQueue, int]] = []
@@ -216,6 +231,20 @@ class Request:
     def __repr__(self) -> str:
         carried = ", ".join(f"{queue}: {sum(b.builder.count for b in batches)}" for queue, batches in self.entries)
         return f"<request to {self.pipeline} of {carried or 'nothing unanswered'}>"
+
+    def note_latest_deadline(self) -> None:
+        """Find the latest deadline of the batches whose answer counts."""
+        latest = -math.inf
+        for queue, batches in self.entries:
+            if queue not in self.abandoned:
+                for batch in batches:
+                    latest = max(latest, batch.deadline)
+        self.latest_deadline = latest if latest > -math.inf else math.inf
+
+    def abandon(self, queue: PartitionQueue) -> None:
+        """Let the answer count for this queue no more: it went to another leader."""
+        self.abandoned.add(queue)
+        self.note_latest_deadline()
 
     def start(self) -> None:
         """Mark its batches: another attempt of them is under way."""
@@ -228,13 +257,16 @@ class Request:
 
     def flaw_of(self, results: list[tuple[str, PartitionResult]]) -> str:
         """Return why an answer (topics and results) cannot be that to this request; empty if it can."""
+        matches = len(results) == len(self.entries)
+        for (queue, _), (name, result) in zip(self.entries, results, strict=False):
+            matches = matches and result.partition == queue.partition and name == queue.topic
+            if result.base_offset < 0 and matches:
+                return "answered with a negative offset"
+        if matches:
+            return ""
         expected = [(queue.topic, queue.partition) for queue, _ in self.entries]
         got = [(name, result.partition) for name, result in results]
-        if got != expected:
-            return f"answered for {got[:5]} where {expected[:5]} was asked"
-        if any(result.base_offset < 0 for _, result in results):
-            return "answered with a negative offset"
-        return ""
+        return f"answered for {got[:5]} where {expected[:5]} was asked"
 
     @property
     def live_entries(self) -> list[tuple[PartitionQueue, list[Batch]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from typing import Generic, Protocol, TypeVar
 
 
@@ -27,7 +28,7 @@ class Timers(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, T]] = []
+        self.heap: list[tuple[float, int, T]] = []
         self._serial = itertools.count()  # decides between equal times
         self._crowded = _FEW  # so many entries are too many
 
@@ -35,20 +36,20 @@ class Timers(Generic[T]):
         """Have the item be due at `when`, or earlier if it is already."""
         if item.timer is None or when < item.timer:
             item.timer = when
-            heapq.heappush(self._heap, (when, next(self._serial), item))
-            if len(self._heap) >= self._crowded:
+            heapq.heappush(self.heap, (when, next(self._serial), item))
+            if len(self.heap) >= self._crowded:
                 self._clear_out()
 
     def _clear_out(self) -> None:
         """Forget the entries of items that were armed for an earlier time since: far ones would stay for long."""
-        valid = {id(entry[2]): entry for entry in self._heap if entry[2].timer == entry[0]}
-        self._heap = list(valid.values())
-        heapq.heapify(self._heap)
-        self._crowded = 2 * len(self._heap) + _FEW
+        valid = {id(entry[2]): entry for entry in self.heap if entry[2].timer == entry[0]}
+        self.heap = list(valid.values())
+        heapq.heapify(self.heap)
+        self._crowded = 2 * len(self.heap) + _FEW
 
     def due(self, now: float) -> list[T]:
         """Return the items whose time has come; they are unset, and may be armed again."""
-        heap, items = self._heap, []
+        heap, items = self.heap, []
         while heap and heap[0][0] <= now:
             when, _, item = heapq.heappop(heap)
             if item.timer == when:  # otherwise it was armed for another time since
@@ -56,9 +57,9 @@ class Timers(Generic[T]):
                 items.append(item)
         return items
 
-    def next(self) -> float | None:
-        """When the next item is due."""
-        heap = self._heap
+    def next(self) -> float:
+        """Return when the next item is due; infinite without one."""
+        heap = self.heap
         while heap and heap[0][2].timer != heap[0][0]:
             heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        return heap[0][0] if heap else math.inf

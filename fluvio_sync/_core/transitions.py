@@ -24,6 +24,9 @@ class Move(enum.Enum):
     BACK_OFF = "an attempt failed and may be repeated"
     EMPTY = "it has no unresolved batch"
 
+    # Enum's own is written in Python, and the table is looked into several times a record.
+    __hash__ = object.__hash__
+
 
 _READY: dict[Move, type[State]] = {
     Move.GATHER: Lingering,

@@ -57,7 +57,8 @@ class Connection:
 
     `inbox`: answers, with their correlation ids; `expected`: the driver's, by correlation id, until they are answered;
     `first_bytes`, `sent`: tags of frames of which a byte, or all, was sent; `owner`: the driver's;
-    `more`: there may be bytes to read that no poll shows.
+    `more`: there may be bytes to read that no poll shows; `wants_changed`: `fileno`, `events` or `more` may differ from
+    those when the driver last looked and set it to False.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Connection:
         self.owner: Any = None
         self.generation = 0  # the owner's
         self.more = False
+        self.wants_changed = True
         self._agreed: dict[Any, int] = {}
         self._reader = FrameReader()
         # One buffer for all answers: a new one for each took longer than the answer.
@@ -106,7 +108,9 @@ class Connection:
                 self._receive()
             if events & WRITE and self._pending:
                 self._flush()
+                self.wants_changed = True
             return
+        self.wants_changed = True
         self.transport.advance(events, now)
         self.stage = self.transport.stage
         if self.stage is Stage.VERSIONS:
@@ -173,6 +177,8 @@ class Connection:
         self._unstarted.append(frame)
         self._unfinished.append(frame)
         self._flush()
+        if self._pending:
+            self.wants_changed = True
 
     def _send_request(self, api_key: int, version: int, body: bytes) -> int:
         correlation = self.next_correlation()
@@ -232,7 +238,8 @@ class Connection:
             self.sent.append(self._unfinished.popleft().tag)
 
     def _receive(self) -> None:
-        self.more = False
+        if self.more:
+            self.more, self.wants_changed = False, True
         for _ in range(_RECEIVES):
             try:
                 size = self.transport.receive_into(self._received)
@@ -247,7 +254,7 @@ class Connection:
             self._digest(self._received[:size])
             if size < _RECEIVE and not self.transport.buffers_input:
                 return
-        self.more = True
+        self.more = self.wants_changed = True
 
     def _digest(self, data: memoryview) -> None:
         if self.stage is Stage.VERSIONS and data[:2] == _TLS_ALERT:

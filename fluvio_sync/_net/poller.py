@@ -59,6 +59,8 @@ class Polling(Protocol):
 class Poller:
     """See the module's description.
 
+    `can_be_borrowed`: another thread than the background thread can wait for the connections.
+
     `wake` and `wake_background` may be called by any thread, the rest with the step lock held.
     """
 
@@ -71,13 +73,15 @@ class Poller:
         if isinstance(self._connections, _EPOLL):
             self._sleep = select.epoll()
             self._sleep.register(self._background_wakeup.reader, select.EPOLLIN)
-            self._sleep.register(self._connections.fileno(), select.EPOLLIN)
+            self._sleep.register(self._descriptor, select.EPOLLIN)
+        self.can_be_borrowed = self._sleep is not None
 
     def _make(self) -> None:
         connections = selectors.DefaultSelector()
         connections.register(self._wakeup.reader, READ)
         self._known: dict[Connection, tuple[int, int]] = {}  # descriptor and events
         self._connections = connections
+        self._descriptor = connections.fileno() if isinstance(connections, _EPOLL) else -1
 
     # The connections.
 
@@ -122,8 +126,8 @@ class Poller:
         if self._sleep is not None and isinstance(self._connections, _EPOLL):
             events = 0 if self._borrowed else select.EPOLLIN
             with contextlib.suppress(FileExistsError):
-                self._sleep.register(self._connections.fileno(), events)
-            self._sleep.modify(self._connections.fileno(), events)
+                self._sleep.register(self._descriptor, events)
+            self._sleep.modify(self._descriptor, events)
 
     def close(self) -> None:
         """Close the selectors and wake-up sockets."""
@@ -135,29 +139,28 @@ class Poller:
 
     # Two threads.
 
-    @property
-    def can_be_borrowed(self) -> bool:
-        """Whether another thread than the background thread can wait for the connections."""
-        return self._sleep is not None
-
     def borrow(self) -> None:
-        """From here on the connections do not wake the background thread."""
+        """Have the connections wake the background thread no more."""
         self._borrowed = True
-        self._mute(0)
+        if self._sleep is not None:
+            self._listen(0)
 
     def give_back(self) -> None:
-        """From here on they do again."""
+        """Have them wake it again."""
         if self._borrowed:
-            self._mute(select.EPOLLIN)
+            if self._sleep is not None:
+                self._listen(select.EPOLLIN)
             self._borrowed = False
 
-    def _mute(self, events: int) -> None:
-        if self._sleep is not None and isinstance(self._connections, _EPOLL):
-            with contextlib.suppress(FileNotFoundError):  # `reset` was interrupted, and will be called again
-                self._sleep.modify(self._connections.fileno(), events)
+    def _listen(self, events: int) -> None:
+        assert self._sleep is not None
+        try:  # noqa: SIM105 - three more calls for every record that is sent alone
+            self._sleep.modify(self._descriptor, events)
+        except FileNotFoundError:
+            pass  # `reset` was interrupted, and will be called again
 
     def sleep(self, timeout: float) -> bool:
-        """Wait in the background thread, at most `timeout` seconds, for connections that are not borrowed, or a wake-up.
+        """Wait in the background thread for connections that are not borrowed, or a wake-up, at most `timeout` seconds.
 
         Returns whether connections can go on.
         """

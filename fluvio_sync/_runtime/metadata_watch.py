@@ -38,6 +38,7 @@ class MetadataWatch:
         self.last_error: FluvioError | None = None
         self.unreadable: ProtocolError | None = None  # of an update that was skipped
         self.retry_at = 0.0
+        self.established = False  # every stream has pushed its first update
         self.received: set[str] = set()  # labels that this connection pushed
         self._peer = peer
         self._connector = connector
@@ -47,14 +48,9 @@ class MetadataWatch:
         self._streams: dict[int, str] = {}
         self._version = 0
 
-    @property
-    def established(self) -> bool:
-        """Whether every stream has pushed its first update."""
-        return self.received.issuperset(LABELS)
-
     def start(self, now: float) -> Connection:
         """Begin to connect."""
-        self.received = set()
+        self.received, self.established = set(), False
         self._streams = {}
         self.connection = Connection(self._peer, self._connector, timeout=self.timeout, now=now, notify=self._notify)
         return self.connection
@@ -88,6 +84,7 @@ class MetadataWatch:
             if not self.received:
                 self.metadata.begin()
             self.received.add(update.label)
+            self.established = self.received.issuperset(LABELS)
             diff.add(self.metadata.apply(update))
         if self.established:
             self._pause = _FIRST_PAUSE
@@ -99,7 +96,7 @@ class MetadataWatch:
             self.connection.close()
             self.connection = None
         self.last_error = error
-        self.received = set()
+        self.received, self.established = set(), False
         self.retry_at = now + self._pause
         self._pause = min(self._pause * 2, _LAST_PAUSE)
         return self.metadata.lose()

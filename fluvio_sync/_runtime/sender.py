@@ -20,9 +20,8 @@ from fluvio_sync._core.pipeline import PipelineState, Request
 from fluvio_sync._net.blocking import connect_timed_out
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.transport import Stage
-from fluvio_sync._runtime.spu_requests import ask_offsets, encode_produce, read_high_watermark
+from fluvio_sync._runtime.spu_requests import ask_offsets, encode_produce, read_high_watermark, read_response
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
-from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.versions import SpuApi
 
 if TYPE_CHECKING:
@@ -136,17 +135,12 @@ class Sender:
     # An exception may leave it anywhere: a bug, or Ctrl-C where a thread of the application runs it.  The next step
     # begins by recovering.  There is nothing to recover from while it waits.
 
-    def _begin(self) -> bool:
-        """Begin a step, or a part of one; returns whether the last one was left by an exception."""
-        interrupted, self.in_step = self.in_step, True
-        if interrupted:
-            self._recover()
-        return interrupted
-
     def prepare(self) -> float:
         """Return until when `work` may wait, in monotonic seconds."""
-        if self._begin():
+        if self.in_step:
+            self._recover()
             self._decide_all()
+        self.in_step = True
         # Queues with new records wait for `work`, which reads first: the SC's updates may decide their leaders.
         accumulator = self._accumulator
         with accumulator.lock:
@@ -160,7 +154,9 @@ class Sender:
     def work(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the connections, and do all that is due."""
         ready = self._poller.wait(timeout)
-        self._begin()
+        if self.in_step:
+            self._recover()
+        self.in_step = True
         now = self._clock.monotonic()
         for connection, events in ready:
             self._advance(connection, events, now)
@@ -169,19 +165,22 @@ class Sender:
         watch = self._watch
         if watch.connection is None or watch.connection.inbox or not watch.established:
             self._advance_watch(now)
-        self._decide_all()
+        while self._decide():
+            pass
         self.in_step = False
 
     def work_at_once(self) -> None:
         """Send the new records, and look at no connection."""
-        self._begin()
-        self._decide_all()
+        if self.in_step:
+            self._recover()
+        self.in_step = True
+        while self._decide():
+            pass
         self.in_step = False
 
     def next_timer(self) -> float:
         """Return when time alone makes something due, in monotonic seconds; called with the lock held."""
-        timer = self._dispatcher.next_timer()
-        due = math.inf if timer is None else timer
+        due = self._dispatcher.next_timer()
         for connection in list(self._unready):  # another thread may run the step
             due = min(due, connection.next_timer())
         watched = self._watch.connection
@@ -238,7 +237,8 @@ class Sender:
                 self._log.error("sender.crashed", exc_info=True)
                 self._give_up(action)
         if self._finished:
-            self._finish()
+            finished, self._finished = self._finished, []
+            self._account_for(finished)
         return bool(self._events or self._updates or accumulator.dirty)
 
     def _all_connections(self) -> list[Connection]:
@@ -250,7 +250,8 @@ class Sender:
     # The connections.
 
     def _reregister(self, connection: Connection) -> None:
-        """Poll for the events that a connection wants now."""
+        """Poll for the events that a connection wants now; called when its `wants_changed` says so."""
+        connection.wants_changed = False
         self._poller.update(connection)
         if connection.more or connection.stage is Stage.RESOLVING or connection.stage is Stage.CONNECTING:
             self._unready[connection] = None
@@ -274,7 +275,7 @@ class Sender:
         if connection.owner is None:
             if error is not None:
                 self._lose_watch(error)
-            else:
+            elif connection.wants_changed:
                 self._reregister(connection)
             return
         try:
@@ -283,7 +284,7 @@ class Sender:
             error = failure
         if error is not None:
             self._lose(connection, error)
-        else:
+        elif connection.wants_changed:
             self._reregister(connection)
 
     def _collect(self, connection: Connection) -> None:
@@ -315,7 +316,7 @@ class Sender:
 
     def _take_answer(self, expected: Request | CommitWait | None, reader: Reader, connection: Connection) -> None:
         if isinstance(expected, Request):
-            response = ProduceResponse.read(reader, connection.version(SpuApi.PRODUCE))
+            response = read_response(expected, reader, connection.version(SpuApi.PRODUCE))
             self._events.append(Replied(expected, response))
         elif expected is not None:
             mark = read_high_watermark(expected, reader, connection)
@@ -387,21 +388,21 @@ class Sender:
             futures.acknowledge(outcome.base_offset)
         else:
             futures.fail(outcome.failure)
-        self._notify(outcome)
+        if futures.watched or futures.called:
+            self._notify(outcome)
+        else:
+            self._finished.append(outcome)
 
     def _note_finished(self, outcome: Outcome) -> None:
         self._finished.append(outcome)
 
     def _notify(self, outcome: Outcome) -> None:
         """Wake the threads that wait for a batch's futures, and have their callbacks run."""
-        futures = outcome.batch.futures
-        if not futures.has_waiters:
-            self._finished.append(outcome)
-        elif self.interruptible:
+        if self.interruptible:
             self.unnotified.append(outcome)
             self._poller.wake_background()
         else:
-            futures.notify()
+            outcome.batch.futures.notify()
             self._finished.append(outcome)
 
     def notify(self) -> None:
@@ -415,22 +416,22 @@ class Sender:
             self._account_for(notified)
             self._poller.wake()  # a thread that leads may wait for that
 
-    def _finish(self) -> None:
-        finished, self._finished = self._finished, []
-        self._account_for(finished)
-
     def _account_for(self, finished: list[Outcome]) -> None:
         with self._accumulator.lock:
             self._accumulator.finish(finished, self._clock.monotonic())
         self.finished_batches += len(finished)
-        self._log_failures([outcome for outcome in finished if type(outcome) is Failed])
+        for outcome in finished:
+            if type(outcome) is Failed:
+                self._log_failures(finished)
+                break
 
-    def _log_failures(self, failed: list[Failed]) -> None:
+    def _log_failures(self, finished: list[Outcome]) -> None:
         """Log one line for the records of a partition that failed together."""
         by_partition: dict[tuple[str, int], list[Failed]] = {}
-        for outcome in failed:
-            queue = outcome.batch.queue
-            by_partition.setdefault((queue.topic, queue.partition), []).append(outcome)
+        for outcome in finished:
+            if isinstance(outcome, Failed):
+                queue = outcome.batch.queue
+                by_partition.setdefault((queue.topic, queue.partition), []).append(outcome)
         for (topic, partition), outcomes in by_partition.items():
             records = sum(outcome.batch.builder.count for outcome in outcomes)
             error = str(outcomes[0].failure(0))
@@ -496,11 +497,12 @@ class Sender:
         buffers = encode_produce(request, connection, correlation)
         try:
             connection.send(buffers, request)
-            self._collect(connection)
+            self._collect_written(connection)
         except FluvioError as error:
             self._lose(connection, error)
         else:
-            self._reregister(connection)
+            if connection.wants_changed:
+                self._reregister(connection)
 
     def _ask_offsets(self, action: AskOffsets) -> None:
         wait = action.wait
@@ -515,7 +517,8 @@ class Sender:
             self._lose(connection, error)
         else:
             connection.expected[correlation] = wait
-            self._reregister(connection)
+            if connection.wants_changed:
+                self._reregister(connection)
 
 
 def _internal_error() -> ConnectError:

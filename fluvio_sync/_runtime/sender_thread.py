@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 from fluvio_sync._base.threads import LockBusyError, TryLock
 from fluvio_sync._runtime.sender import LONGEST_WAIT
@@ -42,6 +42,8 @@ _BUSY = 0.05
 _SHORT = 0.005
 # A failure of the sender itself is a bug; after this many in a row it ends instead of spinning.
 _MAX_CRASHES = 10
+
+P = ParamSpec("P")
 
 
 class SenderThread:
@@ -109,7 +111,9 @@ class SenderThread:
             self._sender.interruptible = False
             self._sender.fail_rest()
             self._sender.notify()
-            self._contain(self._read_last_replies)
+            self._read_last_replies()
+        except Exception:  # noqa: BLE001 - a bug must not keep the sockets open
+            self._log.error("sender.crashed", exc_info=True)
         finally:
             self._sender.abandon()
             self._accumulator.callbacks.stop()
@@ -180,7 +184,7 @@ class SenderThread:
             )
         until = None if timeout is None else self._clock.monotonic() + timeout
         if self._poller.can_be_borrowed:
-            self._with_step_lock(lambda: self._lead(is_done, math.inf if until is None else until))
+            self._with_step_lock(self._lead, is_done, math.inf if until is None else until)
         return None if until is None else max(0.0, until - self._clock.monotonic())
 
     def work_at_once(self) -> bool:
@@ -189,7 +193,7 @@ class SenderThread:
             return False
         return self._with_step_lock(self._sender.work_at_once)
 
-    def _with_step_lock(self, work: Callable[[], None]) -> bool:
+    def _with_step_lock(self, work: Callable[P, None], *arguments: P.args, **more: P.kwargs) -> bool:
         """Call a function with the step lock; False if another thread has it.  The caller does not have it."""
         had = False
         try:
@@ -198,21 +202,18 @@ class SenderThread:
                     return False
                 had = True
                 self._sender.interruptible = threading.get_ident() == self._main
-                self._contain(work)
+                try:
+                    work(*arguments, **more)
+                except Exception:
+                    if self._sender.interruptible:  # it may be a timeout of the application
+                        raise
+                    self._log.error("sender.crashed", exc_info=True)
         except LockBusyError:
             return False
         finally:
             if had:
                 self._wake_background_if_needed()
         return True
-
-    def _contain(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:
-            if self._sender.interruptible:  # it may be a timeout of the application
-                raise
-            self._log.error("sender.crashed", exc_info=True)
 
     def _lead(self, is_done: Callable[[], bool], until: float) -> None:
         sender, clock = self._sender, self._clock

@@ -3,29 +3,32 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fluvio_sync.delivery import Isolation
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
-from fluvio_sync.protocol.produce import IsolationCode, produce_request_buffers
+from fluvio_sync.protocol.produce import IsolationCode, ProduceResponse, produce_request_buffers
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.partition import Batch, PartitionQueue
     from fluvio_sync._core.pipeline import CommitWait, Request
     from fluvio_sync._net.connection import Connection
+    from fluvio_sync.config import SmartModule
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
 
 def encode_produce(request: Request, connection: Connection, correlation: int) -> list[Buffer]:
     """Return the frame of a produce request as buffers."""
     config = request.entries[0][0].topic_state.config
-    topics = [
-        (topic, [_partition(queue, batches) for queue, batches in entries])
-        for topic, entries in groupby(request.entries, key=lambda entry: entry[0].topic)
-    ]
+    topics: list[tuple[str, list[tuple[int, int, list[bytes]]]]] = []
+    for queue, batches in request.entries:
+        buffers = batches[0].encode()
+        if len(batches) > 1:
+            buffers = [buffer for batch in batches for buffer in batch.encode()]
+        if not topics or topics[-1][0] != queue.topic:
+            topics.append((queue.topic, []))
+        topics[-1][1].append((queue.partition, sum(map(len, buffers)), buffers))
     committed = request.pipeline.isolation is Isolation.READ_COMMITTED
     return produce_request_buffers(
         version=connection.version(SpuApi.PRODUCE),
@@ -34,13 +37,22 @@ def encode_produce(request: Request, connection: Connection, correlation: int) -
         isolation=IsolationCode.READ_COMMITTED if committed else IsolationCode.READ_UNCOMMITTED,
         timeout_ms=round(config.server_timeout * 1000),
         topics=topics,
-        smartmodules=[SmartModuleInvocation(name=module.name, params=module.params) for module in config.smartmodules],
+        smartmodules=[_invocation(module) for module in config.smartmodules] if config.smartmodules else (),
     )
 
 
-def _partition(queue: PartitionQueue, batches: list[Batch]) -> tuple[int, int, list[bytes]]:
-    buffers = [buffer for batch in batches for buffer in batch.encode()]
-    return queue.partition, sum(map(len, buffers)), buffers
+def _invocation(module: SmartModule) -> SmartModuleInvocation:
+    return SmartModuleInvocation(name=module.name, params=module.params)
+
+
+def read_response(request: Request, reader: Reader, version: int) -> ProduceResponse:
+    """Return the answer to a produce request; raises `ProtocolError`."""
+    if len(request.entries) == 1 and version >= 5:
+        topic = request.entries[0][0].topic
+        response = ProduceResponse.read_lone(reader.peek(), topic, topic.encode())
+        if response is not None:
+            return response
+    return ProduceResponse.read(reader, version)
 
 
 def ask_offsets(wait: CommitWait, connection: Connection) -> int:

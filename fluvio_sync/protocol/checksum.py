@@ -13,9 +13,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Protocol
 
     from fluvio_sync.protocol.primitives import Buffer
+
+    class Checksum(Protocol):
+        """A function that computes a checksum."""
+
+        def __call__(self, data: Buffer, value: int = 0) -> int: ...  # noqa: D102
+
 
 _POLYNOMIAL = 0x82F63B78
 _ALL_ONES = 0xFFFFFFFF
@@ -65,7 +71,7 @@ def crc32c_pure(data: Buffer, value: int = 0) -> int:
     return register ^ _ALL_ONES
 
 
-def _choose() -> tuple[str, Callable[[Buffer, int], int]]:
+def _choose() -> tuple[str, Checksum]:
     try:
         import google_crc32c  # noqa: PLC0415
     except ImportError:
@@ -74,16 +80,12 @@ def _choose() -> tuple[str, Callable[[Buffer, int], int]]:
         return "pure", crc32c_pure
     extend = google_crc32c.extend
 
-    def with_google(data: Buffer, value: int) -> int:
+    def with_google(data: Buffer, value: int = 0) -> int:
         return int(extend(value, data if type(data) is bytes else bytes(data)))
 
     return "google-crc32c", with_google
 
 
-IMPLEMENTATION, _crc32c = _choose()
-"""The implementation that computes the checksum: `"google-crc32c"` or `"pure"`."""
-
-
-def crc32c(data: Buffer, value: int = 0) -> int:
-    """Return the CRC-32C of `data`, continued from `value`, the one of the bytes before it."""
-    return _crc32c(data, value)
+IMPLEMENTATION, crc32c = _choose()
+"""The implementation of the checksum, `"google-crc32c"` or `"pure"`, and the function: `crc32c(data, value=0)` returns
+the CRC-32C of `data`, continued from `value`, the one of the bytes before it."""

@@ -127,6 +127,10 @@ class Reader:
         """How many bytes are left."""
         return self._end - self.position
 
+    def peek(self) -> memoryview:
+        """Return the bytes that are left, without taking them."""
+        return self._view[self.position :]
+
     def _take(self, size: int) -> int:
         start = self.position
         if size > self._end - start:

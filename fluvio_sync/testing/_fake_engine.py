@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._base.clock import Clock
     from fluvio_sync._core.actions import Report
-    from fluvio_sync._core.partition import Failed
+    from fluvio_sync._core.partition import Outcome
     from fluvio_sync._core.pipeline import SpuPipeline
     from fluvio_sync._core.topic import TopicState
     from fluvio_sync._runtime.accumulator import Accumulator
@@ -199,7 +199,7 @@ class FakeSender(Sender):
         if "error" in report.fields:
             self._note_error(str(report.fields["error"]))
 
-    def _log_failures(self, failed: list[Failed]) -> None:
+    def _log_failures(self, finished: list[Outcome]) -> None:
         pass
 
 

@@ -177,7 +177,10 @@ class FakeProducer(TopicProducer):
         refusal = self.fluvio._fake.take_failure(self.topic, 0, refusing=True)  # noqa: SLF001 - the two are one
         if refusal is not None:
             raise refusal
-        return super().send(value, key=key, partition=partition, timestamp=timestamp)
+        future = super().send(value, key=key, partition=partition, timestamp=timestamp)
+        if not future.done() and not self.fluvio._fake.held:  # noqa: SLF001 - the two are one
+            self.fluvio._fake.thread.run()  # noqa: SLF001 - after the thread that took the record for delivery
+        return future
 
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
         """Deliver many records, as the real one does; a failure that `send()` would raise is its future's."""

@@ -18,6 +18,7 @@ from fluvio_sync._core.dispatcher import Dispatcher
 from tests.chaos.chaos import Broken, Chaos
 
 if TYPE_CHECKING:
+    from fluvio_sync._core.events import Written
     from fluvio_sync._core.partition import Batch, PartitionQueue
     from fluvio_sync.errors import FluvioError
 

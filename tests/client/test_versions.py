@@ -94,4 +94,4 @@ def test_each_socket_agrees_for_itself_while_a_cluster_is_upgraded() -> None:
             assert producer.send(b"x").result(10).offset == 1
             wait_until(lambda: len(connections) == 1, "it is connected again")
             (after,) = connections.values()
-            assert after.connection.version(SpuApi.PRODUCE) == 25
+            assert after.version(SpuApi.PRODUCE) == 25
