@@ -19,7 +19,7 @@ from fluvio_sync.protocol.versions import SpuApi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync.testing._port import Port
+    from fluvio_sync.testing._serving import Port
     from fluvio_sync.testing.proxy import ProduceFault
 
 # Bytes that may wait for one end; beyond that the other is not read from.

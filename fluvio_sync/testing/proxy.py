@@ -57,8 +57,7 @@ class FaultProxy:
         """Listen; `ConfigError` for a malformed target, `OSError` for a port that is taken."""
         # These import asyncio, which takes as long as the whole package and is needed for this alone.
         from fluvio_sync.testing._forwarding import Forwarder  # noqa: PLC0415
-        from fluvio_sync.testing._loop_thread import LoopThread  # noqa: PLC0415
-        from fluvio_sync.testing._port import Port  # noqa: PLC0415
+        from fluvio_sync.testing._serving import LoopThread, Port  # noqa: PLC0415
 
         address = parse_endpoint(target)
         self.target: str = str(address)
