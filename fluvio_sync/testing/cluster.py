@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from fluvio_sync.testing._cluster.server import ClusterThread
+    from fluvio_sync.testing._cluster.thread import ClusterThread
 
 
 class LocalCluster:
@@ -106,8 +106,9 @@ class LocalCluster:
         return ClusterProcess(arguments)
 
     def _start_thread(self) -> ClusterThread:
-        # It imports asyncio, which takes as long as the whole package and is needed for this alone.
-        from fluvio_sync.testing._cluster.server import ClusterServer, ClusterThread  # noqa: PLC0415
+        # These import asyncio, which takes as long as the whole package and is needed for this alone.
+        from fluvio_sync.testing._cluster.server import ClusterServer  # noqa: PLC0415
+        from fluvio_sync.testing._cluster.thread import ClusterThread  # noqa: PLC0415
 
         try:
             server = ClusterServer(

@@ -8,32 +8,16 @@ out in that thread, and return when that is done.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from fluvio_sync._endpoint import parse_endpoint
+from fluvio_sync.testing._faults import ProduceFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
-
-
-@dataclass(frozen=True, slots=True)
-class ProduceFault:
-    """A fault that happens to one produce request.
-
-    `kind`: `"before"`: the connection is cut before a byte of it is forwarded; `"during"`: after `sent` bytes of it
-    (default: half of it); `"after"`: once the server has answered, so that the request is carried out and its reply
-    is lost; `"lost reply"`: the reply never comes, and the connection stays.
-
-    `reset`: a cut resets the client's connection; False: it ends in good order (EOF).
-    """
-
-    kind: Literal["before", "during", "after", "lost reply"]
-    sent: int | None = None
-    reset: bool = True
 
 
 class FaultProxy:

@@ -8,7 +8,7 @@ from kit import attempts, wait_until
 
 from fluvio_sync import DeliveryError, Fluvio, UnsupportedVersionError
 from fluvio_sync.protocol.versions import ScApi, SpuApi
-from fluvio_sync.testing._cluster.server import ClusterThread
+from fluvio_sync.testing._cluster.thread import ClusterThread
 from fluvio_sync.testing.cluster import LocalCluster
 
 

@@ -17,16 +17,15 @@ from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.frames import FrameReader
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SC, SpuAddress
-from fluvio_sync.testing._cluster.orders import carry_out
 from fluvio_sync.testing._cluster.partition_log import FileStorage
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
 from fluvio_sync.testing._cluster.tls import server_context
-from fluvio_sync.testing._serving import LoopThread, Port
+from fluvio_sync.testing._serving import Port
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from fluvio_sync.testing._cluster.core import Peer
@@ -326,25 +325,3 @@ class ClusterServer:
         if node not in self._ports:
             raise ValueError(f"there is no SPU {node}; there are {', '.join(map(str, self._spus()))}")
         return self._ports[node]
-
-
-class ClusterThread:
-    """A server in a thread of this process.  Orders may come from any thread."""
-
-    def __init__(self, server: ClusterServer) -> None:
-        self.endpoint = server.endpoint
-        self.spu_endpoints = server.spu_endpoints
-        self._server = server
-        self._thread = LoopThread(server.serve, "dev-cluster")
-
-    def order(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Have an order carried out; raises its error."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the development cluster has ended")
-        return self._thread.call(lambda: carry_out(self._server, name, arguments))
-
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._thread.end(self._server.stop)
-
-    kill = stop
