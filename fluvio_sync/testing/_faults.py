@@ -25,10 +25,12 @@ _RESPONSE_HEAD = struct.Struct(">ii")
 class ProduceFault:
     """A fault that happens to one produce request.
 
-    `kind`: `"before"`: the connection is cut before a byte of it is forwarded; `"during"`: after `sent` bytes of it
-    (default: half of it); `"after"`: once the server has answered, so that the request is carried out and its reply
-    is lost; `"lost reply"`: the reply never comes, and the connection stays.
-
+    `kind`: when the connection is cut:
+      `"before"`: before a byte of the request is forwarded;
+      `"during"`: after `sent` bytes of it;
+      `"after"`: once the server has answered, so that the request is carried out and its reply is lost;
+      `"lost reply"`: not at all, but the reply never comes.
+    `sent`: bytes of the request that are forwarded, for `"during"`; default: half of them.
     `reset`: a cut resets the client's connection; False: it ends in good order (EOF).
     """
 

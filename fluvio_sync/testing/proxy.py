@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 
 class FaultProxy:
-    """Passes bytes on between its clients and the server at `target` (`"host:port"`), and breaks when told to.
+    """Passes bytes on between its clients and a server, and breaks connections to order.
 
-    It serves from the moment it is made until `close()` or the end of its `with` block.  `port`: where it listens on
-    127.0.0.1; default: any free one.  To have a client reach an SPU through it, give its `endpoint` to
-    `Fluvio.connect(..., spu_address_override={5001: proxy.endpoint})`; for the SC it takes the place of the endpoint.
-
+    `target`: the server's `"host:port"`.
+    `port`: the port of 127.0.0.1 where it listens; default: any free one.
     `on_produce`: called in the proxy's thread for each produce request with its size in bytes; may return a
-    `ProduceFault` for it.  Without TLS only: produce requests are not seen through it, everything else works.
+    `ProduceFault` for it.  It sees no requests through TLS; everything else works with TLS too.
+
+    It serves from its construction to `close()` or the end of its `with` block.  To have a client reach an SPU through
+    it, give its `endpoint` to `Fluvio.connect(..., spu_address_override={5001: proxy.endpoint})`; for the SC it takes
+    the place of the endpoint.
 
     `faults` counts the faults by kind: those of `ProduceFault`, and `"now"` for connections cut by `cut()`.
     `requests` counts produce requests.  Every method may be called from any thread.  A fork shares the sockets: make
@@ -72,7 +74,10 @@ class FaultProxy:
         sent: int | None = None,
         reset: bool = True,
     ) -> None:
-        """Cut connections: all of them now, or those of the next `count` produce requests; see `ProduceFault`.
+        """Cut connections: all of them now, or those of the next `count` produce requests.
+
+        `when`, `sent`, `reset`: `"now"`, or as in `ProduceFault`.
+        `count`: how many produce requests; default: the next one.
 
         New connections are accepted again at once, unless `refuse()` was called.
         """
