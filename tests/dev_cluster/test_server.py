@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import socket
 import struct
 import time
@@ -149,6 +151,19 @@ def test_a_peer_that_does_not_read_is_not_read_from(
         assert sent < 100_000_000
         sock.settimeout(TIMEOUT)
         assert len(receive(sock, sent // length)) == sent // length
+
+
+def test_a_client_that_connects_as_the_cluster_ends_costs_no_socket(cluster: LocalCluster) -> None:
+    running: Any = cluster._running
+    with contextlib.ExitStack() as clients:
+
+        def connect_and_stop() -> None:  # the loop stops in the round in which it accepts
+            clients.enter_context(connect(cluster.endpoint))
+            asyncio.get_running_loop().call_soon(running._server.stop)
+
+        running._thread.call(connect_and_stop)
+        cluster.close()
+        gc.collect()  # warns of sockets that were not closed
 
 
 # --- nodes that come and go ----------------------------------------------------------------------
