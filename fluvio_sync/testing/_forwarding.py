@@ -13,21 +13,17 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fluvio_sync.protocol.frames import MAX_FRAME
-from fluvio_sync.protocol.versions import SpuApi
+from fluvio_sync.testing._faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from fluvio_sync.testing._port import Port
-    from fluvio_sync.testing.proxy import ProduceFault
+    from fluvio_sync.testing._faults import ProduceFault
+    from fluvio_sync.testing._serving import Port
 
 # Bytes that may wait for one end; beyond that the other is not read from.
 _MAX_WAITING = 16 * 1024 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops unsent bytes and resets the connection
-# The first fields of a frame, its length included: API key and correlation id of a request, the latter of a response.
-_REQUEST_HEAD = struct.Struct(">iHhi")
-_RESPONSE_HEAD = struct.Struct(">ii")
 
 
 class Forwarder:
@@ -79,59 +75,18 @@ class Forwarder:
             connection.cut(reset=True)
 
 
-class _Frames:
-    """Tells where in a stream of bytes the frames begin, without waiting for their ends.
-
-    A stream that is not of frames is passed on as it comes: `opaque`.
-    """
-
-    def __init__(self, head: struct.Struct) -> None:
-        self._head = head
-        self._held = b""
-        self._left = 0
-        self.opaque = False
-
-    def feed(self, data: bytes) -> Iterator[tuple[bytes, tuple[int, ...] | None]]:
-        """Yield pieces of the stream, each of one frame only; with the head, if the frame begins there."""
-        data, self._held = self._held + data, b""
-        while data:
-            head = None
-            if not self._left and not self.opaque:
-                if self._looks_wrong(data):
-                    self.opaque = True
-                elif len(data) < self._head.size:
-                    self._held = data
-                    return
-                else:
-                    head = self._head.unpack_from(data)
-                    self._left = 4 + head[0]
-            size = len(data) if self.opaque else min(self._left, len(data))
-            self._left -= size
-            piece, data = data[:size], data[size:]
-            yield piece, head
-
-    def _looks_wrong(self, data: bytes) -> bool:
-        return len(data) >= 4 and not self._head.size - 4 <= int.from_bytes(data[:4], "big", signed=True) <= MAX_FRAME
-
-    def rest(self) -> bytes:
-        """Return the bytes of a head that will not be completed."""
-        rest, self._held = self._held, b""
-        return rest
-
-
 class _End(asyncio.Protocol):
     """One socket of a connection, and the bytes that wait to be written to it.
 
     `transport`: None before it is connected; `closed`: set when it is closed.
-    `frames`: cuts the bytes that it receives; `eof`: nothing more is read from it.
+    `eof`: nothing more is read from it.
     `waiting`: pieces, each with the time from which on it may be written; `ended`: no more will be written.
     """
 
     transport: asyncio.Transport | None = None
 
-    def __init__(self, connection: Connection, head: struct.Struct) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.closed = asyncio.Event()
-        self.frames = _Frames(head)
         self.eof = False
         self.waiting: deque[tuple[float, bytes]] = deque()
         self.ended = False
@@ -145,11 +100,11 @@ class _End(asyncio.Protocol):
         self._connection.begin(self)
 
     def data_received(self, data: bytes) -> None:
-        self._connection.receive(self, self.frames.feed(data))
+        self._connection.receive(self, data)
 
     def eof_received(self) -> bool:
         self.eof = True
-        self._connection.receive(self, iter([(self.frames.rest(), None)]))
+        self._connection.receive(self, b"")
         return True
 
     def pause_writing(self) -> None:
@@ -210,14 +165,11 @@ class Connection:
     """
 
     def __init__(self, forwarder: Forwarder) -> None:
-        self.client = _End(self, _REQUEST_HEAD)
-        self.server = _End(self, _RESPONSE_HEAD)
+        self.client = _End(self)
+        self.server = _End(self)
         self.over = False
         self._forwarder = forwarder
-        self._faults: dict[int, ProduceFault] = {}  # by the correlation id of the reply that is to be lost
-        self._left: int | None = None  # bytes that may still be forwarded of a request, until the connection is cut
-        self._reset = True
-        self._dropping = False  # the response that is being read is lost
+        self._faults = Faults(forwarder.choose_fault)
         self._timer: asyncio.TimerHandle | None = None
 
     # --- called by its ends ----------------------------------------------------------------------
@@ -231,13 +183,18 @@ class Connection:
             end.transport.pause_reading()  # until there is a server
         self.forward()
 
-    def receive(self, end: _End, pieces: Iterator[tuple[bytes, tuple[int, ...] | None]]) -> None:
-        """Take in the pieces of frames that an end received, and forward them when they are due."""
+    def receive(self, end: _End, data: bytes) -> None:
+        """Take in the bytes that an end received, or its EOF, and forward them when they are due."""
         due = asyncio.get_running_loop().time() + self._forwarder.delay
         if end is self.client:
-            self.server.put(b"".join(self._requested(pieces)), due)
+            self.server.put(self._faults.requests(data), due)
         else:
-            self.client.put(b"".join(self._answered(pieces)), due)
+            self.client.put(self._faults.responses(data), due)
+        cutting = self._faults.cutting
+        if cutting is not None and cutting.kind == "after":
+            self.cut(reset=cutting.reset)
+        elif cutting is not None:
+            self.client.eof = True
         self.forward()
 
     def end_closed(self, end: _End) -> None:
@@ -263,8 +220,8 @@ class Connection:
     def _write(self, now: float) -> None:
         self.server.write(now, last=self.client.eof)
         self.client.write(now, last=self.server.eof)
-        if self._left == 0 and not self.server.waiting:
-            self.cut(reset=self._reset)
+        if self._faults.cutting is not None and not self.server.waiting:
+            self.cut(reset=self._faults.cutting.reset)
         elif self.server.ended and self.client.ended:
             self._finish()
             for end in (self.client, self.server):
@@ -296,43 +253,3 @@ class Connection:
         """Tell the client that the server says nothing more."""
         with contextlib.suppress(OSError):
             self.client.end()
-
-    # --- faults ----------------------------------------------------------------------------------
-
-    def _requested(self, pieces: Iterator[tuple[bytes, tuple[int, ...] | None]]) -> Iterator[bytes]:
-        """Yield the bytes that are forwarded of requests."""
-        for piece, head in pieces:
-            if head is not None and head[1] == SpuApi.PRODUCE:
-                self._plan(4 + head[0], head[3])
-            if self._left is None:
-                yield piece
-                continue
-            yield piece[: self._left]
-            self._left -= min(self._left, len(piece))
-            if not self._left:
-                self.client.eof = True  # it is cut once that is written
-                return
-
-    def _plan(self, size: int, correlation: int) -> None:
-        """Have the fault that is due happen to a produce request of `size` bytes."""
-        fault = self._forwarder.choose_fault(size)
-        if fault is None:
-            return
-        if fault.kind in ("before", "during"):
-            half = size // 2 if fault.sent is None else min(fault.sent, size)
-            self._left = 0 if fault.kind == "before" else half
-            self._reset = fault.reset
-        else:
-            self._faults[correlation] = fault
-
-    def _answered(self, pieces: Iterator[tuple[bytes, tuple[int, ...] | None]]) -> Iterator[bytes]:
-        """Yield the bytes that are forwarded of responses."""
-        for piece, head in pieces:
-            if head is not None:
-                fault = self._faults.pop(head[1], None)
-                self._dropping = fault is not None
-                if fault is not None and fault.kind == "after":
-                    self.cut(reset=fault.reset)
-                    return
-            if not self._dropping:
-                yield piece

@@ -185,8 +185,11 @@ class LocalCluster:
     ) -> None:
         """Create a topic; `ServerError` if the SC rejects it.
 
+        `name`: lower-case letters, digits and hyphens.
+        `partitions`: how many it has; default: 1.
+        `replication`: how many SPUs have each partition; default: 1.
         `compression`: the only codec that it takes (`"none"`, `"gzip"`, ...); default: any.
-        `segment_size`: bytes; no batch may be larger.
+        `segment_size`: bytes; no batch may be larger; default: 1 GiB.
         """
         self._administer(
             "create_topic",
@@ -208,7 +211,9 @@ class LocalCluster:
     def advertise(self, spu: int, public: str | None, local: str | None = None) -> None:
         """Have the SC tell clients that an SPU is at `public` ("host:port"), as in a network that they are not in.
 
-        `local`: the address for clients with `use_spu_local_address`; None: none.  `public=None`: where it really is.
+        `spu`: the id of the SPU.
+        `public`: the address for clients; None: its real one.
+        `local`: the address for clients with `use_spu_local_address`; None: none.
         """
         self._order("advertise", spu=spu, public=public, local=local)
 
@@ -227,8 +232,10 @@ class LocalCluster:
     def records(self, topic: str, partition: int = 0, tls: TlsConfig | None = None) -> list[StoredRecord]:
         """Return all records of a partition, read from its leader over the wire.
 
-        `tls`: as for `Fluvio.connect`; by default the servers are not verified.  `ConfigError` without it where
-        clients must show a certificate.
+        `topic`, `partition`: the partition to read.
+        `tls`: as for `Fluvio.connect`; default: the servers are not verified.
+
+        Raises `ConfigError` without `tls` where clients must show a certificate, and the errors of `read_partition`.
         """
         if tls is None and "tls_client_ca" in self._tls:
             raise ConfigError(
@@ -274,18 +281,25 @@ class LocalCluster:
     ) -> None:
         """Answer the next `count` partition entries (of `topic`) with an error; nothing is written.
 
+        `code`: Fluvio's error code.
+        `count`: how many entries; default: the next one.
+        `topic`: the topic of the entries; default: any.
         `payload`: the parts that some codes demand, in the order of the wire.
+
+        Raises `ValueError` for an unknown code, or for a payload that does not fit it.
         """
         arguments = {"code": int(code), "count": count, "topic": topic, "payload": list(payload)}
         self._order("fail_next_produce", **arguments)
 
     def hold_replies(self, spu: int, *, on: bool = True) -> None:
-        """Let an SPU (0: the SC) stall: it carries out one request a connection, and is mute."""
+        """Let an SPU (0: the SC) stall: it carries out one request a connection, and does not answer."""
         self._order("hold_replies", node=spu, on=on)
 
     def cut_next_produce(self, spu: int, when: Literal["before", "after"] = "after", count: int = 1) -> None:
         """Break the connections of the next `count` produce requests to an SPU.
 
-        `"before"`: nothing is written; `"after"`: all of it is, and the reply is lost.
+        `spu`: the id of the SPU.
+        `when`: `"before"`: nothing is written; `"after"`: everything is written, and the reply is lost.
+        `count`: how many requests; default: the next one.
         """
         self._order("cut_next_produce", spu=spu, when=when, count=count)

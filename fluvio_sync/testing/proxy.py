@@ -8,10 +8,10 @@ out in that thread, and return when that is done.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from fluvio_sync._settings.endpoint import parse_endpoint
+from fluvio_sync.testing._faults import ProduceFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,31 +20,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-@dataclass(frozen=True, slots=True)
-class ProduceFault:
-    """A fault that happens to one produce request.
-
-    `kind`: `"before"`: the connection is cut before a byte of it is forwarded; `"during"`: after `sent` bytes of it
-    (default: half of it); `"after"`: once the server has answered, so that the request is carried out and its reply
-    is lost; `"lost reply"`: the reply never comes, and the connection stays.
-
-    `reset`: a cut resets the client's connection; False: it ends in good order (EOF).
-    """
-
-    kind: Literal["before", "during", "after", "lost reply"]
-    sent: int | None = None
-    reset: bool = True
-
-
 class FaultProxy:
-    """Passes bytes on between its clients and the server at `target` (`"host:port"`), and breaks when told to.
+    """Passes bytes on between its clients and a server, and breaks connections to order.
 
-    It serves from the moment it is made until `close()` or the end of its `with` block.  `port`: where it listens on
-    127.0.0.1; default: any free one.  To have a client reach an SPU through it, give its `endpoint` to
-    `Fluvio.connect(..., spu_address_override={5001: proxy.endpoint})`; for the SC it takes the place of the endpoint.
-
+    `target`: the server's `"host:port"`.
+    `port`: the port of 127.0.0.1 where it listens; default: any free one.
     `on_produce`: called in the proxy's thread for each produce request with its size in bytes; may return a
-    `ProduceFault` for it.  Without TLS only: produce requests are not seen through it, everything else works.
+    `ProduceFault` for it.  It sees no requests through TLS; everything else works with TLS too.
+
+    It serves from its construction to `close()` or the end of its `with` block.  To have a client reach an SPU through
+    it, give its `endpoint` to `Fluvio.connect(..., spu_address_override={5001: proxy.endpoint})`; for the SC it takes
+    the place of the endpoint.
 
     `faults` counts the faults by kind: those of `ProduceFault`, and `"now"` for connections cut by `cut()`.
     `requests` counts produce requests.  Every method may be called from any thread.  A fork shares the sockets: make
@@ -57,8 +43,7 @@ class FaultProxy:
         """Listen; `ConfigError` for a malformed target, `OSError` for a port that is taken."""
         # These import asyncio, which takes as long as the whole package and is needed for this alone.
         from fluvio_sync.testing._forwarding import Forwarder  # noqa: PLC0415
-        from fluvio_sync.testing._loop_thread import LoopThread  # noqa: PLC0415
-        from fluvio_sync.testing._port import Port  # noqa: PLC0415
+        from fluvio_sync.testing._serving import LoopThread, Port  # noqa: PLC0415
 
         address = parse_endpoint(target)
         self.target: str = str(address)
@@ -89,7 +74,10 @@ class FaultProxy:
         sent: int | None = None,
         reset: bool = True,
     ) -> None:
-        """Cut connections: all of them now, or those of the next `count` produce requests; see `ProduceFault`.
+        """Cut connections: all of them now, or those of the next `count` produce requests.
+
+        `when`, `sent`, `reset`: `"now"`, or as in `ProduceFault`.
+        `count`: how many produce requests; default: the next one.
 
         New connections are accepted again at once, unless `refuse()` was called.
         """

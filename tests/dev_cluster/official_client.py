@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The official wheel's part in the tests, in a process of its own.
 
-The wheel's calls hold the interpreter's lock, ignore Ctrl-C and have no time-outs, so the test kills
+The wheel's calls hold the interpreter's lock, ignore Ctrl-C and have no timeouts, so the test kills
 this process if it hangs.  Arguments: the step and the SC's endpoint; the result is one JSON line.
 """
 

@@ -383,7 +383,7 @@ def test_orders_that_make_no_sense_are_rejected(
         b"\x27\x0f\x00\x19\x00\x00\x00\x01\x00\x00",  # request 9999
         b"\x00\x00\x00\x19\x00\x00\x00\x01\x00\x00\x00\x00\x01\xff\xff\xff\xff" + bytes(8),
     ],
-    ids=["empty", "one byte", "boolean", "unknown request", "negative time-out"],
+    ids=["empty", "one byte", "boolean", "unknown request", "negative timeout"],
 )
 def test_an_undecodable_request_closes_the_connection(topics: ClusterCore, payload: bytes) -> None:
     for session in (SpuSession(topics, 5001), ScSession(topics)):

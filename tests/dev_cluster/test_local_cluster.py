@@ -30,8 +30,8 @@ COMMAND = [sys.executable, "-m", "fluvio_sync.testing.dev_cluster"]
 
 def write(cluster: LocalCluster, request: Any) -> None:
     endpoint = cluster.spu_endpoints[5001]
-    with Asked(endpoint, SPU_CLIENT_RANGES) as link:
-        link.ask(SpuApi.PRODUCE, request)
+    with Asked(endpoint, SPU_CLIENT_RANGES) as asked:
+        asked.ask(SpuApi.PRODUCE, request)
 
 
 def is_served(endpoint: str) -> bool:
@@ -154,8 +154,8 @@ def test_versions_can_be_lowered(batch: Make, produce: Make) -> None:
         write(cluster, produce("t", (0, batch(b"a"))))
         assert len(cluster.records("t")) == 1
         endpoint = cluster.spu_endpoints[5001]
-        with Asked(endpoint, SPU_CLIENT_RANGES) as link:
-            assert link.version(SpuApi.PRODUCE) == 24
+        with Asked(endpoint, SPU_CLIENT_RANGES) as asked:
+            assert asked.version(SpuApi.PRODUCE) == 24
 
 
 # --- processes -----------------------------------------------------------------------------------

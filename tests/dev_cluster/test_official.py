@@ -86,11 +86,11 @@ def lines(cluster: LocalCluster, batch: Callable[..., bytes], produce: Callable[
     """The topic `lines` with 30 records in partition 1: six batches, with every codec."""
     cluster.create_topic("lines", partitions=2)
     endpoint = cluster.spu_endpoints[cluster.leader("lines", 1)]
-    with Asked(endpoint, SPU_CLIENT_RANGES) as link:
+    with Asked(endpoint, SPU_CLIENT_RANGES) as asked:
         for first in range(0, 30, 5):
             values = [b"%d" % number for number in range(first, first + 5)]
             records = batch(*values, codec=first // 5 % 5)
-            link.ask(SpuApi.PRODUCE, produce("lines", (1, records)))
+            asked.ask(SpuApi.PRODUCE, produce("lines", (1, records)))
     return cluster
 
 

@@ -29,10 +29,10 @@ def cluster(batch: Make, produce: Make) -> Iterator[LocalCluster]:
     with LocalCluster(spus=2, in_process=True) as running:
         running.create_topic("t", replication=2)
         endpoint = running.spu_endpoints[5001]
-        with Asked(endpoint, SPU_CLIENT_RANGES) as link:
+        with Asked(endpoint, SPU_CLIENT_RANGES) as asked:
             for first in range(0, 50, 10):
                 records = batch(*[b"%d" % n for n in range(first, first + 10)], codec=first % 4)
-                link.ask(SpuApi.PRODUCE, produce("t", (0, records)))
+                asked.ask(SpuApi.PRODUCE, produce("t", (0, records)))
         yield running
 
 
@@ -54,8 +54,8 @@ def test_they_may_come_in_many_responses(cluster: LocalCluster, monkeypatch: pyt
 def test_records_that_are_not_replicated_are_read_too(cluster: LocalCluster, batch: Make, produce: Make) -> None:
     cluster.kill_spu(5002)
     endpoint = cluster.spu_endpoints[5001]
-    with Asked(endpoint, SPU_CLIENT_RANGES) as link:
-        link.ask(SpuApi.PRODUCE, produce("t", (0, batch(b"50"))))
+    with Asked(endpoint, SPU_CLIENT_RANGES) as asked:
+        asked.ask(SpuApi.PRODUCE, produce("t", (0, batch(b"50"))))
     assert [record.value for record in cluster.records("t")] == [*VALUES, b"50"]
 
 

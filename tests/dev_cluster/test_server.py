@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import socket
 import struct
 import time
@@ -51,8 +53,8 @@ def sc(cluster: LocalCluster) -> Asked:
     return Asked(cluster.endpoint, SC_CLIENT_RANGES)
 
 
-def outcome(link: Asked, request: Any, codes: Make) -> Any:
-    return codes(ProduceResponse.read(link.ask(SpuApi.PRODUCE, request), 25).topics)
+def outcome(asked: Asked, request: Any, codes: Make) -> Any:
+    return codes(ProduceResponse.read(asked.ask(SpuApi.PRODUCE, request), 25).topics)
 
 
 # --- peers that behave and peers that do not -----------------------------------------------------
@@ -76,18 +78,18 @@ def test_a_peer_that_talks_nonsense_is_cut_off_and_the_others_are_not(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make, data: bytes, node: str
 ) -> None:
     endpoint = cluster.endpoint if node == "sc" else cluster.spu_endpoints[5001]
-    with spu(cluster) as link, connect(endpoint) as sock:
-        assert outcome(link, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
+    with spu(cluster) as asked, connect(endpoint) as sock:
+        assert outcome(asked, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
         sock.sendall(data)
         assert is_closed(sock)
-        assert outcome(link, produce("t", (0, batch(b"b"))), codes) == [(0, 1)]
+        assert outcome(asked, produce("t", (0, batch(b"b"))), codes) == [(0, 1)]
     assert len(cluster.violations()) == 1
 
 
 def test_a_frame_up_to_the_bound_is_taken(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
     records = batch(b"x" * 33_000_000)
-    with spu(cluster) as link:
-        assert outcome(link, produce("t", (0, records), (0, batch(b"y"))), codes) == [
+    with spu(cluster) as asked:
+        assert outcome(asked, produce("t", (0, records), (0, batch(b"y"))), codes) == [
             (0, 0),
             (0, 1),
         ]
@@ -151,18 +153,31 @@ def test_a_peer_that_does_not_read_is_not_read_from(
         assert len(receive(sock, sent // length)) == sent // length
 
 
+def test_a_client_that_connects_as_the_cluster_ends_costs_no_socket(cluster: LocalCluster) -> None:
+    running: Any = cluster._running
+    with contextlib.ExitStack() as clients:
+
+        def connect_and_stop() -> None:  # the loop stops in the round in which it accepts
+            clients.enter_context(connect(cluster.endpoint))
+            asyncio.get_running_loop().call_soon(running._server.stop)
+
+        running._thread.call(connect_and_stop)
+        cluster.close()
+        gc.collect()  # warns of sockets that were not closed
+
+
 # --- nodes that come and go ----------------------------------------------------------------------
 
 
 def test_a_killed_spu_is_gone_until_it_is_restarted(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make
 ) -> None:
-    with spu(cluster) as link:
-        assert outcome(link, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
+    with spu(cluster) as asked:
+        assert outcome(asked, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
         endpoints = cluster.spu_endpoints
         cluster.kill_spu(5001)
         with pytest.raises(ConnectError, match="lost"):
-            outcome(link, produce("t", (0, batch(b"b"))), codes)
+            outcome(asked, produce("t", (0, batch(b"b"))), codes)
     with pytest.raises(ConnectError, match="refused"):
         spu(cluster)
     with spu(cluster, 5002) as other:
@@ -171,35 +186,35 @@ def test_a_killed_spu_is_gone_until_it_is_restarted(
         cluster.kill_spu(5001)
     cluster.restart_spu(5001)
     assert cluster.spu_endpoints == endpoints
-    with spu(cluster) as link:
-        assert outcome(link, produce("t", (0, batch(b"b"))), codes) == [(0, 1)]
+    with spu(cluster) as asked:
+        assert outcome(asked, produce("t", (0, batch(b"b"))), codes) == [(0, 1)]
     with pytest.raises(ValueError, match="not down"):
         cluster.restart_spu(5001)
 
 
 def test_the_spus_go_on_without_the_sc(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
-    with sc(cluster) as admin, spu(cluster) as link:
+    with sc(cluster) as admin, spu(cluster) as asked:
         cluster.kill_sc()
         with pytest.raises(ConnectError, match="lost"):
             admin.receive(99)
         with pytest.raises(ConnectError, match="refused"):
             sc(cluster)
-        assert outcome(link, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
+        assert outcome(asked, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
     cluster.restart_sc()
     assert len(cluster.records("t")) == 1
 
 
 def test_a_watcher_learns_of_a_moved_leader(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
-    with sc(cluster) as link, spu(cluster) as old, spu(cluster, 5002) as new:
-        watch = link.send(ScApi.WATCH, WatchRequest("Partition"))
-        first = WatchUpdate.read(link.receive(watch), 19)
+    with sc(cluster) as asked, spu(cluster) as old, spu(cluster, 5002) as new:
+        watch = asked.send(ScApi.WATCH, WatchRequest("Partition"))
+        first = WatchUpdate.read(asked.receive(watch), 19)
         assert [item.name for item in first.all] == ["consumer-offset-0", "t-0", "t-1"]
         assert outcome(old, produce("t", (0, batch(b"a"))), codes) == [(0, 0)]
         cluster.move_leader("t", 0, 5002)
         assert cluster.leader("t", 0) == 5002
         leaders = set()
         while 5002 not in leaders:
-            for change in WatchUpdate.read(link.receive(watch), 19).changes:
+            for change in WatchUpdate.read(asked.receive(watch), 19).changes:
                 assert isinstance(change.content, PartitionObject)
                 leaders.add(change.content.spec.leader)
         assert outcome(old, produce("t", (0, batch(b"b"))), codes) == [(6, 0)]
@@ -210,11 +225,11 @@ def test_a_watcher_learns_of_a_moved_leader(cluster: LocalCluster, batch: Make, 
 def test_writes_are_pushed_to_watchers_after_a_while(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make
 ) -> None:
-    with sc(cluster) as link, spu(cluster) as producer:
-        watch = link.send(ScApi.WATCH, WatchRequest("Partition"))
-        link.receive(watch)
+    with sc(cluster) as asked, spu(cluster) as producer:
+        watch = asked.send(ScApi.WATCH, WatchRequest("Partition"))
+        asked.receive(watch)
         outcome(producer, produce("t", (0, batch(b"a", b"b"))), codes)
-        (change,) = WatchUpdate.read(link.receive(watch), 19).changes
+        (change,) = WatchUpdate.read(asked.receive(watch), 19).changes
         assert isinstance(change.content, PartitionObject)
         assert change.content.status.leader.hw == 2
 
@@ -223,14 +238,14 @@ def test_read_committed_with_a_dead_follower(cluster: LocalCluster, batch: Make,
     cluster.create_topic("two", replication=2)
     cluster.kill_spu(5002)
     request = produce("two", (0, batch(b"a")), committed=True, timeout_ms=100)
-    with spu(cluster) as link:
+    with spu(cluster) as asked:
         start = time.monotonic()
-        assert outcome(link, request, codes) == [(7, 0)]
+        assert outcome(asked, request, codes) == [(7, 0)]
         assert time.monotonic() - start >= 0.1
         hws = []
         for _ in range(2):
             topics = (FetchOffsetsTopic("two", (0,)),)
-            response = FetchOffsetsResponse.read(link.ask(SpuApi.FETCH_OFFSETS, FetchOffsetsRequest(topics)), 25)
+            response = FetchOffsetsResponse.read(asked.ask(SpuApi.FETCH_OFFSETS, FetchOffsetsRequest(topics)), 25)
             hws.append(response.topics[0].partitions[0].last_stable_offset)
             if not hws[1:]:
                 cluster.restart_spu(5002)
@@ -241,25 +256,25 @@ def test_read_committed_with_a_dead_follower(cluster: LocalCluster, batch: Make,
 
 
 def test_a_held_spu_answers_when_released(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
-    with spu(cluster) as link, spu(cluster, 5002) as other:
+    with spu(cluster) as asked, spu(cluster, 5002) as other:
         cluster.hold_replies(5001)
-        held = link.send(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
+        held = asked.send(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
         assert outcome(other, produce("t", (1, batch(b"x"))), codes) == [(0, 0)]
         cluster.hold_replies(5001, on=False)
-        assert codes(ProduceResponse.read(link.receive(held), 25).topics) == [(0, 0)]
+        assert codes(ProduceResponse.read(asked.receive(held), 25).topics) == [(0, 0)]
 
 
 def test_a_reply_can_be_lost(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
     cluster.cut_next_produce(5001, "after")
     cluster.cut_next_produce(5001, "before")
     for _ in range(2):
-        with spu(cluster) as link, pytest.raises(ConnectError, match="lost"):
-            outcome(link, produce("t", (0, batch(b"a"))), codes)
+        with spu(cluster) as asked, pytest.raises(ConnectError, match="lost"):
+            outcome(asked, produce("t", (0, batch(b"a"))), codes)
     assert [record.value for record in cluster.records("t")] == [b"a"]
 
 
 def test_an_error_can_be_ordered(cluster: LocalCluster, batch: Make, produce: Make, codes: Make) -> None:
     cluster.fail_next_produce(72, topic="t", payload=("t", 0))
-    with spu(cluster) as link:
+    with spu(cluster) as asked:
         request = produce("t", (0, batch(b"a")))
-        assert [outcome(link, request, codes) for _ in range(2)] == [[(72, 0)], [(0, 0)]]
+        assert [outcome(asked, request, codes) for _ in range(2)] == [[(72, 0)], [(0, 0)]]

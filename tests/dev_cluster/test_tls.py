@@ -67,9 +67,9 @@ def spu(cluster: LocalCluster) -> Asked:
     return Asked(cluster.spu_endpoints[5001], SPU_CLIENT_RANGES, tls=anyone())
 
 
-def offset(link: Asked, request: Any, codes: Make) -> Any:
+def offset(asked: Asked, request: Any, codes: Make) -> Any:
     """Return where an SPU put a batch."""
-    ((code, base_offset),) = codes(ProduceResponse.read(link.ask(SpuApi.PRODUCE, request), 25).topics)
+    ((code, base_offset),) = codes(ProduceResponse.read(asked.ask(SpuApi.PRODUCE, request), 25).topics)
     assert code == 0
     return base_offset
 
@@ -83,8 +83,8 @@ def test_it_serves_clients_that_verify_it_and_clients_that_do_not(
 ) -> None:
     with LocalCluster(in_process=in_process, **certificates.of_cluster("tls")) as cluster:
         cluster.create_topic("t")
-        with spu(cluster) as link:
-            assert offset(link, produce("t", (0, batch(b"a"))), codes) == 0
+        with spu(cluster) as asked:
+            assert offset(asked, produce("t", (0, batch(b"a"))), codes) == 0
         assert [record.value for record in cluster.records("t")] == [b"a"]
         assert cluster.records("t", tls=certificates.verified()) == cluster.records("t")
         assert cluster.violations() == []
@@ -192,10 +192,10 @@ def test_the_command_serves(certificates: Certificates) -> None:
 def test_plain_text_is_answered_by_closing_without_a_byte(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make, data: bytes
 ) -> None:
-    with spu(cluster) as link, connect(cluster.spu_endpoints[5001]) as sock:
+    with spu(cluster) as asked, connect(cluster.spu_endpoints[5001]) as sock:
         sock.sendall(data)
         assert heard_until_the_end(sock) == b""
-        assert offset(link, produce("t", (0, batch(b"a"))), codes) == 0
+        assert offset(asked, produce("t", (0, batch(b"a"))), codes) == 0
     assert cluster.violations() == []
 
 
@@ -209,8 +209,8 @@ def test_peers_that_stall_in_the_handshake_delay_no_others(
     hello = greeting.read()
     socks[1].sendall(hello[:20])
     socks[2].sendall(hello)  # and the server's answer is never read
-    with spu(cluster) as link:
-        assert offset(link, produce("t", (0, batch(b"a"))), codes) == 0
+    with spu(cluster) as asked:
+        assert offset(asked, produce("t", (0, batch(b"a"))), codes) == 0
     for sock in socks:
         sock.close()
     assert cluster.violations() == []
@@ -271,8 +271,8 @@ def test_a_handshake_that_has_to_wait_to_be_written(
             with pytest.raises(ssl.SSLWantReadError):
                 tls.do_handshake()
             slow.sendall(leaving.read())
-            with spu(cluster) as link:
-                assert offset(link, produce("t", (0, batch(b"a"))), codes) == 0
+            with spu(cluster) as asked:
+                assert offset(asked, produce("t", (0, batch(b"a"))), codes) == 0
             received = shake_hands(tls, slow, arrived, leaving)
             assert tls.version() == "TLSv1.3"
             buffers = listener.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -302,9 +302,9 @@ def test_requests_may_arrive_in_pieces_or_many_at_once(
 def test_batches_of_any_size_are_taken_and_given_back(
     cluster: LocalCluster, batch: Make, produce: Make, codes: Make, size: int
 ) -> None:
-    with spu(cluster) as link:
-        assert offset(link, produce("t", (0, batch(b"x" * size))), codes) == 0
-        assert offset(link, produce("t", (0, batch(b"y"))), codes) == 1
+    with spu(cluster) as asked:
+        assert offset(asked, produce("t", (0, batch(b"x" * size))), codes) == 0
+        assert offset(asked, produce("t", (0, batch(b"y"))), codes) == 1
     first, second = cluster.records("t")
     assert first.value == b"x" * size
     assert second.value == b"y"
@@ -344,10 +344,10 @@ def test_a_peer_that_does_not_read_is_not_read_from(
 
 
 def test_nodes_that_are_killed_come_back_with_tls(cluster: LocalCluster) -> None:
-    with spu(cluster) as link:
+    with spu(cluster) as asked:
         cluster.kill_spu(5001)
         with pytest.raises(ConnectError, match="lost"):
-            link.receive(99)
+            asked.receive(99)
     cluster.restart_spu(5001)
     cluster.kill_sc()
     cluster.restart_sc()

@@ -21,7 +21,7 @@ from fluvio_sync.testing._cluster.partition_log import FileStorage
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
 from fluvio_sync.testing._cluster.tls import server_context
-from fluvio_sync.testing._port import Port
+from fluvio_sync.testing._serving import Port
 
 if TYPE_CHECKING:
     import socket

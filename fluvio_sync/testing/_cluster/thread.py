@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.testing._cluster.orders import carry_out
-from fluvio_sync.testing._loop_thread import LoopThread
+from fluvio_sync.testing._serving import LoopThread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

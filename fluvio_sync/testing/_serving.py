@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP port of a server for tests: it accepts connections or refuses them, and is never left to others.
+"""The parts of servers for tests: an asyncio loop in a daemon thread, and TCP ports.
 
-The constructor may run in any thread; everything else runs in the event loop.  `asyncio.Server` does not serve here:
-closing it leaks the sockets that it has accepted in the same round of the loop (CPython 3.11, `Server._attach`).
+`LoopThread` may be used by any thread.  The constructor of `Port` may run anywhere, its methods run in a loop.
 """
 
 from __future__ import annotations
@@ -10,18 +9,65 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     Begin = Callable[[socket.socket], Coroutine[object, object, object]]
 
+T = TypeVar("T")
+
+TIMEOUT = 10.0
+"""Seconds within which a call to a loop has to be made, and its thread has to end."""
+
 _BACKLOG = 1024
 
 
+class LoopThread:
+    """Runs `main()`, and ends with it."""
+
+    def __init__(self, main: Callable[[], Coroutine[object, object, None]], name: str) -> None:
+        self._main = main
+        self._loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name=name, daemon=True)
+        self._thread.start()
+
+    async def _run(self) -> None:
+        self._loop.set_result(asyncio.get_running_loop())
+        await self._main()
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._thread.is_alive()
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Call `work` in the loop, and return its result; sockets that it aborted are closed then."""
+        if threading.current_thread() is self._thread:
+            return work()
+
+        async def call() -> T:
+            result = work()
+            await asyncio.sleep(0)  # asyncio closes aborted sockets in its next round
+            return result
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop.result(TIMEOUT)).result(TIMEOUT)
+
+    def end(self, stop: Callable[[], None]) -> None:
+        """Call `stop`, which makes `main()` return, and wait for the thread; nothing happens if it has ended."""
+        if self.is_alive():
+            with contextlib.suppress(RuntimeError):  # another thread ended it at this moment
+                self._loop.result(TIMEOUT).call_soon_threadsafe(stop)
+            self._thread.join(TIMEOUT)
+
+
 class Port:
-    """A port of `host`; 0 is any free one; OSError if it is taken.
+    """A port of `host` that accepts connections or refuses them; 0 is any free one; OSError if it is taken.
+
+    While it refuses, it stays bound, so that no other program gets it.  `asyncio.Server` does not serve here: closing
+    it leaks the sockets that it has accepted in the same round of the loop (CPython 3.11, `Server._attach`).
 
     `number`: the port; `is_open`: whether it accepts connections.
     """
