@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluvio_sync._core.dispatcher import ABANDON_GRACE
-from fluvio_sync._core.partition import OFFLINE_PATIENCE, LaneState, Sent
+from fluvio_sync._core.events import Connected, Disconnected, OffsetsReplied, Replied
+from fluvio_sync._core.partition import OFFLINE_PATIENCE, BackingOff, Idle, Lingering, Sent, State, Waiting
 from fluvio_sync._core.pipeline import COMMIT_POLL_INTERVAL, MAX_IN_FLIGHT
 from fluvio_sync._core.transitions import TRANSITIONS
 from fluvio_sync.config import SmartModule
@@ -30,7 +31,7 @@ from fluvio_sync.errors import (
 from fluvio_sync.protocol.metadata import Deduplication, PartitionResolution, SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
-from tests.support.rig import Rig, asks, connects, disconnects, partition, reports, spu, topic, values, writes
+from tests.support.rig import Rig, asks, connects, disconnects, partition, reports, response, spu, topic, values, writes
 
 if TYPE_CHECKING:
     from fluvio_sync._core.pipeline import CommitWait, Request
@@ -48,8 +49,8 @@ def policy(**settings: Any) -> AtLeastOnce:
 
 def test_every_state_can_be_reached_and_left() -> None:
     reached = {target for moves in TRANSITIONS.values() for target in moves.values()}
-    assert reached == set(LaneState) == set(TRANSITIONS)
-    assert all(any(target is not state for target in moves.values()) for state, moves in TRANSITIONS.items())
+    assert reached == set(State.__subclasses__()) == set(TRANSITIONS)
+    assert all(set(moves.values()) - {state} for state, moves in TRANSITIONS.items())
 
 
 # The straight way.
@@ -59,15 +60,13 @@ def test_a_record_is_connected_written_and_acknowledged() -> None:
     rig = Rig()
     future = rig.send(b"one")
     assert [pipeline.spu for pipeline in connects(rig.step())] == [5001]
-    pipeline = rig.dispatcher.pipelines[5001, rig.topic_state.config.isolation]
-    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
-    (request,) = writes(rig.step())
+    (request,) = writes(rig.connect())
     assert values(request) == [b"one"]
     assert not future.done()
     rig.answer(request, base=41)
     assert future.result(0).offset == 41
     assert rig.accumulator.used == 0
-    assert rig.topic_state.queues[0].state is LaneState.IDLE
+    assert isinstance(rig.queue().state, Idle)
 
 
 def test_records_collect_while_a_request_is_in_flight() -> None:
@@ -112,7 +111,7 @@ def test_a_batch_lingers_until_its_time() -> None:
     rig = Rig(linger=0.005)
     rig.send(b"1")
     assert rig.step() == []
-    assert rig.topic_state.queues[0].state is LaneState.LINGERING
+    assert isinstance(rig.queue().state, Lingering)
     rig.send(b"2")
     assert rig.step(0.004) == []
     assert connects(rig.step(0.001))
@@ -251,7 +250,7 @@ def test_what_was_in_flight_on_a_lost_connection_is_sent_again_first() -> None:
     rig = Rig()
     first = rig.send(b"1")
     (request,) = writes(rig.connect())
-    request.wrote_any = True
+    rig.begin_to_write(request)
     rest = [rig.send(b"2"), rig.send(b"3")]
     rig.lose(request.pipeline, BROKEN)
     rig.step(0.020)
@@ -268,11 +267,9 @@ def test_news_of_an_old_connection_does_not_count() -> None:
     old = pipeline.generation
     rig.lose(pipeline, BROKEN)
     assert connects(rig.step(0.020)) == [pipeline]
-    rig.dispatcher.connected(pipeline, old, rig.clock.now)
-    rig.dispatcher.disconnected(pipeline, old, BROKEN, rig.clock.now)
-    assert rig.step() == []
-    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
-    assert len(writes(rig.step())) == 1
+    assert rig.handle(Connected(pipeline, old)) == []
+    assert rig.handle(Disconnected(pipeline, old, BROKEN)) == []
+    assert len(writes(rig.connect())) == 1
 
 
 def test_a_late_answer_of_a_lost_request_does_not_count() -> None:
@@ -280,7 +277,7 @@ def test_a_late_answer_of_a_lost_request_does_not_count() -> None:
     future = rig.send()
     (request,) = writes(rig.connect())
     rig.lose(request.pipeline, BROKEN)
-    rig.answer(request, base=3)
+    assert rig.handle(Replied(request, response(request, base=3))) == []
     assert not future.done()
 
 
@@ -308,7 +305,7 @@ def test_lost_with_bytes_written_may_be_stored() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=0))
     future = rig.send()
     (request,) = writes(rig.connect())
-    request.wrote_any = True
+    rig.begin_to_write(request)
     rig.lose(request.pipeline, BROKEN)
     with pytest.raises(RetriesExhaustedError, match="may be stored") as caught:
         future.result(0)
@@ -378,19 +375,18 @@ def test_a_batch_whose_deadline_passes_in_flight_fails_alone_and_may_be_stored()
     assert not futures[1].done()
     rig.answer(request)
     assert futures[1].result(0).offset == 100
-    assert rig.topic_state.queues[0].state is LaneState.IDLE
+    assert isinstance(rig.queue().state, Idle)
 
 
 def test_a_lane_whose_records_were_closed_does_not_fail_with_its_connection() -> None:
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
-    rig.step()
+    rig.abandon(rig.handle_stats)
     assert "delivery.failing" not in reports(rig.lose(pipeline, BROKEN))
-    queue = rig.topic_state.queues[0]
+    queue = rig.queue()
     assert not queue.failing
-    assert queue.state is LaneState.IDLE
+    assert isinstance(queue.state, Idle)
 
 
 def test_what_still_waits_for_the_socket_when_it_expires_may_be_stored() -> None:
@@ -414,8 +410,7 @@ def test_what_still_waits_for_the_socket_when_it_is_closed(*, of_handle: bool) -
     rig = Rig()
     future = rig.send()
     rig.connect()
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats if of_handle else None)
-    rig.step()
+    rig.abandon(rig.handle_stats if of_handle else None)
     error = future.exception(0)
     assert isinstance(error, ClosedError)
     assert ("may be stored" in str(error)) is of_handle
@@ -429,7 +424,7 @@ def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
     rig.run(4.9)
     lingering = rig.send(b"y")
     rig.run(0.2)
-    assert rig.topic_state.queues[0].timer == pytest.approx(1000.0 + 4.9 + 10.0 + 5.0)
+    assert rig.queue().timer == pytest.approx(1000.0 + 4.9 + 10.0 + 5.0)
     rig.send(b"x" * 100)
     rig.run(5.01)
     assert isinstance(lingering.exception(0), DeliveryTimeoutError)
@@ -441,8 +436,7 @@ def test_what_waits_is_tried_when_the_sc_goes_away() -> None:
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     rig.send()
     assert connects(rig.run(5.0)) == []
-    rig.tell(rig.metadata.lose())
-    assert [pipeline.spu for pipeline in connects(rig.step())] == [5001]
+    assert [pipeline.spu for pipeline in connects(rig.lose_sc())] == [5001]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["SPU", "Partition", "Topic"])))
@@ -454,14 +448,14 @@ def test_what_waits_for_a_topic_that_is_gone_fails_when_all_was_told(order: tupl
     rig.push("Partition", [partition("t-0", 5009), partition("other-0", 5002)])
     future = rig.send()
     rig.run(5.0)
-    rig.tell(rig.metadata.lose())
+    rig.lose_sc()
     assert connects(rig.run(1.0)) == []  # in any case there is no address of its leader
-    rig.metadata.begin()
+    rig.servers.sc_online = rig.servers.sc_silent = True
+    rig.run(5.0)
     now: dict[str, Any] = {"SPU": offline, "Partition": [partition("other-0", 5002)], "Topic": [topic("other", 1)]}
     for label in order:
         assert not future.done()
-        rig.push(label, now[label])
-        rig.step()
+        rig.list_all(label, now[label])
     rig.run(1.0)
     assert "the cluster has no topic 't'" in str(future.exception(0))
 
@@ -651,11 +645,10 @@ def test_a_half_belongs_to_those_who_sent_its_records() -> None:
     rig = Rig()
     other = type(rig.handle_stats)()
     futures = [rig.send(b"1"), rig.send(b"2")]
-    futures += [rig.accumulator.append(rig.topic_state, 0, None, value, None, other) for value in (b"3", b"4")]
+    futures += [rig.send(value, handle_stats=other) for value in (b"3", b"4")]
     (request,) = writes(rig.connect())
     (request,) = writes(rig.answer(request, 10))
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, other)
-    rig.step()
+    rig.abandon(other)
     assert [future.done() for future in futures] == [False, False, True, True]
 
 
@@ -686,11 +679,10 @@ def test_an_answer_for_other_partitions_ends_the_connection() -> None:
     rig = Rig()
     future = rig.send()
     (request,) = writes(rig.connect())
-    request.wrote_any = True
-    rig.dispatcher.replied(request, ProduceResponse((), 0), rig.clock.now)
-    assert disconnects(rig.step()) == [request.pipeline]
+    rig.begin_to_write(request)
+    assert disconnects(rig.answer_with(request, ProduceResponse((), 0))) == [request.pipeline]
     assert not future.done()
-    assert isinstance(rig.topic_state.queues[0].sealed[0].last_error, ProtocolError)
+    assert isinstance(rig.queue().sealed[0].last_error, ProtocolError)
 
 
 # The leader.
@@ -701,7 +693,7 @@ def test_a_new_leader_cuts_the_delay_short() -> None:
     rig.send()
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
-    assert rig.topic_state.queues[0].state is LaneState.BACKING_OFF
+    assert isinstance(rig.queue().state, BackingOff)
     rig.push("Partition", [partition("t-0", 5002)])
     assert [pipeline.spu for pipeline in connects(rig.step())] == [5002]
 
@@ -795,7 +787,7 @@ def test_waiting_lanes_go_on_when_their_partition_comes_online() -> None:
     rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
     rig.send()
     assert rig.step() == []
-    assert rig.topic_state.queues[0].state is LaneState.WAITING
+    assert isinstance(rig.queue().state, Waiting)
     rig.push("Partition", [partition("t-0", 5001)])
     assert len(connects(rig.step())) == 1
 
@@ -841,8 +833,7 @@ def test_one_failing_partition_does_not_disturb_another() -> None:
     bad, good = rig.send(to=1), rig.send(to=0)
     pipelines = {pipeline.spu: pipeline for pipeline in connects(rig.step())}
     rig.lose(pipelines[5002], BROKEN)
-    rig.dispatcher.connected(pipelines[5001], pipelines[5001].generation, rig.clock.now)
-    (request,) = writes(rig.step())
+    (request,) = writes(rig.connect())
     rig.answer(request)
     assert good.result(0).offset == 0
     assert not bad.done()
@@ -923,7 +914,7 @@ def test_a_settlement_whose_leader_changed_is_an_ordinary_retry() -> None:
     rig.push("Partition", [partition("t-0", 5002)])
     (pipeline,) = connects(rig.run(0.1))
     assert pipeline.spu == 5002
-    assert str(rig.topic_state.queues[0].sealed[0].last_error) == "the leader changed: SPU 5002"
+    assert str(rig.queue().sealed[0].last_error) == "the leader changed: SPU 5002"
     rig.lose(pipeline, BROKEN)
     error = future.exception(0)
     assert isinstance(error, RetriesExhaustedError)
@@ -935,7 +926,7 @@ def test_a_settlement_whose_connection_broke_is_an_ordinary_retry() -> None:
     pipeline = commit_wait.pipeline
     rig.lose(pipeline, BROKEN)
     assert connects(rig.run(0.1)) == [pipeline]
-    rig.watermark(commit_wait, 100)
+    assert rig.handle(OffsetsReplied(commit_wait, 100)) == []
     assert rig.topic_state.counters.records_acked == 0
 
 
@@ -976,7 +967,7 @@ def test_at_most_once_is_never_written_twice() -> None:
     rig = Rig(delivery_semantic="at-most-once")
     rig.send(b"1")
     (request,) = writes(rig.connect())
-    request.wrote_any = True
+    rig.begin_to_write(request)
     actions = rig.lose(request.pipeline, BROKEN) + rig.run(60.0)
     assert writes(actions) == []
     assert rig.topic_state.counters.records_dropped == 1
@@ -1029,10 +1020,9 @@ def test_abandoning_fails_what_is_left_of_one_handle_only() -> None:
     rig = Rig(2)
     mine = rig.send(to=0)
     other = type(rig.handle_stats)()
-    theirs = rig.accumulator.append(rig.topic_state, 1, None, b"x", None, other)
+    theirs = rig.send(b"x", to=1, handle_stats=other)
     rig.step()
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
-    rig.step()
+    rig.abandon(rig.handle_stats)
     with pytest.raises(ClosedError, match="the producer was closed before the record was acknowledged"):
         mine.result(0)
     assert not theirs.done()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fluvio_sync._core.dispatcher import ABANDON_GRACE
-from fluvio_sync._core.partition import OFFLINE_PATIENCE, LaneState
+from fluvio_sync._core.partition import OFFLINE_PATIENCE, BackingOff, Idle
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError, TopicNotFoundError
 from fluvio_sync.protocol.metadata import PartitionResolution
@@ -50,8 +50,8 @@ def test_a_topic_that_is_deleted_while_its_leader_is_away_is_gone() -> None:
     error = future.exception(0)
     assert error is not None
     assert isinstance(error.__cause__, TopicNotFoundError)
-    assert rig.topic_state.queues[0].state is LaneState.IDLE
-    assert not rig.topic_state.queues[0].batches()
+    assert isinstance(rig.queue().state, Idle)
+    assert not rig.queue().batches()
 
 
 # Moved.
@@ -72,7 +72,7 @@ def test_only_the_partition_that_moved_is_taken_out_of_its_request() -> None:
     (again,) = writes(rig.connect())
     assert values(again) == [b"1"]
     rig.answer(request)
-    assert rig.topic_state.queues[0].state is LaneState.IDLE
+    assert isinstance(rig.queue().state, Idle)
 
 
 def test_more_news_does_not_make_the_grace_longer() -> None:
@@ -101,7 +101,7 @@ def test_the_end_of_a_grace_does_not_end_a_delay() -> None:
     rig.push("Partition", [partition("t-0", 5001)])
     rig.answer(request, 6)
     assert writes(rig.run(4.9)) == []
-    assert rig.topic_state.queues[0].state is LaneState.BACKING_OFF
+    assert isinstance(rig.queue().state, BackingOff)
     (again,) = writes(rig.run(0.2))
     assert sorted(values(again)) == [b"0", b"1"]
 

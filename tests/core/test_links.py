@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.events import Connected
+from fluvio_sync._core.partition import Idle
 from fluvio_sync._core.pipeline import MAX_IN_FLIGHT, PipelineState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, RetriesExhaustedError, UnsupportedVersionError
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, disconnects, partition, response, spu, values, writes
+from tests.support.rig import Rig, connects, disconnects, partition, spu, values, writes
 
 BROKEN = ConnectError("the connection was lost")
 VERSIONS = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")
@@ -53,7 +54,7 @@ def test_a_late_word_that_a_lost_connection_is_ready_does_not_count() -> None:
     rig.send()
     (pipeline,) = connects(rig.step())
     rig.lose(pipeline, BROKEN)
-    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
+    rig.handle(Connected(pipeline, pipeline.generation))
     assert pipeline.state is PipelineState.DOWN
     assert connects(rig.step(0.020)) == [pipeline]
 
@@ -99,12 +100,12 @@ def test_a_failed_attempt_is_counted_before_recovery_and_leaves_no_doubt() -> No
         (request,) = writes(rig.connect())
         futures = [rig.send(b"%d" % n * 50) for n in (1, 2)]
         (request,) = writes(rig.answer(request))
-        rig.dispatcher.replied(request, response(request, code), rig.clock.now)
         if code == 6:
-            rig.step()
-        with rig.accumulator.lock:
-            rig.dispatcher.recover(rig.accumulator.queues(), BROKEN, rig.clock.now)
-            rig.accumulator.recover(rig.metadata)
+            rig.answer(request, code)
+            rig.interrupt()
+        else:
+            rig.written(request)
+            rig.interrupt(lambda: rig.answer(request, 10))  # noqa: B023
         requests = writes(rig.step() + rig.connect())
         while not futures[0].done():
             requests = writes(rig.answer(requests[0], 6) + rig.run(1.0)) or requests
@@ -132,7 +133,9 @@ def test_a_reply_that_is_late_tells_how_late() -> None:
     future = rig.send()
     rig.connect()
     rig.run(3.0)
-    assert "SPU 5001 did not answer a produce request within 3.0 s" in str(future.exception(0))
+    error = str(future.exception(0))
+    assert " did not answer a produce request within 3.0 s" in error
+    assert "SPU 5001 at 127.0.0.1:9010" in error
 
 
 @pytest.mark.parametrize(("semantic", "patience"), [("at-least-once", 7.0), ("at-most-once", 3.0)])
@@ -233,7 +236,7 @@ def test_a_lane_whose_records_expire_while_they_are_queued_is_idle() -> None:
     rig.send()
     rig.step()
     rig.run(5.0)
-    assert rig.topic_state.queues[0].state is LaneState.IDLE
+    assert isinstance(rig.queue().state, Idle)
     assert writes(rig.connect()) == []
     rig.send(b"later")
     (request,) = writes(rig.step())

@@ -73,7 +73,7 @@ class Story:
     def lose(self) -> None:
         for pipeline in list(self.rig.dispatcher.pipelines.values()):
             for request in pipeline.in_flight:
-                request.wrote_any = True
+                rig.begin_to_write(request)
             self.rig.lose(pipeline, ERROR)
 
     def move(self) -> None:
@@ -226,7 +226,7 @@ def test_answers_to_what_was_sent_before_do_not_count() -> None:
     (pipeline,) = story.rig.dispatcher.pipelines.values()
     (request,) = pipeline.in_flight
     story.recover()
-    story.rig.dispatcher.replied(request, response(request), story.rig.clock.now)
+    story.rig.handle(Replied(request, response(request), story.rig.clock.now)
     story.rig.dispatcher.written(request, story.rig.clock.now)
     story.rig.step()
     assert not any(future.done() for future in story.futures)
@@ -283,7 +283,7 @@ def test_what_was_acknowledged_when_it_was_interrupted_is_no_failure() -> None:
     rig = Rig(delivery_semantic=ONE_ATTEMPT)
     future = rig.send()
     (request,) = writes(rig.connect())
-    rig.dispatcher.replied(request, response(request), rig.clock.now)  # and that is not carried out
+    rig.handle(Replied(request, response(request)))  # and that is not carried out
     recover(rig)
     assert reports(rig.step()) == []
     assert future.result(0).offset == 0
@@ -300,7 +300,7 @@ def test_a_send_whose_clean_up_was_interrupted_too_leaves_nothing_to_send(monkey
         patch.setattr(rig.accumulator, "_rollback", interrupt)
         with pytest.raises(KeyboardInterrupt):
             rig.send()
-    assert rig.topic_state.queues[0].unresolved
+    assert rig.queue().unresolved
     recover(rig)
     assert rig.step() == []
     assert rig.accumulator.is_empty()
@@ -314,8 +314,8 @@ def test_news_of_a_connection_that_was_made_before_does_not_count_and_the_new_on
     rig.run(5.0)
     recover(rig)
     assert connects(rig.step()) == [pipeline]
-    rig.dispatcher.connected(pipeline, old, rig.clock.now)
-    rig.dispatcher.disconnected(pipeline, old, ERROR, rig.clock.now)
+    rig.handle(Connected(pipeline, old))
+    rig.handle(Disconnected(pipeline, old, ERROR))
     assert rig.step() == []
     assert disconnects(rig.run(9.9)) == []
     assert disconnects(rig.run(0.2)) == [pipeline]
@@ -338,7 +338,7 @@ def test_what_was_in_a_request_is_queued_once_and_tells_what_happened() -> None:
     future = rig.send()
     rig.connect()
     recover(rig)
-    assert len(rig.topic_state.queues[0].batches()) == 1
+    assert len(rig.queue().batches()) == 1
     rig.run(5.0)
     error = future.exception(0)
     assert isinstance(error, DeliveryTimeoutError)

@@ -9,7 +9,7 @@ from fluvio_sync._core.actions import Report
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, UnsupportedVersionError
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, partition, reports, writes
+from tests.support.rig import Rig, asks, connects, partition, reports, writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def test_a_connection_and_a_partition_that_fail_and_work_again() -> None:
     assert told(actions) == [("info", "connection.opened", {"spu": 5001})]
     (request,) = writes(actions)
     assert told(rig.answer(request)) == [("info", "delivery.recovered", place)]
-    assert not rig.topic_state.queues[0].failing
+    assert not rig.queue().failing
     rig.send()
     (request,) = writes(rig.step())
     assert reports(rig.answer(request)) == []
@@ -80,9 +80,7 @@ def test_connections_that_recovery_makes_anew_are_no_news() -> None:
     rig = Rig()
     rig.send()
     rig.connect()
-    with rig.accumulator.lock:
-        rig.dispatcher.recover(rig.accumulator.queues(), BROKEN, rig.clock.now)
-        rig.accumulator.recover(rig.metadata)
+    rig.interrupt()
     rig.step()
     assert reports(rig.connect()) == []
 
@@ -97,7 +95,7 @@ def test_a_partition_whose_server_cannot_be_talked_to_or_refuses_fails() -> None
     rig.send()
     (request,) = writes(rig.connect())
     assert reports(rig.answer(request, 2004)) == ["delivery.failing"]
-    assert rig.topic_state.queues[0].failing
+    assert rig.queue().failing
 
 
 def test_a_settled_batch_ends_a_failure() -> None:
@@ -106,9 +104,7 @@ def test_a_settled_batch_ends_a_failure() -> None:
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
     (request,) = writes(rig.step(0.01))
-    rig.answer(request, 7)
-    commit_wait = rig.topic_state.queues[0].commit_wait
-    assert commit_wait is not None
+    (commit_wait,) = asks(rig.answer(request, 7))
     assert reports(rig.watermark(commit_wait, 1)) == ["delivery.recovered"]
 
 

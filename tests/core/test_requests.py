@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync._core import dispatcher
-from fluvio_sync._core.partition import Acknowledged, Failed, LaneState, Sent
-from fluvio_sync._core.pipeline import MAX_IN_FLIGHT
+from fluvio_sync._core import pipeline as pipeline_module
+from fluvio_sync._core.events import Connected, Replied, Written
+from fluvio_sync._core.partition import Acknowledged, Failed, Idle, Lingering, Sent
+from fluvio_sync._core.pipeline import MAX_IN_FLIGHT, InFlight
 from fluvio_sync.config import Compression, ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, RejectedError, RetriesExhaustedError
@@ -34,7 +35,7 @@ def places(request: Request) -> list[tuple[str, int]]:
 
 
 def is_at_rest(queue: PartitionQueue) -> bool:
-    return queue.state is LaneState.IDLE and not queue.batches() and not queue.unresolved
+    return isinstance(queue.state, Idle) and not queue.batches() and not queue.unresolved
 
 
 # Batches that stand together.
@@ -106,7 +107,7 @@ def test_a_batch_as_large_as_a_request_may_be_is_sent() -> None:
 def _size(length: int) -> int:
     rig = Rig()
     rig.send(b"x" * length)
-    return rig.topic_state.queues[0].unresolved[0].builder.size
+    return rig.queue().unresolved[0].builder.size
 
 
 def test_a_batch_that_lingers_does_not_go_with_the_full_one_before_it() -> None:
@@ -116,7 +117,7 @@ def test_a_batch_that_lingers_does_not_go_with_the_full_one_before_it() -> None:
     (request,) = writes(rig.connect())
     assert values(request) == [b"1" * 100]
     assert writes(rig.answer(request)) == []
-    assert rig.topic_state.queues[0].state is LaneState.LINGERING
+    assert isinstance(rig.queue().state, Lingering)
     rig.send(b"3")
     (request,) = writes(rig.run(60.0))
     assert values(request) == [b"2" * 100, b"3"]
@@ -137,7 +138,7 @@ def test_what_was_written_and_not_acknowledged_is_under_way() -> None:
 
 
 def test_at_most_once_waits_for_a_server_that_leaves_too_many_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher, "MAX_UNREAD", MAX_IN_FLIGHT + 3)
+    monkeypatch.setattr(pipeline_module, "MAX_UNREAD", MAX_IN_FLIGHT + 3)
     rig = Rig(delivery_semantic="at-most-once")
     rig.connect()
     unread = []
@@ -182,7 +183,7 @@ def test_a_connection_that_breaks_before_anything_is_written_on_it_is_made_again
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
-    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
+    rig.sender._events.append(Connected(pipeline, pipeline.generation))
     actions = rig.lose(pipeline, BROKEN)
     assert writes(actions) == []
     assert connects(actions) == [pipeline]
@@ -201,7 +202,7 @@ def test_a_lane_whose_records_are_resolved_is_at_rest(semantic: str) -> None:
         rig.answer(request)
     else:
         rig.written(request)
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
 def test_after_a_refusal_the_next_record_is_sent() -> None:
@@ -214,7 +215,7 @@ def test_after_a_refusal_the_next_record_is_sent() -> None:
     assert values(request) == [b"2"]
     rig.answer(request, 2004)
     assert isinstance(second.exception(0), RejectedError)
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
 def test_an_answer_with_a_negative_offset_ends_the_connection() -> None:
@@ -224,7 +225,7 @@ def test_an_answer_with_a_negative_offset_ends_the_connection() -> None:
     actions = rig.answer(request, base=-50)  # the second partition's is 50
     assert disconnects(actions) == [request.pipeline]
     assert not any(future.done() for future in futures)
-    assert "negative offset" in str(rig.topic_state.queues[0].sealed[0].last_error)
+    assert "negative offset" in str(rig.queue().sealed[0].last_error)
 
 
 def test_an_answer_that_lacks_what_nobody_waits_for_is_taken() -> None:
@@ -232,8 +233,7 @@ def test_an_answer_that_lacks_what_nobody_waits_for_is_taken() -> None:
     rig.send()
     (request,) = writes(rig.connect())
     rig.written(request)
-    rig.dispatcher.replied(request, ProduceResponse((), 0), rig.clock.now)
-    assert disconnects(rig.step()) == []
+    assert disconnects(rig.answer_with(request, ProduceResponse((), 0))) == []
     assert not request.pipeline.in_flight
 
 
@@ -265,11 +265,11 @@ def test_what_expired_in_flight_is_not_sent_again() -> None:
     rig.step(0.010)
     (again,) = writes(rig.connect())
     assert values(again) == [b"other"]
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
     for code in (10, 6):
         rig, request = expired_in_flight()
         assert writes(rig.answer(request, code, 0) + rig.run(5.0)) == []
-        assert is_at_rest(rig.topic_state.queues[0])
+        assert is_at_rest(rig.queue())
 
 
 def test_one_of_several_batches_that_expired_in_flight_does_not_come_back() -> None:
@@ -319,8 +319,8 @@ def test_news_that_a_lost_request_was_written_does_not_count() -> None:
     rig.lose(lost.pipeline, BROKEN)
     rig.send(b"2")
     (request,) = writes(rig.step() + rig.connect())
-    assert not any(isinstance(action, Sent) for action in rig.written(lost))
-    assert rig.topic_state.queues[0].state is LaneState.IN_FLIGHT
+    assert not any(isinstance(action, Sent) for action in rig.handle(Written(lost)))
+    assert isinstance(rig.queue().state, InFlight)
     assert values(request) == [b"2"]
     rig.written(request)
     assert (rig.topic_state.counters.records_dropped, rig.topic_state.counters.records_unacknowledged) == (1, 1)
@@ -361,7 +361,7 @@ def test_a_delay_that_ends_with_the_deadline_is_too_long() -> None:
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
     assert isinstance(future.exception(0), DeliveryTimeoutError)
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
 def test_what_failed_before_is_told_though_the_leader_is_away_now() -> None:
@@ -406,7 +406,7 @@ def test_batches_are_no_larger_afterwards_than_the_larger_half() -> None:
     for _ in range(2):
         rig.send(b"y" * 100)
     rig.step()
-    queue = rig.topic_state.queues[0]
+    queue = rig.queue()
     (request,) = writes(rig.answer(request, 10))
     halves = [batch.builder.size for batch in (*queue.in_flight, *queue.sealed)][:2]
     assert queue.batch_size == max(halves) > min(halves)
@@ -425,11 +425,10 @@ def test_what_is_abandoned_while_its_connection_is_made_is_not_written() -> None
     rig = Rig()
     future = rig.send()
     rig.step()
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
-    rig.step()
+    rig.abandon()
     assert isinstance(future.exception(0), ClosedError)
     assert writes(rig.connect()) == []
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
 def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_queue() -> None:
@@ -438,10 +437,9 @@ def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_queue() -> 
     mine = rig.send(b"1" * 60)
     theirs = [rig.accumulator.append(rig.topic_state, 0, None, b"2" * 60, None, other)]
     last = rig.send(b"3" * 60)
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
-    rig.step()
+    rig.abandon(rig.handle_stats)
     assert [mine.done(), theirs[0].done(), last.done()] == [True, False, True]
-    theirs.append(rig.accumulator.append(rig.topic_state, 0, None, b"4", None, other))
+    theirs.append(rig.send(b"4", handle_stats=other))
     (request,) = writes(rig.connect())
     rig.answer(request)
     (request,) = writes(rig.run(60.0))
@@ -459,8 +457,7 @@ def test_what_was_abandoned_in_flight_is_not_sent_again() -> None:
         rig.accumulator.append(rig.topic_state, 0, None, b"3" * 60, None, other)
         (request,) = writes(rig.connect())
         assert len(list(request.batches)) == 2
-        rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
-        rig.step()
+        rig.abandon(rig.handle_stats)
         actions = rig.lose(request.pipeline, BROKEN) if code is None else rig.answer(request, code)
         (again,) = writes(actions + rig.step(0.020) + rig.connect())
         assert values(again) == [b"3" * 60]
@@ -471,25 +468,23 @@ def test_what_was_abandoned_in_flight_and_is_too_large_is_not_halved() -> None:
     rig.send(b"1")
     rig.send(b"2")
     (request,) = writes(rig.connect())
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
-    rig.step()
+    rig.abandon()
     assert writes(rig.answer(request, 10)) == []
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
 def test_what_expired_in_flight_is_not_failed_again_by_closing() -> None:
     rig, _ = expired_in_flight()
-    rig.dispatcher.abandon([rig.topic_state.queues[0]], rig.clock.now)
-    assert not any(isinstance(action, Failed) for action in rig.step())
+    failed = [action.batch.queue for action in rig.abandon() if isinstance(action, Failed)]
+    assert [queue.partition for queue in failed] == [1]
 
 
 def test_a_late_answer_to_what_was_abandoned_does_no_harm() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
-    rig.step()
-    rig.dispatcher.replied(request, response(request), rig.clock.now)
+    rig.abandon()
+    rig.handle(Replied(request, response(request)))
     rig.step()
     assert rig.topic_state.counters.records_acked == 0
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._core.partition import LaneState
-from fluvio_sync._core.pipeline import COMMIT_POLL_INTERVAL
+from fluvio_sync._core.events import OffsetsReplied
+from fluvio_sync._core.partition import Idle
+from fluvio_sync._core.pipeline import COMMIT_POLL_INTERVAL, AwaitingCommit, InFlight
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import PartitionResolution
@@ -55,10 +56,11 @@ def test_every_batch_has_to_be_replicated() -> None:
     rig, futures, commit_wait = settling(count=2)
     rig.watermark(commit_wait, 41)
     assert not any(future.done() for future in futures)
+    assert asks(rig.run(COMMIT_POLL_INTERVAL)) == [commit_wait]
     rig.watermark(commit_wait, 42)
     assert [future.result(0).offset for future in futures] == [40, 41]
-    queue = rig.topic_state.queues[0]
-    assert queue.state is LaneState.IDLE
+    queue = rig.queue()
+    assert isinstance(queue.state, Idle)
     assert not queue.batches()
 
 
@@ -75,16 +77,16 @@ def test_batches_that_are_not_replicated_in_time_fail_one_by_one() -> None:
     assert [error.offset for error in errors if isinstance(error, CommitTimeoutError)] == [40, 41]
     assert values(request) == [b"later"]
     assert not later.done()
-    rig.watermark(commit_wait, 100)
-    assert rig.topic_state.queues[0].state is LaneState.IN_FLIGHT
+    assert rig.handle(OffsetsReplied(commit_wait, 100)) == []
+    assert isinstance(rig.queue().state, InFlight)
 
 
 def test_a_lane_whose_last_settlement_expired_is_at_rest() -> None:
     rig, futures, _ = settling(delivery_semantic=policy(timeout=5.0))
     rig.run(5.0)
     assert isinstance(futures[0].exception(0), CommitTimeoutError)
-    queue = rig.topic_state.queues[0]
-    assert (queue.state, queue.batches(), queue.commit_wait) == (LaneState.IDLE, [], None)
+    queue = rig.queue()
+    assert (type(queue.state), queue.batches()) == (Idle, [])
 
 
 def test_news_that_does_not_change_the_leader_changes_nothing() -> None:
@@ -92,7 +94,7 @@ def test_news_that_does_not_change_the_leader_changes_nothing() -> None:
     rig.push("Topic", [topic("t", 2)])
     rig.push("SPU", [spu(5001, port=9999)])
     assert writes(rig.run(1.0)) == []
-    assert rig.topic_state.queues[0].state is LaneState.AWAITING_COMMIT
+    assert isinstance(rig.queue().state, AwaitingCommit)
 
 
 def test_a_settlement_ends_with_its_answer() -> None:
@@ -110,7 +112,9 @@ def test_another_connection_that_breaks_is_no_concern_of_it() -> None:
     rig.send(to=1)
     (request,) = writes(rig.connect())
     rig.lose(request.pipeline, BROKEN)
-    assert rig.topic_state.queues[0].commit_wait is commit_wait
+    state = rig.queue().state
+    assert isinstance(state, AwaitingCommit)
+    assert state.wait is commit_wait
 
 
 def test_an_answer_about_offsets_that_does_not_come_ends_the_connection() -> None:
@@ -120,7 +124,8 @@ def test_an_answer_about_offsets_that_does_not_come_ends_the_connection() -> Non
     error = futures[0].exception(0)
     assert isinstance(error, RetriesExhaustedError)
     assert error.may_be_stored
-    assert "SPU 5001 did not answer for the partition's offsets within 3.0 s" in str(error)
+    assert " did not answer for the partition's offsets within 3.0 s" in str(error)
+    assert "SPU 5001 at 127.0.0.1:9010" in str(error)
 
 
 def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:

@@ -6,20 +6,33 @@ from __future__ import annotations
 import itertools
 import linecache
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fluvio_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 _LIBRARY = str(Path(fluvio_sync.__file__).parent)
+_paused = False
 
 
 class Interruption(BaseException):
     """Raised by `interrupted`."""
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Count no lines meanwhile: a test's server and its checks call the library as well."""
+    global _paused  # noqa: PLW0603
+    before, _paused = _paused, True
+    try:
+        yield
+    finally:
+        _paused = before
 
 
 def _is_beyond_signals(frame: FrameType) -> bool:
@@ -31,12 +44,17 @@ def _is_beyond_signals(frame: FrameType) -> bool:
     return line.startswith(("with ", "try:")) or line.endswith(".release()")
 
 
-def interrupted(action: Callable[[], object], at: int) -> bool:
-    """Run an action and raise at its line number `at`, counted over the library's own code; False if it is shorter."""
+def interrupted(action: Callable[[], object], at: int, *, beside: tuple[str, ...] = ()) -> bool:
+    """Run an action and raise at its line number `at`, counted over the library's own code; False if it is shorter.
+
+    `beside`: files and folders of the library, relative to it, whose lines are not counted.
+    """
     lines = itertools.count()
+    left_out = tuple(f"{_LIBRARY}/{path}" for path in ("testing", *beside))
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        if not frame.f_code.co_filename.startswith(_LIBRARY):
+        path = frame.f_code.co_filename
+        if _paused or not path.startswith(_LIBRARY) or path.startswith(left_out):
             return None
         if event == "line" and not _is_beyond_signals(frame) and next(lines) == at:
             sys.settrace(None)
