@@ -7,6 +7,7 @@ import itertools
 import linecache
 import sys
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,13 @@ def paused() -> Iterator[None]:
         _paused = before
 
 
-def _is_beyond_signals(frame: FrameType) -> bool:
+@cache
+def _is_beyond_signals(path: str, number: int) -> bool:
     """Whether a tracer sees a line where no signal can come through: a `with` that gives its lock back, a `try:`.
 
     An exception raised there by a tracer leaves the lock taken.  Signals come at the end of calls and of loops.
     """
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    line = linecache.getline(path, number).strip()
     return line.startswith(("with ", "try:")) or line.endswith(".release()")
 
 
@@ -52,14 +54,15 @@ def interrupted(action: Callable[[], object], at: int, *, beside: tuple[str, ...
     lines = itertools.count()
     left_out = tuple(f"{_LIBRARY}/{path}" for path in ("testing", *beside))
 
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+    def trace(frame: FrameType, _event: str, _argument: object) -> Any:
         path = frame.f_code.co_filename
-        if _paused or not path.startswith(_LIBRARY) or path.startswith(left_out):
-            return None
-        if event == "line" and not _is_beyond_signals(frame) and next(lines) == at:
+        return trace_lines if not _paused and path.startswith(_LIBRARY) and not path.startswith(left_out) else None
+
+    def trace_lines(frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "line" and not _is_beyond_signals(frame.f_code.co_filename, frame.f_lineno) and next(lines) == at:
             sys.settrace(None)
             raise Interruption
-        return trace
+        return trace_lines
 
     before = sys.gettrace()
     sys.settrace(trace)

@@ -19,6 +19,7 @@ from fluvio_sync._net.transport import READ, WRITE, Stage
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import Compression, ProducerConfig
+from fluvio_sync.protocol.batch import decode_record_set
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.frames import encode_response, split_request
 from fluvio_sync.protocol.metadata import (
@@ -43,7 +44,7 @@ from fluvio_sync.protocol.metadata import (
 from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
 from fluvio_sync.protocol.offsets import FetchOffsetsResponse, PartitionOffsets, TopicOffsets
 from fluvio_sync.protocol.primitives import Writer
-from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
+from fluvio_sync.protocol.produce import PartitionResult, ProduceRequest, ProduceResponse, TopicResult
 from fluvio_sync.protocol.versions import (
     API_VERSIONS,
     SC_CLIENT_RANGES,
@@ -60,15 +61,15 @@ from tests.support.interruption import Interruption, paused
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from fluvio_sync._core.actions import Action
     from fluvio_sync._core.events import Event
-    from fluvio_sync._core.partition import PartitionQueue
+    from fluvio_sync._core.partition import PartitionQueue, State
     from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
     from fluvio_sync._core.topic import TopicState
-    from fluvio_sync._net.connection import Connection
+    from fluvio_sync._core.transitions import Move
     from fluvio_sync._net.transport import Peer
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import DeliveryFuture
@@ -155,13 +156,14 @@ class Servers:
     """The SC, and the SPUs' side of the handshake.
 
     `objects`: the SC's, by label and name; `sc_online`: it takes connections; `sc_silent`: it answers a Watch with
-    nothing, until `tell` pushes; `received`: the produce requests' bytes by SPU.
+    nothing, until `tell` pushes; `arrived`: the produce requests, by connection and correlation id, in order.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {"SPU": {}, "Partition": {}, "Topic": {}}
         self.sc_online = True
         self.sc_silent = False
+        self.arrived: dict[tuple[MemoryTransport, int], ProduceRequest] = {}
         self._streams: dict[str, tuple[MemoryTransport, RequestHeader]] = {}
 
     def connect(self, peer: Peer, **_times: object) -> MemoryTransport:
@@ -182,10 +184,10 @@ class Servers:
                 if header.api_key == API_VERSIONS:
                     self._answer_versions(transport, header)
                 elif not isinstance(transport, SpuTransport):
-                    label = WatchRequest.read(reader, header.api_version).label
-                    self._streams[label] = transport, header
-                    if not self.sc_silent:
-                        self.tell(label, everything=tuple(self.objects[label].values()))
+                    self._watch(transport, header, WatchRequest.read(reader, header.api_version).label)
+                elif header.api_key == SpuApi.PRODUCE:
+                    request = ProduceRequest.read(reader, header.api_version)
+                    self.arrived[transport, header.correlation_id] = request
 
     def closed(self, transport: MemoryTransport) -> None:
         self._streams = {label: stream for label, stream in self._streams.items() if stream[0] is not transport}
@@ -196,6 +198,11 @@ class Servers:
         transport.feed(_frame(header, ApiVersionsResponse(ErrorCode.NONE, keys, "0.0.0")))
         if isinstance(transport, SpuTransport):
             transport.take_more(-transport.room)
+
+    def _watch(self, transport: MemoryTransport, header: RequestHeader, label: str) -> None:
+        self._streams[label] = transport, header
+        if not self.sc_silent:
+            self.tell(label, everything=tuple(self.objects[label].values()))
 
     def tell(self, label: str, changes: tuple[Change, ...] = (), everything: tuple[Any, ...] = ()) -> None:
         """Have the SC push, if a client watches."""
@@ -218,13 +225,14 @@ def _frame(header: RequestHeader, message: Any) -> bytes:
 
 
 class RecordingDispatcher(Dispatcher):
-    """Keeps the actions; `interrupted`: an exception leaves the next step once the events are handled."""
+    """Keeps the actions and moves; `interrupted`: an exception leaves the next step once the events are handled."""
 
     interrupted = False
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.taken: list[Action] = []
+        self.moves: list[tuple[type[State], Move, type[State]]] = []
 
     def take_actions(self, now: float) -> list[Action]:
         if self.interrupted:
@@ -233,6 +241,11 @@ class RecordingDispatcher(Dispatcher):
         actions = super().take_actions(now)
         self.taken += actions
         return actions
+
+    def _move(self, queue: PartitionQueue, move: Move, state: State) -> None:
+        before = type(queue.state)
+        super()._move(queue, move, state)
+        self.moves.append((before, move, type(state)))
 
 
 class NoThread:
@@ -379,8 +392,9 @@ class Rig:
 
     # The SPUs.
 
-    def connections(self) -> Iterable[Connection]:
-        return list(self.sender._connections.values())
+    def connected(self) -> list[SpuPipeline]:
+        """Return the pipelines that have a connection, made or being made."""
+        return [*self.sender._connections]
 
     def connection(self, pipeline: SpuPipeline) -> Any:
         return self.sender._connections[pipeline]
@@ -388,11 +402,15 @@ class Rig:
     def connect(self) -> list[Action]:
         """Complete every connection that is being made."""
         self.step()
-        for connection in self.connections():
+        for pipeline in self.connected():
+            connection = self.connection(pipeline)
             if connection.stage is Stage.CONNECTING:
-                servers: Any = self.servers
-                connection.transport.session = servers  # type: ignore[attr-defined]
+                connection.transport.session = self.servers
         return self.step()
+
+    def is_unwritten(self, request: Request) -> bool:
+        """Whether bytes of a request still wait for room."""
+        return any(frame.tag is request for frame in self.connection(request.pipeline)._unfinished)
 
     def begin_to_write(self, request: Request) -> list[Action]:
         """Let out the first byte of a request."""
@@ -416,9 +434,7 @@ class Rig:
         return self.answer_with(request, message)
 
     def answer_with(self, request: Request, message: ProduceResponse) -> list[Action]:
-        actions = []
-        if any(frame.tag is request for frame in self.connection(request.pipeline)._unfinished):
-            actions = self.written(request)
+        actions = self.written(request) if self.is_unwritten(request) else []
         self._feed(request.pipeline, request, SpuApi.PRODUCE, message)
         return actions + self.step()
 
@@ -445,11 +461,19 @@ class Rig:
 
     def _feed(self, pipeline: SpuPipeline, expected: Request | CommitWait, api: SpuApi, message: Any) -> None:
         connection = self.connection(pipeline)
-        (correlation,) = [number for number, item in connection.expected.items() if item is expected]
         with paused():
             writer = Writer()
             message.write(writer, connection.version(api))
-            connection.transport.feed(encode_response(correlation, writer.getvalue()))
+            connection.transport.feed(encode_response(self._correlation(pipeline, expected), writer.getvalue()))
+
+    def _correlation(self, pipeline: SpuPipeline, expected: Request | CommitWait) -> int:
+        (number,) = [number for number, item in self.connection(pipeline).expected.items() if item is expected]
+        return int(number)
+
+    def arrived(self, request: Request) -> ProduceRequest:
+        """Return a request that is not answered yet, as its SPU received it."""
+        transport = self.connection(request.pipeline).transport
+        return self.servers.arrived[transport, self._correlation(request.pipeline, request)]
 
     def lose(self, pipeline: SpuPipeline, error: FluvioError) -> list[Action]:
         """Have a connection fail, while it is made or later."""
@@ -492,6 +516,16 @@ def asks(actions: Sequence[Action]) -> list[CommitWait]:
 
 def reports(actions: Sequence[Action]) -> list[str]:
     return [action.event for action in actions if isinstance(action, Report)]
+
+
+def records(request: ProduceRequest) -> dict[int, list[bytes]]:
+    """Return the records of a request by partition."""
+    with paused():
+        return {
+            data.partition: [record.value for batch in decode_record_set(data.records) for record in batch.records]
+            for topic_data in request.topics
+            for data in topic_data.partitions
+        }
 
 
 def values(request: Request) -> list[bytes]:
