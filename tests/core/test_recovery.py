@@ -23,7 +23,19 @@ from fluvio_sync.protocol.batch import BatchBuilder
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
 from tests.support.interruption import Interruption, interrupted
-from tests.support.rig import Rig, asks, connects, disconnects, partition, records, reports, response, spu, values, writes
+from tests.support.rig import (
+    Rig,
+    asks,
+    connects,
+    disconnects,
+    partition,
+    records,
+    reports,
+    response,
+    spu,
+    values,
+    writes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -204,7 +216,8 @@ def test_at_most_once_is_never_written_twice_and_all_of_it_is_counted() -> None:
         was_interrupted = interrupted(lambda: tell(story, STORIES["acknowledged"]), at, beside=PURE)  # noqa: B023
         story.come_to_an_end()
         check(story)
-        arrived = [value for request in story.rig.servers.arrived.values() for value in sum(records(request).values(), [])]
+        requests = [records(request) for request in story.rig.servers.arrived.values()]
+        arrived = [value for request in requests for received in request.values() for value in received]
         assert len(arrived) == len(set(arrived))
         acked, unacknowledged, failed, _ = story.rig.handle_stats.take()
         assert (acked, unacknowledged + failed) == (0, 5)

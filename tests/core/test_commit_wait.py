@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from fluvio_sync._core.events import OffsetsReplied
 from fluvio_sync._core.partition import Idle
 from fluvio_sync._core.pipeline import COMMIT_POLL_INTERVAL, AwaitingCommit, InFlight
+from fluvio_sync.config import SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
-from fluvio_sync.protocol.metadata import PartitionResolution
+from fluvio_sync.protocol.metadata import Deduplication, PartitionResolution
 from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
 
@@ -38,6 +41,12 @@ def settling(
     (commit_wait,) = asks(rig.answer(request, 7, base=40))
     assert len(commit_wait.batches) == count
     return rig, futures, commit_wait
+
+
+def settling_one(**settings: Any) -> tuple[Rig, DeliveryFuture, CommitWait]:
+    """Return one of them, under the default policy."""
+    rig, (future,), commit_wait = settling(**({"delivery_semantic": AtLeastOnce()} | settings))
+    return rig, future, commit_wait
 
 
 def test_a_server_that_cannot_tell_is_asked_again() -> None:
@@ -145,3 +154,95 @@ def test_a_leader_that_is_said_to_be_offline_is_asked_until_its_connection_ends(
     assert (writes(actions), disconnects(actions)) == ([], [])
     rig.watermark(commit_wait, 41)
     assert futures[0].result(0).offset == 40
+
+
+# One batch.
+
+
+def test_a_batch_that_timed_out_on_the_server_is_asked_for_and_not_written_again() -> None:
+    rig, future, commit_wait = settling_one()
+    assert rig.watermark(commit_wait, 40) == []
+    assert asks(rig.run(COMMIT_POLL_INTERVAL)) == [commit_wait]
+    actions = rig.watermark(commit_wait, 41)
+    assert writes(actions) == []
+    assert future.result(0).offset == 40
+
+
+def test_the_deadline_of_a_settlement_gives_the_offset() -> None:
+    rig, future, _ = settling_one(delivery_semantic=policy(timeout=5.0))
+    assert writes(rig.run(5.1)) == []
+    with pytest.raises(CommitTimeoutError) as caught:
+        future.result(0)
+    assert caught.value.offset == 40
+    assert caught.value.may_be_stored
+
+
+# Where the server may drop records, their offsets are not known.
+
+FILTERS: dict[str, Any] = {"smartmodules": [SmartModule("filter")]}
+
+
+def test_a_filtered_record_is_acknowledged_without_an_offset() -> None:
+    rig = Rig(**FILTERS)
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, base=40)
+    assert future.result(0).acknowledged
+    assert future.result(0).offset is None
+
+
+def test_a_filtered_record_that_was_settled_has_no_offset_either() -> None:
+    rig, future, commit_wait = settling_one(**FILTERS)
+    rig.watermark(commit_wait, 41)
+    assert future.result(0).offset is None
+    rig, future, _ = settling_one(delivery_semantic=policy(timeout=5.0), **FILTERS)
+    rig.run(5.1)
+    with pytest.raises(CommitTimeoutError) as caught:
+        future.result(0)
+    assert caught.value.offset is None
+
+
+def test_a_topic_that_drops_duplicates_gives_no_offsets_as_long_as_it_does() -> None:
+    rig = Rig()
+    plain = topic("t", 1)
+    spec = plain.spec.replace(deduplication=Deduplication(100, None, "dedup"))
+    rig.push("Topic", [plain.replace(spec=spec)])
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, base=40)
+    assert future.result(0).offset is None
+    rig.push("Topic", [plain])
+    future = rig.send()
+    (request,) = writes(rig.step())
+    rig.answer(request, base=41)
+    assert future.result(0).offset == 41
+
+
+def test_a_settlement_whose_leader_changed_is_an_ordinary_retry() -> None:
+    rig, future, _ = settling_one(delivery_semantic=policy(max_retries=1))
+    rig.push("Partition", [partition("t-0", 5002)])
+    (pipeline,) = connects(rig.run(0.1))
+    assert pipeline.spu == 5002
+    assert str(rig.queue().sealed[0].last_error) == "the leader changed: SPU 5002"
+    rig.lose(pipeline, BROKEN)
+    error = future.exception(0)
+    assert isinstance(error, RetriesExhaustedError)
+    assert error.may_be_stored
+
+
+def test_a_settlement_whose_connection_broke_is_an_ordinary_retry() -> None:
+    rig, _, commit_wait = settling_one()
+    pipeline = commit_wait.pipeline
+    rig.lose(pipeline, BROKEN)
+    assert connects(rig.run(0.1)) == [pipeline]
+    assert rig.handle(OffsetsReplied(commit_wait, 100)) == []
+    assert rig.topic_state.counters.records_acked == 0
+
+
+def test_nothing_of_the_partition_is_written_while_it_settles() -> None:
+    rig, _, commit_wait = settling_one()
+    later = rig.send(b"2")
+    assert writes(rig.run(1.0)) == []
+    (request,) = writes(rig.watermark(commit_wait, 41))
+    rig.answer(request, base=41)
+    assert later.result(0).offset == 41
