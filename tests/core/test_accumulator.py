@@ -173,8 +173,8 @@ def test_a_blocked_send_gives_up_after_max_block() -> None:
     assert rig.accumulator._waiting == 0
 
 
-@pytest.mark.parametrize("who", ["client", "producer"])
-def test_a_blocked_send_is_ended_by_closing(who: str) -> None:
+@pytest.mark.parametrize("closed", ["client", "producer"])
+def test_a_blocked_send_is_ended_by_closing(closed: str) -> None:
     rig = RealTimeRig(limit=1000, max_block=MINUTE)
     rig.send(b"x" * 800)
     raised: list[BaseException] = []
@@ -188,17 +188,17 @@ def test_a_blocked_send_is_ended_by_closing(who: str) -> None:
     thread = threading.Thread(target=blocked)
     thread.start()
     wait_until(lambda: rig.accumulator._waiting == 1)
-    if who == "client":
+    if closed == "client":
         rig.accumulator.refuse_more()
     else:
         rig.handle_stats.closed = True
         with rig.accumulator.lock:
             rig.accumulator.space.notify_all()
     thread.join(MINUTE)
-    assert f"the {who} was closed while send() waited" in str(raised[0])
+    assert f"the {closed} was closed while send() waited" in str(raised[0])
 
 
-def test_waiting_for_memory_ends_the_linger_of_what_holds_it() -> None:
+def test_waiting_for_memory_ends_the_linger_of_the_records_that_hold_it() -> None:
     rig = RealTimeRig(limit=1000, max_block=MINUTE, linger=MINUTE)
     rig.send(b"x" * 800)
     thread = threading.Thread(target=lambda: rig.send(b"y" * 500))
@@ -298,10 +298,10 @@ def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> 
         assert counted == ([mine, others + 1] if handle_stats is not rig.handle_stats else [mine + others + 1, 0])
 
 
-# Refusals.
+# Rejections.
 
 
-def test_a_partition_that_the_topic_does_not_have_is_refused() -> None:
+def test_a_partition_that_the_topic_does_not_have_is_rejected() -> None:
     rig = Rig(3)
     with pytest.raises(PartitionNotFoundError, match="topic 't' has partitions 0 to 2, not 3") as caught:
         rig.topic_state.check_partition(3)
@@ -311,7 +311,7 @@ def test_a_partition_that_the_topic_does_not_have_is_refused() -> None:
             rig.topic_state.check_partition(wrong)  # type: ignore[arg-type]
 
 
-def test_send_within_send_is_refused_and_does_not_dead_lock() -> None:
+def test_send_within_send_raises_and_does_not_dead_lock() -> None:
     rig = Rig()
 
     class Value(bytes):
@@ -393,7 +393,7 @@ def test_a_flush_waits_for_the_halves_of_a_batch() -> None:
     assert barrier.records == 0
 
 
-def test_a_flush_waits_for_what_is_decided_but_not_completed() -> None:
+def test_a_flush_waits_for_a_batch_that_is_decided_but_not_completed() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())

@@ -21,7 +21,7 @@ def policy(**settings: Any) -> AtLeastOnce:
     return AtLeastOnce(RetryPolicy(**({"initial_delay": 0.010, "max_delay": 2.0, "timeout": 10.0} | settings)))
 
 
-def test_at_most_once_is_done_at_once_and_off_the_books_when_written() -> None:
+def test_at_most_once_is_done_at_once_and_gives_its_memory_back_when_written() -> None:
     rig = Rig(delivery_semantic="at-most-once")
     future = rig.send()
     assert future.done()
@@ -53,7 +53,7 @@ def test_at_most_once_is_never_written_twice() -> None:
     assert rig.accumulator.used == 0
 
 
-def test_at_most_once_reports_its_losses_once_a_streak() -> None:
+def test_at_most_once_reports_its_losses_until_it_works_again_once() -> None:
     rig = Rig(delivery_semantic="at-most-once")
     seen: list[str] = []
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_at_most_once_reports_its_losses_once_a_streak() -> None:
     assert rig.topic_state.counters.records_dropped == 3
 
 
-def test_at_most_once_counts_late_refusals_and_reports_them_once_a_streak() -> None:
+def test_at_most_once_counts_late_rejections_and_reports_them_once() -> None:
     rig = Rig(delivery_semantic="at-most-once")
     rig.send()
     (request,) = writes(rig.connect())

@@ -28,7 +28,7 @@ def policy(**settings: Any) -> AtLeastOnce:
     return AtLeastOnce(RetryPolicy(**({"initial_delay": 1.0, "timeout": 100.0} | settings)))
 
 
-def settling(
+def waiting(
     partitions: int = 1, count: int = 1, apart: float = 0.0, **settings: Any
 ) -> tuple[Rig, list[DeliveryFuture], CommitWait]:
     """Return `count` batches, sent `apart` seconds from each other, that are stored from offset 40 on."""
@@ -43,26 +43,26 @@ def settling(
     return rig, futures, commit_wait
 
 
-def settling_one(**settings: Any) -> tuple[Rig, DeliveryFuture, CommitWait]:
+def one_waiting(**settings: Any) -> tuple[Rig, DeliveryFuture, CommitWait]:
     """Return one of them, under the default policy."""
-    rig, (future,), commit_wait = settling(**({"delivery_semantic": AtLeastOnce()} | settings))
+    rig, (future,), commit_wait = waiting(**({"delivery_semantic": AtLeastOnce()} | settings))
     return rig, future, commit_wait
 
 
 def test_a_server_that_cannot_tell_is_asked_again() -> None:
-    rig, _, commit_wait = settling()
+    rig, _, commit_wait = waiting()
     rig.watermark(commit_wait, None)
     assert asks(rig.run(COMMIT_POLL_INTERVAL - 0.01)) == []
     assert asks(rig.run(0.02)) == [commit_wait]
 
 
 def test_a_question_is_not_asked_twice_at_a_time() -> None:
-    rig, _, _ = settling()
+    rig, _, _ = waiting()
     assert asks(rig.run(1.0)) == []
 
 
 def test_every_batch_has_to_be_replicated() -> None:
-    rig, futures, commit_wait = settling(count=2)
+    rig, futures, commit_wait = waiting(count=2)
     rig.watermark(commit_wait, 41)
     assert not any(future.done() for future in futures)
     assert asks(rig.run(COMMIT_POLL_INTERVAL)) == [commit_wait]
@@ -74,7 +74,7 @@ def test_every_batch_has_to_be_replicated() -> None:
 
 
 def test_batches_that_are_not_replicated_in_time_fail_one_by_one() -> None:
-    rig, futures, commit_wait = settling(count=2, apart=0.5, delivery_semantic=policy(timeout=5.0))
+    rig, futures, commit_wait = waiting(count=2, apart=0.5, delivery_semantic=policy(timeout=5.0))
     later = rig.send(b"later")
     rig.run(4.0 - 0.05)
     rig.watermark(commit_wait, 0)
@@ -90,24 +90,24 @@ def test_batches_that_are_not_replicated_in_time_fail_one_by_one() -> None:
     assert isinstance(rig.queue().state, InFlight)
 
 
-def test_a_lane_whose_last_settlement_expired_is_at_rest() -> None:
-    rig, futures, _ = settling(delivery_semantic=policy(timeout=5.0))
+def test_a_queue_whose_commit_wait_expired_is_at_rest() -> None:
+    rig, futures, _ = waiting(delivery_semantic=policy(timeout=5.0))
     rig.run(5.0)
     assert isinstance(futures[0].exception(0), CommitTimeoutError)
     queue = rig.queue()
     assert (type(queue.state), queue.batches()) == (Idle, [])
 
 
-def test_news_that_does_not_change_the_leader_changes_nothing() -> None:
-    rig, _, _ = settling()
+def test_changes_beside_the_leader_change_nothing() -> None:
+    rig, _, _ = waiting()
     rig.push("Topic", [topic("t", 2)])
     rig.push("SPU", [spu(5001, port=9999)])
     assert writes(rig.run(1.0)) == []
     assert isinstance(rig.queue().state, AwaitingCommit)
 
 
-def test_a_settlement_ends_with_its_answer() -> None:
-    rig, _, commit_wait = settling()
+def test_a_commit_wait_ends_with_its_answer() -> None:
+    rig, _, commit_wait = waiting()
     rig.watermark(commit_wait, 41)
     rig.send(b"next")
     (request,) = writes(rig.step())
@@ -116,7 +116,7 @@ def test_a_settlement_ends_with_its_answer() -> None:
 
 
 def test_another_connection_that_breaks_is_no_concern_of_it() -> None:
-    rig, _, commit_wait = settling(2)
+    rig, _, commit_wait = waiting(2)
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(to=1)
     (request,) = writes(rig.connect())
@@ -127,7 +127,7 @@ def test_another_connection_that_breaks_is_no_concern_of_it() -> None:
 
 
 def test_an_answer_about_offsets_that_does_not_come_ends_the_connection() -> None:
-    rig, futures, commit_wait = settling(request_timeout=3.0, delivery_semantic=policy(max_retries=0))
+    rig, futures, commit_wait = waiting(request_timeout=3.0, delivery_semantic=policy(max_retries=0))
     assert disconnects(rig.run(2.9)) == []
     assert disconnects(rig.run(0.2)) == [commit_wait.pipeline]
     error = futures[0].exception(0)
@@ -138,7 +138,7 @@ def test_an_answer_about_offsets_that_does_not_come_ends_the_connection() -> Non
 
 
 def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:
-    rig, _, commit_wait = settling(2, request_timeout=3.0, server_timeout=2.0)
+    rig, _, commit_wait = waiting(2, request_timeout=3.0, server_timeout=2.0)
     rig.send(to=1)
     (request,) = writes(rig.step())
     assert disconnects(rig.run(4.9)) == []
@@ -148,7 +148,7 @@ def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:
 
 def test_a_leader_that_is_said_to_be_offline_is_asked_until_its_connection_ends() -> None:
     """A batch that it has stored is not written to it again."""
-    rig, futures, commit_wait = settling()
+    rig, futures, commit_wait = waiting()
     rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
     actions = rig.run(3.0)
     assert (writes(actions), disconnects(actions)) == ([], [])
@@ -160,7 +160,7 @@ def test_a_leader_that_is_said_to_be_offline_is_asked_until_its_connection_ends(
 
 
 def test_a_batch_that_timed_out_on_the_server_is_asked_for_and_not_written_again() -> None:
-    rig, future, commit_wait = settling_one()
+    rig, future, commit_wait = one_waiting()
     assert rig.watermark(commit_wait, 40) == []
     assert asks(rig.run(COMMIT_POLL_INTERVAL)) == [commit_wait]
     actions = rig.watermark(commit_wait, 41)
@@ -168,8 +168,8 @@ def test_a_batch_that_timed_out_on_the_server_is_asked_for_and_not_written_again
     assert future.result(0).offset == 40
 
 
-def test_the_deadline_of_a_settlement_gives_the_offset() -> None:
-    rig, future, _ = settling_one(delivery_semantic=policy(timeout=5.0))
+def test_the_deadline_of_a_commit_wait_gives_the_offset() -> None:
+    rig, future, _ = one_waiting(delivery_semantic=policy(timeout=5.0))
     assert writes(rig.run(5.1)) == []
     with pytest.raises(CommitTimeoutError) as caught:
         future.result(0)
@@ -182,7 +182,7 @@ def test_the_deadline_of_a_settlement_gives_the_offset() -> None:
 FILTERS: dict[str, Any] = {"smartmodules": [SmartModule("filter")]}
 
 
-def test_a_filtered_record_is_acknowledged_without_an_offset() -> None:
+def test_a_record_that_a_smartmodule_may_drop_is_acknowledged_without_an_offset() -> None:
     rig = Rig(**FILTERS)
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -191,11 +191,11 @@ def test_a_filtered_record_is_acknowledged_without_an_offset() -> None:
     assert future.result(0).offset is None
 
 
-def test_a_filtered_record_that_was_settled_has_no_offset_either() -> None:
-    rig, future, commit_wait = settling_one(**FILTERS)
+def test_a_record_that_a_smartmodule_may_drop_has_no_offset_after_a_commit_wait_either() -> None:
+    rig, future, commit_wait = one_waiting(**FILTERS)
     rig.watermark(commit_wait, 41)
     assert future.result(0).offset is None
-    rig, future, _ = settling_one(delivery_semantic=policy(timeout=5.0), **FILTERS)
+    rig, future, _ = one_waiting(delivery_semantic=policy(timeout=5.0), **FILTERS)
     rig.run(5.1)
     with pytest.raises(CommitTimeoutError) as caught:
         future.result(0)
@@ -218,8 +218,8 @@ def test_a_topic_that_drops_duplicates_gives_no_offsets_as_long_as_it_does() -> 
     assert future.result(0).offset == 41
 
 
-def test_a_settlement_whose_leader_changed_is_an_ordinary_retry() -> None:
-    rig, future, _ = settling_one(delivery_semantic=policy(max_retries=1))
+def test_a_commit_wait_whose_leader_changed_is_an_ordinary_retry() -> None:
+    rig, future, _ = one_waiting(delivery_semantic=policy(max_retries=1))
     rig.push("Partition", [partition("t-0", 5002)])
     (pipeline,) = connects(rig.run(0.1))
     assert pipeline.spu == 5002
@@ -230,8 +230,8 @@ def test_a_settlement_whose_leader_changed_is_an_ordinary_retry() -> None:
     assert error.may_be_stored
 
 
-def test_a_settlement_whose_connection_broke_is_an_ordinary_retry() -> None:
-    rig, _, commit_wait = settling_one()
+def test_a_commit_wait_whose_connection_broke_is_an_ordinary_retry() -> None:
+    rig, _, commit_wait = one_waiting()
     pipeline = commit_wait.pipeline
     rig.lose(pipeline, BROKEN)
     assert connects(rig.run(0.1)) == [pipeline]
@@ -239,8 +239,8 @@ def test_a_settlement_whose_connection_broke_is_an_ordinary_retry() -> None:
     assert rig.topic_state.counters.records_acked == 0
 
 
-def test_nothing_of_the_partition_is_written_while_it_settles() -> None:
-    rig, _, commit_wait = settling_one()
+def test_nothing_of_the_partition_is_written_during_a_commit_wait() -> None:
+    rig, _, commit_wait = one_waiting()
     later = rig.send(b"2")
     assert writes(rig.run(1.0)) == []
     (request,) = writes(rig.watermark(commit_wait, 41))

@@ -26,7 +26,7 @@ from tests.support.rig import Rig, asks, connects, partition, spu, topic, writes
 BROKEN = ConnectError("the connection was lost")
 
 
-def refused(code: int, **settings: Any) -> BaseException | None:
+def rejected(code: int, **settings: Any) -> BaseException | None:
     """Return the error of a record whose only attempt, 0.5 s after it was ready, a server answers with a code."""
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0, **settings)))
     future = rig.send()
@@ -36,8 +36,8 @@ def refused(code: int, **settings: Any) -> BaseException | None:
     return future.exception(0)
 
 
-def test_a_spent_policy_tells_the_effort_and_the_last_failure() -> None:
-    error = refused(6)
+def test_an_exhausted_policy_tells_the_effort_and_the_last_failure() -> None:
+    error = rejected(6)
     assert isinstance(error, RetriesExhaustedError)
     assert f"after 1 attempt in 0.5 s, the last of the policy's: {error.__cause__}; it is not stored" in str(error)
     assert (error.topic, error.partition, error.attempts, error.elapsed) == ("t", 0, 1, 0.5)
@@ -55,7 +55,7 @@ def test_several_attempts_are_counted() -> None:
     assert "not acknowledged after 2 attempts in 0.0 s" in str(future.exception(0))
 
 
-def test_a_passed_time_out_tells_the_last_failure_if_there_was_one() -> None:
+def test_a_passed_timeout_tells_the_last_failure_if_there_was_one() -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
     in_flight = rig.send()
     writes(rig.connect())
@@ -68,7 +68,7 @@ def test_a_passed_time_out_tells_the_last_failure_if_there_was_one() -> None:
 
 
 @pytest.mark.parametrize("max_retries", [0, 1])
-def test_a_passed_time_out_is_one_though_the_retries_are_spent_too(max_retries: int) -> None:
+def test_a_passed_timeout_is_one_though_the_retries_are_exhausted_as_well(max_retries: int) -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5, max_retries=max_retries, initial_delay=0)))
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -78,7 +78,7 @@ def test_a_passed_time_out_is_one_though_the_retries_are_spent_too(max_retries: 
     assert isinstance(future.exception(0), DeliveryTimeoutError)
 
 
-def test_a_passed_time_out_without_leader_tells_why_there_is_none() -> None:
+def test_a_passed_timeout_without_leader_tells_why_there_is_none() -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     future = rig.send()
@@ -90,8 +90,8 @@ def test_a_passed_time_out_without_leader_tells_why_there_is_none() -> None:
     assert "SPU 5001" in str(error)
 
 
-def test_a_refusal_has_the_servers_code_and_name() -> None:
-    error = refused(2004)
+def test_a_rejection_has_the_servers_code_and_name() -> None:
+    error = rejected(2004)
     assert isinstance(error, RejectedError)
     assert (error.code, error.name) == (2004, "TopicInvalidConfiguration")
     assert not error.retriable
@@ -109,8 +109,8 @@ def test_a_refusal_has_the_servers_code_and_name() -> None:
         (9000, "compression setting"),
     ],
 )
-def test_where_something_can_be_done_the_error_says_what(code: int, advice: str) -> None:
-    error = refused(code)
+def test_where_something_can_be_done_the_error_says_so(code: int, advice: str) -> None:
+    error = rejected(code)
     assert advice in str(error)
     assert error is not None
     assert advice in str(error.__cause__)  # which is logged before the record fails

@@ -155,7 +155,7 @@ def test_a_partition_is_in_one_request_at_a_time() -> None:
     assert [queue.partition for queue, _ in first.entries] == [0]
 
 
-def test_leaders_on_different_spus_get_links_of_their_own() -> None:
+def test_leaders_on_different_spus_get_pipelines_of_their_own() -> None:
     rig = Rig(2)
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(to=0)
@@ -163,7 +163,7 @@ def test_leaders_on_different_spus_get_links_of_their_own() -> None:
     assert sorted(pipeline.spu for pipeline in connects(rig.step())) == [5001, 5002]
 
 
-def test_read_committed_has_a_link_of_its_own() -> None:
+def test_read_committed_has_a_pipeline_of_its_own() -> None:
     rig = Rig()
     committed = rig.make_topic_state(isolation="read-committed")
     rig.send()
@@ -225,7 +225,7 @@ def test_no_retries_means_one_attempt() -> None:
     assert caught.value.attempts == 1
 
 
-def test_what_was_in_flight_on_a_lost_connection_is_sent_again_first() -> None:
+def test_records_in_flight_on_a_broken_connection_are_sent_again_first() -> None:
     rig = Rig()
     first = rig.send(b"1")
     (request,) = writes(rig.connect())
@@ -239,7 +239,7 @@ def test_what_was_in_flight_on_a_lost_connection_is_sent_again_first() -> None:
     assert [f.result(0).offset for f in (first, *rest)] == [5, 6, 7]
 
 
-def test_news_of_an_old_connection_does_not_count() -> None:
+def test_events_of_an_old_connection_do_not_count() -> None:
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
@@ -328,7 +328,7 @@ def test_the_reply_time_counts_from_being_first_in_line() -> None:
 # Deadlines.
 
 
-def test_the_deadline_covers_waiting_for_a_leader_and_spends_no_attempt() -> None:
+def test_the_deadline_covers_waiting_for_a_leader_which_is_no_attempt() -> None:
     rig = Rig(delivery_semantic=policy(timeout=5.0))
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     future = rig.send()
@@ -357,7 +357,7 @@ def test_a_batch_whose_deadline_passes_in_flight_fails_alone_and_may_be_stored()
     assert isinstance(rig.queue().state, Idle)
 
 
-def test_a_lane_whose_records_were_closed_does_not_fail_with_its_connection() -> None:
+def test_a_queue_whose_records_were_closed_does_not_fail_with_its_connection() -> None:
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
@@ -368,7 +368,7 @@ def test_a_lane_whose_records_were_closed_does_not_fail_with_its_connection() ->
     assert isinstance(queue.state, Idle)
 
 
-def test_what_still_waits_for_the_socket_when_it_expires_may_be_stored() -> None:
+def test_records_that_still_wait_for_the_socket_when_they_expire_may_be_stored() -> None:
     """It will be written when the socket takes it: its connection goes on."""
     rig = Rig(2)
     impatient = rig.make_topic_state(delivery_semantic=policy(timeout=5.0))
@@ -384,7 +384,7 @@ def test_what_still_waits_for_the_socket_when_it_expires_may_be_stored() -> None
 
 
 @pytest.mark.parametrize("of_handle", [True, False])
-def test_what_still_waits_for_the_socket_when_it_is_closed(*, of_handle: bool) -> None:
+def test_records_that_still_wait_for_the_socket_when_they_are_closed(*, of_handle: bool) -> None:
     """A client's connections end with it; those of a handle go on, and write."""
     rig = Rig()
     future = rig.send()
@@ -409,7 +409,7 @@ def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
     assert isinstance(lingering.exception(0), DeliveryTimeoutError)
 
 
-def test_what_waits_is_tried_when_the_sc_goes_away() -> None:
+def test_an_offline_leader_is_tried_when_the_sc_goes_away() -> None:
     """Its last word on offline SPUs is not trusted then."""
     rig = Rig()
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
@@ -419,7 +419,7 @@ def test_what_waits_is_tried_when_the_sc_goes_away() -> None:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["SPU", "Partition", "Topic"])))
-def test_what_waits_for_a_topic_that_is_gone_fails_when_all_was_told(order: tuple[str, ...]) -> None:
+def test_records_of_a_topic_that_is_gone_fail_when_the_sc_has_pushed_all_kinds(order: tuple[str, ...]) -> None:
     rig = Rig()
     offline = [spu(5001, SpuResolution.OFFLINE)]
     rig.push("SPU", offline)
@@ -479,7 +479,7 @@ def test_the_deadline_of_a_batch_that_was_flushed_runs_from_the_flush() -> None:
 # Closing.
 
 
-def test_abandoning_fails_what_is_left_of_one_handle_only() -> None:
+def test_abandoning_fails_the_records_of_one_handle_only() -> None:
     rig = Rig(2)
     mine = rig.send(to=0)
     other = type(rig.handle_stats)()

@@ -71,7 +71,7 @@ def test_other_codes_are_final_and_name_themselves(code: int) -> None:
     ("code", "doubt"),
     [(6, False), (2003, False), (3000, False), (56, True), (-1, True), (1000, True), (72, True), (73, True)],
 )
-def test_only_some_refusals_leave_no_doubt(code: int, doubt: bool) -> None:  # noqa: FBT001
+def test_only_some_error_codes_leave_no_doubt(code: int, doubt: bool) -> None:  # noqa: FBT001
     rig = Rig(delivery_semantic=policy(max_retries=0))
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -119,7 +119,7 @@ def test_too_large_a_batch_is_halved_in_order_until_it_fits() -> None:
     assert rig.handle_stats.take() == (5, 0, 0, None)
 
 
-def test_batches_refused_together_are_sent_one_by_one_before_they_are_halved() -> None:
+def test_batches_rejected_together_are_sent_one_by_one_before_they_are_halved() -> None:
     rig = Rig(batch_size=150)
     rig.send(b"-")
     (first,) = writes(rig.connect())
@@ -130,7 +130,7 @@ def test_batches_refused_together_are_sent_one_by_one_before_they_are_halved() -
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=12), st.integers(80, 200))
-def test_halves_hold_all_records_whatever_their_timestamps(stamps: list[int], limit: int) -> None:
+def test_halves_hold_all_records_with_timestamps_in_any_order(stamps: list[int], limit: int) -> None:
     """Those of an application come in any order, and so do those of a clock that was set back."""
     rig = Rig(batch_size=10_000)
     first = min(stamps)
@@ -183,7 +183,7 @@ def test_a_half_belongs_to_those_who_sent_its_records() -> None:
     assert [future.done() for future in futures] == [False, False, True, True]
 
 
-def test_futures_watched_and_called_before_the_halving_are_resolved_after_it() -> None:
+def test_futures_that_were_waited_for_before_their_batch_was_halved_are_resolved() -> None:
     rig = Rig()
     futures = [rig.send(b"%d" % n) for n in range(4)]
     seen: list[int | None] = []

@@ -184,7 +184,7 @@ def test_a_callback_that_raises_is_logged_and_the_others_run(caplog: pytest.LogC
     assert caplog.text.count("exception calling callback") == 2
 
 
-def test_a_stopped_callback_thread_ends_and_another_runs_what_comes_later() -> None:
+def test_a_stopped_callback_thread_ends_and_another_runs_later_callbacks() -> None:
     first, second = Maker(1), Maker(1)
     second.batch.callbacks = first.callbacks
     threads: list[threading.Thread] = []
@@ -354,7 +354,7 @@ def test_the_futures_of_a_halved_batch_follow_their_half_however_often() -> None
     assert batch.charge == left.charge + right.charge
 
 
-def test_halving_races_with_waiting() -> None:
+def test_waiting_races_with_halving() -> None:
     for _ in range(100):
         _, batch, futures = halved(6)
 
@@ -399,7 +399,7 @@ def child() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("child")
-def test_in_a_child_the_parents_pending_futures_are_forked_errors_whatever_lock_was_held() -> None:
+def test_in_a_child_the_parents_pending_futures_are_forked_errors_though_locks_were_held() -> None:
     made, looked_at, done = Maker(1), Maker(1), Maker(1)
     done.acknowledge(4)
     held = looked_at.futures[0]._condition

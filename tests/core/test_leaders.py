@@ -81,7 +81,7 @@ def test_only_the_partition_that_moved_is_taken_out_of_its_request() -> None:
     assert isinstance(rig.queue().state, Idle)
 
 
-def test_more_news_does_not_make_the_grace_longer() -> None:
+def test_another_change_of_leader_does_not_make_the_grace_longer() -> None:
     rig, _ = in_flight()
     rig.push("Partition", [partition("t-0", 5002)])
     rig.run(ABANDON_GRACE - 0.1)
@@ -89,7 +89,7 @@ def test_more_news_does_not_make_the_grace_longer() -> None:
     assert [pipeline.spu for pipeline in connects(rig.run(0.11))] == [5003]
 
 
-def test_a_leader_that_is_the_leader_again_is_not_left() -> None:
+def test_a_leader_that_is_the_leader_again_is_not_abandoned() -> None:
     rig, request = in_flight()
     rig.push("Partition", [partition("t-0", 5002)])
     rig.run(ABANDON_GRACE - 0.1)
@@ -112,7 +112,7 @@ def test_the_end_of_a_grace_does_not_end_a_delay() -> None:
     assert sorted(values(again)) == [b"0", b"1"]
 
 
-def test_a_delay_that_was_cut_short_does_not_hold_up_what_comes_later() -> None:
+def test_a_delay_that_was_cut_short_does_not_delay_later_records() -> None:
     rig = Rig(linger=1.0, delivery_semantic=policy(initial_delay=50.0, max_delay=50.0))
     rig.send()
     (request,) = writes(rig.run(1.0) + rig.connect())
@@ -138,7 +138,7 @@ def test_records_that_expire_in_the_grace_do_not_end_it() -> None:
     assert [pipeline.spu for pipeline in connects(rig.run(ABANDON_GRACE / 2))] == [5002]
 
 
-def test_what_was_written_to_a_leader_that_was_left_may_be_stored() -> None:
+def test_records_that_were_written_to_an_abandoned_leader_may_be_stored() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=1))
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -163,7 +163,7 @@ def test_at_most_once_is_not_taken_out_of_its_request() -> None:
     assert rig.topic_state.counters.records_unacknowledged == 1
 
 
-def test_what_still_waits_for_the_socket_to_a_leader_that_was_left_may_be_stored() -> None:
+def test_records_that_still_wait_for_the_socket_to_an_abandoned_leader_may_be_stored() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=1))
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -178,7 +178,7 @@ def test_what_still_waits_for_the_socket_to_a_leader_that_was_left_may_be_stored
 
 
 @pytest.mark.parametrize("answer", [None, 0])
-def test_a_batch_that_settles_is_asked_for_though_its_leader_was_about_to_be_left(answer: int | None) -> None:
+def test_a_commit_wait_goes_on_though_its_leader_was_about_to_be_abandoned(answer: int | None) -> None:
     rig = Rig(isolation="read-committed")
     rig.send()
     (request,) = writes(rig.connect())
@@ -211,7 +211,7 @@ def test_a_leader_that_moved_before_the_failure_leaves_no_delay() -> None:
     assert [pipeline.spu for pipeline in connects(rig.answer(request, 6))] == [5002]
 
 
-def test_a_leader_that_is_replaced_while_it_does_not_answer_is_left_after_a_grace() -> None:
+def test_a_replaced_leader_that_does_not_answer_is_abandoned_after_a_grace() -> None:
     rig = Rig(2, request_timeout=30.0)
     future, other = rig.send(b"1", to=0), rig.send(b"o", to=1)
     (request,) = writes(rig.connect())
@@ -243,7 +243,7 @@ def test_a_leader_that_answers_within_the_grace_is_believed() -> None:
     assert writes(rig.run(60.0)) == []
 
 
-def test_a_lost_connection_does_not_fail_what_was_taken_out_of_its_request() -> None:
+def test_a_broken_connection_does_not_fail_batches_that_were_taken_out_of_its_request() -> None:
     rig = Rig(2, request_timeout=30.0)
     future, other = rig.send(), rig.send(to=1)
     (request,) = writes(rig.connect())
@@ -266,7 +266,7 @@ def test_a_record_sent_to_a_topic_that_is_gone_does_not_linger() -> None:
     assert isinstance(future.exception(0), DeliveryError)
 
 
-def test_a_status_push_without_change_is_no_news() -> None:
+def test_a_status_push_without_change_changes_nothing() -> None:
     rig = Rig(delivery_semantic=policy(initial_delay=5.0, max_delay=5.0, timeout=100.0))
     rig.send()
     (request,) = writes(rig.connect())
@@ -275,7 +275,7 @@ def test_a_status_push_without_change_is_no_news() -> None:
     assert rig.step() == []
 
 
-def test_an_spu_that_the_sc_reports_offline_is_left_at_once() -> None:
+def test_the_connection_to_an_spu_that_the_sc_reports_offline_is_closed_at_once() -> None:
     rig = Rig(request_timeout=30.0)
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -287,7 +287,7 @@ def test_an_spu_that_the_sc_reports_offline_is_left_at_once() -> None:
     assert not future.done()
 
 
-def test_waiting_lanes_go_on_when_their_partition_comes_online() -> None:
+def test_waiting_queues_go_on_when_their_partition_comes_online() -> None:
     rig = Rig()
     rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
     rig.send()

@@ -27,7 +27,7 @@ def policy(**settings: Any) -> AtLeastOnce:
 # Failures.
 
 
-def test_a_lane_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_for() -> None:
+def test_a_queue_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_for() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=0))
     future = rig.send()
     (old,) = connects(rig.step())
@@ -39,7 +39,7 @@ def test_a_lane_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_
     assert future.result(0).offset == 1
 
 
-def test_news_of_a_partition_that_stays_moves_nothing() -> None:
+def test_changes_beside_a_partition_move_nothing() -> None:
     rig = Rig(2)
     rig.send()
     (pipeline,) = connects(rig.step())
@@ -49,7 +49,7 @@ def test_news_of_a_partition_that_stays_moves_nothing() -> None:
     assert [len(writes(rig.connect())), pipeline.state] == [1, PipelineState.UP]
 
 
-def test_a_late_word_that_a_lost_connection_is_ready_does_not_count() -> None:
+def test_a_late_event_that_a_broken_connection_is_ready_does_not_count() -> None:
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
@@ -59,7 +59,7 @@ def test_a_late_word_that_a_lost_connection_is_ready_does_not_count() -> None:
     assert connects(rig.step(0.020)) == [pipeline]
 
 
-def test_what_is_queued_behind_requests_that_are_lost_connects_at_once() -> None:
+def test_a_queue_behind_requests_that_are_lost_connects_at_once() -> None:
     rig = Rig(MAX_IN_FLIGHT + 1)
     rig.send(to=0)
     (first,) = writes(rig.connect())
@@ -81,7 +81,7 @@ def test_requests_that_are_lost_and_repeated_at_once_make_one_connection() -> No
     assert connects(rig.lose(first.pipeline, BROKEN)) == [first.pipeline]
 
 
-def test_a_server_of_other_versions_is_asked_again_for_what_comes_later() -> None:
+def test_a_server_of_other_versions_is_asked_again_for_later_records() -> None:
     rig = Rig(batch_size=1000, max_request_size=1000)
     futures = [rig.send(b"x" * 800) for _ in range(2)]
     (pipeline,) = connects(rig.step())
@@ -191,7 +191,7 @@ def test_requests_do_not_pay_for_the_short_deadline_of_the_one_before_them() -> 
 # SPUs that go offline.
 
 
-def test_only_the_connections_of_an_spu_that_is_offline_are_left() -> None:
+def test_only_the_connections_of_an_spu_that_is_offline_are_closed() -> None:
     rig = Rig(2)
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(to=0)
@@ -202,7 +202,7 @@ def test_only_the_connections_of_an_spu_that_is_offline_are_left() -> None:
     assert not requests[5001].lost
 
 
-def test_an_spu_whose_address_changes_is_not_left() -> None:
+def test_the_connection_to_an_spu_whose_address_changes_is_kept() -> None:
     rig = Rig()
     rig.send()
     rig.connect()
@@ -210,7 +210,7 @@ def test_an_spu_whose_address_changes_is_not_left() -> None:
     assert disconnects(rig.step()) == []
 
 
-def test_a_connection_that_is_gone_is_not_left() -> None:
+def test_a_connection_that_is_gone_is_not_closed() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
@@ -220,7 +220,7 @@ def test_a_connection_that_is_gone_is_not_left() -> None:
     assert disconnects(rig.step()) == []
 
 
-def test_a_lane_goes_on_when_its_leader_comes_online() -> None:
+def test_a_queue_goes_on_when_its_leader_comes_online() -> None:
     rig = Rig()
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     rig.send()
@@ -231,7 +231,7 @@ def test_a_lane_goes_on_when_its_leader_comes_online() -> None:
     assert [pipeline.spu for pipeline in connects(rig.step())] == [5001]
 
 
-def test_a_lane_whose_records_expire_while_they_are_queued_is_idle() -> None:
+def test_a_queue_whose_records_expire_while_they_are_queued_is_idle() -> None:
     rig = Rig(connect_timeout=60.0, delivery_semantic=policy(timeout=5.0))
     rig.send()
     rig.step()
