@@ -16,7 +16,8 @@ from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, decode_record_set, v
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.stats import HandleStats
 from tests.support.interruption import interrupted
-from tests.support.rig import Rig, connects, partition, values, writes
+from tests.support.rig import Rig, connects, values, writes
+from tests.support.servers import partition
 
 if TYPE_CHECKING:
     from fluvio_sync.futures import DeliveryFuture

@@ -12,7 +12,8 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, reports, spu, values, writes
+from tests.support.rig import Rig, connects, reports, values, writes
+from tests.support.servers import spu
 
 BROKEN = ConnectError("the connection was lost")
 

@@ -15,7 +15,8 @@ from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import Deduplication, PartitionResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
+from tests.support.rig import Rig, asks, connects, disconnects, values, writes
+from tests.support.servers import partition, spu, topic
 
 if TYPE_CHECKING:
     from fluvio_sync._core.pipeline import CommitWait

@@ -21,7 +21,8 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, asks, connects, partition, spu, topic, writes
+from tests.support.rig import Rig, asks, connects, writes
+from tests.support.servers import partition, spu, topic
 
 BROKEN = ConnectError("the connection was lost")
 

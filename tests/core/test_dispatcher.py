@@ -23,7 +23,8 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
-from tests.support.rig import Rig, connects, disconnects, partition, reports, response, spu, topic, values, writes
+from tests.support.rig import Rig, connects, disconnects, reports, values, writes
+from tests.support.servers import partition, response, spu, topic
 
 BROKEN = ConnectError("the connection was lost")
 

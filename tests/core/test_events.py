@@ -12,7 +12,8 @@ from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
 from fluvio_sync._core.transitions import TRANSITIONS, Move
 from fluvio_sync.errors import ConnectError
 from fluvio_sync.protocol.metadata import SpuResolution
-from tests.support.rig import Rig, asks, response, spu, writes
+from tests.support.rig import Rig, asks, writes
+from tests.support.servers import response, spu
 
 
 def test_every_state_can_be_reached_and_left_and_every_move_is_made_somewhere() -> None:

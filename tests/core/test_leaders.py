@@ -19,7 +19,8 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.metadata import PartitionResolution, SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, asks, connects, disconnects, partition, spu, topic, values, writes
+from tests.support.rig import Rig, asks, connects, disconnects, values, writes
+from tests.support.servers import partition, spu, topic
 
 BROKEN = ConnectError("the connection was lost")
 OFFLINE = PartitionResolution.OFFLINE

@@ -21,7 +21,7 @@ from fluvio_sync.protocol.metadata import (
     SpuType,
 )
 from fluvio_sync.protocol.watch import Change, WatchUpdate
-from tests.support.rig import partition, spu, topic
+from tests.support.servers import partition, spu, topic
 
 if TYPE_CHECKING:
     from fluvio_sync._settings.endpoint import Endpoint

@@ -14,7 +14,8 @@ from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, RetriesExhaustedError, UnsupportedVersionError
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, disconnects, partition, spu, values, writes
+from tests.support.rig import Rig, connects, disconnects, values, writes
+from tests.support.servers import partition, spu
 
 BROKEN = ConnectError("the connection was lost")
 VERSIONS = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")

@@ -23,19 +23,8 @@ from fluvio_sync.protocol.batch import BatchBuilder
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
 from tests.support.interruption import Interruption, interrupted
-from tests.support.rig import (
-    Rig,
-    asks,
-    connects,
-    disconnects,
-    partition,
-    records,
-    reports,
-    response,
-    spu,
-    values,
-    writes,
-)
+from tests.support.rig import Rig, asks, connects, disconnects, reports, values, writes
+from tests.support.servers import partition, records, response, spu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,8 @@ from fluvio_sync._core.actions import Report
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, UnsupportedVersionError
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, asks, connects, partition, reports, writes
+from tests.support.rig import Rig, asks, connects, reports, writes
+from tests.support.servers import partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,8 @@ from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, 
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
+from tests.support.rig import Rig, connects, disconnects, values, writes
+from tests.support.servers import partition, response, spu, topic
 
 if TYPE_CHECKING:
     from fluvio_sync._core.partition import PartitionQueue
