@@ -16,7 +16,8 @@ from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, decode_record_set, v
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.stats import HandleStats
 from tests.support.interruption import interrupted
-from tests.support.rig import Rig, connects, partition, response, values, writes
+from tests.support.rig import Rig, connects, values, writes
+from tests.support.servers import partition
 
 if TYPE_CHECKING:
     from fluvio_sync.futures import DeliveryFuture
@@ -35,7 +36,7 @@ class RealTimeRig(Rig):
 
 
 def batches(rig: Rig) -> list[list[bytes]]:
-    return [[value for _, value, _ in batch.builder.records()] for batch in rig.topic_state.queues[0].batches()]
+    return [[value for _, value, _ in batch.records()] for batch in rig.queue().batches()]
 
 
 # Batches.
@@ -46,7 +47,7 @@ def test_a_batch_is_closed_before_it_would_grow_over_batch_size() -> None:
     for value in (b"a" * 50, b"b" * 50, b"c" * 50):
         rig.send(value)
     assert [len(batch) for batch in batches(rig)] == [2, 1]
-    assert all(batch.builder.size <= 200 for batch in rig.topic_state.queues[0].batches())
+    assert all(batch.builder.size <= 200 for batch in rig.queue().batches())
 
 
 def test_a_record_larger_than_batch_size_travels_alone() -> None:
@@ -59,7 +60,7 @@ def test_a_record_larger_than_batch_size_travels_alone() -> None:
 def test_the_largest_record_is_the_one_whose_batch_is_max_request_size() -> None:
     rig = Rig(max_request_size=1000, batch_size=1000)
     size = next(n for n in range(1000, 0, -1) if fits(rig, n))
-    assert rig.topic_state.queues[0].sealed[-1].builder.size == 1000
+    assert rig.queue().sealed[-1].builder.size == 1000
     with pytest.raises(
         RecordTooLargeError, match=rf"{size + 1} bytes .* 1001 bytes.*max_request_size \(1000"
     ) as caught:
@@ -80,7 +81,7 @@ def test_implicit_times_never_go_back_within_a_batch() -> None:
     rig.send()
     rig.clock.wall -= 5000
     rig.send()
-    (batch,) = rig.topic_state.queues[0].batches()
+    (batch,) = rig.queue().batches()
     assert batch.builder.timestamps == [0, 0]
 
 
@@ -89,8 +90,8 @@ def test_an_explicit_time_before_the_batchs_first_opens_a_new_batch() -> None:
     rig.send(timestamp=2000)
     rig.send(timestamp=3000)
     rig.send(timestamp=1999)
-    assert [b.builder.first_timestamp for b in rig.topic_state.queues[0].batches()] == [2000, 1999]
-    assert rig.topic_state.queues[0].sealed[0].builder.max_timestamp == 3000
+    assert [b.builder.first_timestamp for b in rig.queue().batches()] == [2000, 1999]
+    assert rig.queue().sealed[0].builder.max_timestamp == 3000
 
 
 def test_a_time_too_far_after_the_batchs_first_opens_a_new_batch() -> None:
@@ -98,7 +99,7 @@ def test_a_time_too_far_after_the_batchs_first_opens_a_new_batch() -> None:
     rig.send(timestamp=1)
     rig.send(timestamp=1 + MAX_TIMESTAMP_DELTA)
     rig.send(timestamp=2 + MAX_TIMESTAMP_DELTA)
-    assert [b.builder.count for b in rig.topic_state.queues[0].batches()] == [2, 1]
+    assert [b.builder.count for b in rig.queue().batches()] == [2, 1]
 
 
 def test_a_batch_is_compressed_once_and_its_records_can_still_be_told() -> None:
@@ -106,7 +107,7 @@ def test_a_batch_is_compressed_once_and_its_records_can_still_be_told() -> None:
     config = ProducerConfig(compression="gzip")
     topic_state = rig.accumulator.topic_state("t", config, Compression.GZIP, rig.metadata)
     rig.send(b"x" * 1000, key=b"k", topic_state=topic_state, timestamp=7)
-    batch = topic_state.queues[0].unresolved[0]
+    batch = rig.queue(0, topic_state).unresolved[0]
     encoded = batch.encode()
     assert sum(map(len, encoded)) < 200
     (decoded,) = decode_record_set(b"".join(encoded))
@@ -120,7 +121,7 @@ def test_a_batch_is_compressed_once_and_its_records_can_still_be_told() -> None:
 def test_a_topic_without_partitions_takes_nothing(key: bytes | None) -> None:
     rig = Rig(partitions=0)
     with pytest.raises(PartitionNotFoundError, match="topic 't' has no partition to send to"):
-        rig.topic_state.choose(SiphashRoundRobinPartitioner(), key, b"v", 1000)
+        rig.accumulator.choose(rig.topic_state, SiphashRoundRobinPartitioner(), key, b"v")
     with pytest.raises(PartitionNotFoundError, match="topic 't' has no partition to send to"):
         rig.topic_state.check_partition(3)
 
@@ -173,8 +174,8 @@ def test_a_blocked_send_gives_up_after_max_block() -> None:
     assert rig.accumulator._waiting == 0
 
 
-@pytest.mark.parametrize("who", ["client", "producer"])
-def test_a_blocked_send_is_ended_by_closing(who: str) -> None:
+@pytest.mark.parametrize("closed", ["client", "producer"])
+def test_a_blocked_send_is_ended_by_closing(closed: str) -> None:
     rig = RealTimeRig(limit=1000, max_block=MINUTE)
     rig.send(b"x" * 800)
     raised: list[BaseException] = []
@@ -188,17 +189,17 @@ def test_a_blocked_send_is_ended_by_closing(who: str) -> None:
     thread = threading.Thread(target=blocked)
     thread.start()
     wait_until(lambda: rig.accumulator._waiting == 1)
-    if who == "client":
+    if closed == "client":
         rig.accumulator.refuse_more()
     else:
         rig.handle_stats.closed = True
         with rig.accumulator.lock:
             rig.accumulator.space.notify_all()
     thread.join(MINUTE)
-    assert f"the {who} was closed while send() waited" in str(raised[0])
+    assert f"the {closed} was closed while send() waited" in str(raised[0])
 
 
-def test_waiting_for_memory_ends_the_linger_of_what_holds_it() -> None:
+def test_waiting_for_memory_ends_the_linger_of_the_records_that_hold_it() -> None:
     rig = RealTimeRig(limit=1000, max_block=MINUTE, linger=MINUTE)
     rig.send(b"x" * 800)
     thread = threading.Thread(target=lambda: rig.send(b"y" * 500))
@@ -221,7 +222,7 @@ def test_a_failing_partition_holds_a_quarter_at_most_and_others_go_on() -> None:
         rig.send(b"x" * 100)
     with pytest.raises(BufferFullError, match=f"partition 0 of topic 't' fails and holds its share of {quota} bytes"):
         rig.send(b"x" * 100)
-    assert rig.topic_state.queues[0].charge == quota
+    assert rig.queue().charge == quota
     rig.send(b"x" * 4000, to=1)
 
 
@@ -253,11 +254,13 @@ def test_keyless_records_avoid_a_partition_that_fails_and_is_over_its_share() ->
     rig.send(bytes(1900), to=1)
     rig.accumulator.failing_changed(queue, True)
     rounds = SiphashRoundRobinPartitioner(0)
-    assert {rig.topic_state.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 2}
-    assert rig.topic_state.choose(SpecificPartitioner(1), None, b"", 2000) == 1
-    assert {rig.topic_state.choose(rounds, None, b"", 3000) for _ in range(10)} == {0, 1, 2}
+    assert {rig.accumulator.choose(rig.topic_state, rounds, None, b"") for _ in range(10)} == {0, 2}
+    assert rig.accumulator.choose(rig.topic_state, SpecificPartitioner(1), None, b"") == 1
+    rig.accumulator.limit = 12000
+    assert {rig.accumulator.choose(rig.topic_state, rounds, None, b"") for _ in range(10)} == {0, 1, 2}
+    rig.accumulator.limit = 8000
     rig.accumulator.failing_changed(queue, False)
-    assert {rig.topic_state.choose(rounds, None, b"", 2000) for _ in range(10)} == {0, 1, 2}
+    assert {rig.accumulator.choose(rig.topic_state, rounds, None, b"") for _ in range(10)} == {0, 1, 2}
 
 
 # Interruption.
@@ -272,7 +275,7 @@ def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> 
             futures.append(rig.send(b"before" * (20 if kind == "new batch" else 1), key=b"k"))
         value = b"x" * (150 if kind == "full batch" else 60 if kind == "new batch" else 1)
         handle_stats = HandleStats() if kind == "other handle" else rig.handle_stats
-        if not interrupted(lambda: rig.accumulator.append(rig.topic_state, 0, None, value, None, handle_stats), at):  # noqa: B023
+        if not interrupted(lambda: rig.send(value, handle_stats=handle_stats), at):  # noqa: B023
             assert at > 20
             return
         queue = rig.accumulator.queue(rig.topic_state, 0)
@@ -280,13 +283,13 @@ def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> 
         assert queue.unresolved == batches
         assert rig.accumulator.used == queue.charge == sum(batch.charge for batch in batches)
         for batch in batches:
-            assert all(run.start < batch.builder.count for run in batch.futures.runs)
+            assert all(span.start < batch.builder.count for span in batch.futures.spans)
             records = batch.builder.records()
             assert len(records) == batch.builder.count > 0
             assert batch.charge == sum(len(k or b"") + len(v) + RECORD_CHARGE for k, v, _ in records)
             verify_batch(b"".join(batch.builder.build()))
         mine, others = len(futures), sum(batch.builder.count for batch in batches) - len(futures)
-        futures.append(rig.accumulator.append(rig.topic_state, 0, None, b"after", None, handle_stats))
+        futures.append(rig.send(b"after", handle_stats=handle_stats))
         (request,) = writes(rig.connect())
         rig.answer(request)
         assert [future.done() for future in futures] == [True] * len(futures)
@@ -296,10 +299,10 @@ def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> 
         assert counted == ([mine, others + 1] if handle_stats is not rig.handle_stats else [mine + others + 1, 0])
 
 
-# Refusals.
+# Rejections.
 
 
-def test_a_partition_that_the_topic_does_not_have_is_refused() -> None:
+def test_a_partition_that_the_topic_does_not_have_is_rejected() -> None:
     rig = Rig(3)
     with pytest.raises(PartitionNotFoundError, match="topic 't' has partitions 0 to 2, not 3") as caught:
         rig.topic_state.check_partition(3)
@@ -309,7 +312,7 @@ def test_a_partition_that_the_topic_does_not_have_is_refused() -> None:
             rig.topic_state.check_partition(wrong)  # type: ignore[arg-type]
 
 
-def test_send_within_send_is_refused_and_does_not_dead_lock() -> None:
+def test_send_within_send_raises_and_does_not_dead_lock() -> None:
     rig = Rig()
 
     class Value(bytes):
@@ -341,11 +344,11 @@ def test_the_sender_is_woken_on_edges_only() -> None:
     rig = Rig(linger=1, batch_size=300)
     woken: list[int] = []
     rig.accumulator._wake = lambda: bool(woken.append(1)) or True  # type: ignore[func-returns-value]
-    rig.accumulator.nap += 1
+    rig.accumulator.sleep_seq += 1
     rig.send(b"x" * 100)
     assert len(woken) == 1  # the first record: its linger begins
     rig.step()
-    rig.accumulator.nap += 1
+    rig.accumulator.sleep_seq += 1
     rig.send(b"x")
     assert len(woken) == 1
     rig.send(b"x" * 200)
@@ -358,7 +361,7 @@ def test_a_flush_of_one_handle_waits_for_its_own_batches_only() -> None:
     rig = Rig(2)
     other = HandleStats()
     rig.send(to=0)
-    rig.accumulator.append(rig.topic_state, 1, None, b"x", None, other)
+    rig.send(b"x", to=1, handle_stats=other)
     barrier = rig.accumulator.begin_flush([rig.topic_state], rig.handle_stats)
     assert (len(barrier.batches), barrier.records) == (1, 1)
     assert not rig.accumulator.wait_flushed(barrier, 0)
@@ -371,11 +374,10 @@ def test_a_batch_of_two_handles_is_waited_for_by_either_and_closed_by_neither_al
     rig = Rig()
     other = HandleStats()
     future = rig.send()
-    rig.accumulator.append(rig.topic_state, 0, None, b"x", None, other)
+    rig.send(b"x", handle_stats=other)
     for handle_stats in (rig.handle_stats, other):
         assert rig.accumulator.begin_flush([rig.topic_state], handle_stats).records == 2
-        rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, handle_stats)
-        rig.step()
+        rig.abandon(handle_stats)
         assert not future.done()
 
 
@@ -392,18 +394,15 @@ def test_a_flush_waits_for_the_halves_of_a_batch() -> None:
     assert barrier.records == 0
 
 
-def test_a_flush_waits_for_what_is_decided_but_not_completed() -> None:
+def test_a_flush_waits_for_a_batch_that_is_decided_but_not_completed() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
-    request.wrote_any = True
-    rig.dispatcher.replied(request, response(request), rig.clock.now)
-    (acknowledge,) = rig.dispatcher.take_actions(rig.clock.now)
-    assert isinstance(acknowledge, Acknowledged)
+    rig.written(request)
+    rig.interrupt(lambda: rig.answer(request))
     barrier = rig.accumulator.begin_flush([rig.topic_state], rig.handle_stats)
     assert len(barrier.batches) == 1
-    with rig.accumulator.lock:
-        rig.accumulator.finish([acknowledge], rig.clock.now)
+    assert [type(action) for action in rig.step()] == [Acknowledged]
     assert not barrier.batches
 
 
@@ -411,8 +410,8 @@ def test_outcomes_are_counted_for_the_handle_that_sent_them() -> None:
     rig = Rig()
     other = HandleStats()
     rig.send()
-    rig.accumulator.append(rig.topic_state, 0, None, b"x", None, other)
-    rig.accumulator.append(rig.topic_state, 0, None, b"x", None, other)
+    rig.send(b"x", handle_stats=other)
+    rig.send(b"x", handle_stats=other)
     (request,) = writes(rig.connect())
     rig.answer(request)
     assert rig.handle_stats.take() == (1, 0, 0, None)

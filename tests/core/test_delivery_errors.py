@@ -21,12 +21,13 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, asks, connects, partition, spu, topic, writes
+from tests.support.rig import Rig, asks, connects, writes
+from tests.support.servers import partition, spu, topic
 
 BROKEN = ConnectError("the connection was lost")
 
 
-def refused(code: int, **settings: Any) -> BaseException | None:
+def rejected(code: int, **settings: Any) -> BaseException | None:
     """Return the error of a record whose only attempt, 0.5 s after it was ready, a server answers with a code."""
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0, **settings)))
     future = rig.send()
@@ -36,8 +37,8 @@ def refused(code: int, **settings: Any) -> BaseException | None:
     return future.exception(0)
 
 
-def test_a_spent_policy_tells_the_effort_and_the_last_failure() -> None:
-    error = refused(6)
+def test_an_exhausted_policy_tells_the_effort_and_the_last_failure() -> None:
+    error = rejected(6)
     assert isinstance(error, RetriesExhaustedError)
     assert (
         str(error)
@@ -63,7 +64,7 @@ def test_several_attempts_are_counted() -> None:
     assert "not acknowledged after 2 attempts in 0.0 s" in str(future.exception(0))
 
 
-def test_a_passed_time_out_tells_the_last_failure_if_there_was_one() -> None:
+def test_a_passed_timeout_tells_the_last_failure_if_there_was_one() -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
     in_flight = rig.send()
     writes(rig.connect())
@@ -76,7 +77,7 @@ def test_a_passed_time_out_tells_the_last_failure_if_there_was_one() -> None:
 
 
 @pytest.mark.parametrize("max_retries", [0, 1])
-def test_a_passed_time_out_is_one_though_the_retries_are_spent_too(max_retries: int) -> None:
+def test_a_passed_timeout_is_one_though_the_retries_are_exhausted_as_well(max_retries: int) -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5, max_retries=max_retries, initial_delay=0)))
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -86,7 +87,7 @@ def test_a_passed_time_out_is_one_though_the_retries_are_spent_too(max_retries: 
     assert isinstance(future.exception(0), DeliveryTimeoutError)
 
 
-def test_a_passed_time_out_without_leader_tells_why_there_is_none() -> None:
+def test_a_passed_timeout_without_leader_tells_why_there_is_none() -> None:
     rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     future = rig.send()
@@ -98,8 +99,8 @@ def test_a_passed_time_out_without_leader_tells_why_there_is_none() -> None:
     assert "SPU 5001" in str(error)
 
 
-def test_a_refusal_has_the_servers_code_and_name() -> None:
-    error = refused(2004)
+def test_a_rejection_has_the_servers_code_and_name() -> None:
+    error = rejected(2004)
     assert isinstance(error, RejectedError)
     assert (error.code, error.name) == (2004, "TopicInvalidConfiguration")
     assert not error.retriable
@@ -117,8 +118,8 @@ def test_a_refusal_has_the_servers_code_and_name() -> None:
         (9000, "compression setting"),
     ],
 )
-def test_where_something_can_be_done_the_error_says_what(code: int, advice: str) -> None:
-    error = refused(code)
+def test_where_something_can_be_done_the_error_says_so(code: int, advice: str) -> None:
+    error = rejected(code)
     assert advice in str(error)
     assert error is not None
     assert advice in str(error.__cause__)  # which is logged before the record fails
@@ -142,8 +143,7 @@ def test_a_deleted_topic_and_a_closed_client_say_whether_the_record_is_stored() 
     future = rig.send()
     (request,) = writes(rig.connect())
     rig.written(request)
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
-    rig.step()
+    rig.abandon()
     assert isinstance(future.exception(0), ClosedError)
     assert "topic 't', partition 0: the client was closed" in str(future.exception(0))
     assert "may have been stored" in str(future.exception(0))

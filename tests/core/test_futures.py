@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync import futures as futures_module
-from fluvio_sync._core.partition import halve
 from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync.errors import DeliveryError, ForkedError
 from fluvio_sync.futures import BatchFutures, DeliveryFuture, RecordMetadata, forget_parent
@@ -41,15 +40,15 @@ class Maker:
 
     def __init__(self, count: int) -> None:
         self.callbacks = CallbackThread("callbacks")
-        self.futures = BatchFutures("t", 3, 1000, list(range(count)), self.callbacks)
-        self.futures = [DeliveryFuture(self.futures, index) for index in range(count)]
+        self.batch = BatchFutures("t", 3, 1000, list(range(count)), self.callbacks)
+        self.futures = [DeliveryFuture(self.batch, index) for index in range(count)]
 
     def acknowledge(self, base_offset: int | None) -> None:
-        resolve(self.futures, base_offset)
+        resolve(self.batch, base_offset)
 
     def fail(self) -> None:
-        self.futures.fail(lambda index: DeliveryError(f"record {index}", topic="t", partition=3))
-        self.futures.notify()
+        self.batch.fail(lambda index: DeliveryError(f"record {index}", topic="t", partition=3))
+        self.batch.notify()
 
 
 def in_threads(*functions: Callable[[], object]) -> list[object]:
@@ -75,7 +74,7 @@ def test_it_is_a_future_and_resolves_to_its_place() -> None:
 def test_unknown_offsets_and_unacknowledged_records() -> None:
     known_nowhere, unacknowledged = Maker(1), Maker(1)
     known_nowhere.acknowledge(None)
-    unacknowledged.futures.hand_over()
+    unacknowledged.batch.mark_sent()
     assert known_nowhere.futures[0].result() == ("t", 3, None, 1000, True)
     assert unacknowledged.futures[0].result() == ("t", 3, None, 1000, False)
 
@@ -185,9 +184,9 @@ def test_a_callback_that_raises_is_logged_and_the_others_run(caplog: pytest.LogC
     assert caplog.text.count("exception calling callback") == 2
 
 
-def test_a_stopped_callback_thread_ends_and_another_runs_what_comes_later() -> None:
+def test_a_stopped_callback_thread_ends_and_another_runs_later_callbacks() -> None:
     first, second = Maker(1), Maker(1)
-    second.futures.callbacks = first.callbacks
+    second.batch.callbacks = first.callbacks
     threads: list[threading.Thread] = []
     for made in (first, second):
         made.futures[0].add_done_callback(lambda _: threads.append(threading.current_thread()))
@@ -202,7 +201,7 @@ def test_a_stopped_callback_thread_ends_and_another_runs_what_comes_later() -> N
 
 def test_a_callback_must_not_wait_for_a_pending_future() -> None:
     made, pending = Maker(1), Maker(1)
-    pending.futures.callbacks = made.callbacks
+    pending.batch.callbacks = made.callbacks
     raised: list[BaseException | None] = []
 
     def callback(_: object) -> None:
@@ -277,7 +276,7 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
     for moment in ("before", "after"):
         made = Maker(1)
         future = made.futures[0]
-        lock = made.futures.lock
+        lock = made.batch.lock
         finish = made.acknowledge
 
         class Trap:
@@ -289,7 +288,7 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
             def spring(self) -> None:
                 if not self.sprung:
                     self.sprung = True
-                    made.futures.lock = lock  # noqa: B023
+                    made.batch.lock = lock  # noqa: B023
                     finish(9)  # noqa: B023
 
             def __enter__(self) -> None:
@@ -302,7 +301,7 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
                 if self.when == "after":
                     self.spring()
 
-        made.futures.lock = Trap(lock, moment)  # type: ignore[assignment]
+        made.batch.lock = Trap(lock, moment)  # type: ignore[assignment]
         assert future.result(LONG).offset == 9
         done, rest = wait([future], timeout=0)
         assert (done, rest) == ({future}, set())
@@ -311,10 +310,10 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
 def test_a_future_whose_first_look_was_interrupted_is_resolved_like_the_others() -> None:
     made = Maker(2)
     interrupted, other = made.futures
-    made.futures.watched.append(interrupted)  # enlisted, and Ctrl-C came before it had its condition
+    made.batch.watched.append(interrupted)  # enlisted, and Ctrl-C came before it had its condition
     with pytest.raises(TimeoutError):
         other.result(0)
-    made.futures.called.append(interrupted)  # the same for its callbacks
+    made.batch.called.append(interrupted)  # the same for its callbacks
     made.acknowledge(5)
     assert [future.result(0).offset for future in made.futures] == [5, 6]
     assert made.callbacks.wait_for_due(LONG)
@@ -323,10 +322,10 @@ def test_a_future_whose_first_look_was_interrupted_is_resolved_like_the_others()
 def test_a_future_that_is_enlisted_twice_tells_its_waiters_once() -> None:
     made = Maker(1)
     future = made.futures[0]
-    made.futures.watched.append(future)
+    made.batch.watched.append(future)
     threading.Timer(0.01, made.acknowledge, (5,)).start()
     assert list(as_completed([future], timeout=LONG)) == [future]
-    assert made.futures.watched == []
+    assert made.batch.watched == []
 
 
 # Halving.
@@ -336,15 +335,15 @@ def halved(count: int) -> tuple[Rig, Batch, list[DeliveryFuture]]:
     rig = Rig()
     futures = [rig.send(b"%d" % n) for n in range(count)]
     rig.step()
-    queue: PartitionQueue = rig.topic_state.queues[0]
+    queue: PartitionQueue = rig.queue()
     queue.seal_open(rig.clock.now)
     return rig, queue.sealed[0], futures
 
 
 def test_the_futures_of_a_halved_batch_follow_their_half_however_often() -> None:
     _, batch, futures = halved(7)
-    left, right = halve(batch)
-    right_left, right_right = halve(right)
+    left, right = batch.halve()
+    right_left, right_right = right.halve()
     assert [b.builder.count for b in (left, right_left, right_right)] == [3, 2, 2]
     resolve(left.futures, 10)
     resolve(right_right.futures, 30)
@@ -355,12 +354,12 @@ def test_the_futures_of_a_halved_batch_follow_their_half_however_often() -> None
     assert batch.charge == left.charge + right.charge
 
 
-def test_halving_races_with_waiting() -> None:
+def test_waiting_races_with_halving() -> None:
     for _ in range(100):
         _, batch, futures = halved(6)
 
         def split(batch: Batch = batch) -> None:
-            left, right = halve(batch)
+            left, right = batch.halve()
             resolve(left.futures, 0)
             resolve(right.futures, 100)
 
@@ -379,13 +378,13 @@ def test_owners_of_a_halved_batch_keep_their_records() -> None:
     other = type(rig.handle_stats)()
     rig.send(b"1")
     for value in (b"2", b"3", b"4"):
-        rig.accumulator.append(rig.topic_state, 0, None, value, None, other)
+        rig.send(value, handle_stats=other)
     rig.send(b"5")
-    queue = rig.topic_state.queues[0]
+    queue = rig.queue()
     queue.seal_open(rig.clock.now)
-    left, right = halve(queue.sealed[0])
-    assert [(run.start, run.handle_stats is other) for run in left.futures.runs] == [(0, False), (1, True)]
-    assert [(run.start, run.handle_stats is other) for run in right.futures.runs] == [(0, True), (2, False)]
+    left, right = queue.sealed[0].halve()
+    assert [(span.start, span.handle_stats is other) for span in left.futures.spans] == [(0, False), (1, True)]
+    assert [(span.start, span.handle_stats is other) for span in right.futures.spans] == [(0, True), (2, False)]
 
 
 # Fork.
@@ -400,11 +399,11 @@ def child() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("child")
-def test_in_a_child_the_parents_pending_futures_are_forked_errors_whatever_lock_was_held() -> None:
+def test_in_a_child_the_parents_pending_futures_are_forked_errors_though_locks_were_held() -> None:
     made, looked_at, done = Maker(1), Maker(1), Maker(1)
     done.acknowledge(4)
     held = looked_at.futures[0]._condition
-    made.futures.lock.acquire()
+    made.batch.lock.acquire()
     held.acquire()
     forget_parent()
     for future in (*made.futures, *looked_at.futures):
@@ -427,7 +426,7 @@ def test_a_pending_future_costs_little_memory() -> None:
     made = Maker(1)
     gc.collect()
     tracemalloc.start()
-    kept = [DeliveryFuture(made.futures, index) for index in range(10_000)]
+    kept = [DeliveryFuture(made.batch, index) for index in range(10_000)]
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / len(kept) < 250  # a stock future takes 1600

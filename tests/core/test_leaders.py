@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 
 from fluvio_sync._core.dispatcher import ABANDON_GRACE
-from fluvio_sync._core.partition import OFFLINE_PATIENCE, LaneState
+from fluvio_sync._core.partition import OFFLINE_PATIENCE, BackingOff, Idle, Waiting
 from fluvio_sync.delivery import AtLeastOnce
-from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError, TopicNotFoundError
-from fluvio_sync.protocol.metadata import PartitionResolution
+from fluvio_sync.errors import (
+    ConnectError,
+    DeliveryError,
+    DeliveryTimeoutError,
+    RetriesExhaustedError,
+    TopicNotFoundError,
+)
+from fluvio_sync.protocol.metadata import PartitionResolution, SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, asks, connects, disconnects, partition, topic, values, writes
+from tests.support.rig import Rig, asks, connects, disconnects, values, writes
+from tests.support.servers import partition, spu, topic
 
 BROKEN = ConnectError("the connection was lost")
 OFFLINE = PartitionResolution.OFFLINE
@@ -50,8 +57,8 @@ def test_a_topic_that_is_deleted_while_its_leader_is_away_is_gone() -> None:
     error = future.exception(0)
     assert error is not None
     assert isinstance(error.__cause__, TopicNotFoundError)
-    assert rig.topic_state.queues[0].state is LaneState.IDLE
-    assert not rig.topic_state.queues[0].batches()
+    assert isinstance(rig.queue().state, Idle)
+    assert not rig.queue().batches()
 
 
 # Moved.
@@ -72,10 +79,10 @@ def test_only_the_partition_that_moved_is_taken_out_of_its_request() -> None:
     (again,) = writes(rig.connect())
     assert values(again) == [b"1"]
     rig.answer(request)
-    assert rig.topic_state.queues[0].state is LaneState.IDLE
+    assert isinstance(rig.queue().state, Idle)
 
 
-def test_more_news_does_not_make_the_grace_longer() -> None:
+def test_another_change_of_leader_does_not_make_the_grace_longer() -> None:
     rig, _ = in_flight()
     rig.push("Partition", [partition("t-0", 5002)])
     rig.run(ABANDON_GRACE - 0.1)
@@ -83,7 +90,7 @@ def test_more_news_does_not_make_the_grace_longer() -> None:
     assert [pipeline.spu for pipeline in connects(rig.run(0.11))] == [5003]
 
 
-def test_a_leader_that_is_the_leader_again_is_not_left() -> None:
+def test_a_leader_that_is_the_leader_again_is_not_abandoned() -> None:
     rig, request = in_flight()
     rig.push("Partition", [partition("t-0", 5002)])
     rig.run(ABANDON_GRACE - 0.1)
@@ -101,12 +108,12 @@ def test_the_end_of_a_grace_does_not_end_a_delay() -> None:
     rig.push("Partition", [partition("t-0", 5001)])
     rig.answer(request, 6)
     assert writes(rig.run(4.9)) == []
-    assert rig.topic_state.queues[0].state is LaneState.BACKING_OFF
+    assert isinstance(rig.queue().state, BackingOff)
     (again,) = writes(rig.run(0.2))
     assert sorted(values(again)) == [b"0", b"1"]
 
 
-def test_a_delay_that_was_cut_short_does_not_hold_up_what_comes_later() -> None:
+def test_a_delay_that_was_cut_short_does_not_delay_later_records() -> None:
     rig = Rig(linger=1.0, delivery_semantic=policy(initial_delay=50.0, max_delay=50.0))
     rig.send()
     (request,) = writes(rig.run(1.0) + rig.connect())
@@ -132,7 +139,7 @@ def test_records_that_expire_in_the_grace_do_not_end_it() -> None:
     assert [pipeline.spu for pipeline in connects(rig.run(ABANDON_GRACE / 2))] == [5002]
 
 
-def test_what_was_written_to_a_leader_that_was_left_may_be_stored() -> None:
+def test_records_that_were_written_to_an_abandoned_leader_may_be_stored() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=1))
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -157,7 +164,7 @@ def test_at_most_once_is_not_taken_out_of_its_request() -> None:
     assert rig.topic_state.counters.records_unacknowledged == 1
 
 
-def test_what_still_waits_for_the_socket_to_a_leader_that_was_left_may_be_stored() -> None:
+def test_records_that_still_wait_for_the_socket_to_an_abandoned_leader_may_be_stored() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=1))
     future = rig.send()
     (request,) = writes(rig.connect())
@@ -172,7 +179,7 @@ def test_what_still_waits_for_the_socket_to_a_leader_that_was_left_may_be_stored
 
 
 @pytest.mark.parametrize("answer", [None, 0])
-def test_a_batch_that_settles_is_asked_for_though_its_leader_was_about_to_be_left(answer: int | None) -> None:
+def test_a_commit_wait_goes_on_though_its_leader_was_about_to_be_abandoned(answer: int | None) -> None:
     rig = Rig(isolation="read-committed")
     rig.send()
     (request,) = writes(rig.connect())
@@ -182,3 +189,157 @@ def test_a_batch_that_settles_is_asked_for_though_its_leader_was_about_to_be_lef
         assert asks(rig.run(0.11)) == []
         assert asks(rig.watermark(commit_wait, answer) + rig.run(0.11)) == [commit_wait]
     assert disconnects(rig.run(1.0)) == []
+
+
+# Both, and one request for several partitions.
+
+
+def test_a_new_leader_cuts_the_delay_short() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, max_delay=5.0, timeout=100.0))
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    assert isinstance(rig.queue().state, BackingOff)
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5002]
+
+
+def test_a_leader_that_moved_before_the_failure_leaves_no_delay() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, max_delay=5.0, timeout=100.0))
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert [pipeline.spu for pipeline in connects(rig.answer(request, 6))] == [5002]
+
+
+def test_a_replaced_leader_that_does_not_answer_is_abandoned_after_a_grace() -> None:
+    rig = Rig(2, request_timeout=30.0)
+    future, other = rig.send(b"1", to=0), rig.send(b"o", to=1)
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    later = rig.send(b"2", to=0)
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert connects(rig.run(ABANDON_GRACE - 0.01)) == []
+    actions = rig.run(0.02)
+    assert [pipeline.spu for pipeline in connects(actions)] == [5002]
+    assert disconnects(actions) == []
+    (again,) = writes(rig.connect())
+    assert values(again) == [b"1", b"2"]
+    rig.answer(request, base=7)  # late; counts for the partition that did not move
+    assert not future.done()
+    assert other.result(0).offset == 107
+    rig.answer(again, base=40)
+    assert (future.result(0).offset, later.result(0).offset) == (40, 41)
+    assert rig.accumulator.used == 0
+
+
+def test_a_leader_that_answers_within_the_grace_is_believed() -> None:
+    rig = Rig()
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(ABANDON_GRACE / 2)
+    rig.answer(request, base=3)
+    assert future.result(0).offset == 3
+    assert writes(rig.run(60.0)) == []
+
+
+def test_a_broken_connection_does_not_fail_batches_that_were_taken_out_of_its_request() -> None:
+    rig = Rig(2, request_timeout=30.0)
+    future, other = rig.send(), rig.send(to=1)
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    rig.run(ABANDON_GRACE + 0.01)
+    rig.lose(request.pipeline, BROKEN)
+    rig.step(0.020)
+    elsewhere, again = sorted(writes(rig.connect()), key=lambda request: request.entries[0][0].partition)
+    rig.answer(elsewhere, base=1)
+    rig.answer(again, base=2)
+    assert (future.result(0).offset, other.result(0).offset) == (1, 2)
+    assert rig.topic_state.counters.records_retried == 2
+
+
+def test_a_record_sent_to_a_topic_that_is_gone_does_not_linger() -> None:
+    rig = Rig(linger=60.0)
+    rig.push("Topic", [topic("t", 1)], delete=True)
+    future = rig.send()
+    rig.step()
+    assert isinstance(future.exception(0), DeliveryError)
+
+
+def test_a_status_push_without_change_changes_nothing() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, max_delay=5.0, timeout=100.0))
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    rig.push("Partition", [partition("t-0", 5001)])
+    assert rig.step() == []
+
+
+def test_the_connection_to_an_spu_that_the_sc_reports_offline_is_closed_at_once() -> None:
+    rig = Rig(request_timeout=30.0)
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    assert disconnects(rig.step()) == [request.pipeline]
+    rig.push("Partition", [partition("t-0", 5002)])
+    assert [pipeline.spu for pipeline in connects(rig.step())] == [5002]
+    assert not future.done()
+
+
+def test_waiting_queues_go_on_when_their_partition_comes_online() -> None:
+    rig = Rig()
+    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    rig.send()
+    assert rig.step() == []
+    assert isinstance(rig.queue().state, Waiting)
+    rig.push("Partition", [partition("t-0", 5001)])
+    assert len(connects(rig.step())) == 1
+
+
+def test_a_partition_that_stays_offline_though_its_leader_is_online_is_tried_after_a_while() -> None:
+    rig = Rig()
+    rig.push("Partition", [partition("t-0", 5001, PartitionResolution.OFFLINE)])
+    future = rig.send()
+    assert connects(rig.run(OFFLINE_PATIENCE - 0.01)) == []
+    assert [pipeline.spu for pipeline in connects(rig.run(0.02))] == [5001]
+    (request,) = writes(rig.connect())
+    assert writes(rig.answer(request, 6)) == []
+    (again,) = writes(rig.run(0.03))  # by the policy's delay, and not after another second
+    rig.answer(again, base=3)
+    assert future.result(0).offset == 3
+
+
+def test_a_deleted_topic_fails_its_records() -> None:
+    rig = Rig(delivery_semantic=policy(initial_delay=5.0, timeout=100.0, max_delay=5.0))
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request, 6)
+    rig.push("Topic", [topic("t", 1)], delete=True)
+    rig.step()
+    error = future.exception(0)
+    assert isinstance(error, DeliveryError)
+    assert isinstance(error.__cause__, TopicNotFoundError)
+    assert not error.retriable
+
+
+def test_a_deleted_topic_fails_records_that_linger() -> None:
+    rig = Rig(linger=60.0)
+    future = rig.send()
+    rig.step()
+    rig.push("Topic", [topic("t", 1)], delete=True)
+    rig.step()
+    assert isinstance(future.exception(0), DeliveryError)
+
+
+def test_one_failing_partition_does_not_disturb_another() -> None:
+    rig = Rig(2)
+    rig.push("Partition", [partition("t-1", 5002)])
+    bad, good = rig.send(to=1), rig.send(to=0)
+    pipelines = {pipeline.spu: pipeline for pipeline in connects(rig.step())}
+    rig.lose(pipelines[5002], BROKEN)
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    assert good.result(0).offset == 0
+    assert not bad.done()

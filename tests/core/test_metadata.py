@@ -21,7 +21,7 @@ from fluvio_sync.protocol.metadata import (
     SpuType,
 )
 from fluvio_sync.protocol.watch import Change, WatchUpdate
-from tests.support.rig import partition, spu, topic
+from tests.support.servers import partition, spu, topic
 
 if TYPE_CHECKING:
     from fluvio_sync._settings.endpoint import Endpoint
@@ -84,7 +84,7 @@ def test_changes_insert_and_remove(label: str, new: Any, old: Any, unknown: Any,
     assert metadata.apply(WatchUpdate(label, 1)) == MetadataDiff()
 
 
-def test_changes_of_what_topics_there_are_are_counted() -> None:
+def test_new_and_deleted_topics_are_counted() -> None:
     metadata = known()
     before = metadata.topics_version
     for changes, more in [
@@ -98,7 +98,7 @@ def test_changes_of_what_topics_there_are_are_counted() -> None:
         before = metadata.topics_version
 
 
-def test_what_a_write_changes_is_no_news() -> None:
+def test_a_change_that_a_write_makes_is_not_in_the_diff() -> None:
     metadata = known()
     old = metadata.partitions["a-b", 0]
     moved_on = PartitionObject(
@@ -112,13 +112,13 @@ def test_what_a_write_changes_is_no_news() -> None:
     "change",
     [partition("a-b-0", 5002), partition("a-b-0", 5001, PartitionResolution.OFFLINE)],
 )
-def test_a_new_leader_or_resolution_is_news(change: PartitionObject) -> None:
+def test_a_new_leader_or_resolution_is_in_the_diff(change: PartitionObject) -> None:
     diff = known().apply(WatchUpdate("Partition", 1, changes=(Change(False, change),)))
     assert diff.partitions == {("a-b", 0)}
 
 
 @pytest.mark.parametrize("change", [spu(5001, SpuResolution.OFFLINE), spu(5001, port=9999)])
-def test_a_new_status_or_address_is_news(change: SpuObject) -> None:
+def test_a_new_status_or_address_is_in_the_diff(change: SpuObject) -> None:
     assert known().apply(WatchUpdate("SPU", 1, changes=(Change(False, change),))).spus == {5001}
 
 
@@ -244,7 +244,7 @@ def test_the_address_of_an_spu() -> None:
     assert with_addresses((IngressAddr(None, None),), None) is None
 
 
-def test_news_are_gathered() -> None:
+def test_diffs_are_added_up() -> None:
     parts = [
         MetadataDiff({"a"}),
         MetadataDiff(partitions={("a", 0)}),

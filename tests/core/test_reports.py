@@ -9,7 +9,8 @@ from fluvio_sync._core.actions import Report
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, UnsupportedVersionError
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, partition, reports, writes
+from tests.support.rig import Rig, asks, connects, reports, writes
+from tests.support.servers import partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +35,13 @@ def test_a_connection_and_a_partition_that_fail_and_work_again() -> None:
         ("warning", "delivery.failing", {**place, "error": str(BROKEN)}),
     ]
     rig.step(0.01)
-    assert told(rig.lose(pipeline, BROKEN)) == []  # once a streak
+    assert told(rig.lose(pipeline, BROKEN)) == []
     rig.step(0.01)
     actions = rig.connect()
     assert told(actions) == [("info", "connection.opened", {"spu": 5001})]
     (request,) = writes(actions)
     assert told(rig.answer(request)) == [("info", "delivery.recovered", place)]
-    assert not rig.topic_state.queues[0].failing
+    assert not rig.queue().failing
     rig.send()
     (request,) = writes(rig.step())
     assert reports(rig.answer(request)) == []
@@ -58,7 +59,7 @@ def test_a_connection_that_breaks_again_is_reported_again() -> None:
         assert reports(rig.answer(writes(actions)[0])) == ["delivery.recovered"]
 
 
-def test_a_connection_that_nobody_uses_breaks_in_silence() -> None:
+def test_an_unused_connection_breaks_in_silence() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
@@ -66,7 +67,7 @@ def test_a_connection_that_nobody_uses_breaks_in_silence() -> None:
     assert reports(rig.lose(request.pipeline, BROKEN)) == []
 
 
-def test_a_connection_that_one_of_several_waits_for_is_missed() -> None:
+def test_a_connection_that_one_of_several_queues_waits_for_is_reported() -> None:
     rig = Rig(2)
     rig.send(to=0)
     rig.send(to=1)
@@ -76,18 +77,16 @@ def test_a_connection_that_one_of_several_waits_for_is_missed() -> None:
     assert reports(rig.lose(pipeline, BROKEN)) == ["connection.lost", "delivery.failing"]
 
 
-def test_connections_that_recovery_makes_anew_are_no_news() -> None:
+def test_connections_that_recovery_makes_anew_are_not_reported() -> None:
     rig = Rig()
     rig.send()
     rig.connect()
-    with rig.accumulator.lock:
-        rig.dispatcher.recover(rig.accumulator.queues(), BROKEN, rig.clock.now)
-        rig.accumulator.recover(rig.metadata)
+    rig.interrupt()
     rig.step()
     assert reports(rig.connect()) == []
 
 
-def test_a_partition_whose_server_cannot_be_talked_to_or_refuses_fails() -> None:
+def test_a_partition_whose_server_speaks_no_common_version_or_rejects_is_failing() -> None:
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
@@ -97,22 +96,20 @@ def test_a_partition_whose_server_cannot_be_talked_to_or_refuses_fails() -> None
     rig.send()
     (request,) = writes(rig.connect())
     assert reports(rig.answer(request, 2004)) == ["delivery.failing"]
-    assert rig.topic_state.queues[0].failing
+    assert rig.queue().failing
 
 
-def test_a_settled_batch_ends_a_failure() -> None:
+def test_a_confirmed_batch_ends_a_failure() -> None:
     rig = Rig(isolation="read-committed", delivery_semantic=STUBBORN)
     rig.send()
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
     (request,) = writes(rig.step(0.01))
-    rig.answer(request, 7)
-    commit_wait = rig.topic_state.queues[0].commit_wait
-    assert commit_wait is not None
+    (commit_wait,) = asks(rig.answer(request, 7))
     assert reports(rig.watermark(commit_wait, 1)) == ["delivery.recovered"]
 
 
-def test_each_streak_of_refusals_of_at_most_once_is_reported() -> None:
+def test_rejections_of_at_most_once_are_reported_again_after_a_success() -> None:
     rig = Rig(delivery_semantic="at-most-once")
     rig.send()
     (request,) = writes(rig.connect())
@@ -122,9 +119,9 @@ def test_each_streak_of_refusals_of_at_most_once_is_reported() -> None:
         told_of_it.append(told(rig.answer_unread(request, code)))
         rig.send()
         (request,) = writes(rig.step())
-    refused = told_of_it[0]
-    ((level, event, fields),) = refused
+    rejected = told_of_it[0]
+    ((level, event, fields),) = rejected
     assert (level, event) == ("warning", "at_most_once.rejected")
     assert fields.items() >= {"topic": "t", "partition": 0, "code": 2004}.items()
     assert fields["error"]
-    assert told_of_it == [refused, [], [], refused]
+    assert told_of_it == [rejected, [], [], rejected]

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync._core import dispatcher
-from fluvio_sync._core.partition import Acknowledged, Failed, LaneState, Sent
-from fluvio_sync._core.pipeline import MAX_IN_FLIGHT
+from fluvio_sync._core import pipeline as pipeline_module
+from fluvio_sync._core.events import Connected, Replied, Written
+from fluvio_sync._core.partition import Acknowledged, Failed, Idle, Lingering, Sent
+from fluvio_sync._core.pipeline import MAX_IN_FLIGHT, InFlight
 from fluvio_sync.config import Compression, ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, RejectedError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, disconnects, partition, response, spu, topic, values, writes
+from tests.support.rig import Rig, connects, disconnects, values, writes
+from tests.support.servers import partition, response, spu, topic
 
 if TYPE_CHECKING:
     from fluvio_sync._core.partition import PartitionQueue
@@ -34,7 +36,7 @@ def places(request: Request) -> list[tuple[str, int]]:
 
 
 def is_at_rest(queue: PartitionQueue) -> bool:
-    return queue.state is LaneState.IDLE and not queue.batches() and not queue.unresolved
+    return isinstance(queue.state, Idle) and not queue.batches() and not queue.unresolved
 
 
 # Batches that stand together.
@@ -49,7 +51,7 @@ def is_at_rest(queue: PartitionQueue) -> bool:
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_what_the_request_says_for_all_does_not_hold_for_both(settings: dict[str, Any]) -> None:
+def test_queues_with_other_settings_of_the_request_do_not_share_it(settings: dict[str, Any]) -> None:
     rig = Rig(4)
     other = rig.make_topic_state(**settings)
     rig.send(to=0)
@@ -60,14 +62,14 @@ def test_what_the_request_says_for_all_does_not_hold_for_both(settings: dict[str
     assert [[queue.partition for queue, _ in request.entries] for request in requests] == [[0, 3], [1, 2]]
 
 
-def test_settings_that_a_request_does_not_say_may_differ() -> None:
+def test_settings_that_are_not_in_a_request_may_differ() -> None:
     rig = Rig(2)
     rig.send(to=0)
     rig.send(to=1, topic_state=rig.make_topic_state(batch_size=100))
     assert [places(request) for request in writes(rig.connect())] == [[("t", 0), ("t", 1)]]
 
 
-def test_two_lanes_of_one_partition_stand_in_requests_of_their_own() -> None:
+def test_two_queues_of_one_partition_stand_in_requests_of_their_own() -> None:
     rig = Rig()
     rig.send(b"1")
     rig.send(b"2", topic_state=rig.make_topic_state(batch_size=100))
@@ -106,7 +108,7 @@ def test_a_batch_as_large_as_a_request_may_be_is_sent() -> None:
 def _size(length: int) -> int:
     rig = Rig()
     rig.send(b"x" * length)
-    return rig.topic_state.queues[0].unresolved[0].builder.size
+    return rig.queue().unresolved[0].builder.size
 
 
 def test_a_batch_that_lingers_does_not_go_with_the_full_one_before_it() -> None:
@@ -116,7 +118,7 @@ def test_a_batch_that_lingers_does_not_go_with_the_full_one_before_it() -> None:
     (request,) = writes(rig.connect())
     assert values(request) == [b"1" * 100]
     assert writes(rig.answer(request)) == []
-    assert rig.topic_state.queues[0].state is LaneState.LINGERING
+    assert isinstance(rig.queue().state, Lingering)
     rig.send(b"3")
     (request,) = writes(rig.run(60.0))
     assert values(request) == [b"2" * 100, b"3"]
@@ -125,7 +127,7 @@ def test_a_batch_that_lingers_does_not_go_with_the_full_one_before_it() -> None:
 # How much may be under way.
 
 
-def test_what_was_written_and_not_acknowledged_is_under_way() -> None:
+def test_requests_that_were_written_and_not_acknowledged_are_under_way() -> None:
     rig = Rig(MAX_IN_FLIGHT + 1)
     rig.send(to=0)
     requests = writes(rig.connect())
@@ -137,7 +139,7 @@ def test_what_was_written_and_not_acknowledged_is_under_way() -> None:
 
 
 def test_at_most_once_waits_for_a_server_that_leaves_too_many_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher, "MAX_UNREAD", MAX_IN_FLIGHT + 3)
+    monkeypatch.setattr(pipeline_module, "MAX_UNREAD", MAX_IN_FLIGHT + 3)
     rig = Rig(delivery_semantic="at-most-once")
     rig.connect()
     unread = []
@@ -152,7 +154,7 @@ def test_at_most_once_waits_for_a_server_that_leaves_too_many_unanswered(monkeyp
     assert len(values(request)) == 20 - len(unread)
 
 
-def test_a_lane_that_went_elsewhere_is_not_sent_here() -> None:
+def test_a_queue_that_went_elsewhere_is_not_sent_here() -> None:
     rig = Rig(MAX_IN_FLIGHT + 1)
     rig.send(to=0)
     requests = writes(rig.connect())
@@ -166,7 +168,7 @@ def test_a_lane_that_went_elsewhere_is_not_sent_here() -> None:
     assert places(request) == [("t", MAX_IN_FLIGHT)]
 
 
-def test_a_lane_that_is_queued_twice_is_sent_once() -> None:
+def test_a_queue_that_is_ready_twice_is_sent_once() -> None:
     rig = Rig(batch_size=900, max_request_size=1000, connect_timeout=60.0, delivery_semantic=policy(timeout=5.0))
     rig.send()
     rig.step()
@@ -182,7 +184,7 @@ def test_a_connection_that_breaks_before_anything_is_written_on_it_is_made_again
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
-    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
+    rig.sender._events.append(Connected(pipeline, pipeline.generation))
     actions = rig.lose(pipeline, BROKEN)
     assert writes(actions) == []
     assert connects(actions) == [pipeline]
@@ -193,7 +195,7 @@ def test_a_connection_that_breaks_before_anything_is_written_on_it_is_made_again
 
 
 @pytest.mark.parametrize("semantic", ["at-least-once", "at-most-once"])
-def test_a_lane_whose_records_are_resolved_is_at_rest(semantic: str) -> None:
+def test_a_queue_whose_records_are_resolved_is_at_rest(semantic: str) -> None:
     rig = Rig(delivery_semantic=semantic)
     rig.send()
     (request,) = writes(rig.connect())
@@ -201,10 +203,10 @@ def test_a_lane_whose_records_are_resolved_is_at_rest(semantic: str) -> None:
         rig.answer(request)
     else:
         rig.written(request)
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
-def test_after_a_refusal_the_next_record_is_sent() -> None:
+def test_after_a_rejection_the_next_record_is_sent() -> None:
     rig = Rig()
     first = rig.send(b"1")
     (request,) = writes(rig.connect())
@@ -214,7 +216,7 @@ def test_after_a_refusal_the_next_record_is_sent() -> None:
     assert values(request) == [b"2"]
     rig.answer(request, 2004)
     assert isinstance(second.exception(0), RejectedError)
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
 def test_an_answer_with_a_negative_offset_ends_the_connection() -> None:
@@ -224,20 +226,19 @@ def test_an_answer_with_a_negative_offset_ends_the_connection() -> None:
     actions = rig.answer(request, base=-50)  # the second partition's is 50
     assert disconnects(actions) == [request.pipeline]
     assert not any(future.done() for future in futures)
-    assert "negative offset" in str(rig.topic_state.queues[0].sealed[0].last_error)
+    assert "negative offset" in str(rig.queue().sealed[0].last_error)
 
 
-def test_an_answer_that_lacks_what_nobody_waits_for_is_taken() -> None:
+def test_an_answer_without_the_results_of_at_most_once_is_taken() -> None:
     rig = Rig(delivery_semantic="at-most-once")
     rig.send()
     (request,) = writes(rig.connect())
     rig.written(request)
-    rig.dispatcher.replied(request, ProduceResponse((), 0), rig.clock.now)
-    assert disconnects(rig.step()) == []
+    assert disconnects(rig.answer_with(request, ProduceResponse((), 0))) == []
     assert not request.pipeline.in_flight
 
 
-def test_what_expired_in_flight_is_decided_once() -> None:
+def test_a_batch_that_expired_in_flight_is_decided_once() -> None:
     rig = Rig(2, delivery_semantic=policy(timeout=5.0))
     late = rig.send(to=0)
     rig.send(to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0)))
@@ -259,17 +260,17 @@ def expired_in_flight() -> tuple[Rig, Request]:
     return rig, request
 
 
-def test_what_expired_in_flight_is_not_sent_again() -> None:
+def test_a_batch_that_expired_in_flight_is_not_sent_again() -> None:
     rig, request = expired_in_flight()
     rig.lose(request.pipeline, BROKEN)
     rig.step(0.010)
     (again,) = writes(rig.connect())
     assert values(again) == [b"other"]
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
     for code in (10, 6):
         rig, request = expired_in_flight()
         assert writes(rig.answer(request, code, 0) + rig.run(5.0)) == []
-        assert is_at_rest(rig.topic_state.queues[0])
+        assert is_at_rest(rig.queue())
 
 
 def test_one_of_several_batches_that_expired_in_flight_does_not_come_back() -> None:
@@ -285,7 +286,7 @@ def test_one_of_several_batches_that_expired_in_flight_does_not_come_back() -> N
     assert values(again) == [b"2" * 50]
 
 
-def test_what_expired_in_flight_leaves_no_doubt_about_what_stood_beside_it() -> None:
+def test_a_batch_that_expired_in_flight_leaves_no_doubt_about_the_one_beside_it() -> None:
     rig = Rig(2, delivery_semantic=policy(timeout=5.0))
     rig.send(to=0)
     other = rig.send(to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0, max_retries=0)))
@@ -298,7 +299,7 @@ def test_what_expired_in_flight_leaves_no_doubt_about_what_stood_beside_it() -> 
     assert not error.may_be_stored
 
 
-def test_at_most_once_that_expired_before_it_was_written_is_dropped_and_not_handed_over() -> None:
+def test_at_most_once_that_expired_before_it_was_written_is_dropped_and_not_sent() -> None:
     rig = Rig(2, delivery_semantic="at-most-once", request_timeout=3.0)
     rig.send(to=0)
     rig.step(1.0)
@@ -307,20 +308,20 @@ def test_at_most_once_that_expired_before_it_was_written_is_dropped_and_not_hand
     rig.run(2.0)
     counters = rig.topic_state.counters
     assert (counters.records_dropped, request.lost) == (1, False)
-    handed_over = [action.batch for action in rig.written(request) if isinstance(action, Sent)]
-    assert [batch.queue.partition for batch in handed_over] == [1]
+    sent = [action.batch for action in rig.written(request) if isinstance(action, Sent)]
+    assert [batch.queue.partition for batch in sent] == [1]
     assert counters.records_unacknowledged == 1
 
 
-def test_news_that_a_lost_request_was_written_does_not_count() -> None:
+def test_an_event_that_a_lost_request_was_written_does_not_count() -> None:
     rig = Rig(delivery_semantic="at-most-once")
     rig.send(b"1")
     (lost,) = writes(rig.connect())
     rig.lose(lost.pipeline, BROKEN)
     rig.send(b"2")
     (request,) = writes(rig.step() + rig.connect())
-    assert not any(isinstance(action, Sent) for action in rig.written(lost))
-    assert rig.topic_state.queues[0].state is LaneState.IN_FLIGHT
+    assert not any(isinstance(action, Sent) for action in rig.handle(Written(lost)))
+    assert isinstance(rig.queue().state, InFlight)
     assert values(request) == [b"2"]
     rig.written(request)
     assert (rig.topic_state.counters.records_dropped, rig.topic_state.counters.records_unacknowledged) == (1, 1)
@@ -329,7 +330,7 @@ def test_news_that_a_lost_request_was_written_does_not_count() -> None:
 # Failed attempts.
 
 
-def test_a_lane_waits_for_the_delay_of_its_oldest_batch() -> None:
+def test_a_queue_waits_for_the_delay_of_its_oldest_batch() -> None:
     rig = Rig(batch_size=100, delivery_semantic=policy())
     rig.send(b"1" * 50)
     (request,) = writes(rig.connect())
@@ -361,10 +362,10 @@ def test_a_delay_that_ends_with_the_deadline_is_too_long() -> None:
     (request,) = writes(rig.connect())
     rig.answer(request, 6)
     assert isinstance(future.exception(0), DeliveryTimeoutError)
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
-def test_what_failed_before_is_told_though_the_leader_is_away_now() -> None:
+def test_the_last_failure_is_told_though_the_leader_is_away_now() -> None:
     rig = Rig(delivery_semantic=policy(timeout=5.0))
     future = rig.send()
     (pipeline,) = connects(rig.step())
@@ -406,7 +407,7 @@ def test_batches_are_no_larger_afterwards_than_the_larger_half() -> None:
     for _ in range(2):
         rig.send(b"y" * 100)
     rig.step()
-    queue = rig.topic_state.queues[0]
+    queue = rig.queue()
     (request,) = writes(rig.answer(request, 10))
     halves = [batch.builder.size for batch in (*queue.in_flight, *queue.sealed)][:2]
     assert queue.batch_size == max(halves) > min(halves)
@@ -421,15 +422,14 @@ def test_batches_are_no_larger_afterwards_than_the_larger_half() -> None:
 # Closing.
 
 
-def test_what_is_abandoned_while_its_connection_is_made_is_not_written() -> None:
+def test_records_that_are_abandoned_while_their_connection_is_made_are_not_written() -> None:
     rig = Rig()
     future = rig.send()
     rig.step()
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
-    rig.step()
+    rig.abandon()
     assert isinstance(future.exception(0), ClosedError)
     assert writes(rig.connect()) == []
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
 def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_queue() -> None:
@@ -438,10 +438,9 @@ def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_queue() -> 
     mine = rig.send(b"1" * 60)
     theirs = [rig.accumulator.append(rig.topic_state, 0, None, b"2" * 60, None, other)]
     last = rig.send(b"3" * 60)
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
-    rig.step()
+    rig.abandon(rig.handle_stats)
     assert [mine.done(), theirs[0].done(), last.done()] == [True, False, True]
-    theirs.append(rig.accumulator.append(rig.topic_state, 0, None, b"4", None, other))
+    theirs.append(rig.send(b"4", handle_stats=other))
     (request,) = writes(rig.connect())
     rig.answer(request)
     (request,) = writes(rig.run(60.0))
@@ -450,7 +449,7 @@ def test_a_handle_that_is_closed_leaves_the_records_of_others_in_the_queue() -> 
     assert rig.handle_stats.take()[0] == 0
 
 
-def test_what_was_abandoned_in_flight_is_not_sent_again() -> None:
+def test_a_batch_that_was_abandoned_in_flight_is_not_sent_again() -> None:
     for code in (6, 10, None):
         rig = Rig(batch_size=100)
         other = type(rig.handle_stats)()
@@ -459,37 +458,34 @@ def test_what_was_abandoned_in_flight_is_not_sent_again() -> None:
         rig.accumulator.append(rig.topic_state, 0, None, b"3" * 60, None, other)
         (request,) = writes(rig.connect())
         assert len(list(request.batches)) == 2
-        rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now, rig.handle_stats)
-        rig.step()
+        rig.abandon(rig.handle_stats)
         actions = rig.lose(request.pipeline, BROKEN) if code is None else rig.answer(request, code)
         (again,) = writes(actions + rig.step(0.020) + rig.connect())
         assert values(again) == [b"3" * 60]
 
 
-def test_what_was_abandoned_in_flight_and_is_too_large_is_not_halved() -> None:
+def test_a_batch_that_was_abandoned_in_flight_and_is_too_large_is_not_halved() -> None:
     rig = Rig()
     rig.send(b"1")
     rig.send(b"2")
     (request,) = writes(rig.connect())
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
-    rig.step()
+    rig.abandon()
     assert writes(rig.answer(request, 10)) == []
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())
 
 
-def test_what_expired_in_flight_is_not_failed_again_by_closing() -> None:
+def test_a_batch_that_expired_in_flight_is_not_failed_again_by_closing() -> None:
     rig, _ = expired_in_flight()
-    rig.dispatcher.abandon([rig.topic_state.queues[0]], rig.clock.now)
-    assert not any(isinstance(action, Failed) for action in rig.step())
+    failed = [action.batch.queue for action in rig.abandon() if isinstance(action, Failed)]
+    assert [queue.partition for queue in failed] == [1]
 
 
-def test_a_late_answer_to_what_was_abandoned_does_no_harm() -> None:
+def test_a_late_answer_to_an_abandoned_batch_does_no_harm() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
-    rig.dispatcher.abandon(rig.accumulator.queues(), rig.clock.now)
-    rig.step()
-    rig.dispatcher.replied(request, response(request), rig.clock.now)
+    rig.abandon()
+    rig.handle(Replied(request, response(request)))
     rig.step()
     assert rig.topic_state.counters.records_acked == 0
-    assert is_at_rest(rig.topic_state.queues[0])
+    assert is_at_rest(rig.queue())

@@ -6,42 +6,63 @@ from __future__ import annotations
 import itertools
 import linecache
 import sys
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fluvio_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 _LIBRARY = str(Path(fluvio_sync.__file__).parent)
+_paused = False
 
 
 class Interruption(BaseException):
     """Raised by `interrupted`."""
 
 
-def _is_beyond_signals(frame: FrameType) -> bool:
+@contextmanager
+def paused() -> Iterator[None]:
+    """Count no lines meanwhile: a test's server and its checks call the library as well."""
+    global _paused  # noqa: PLW0603
+    before, _paused = _paused, True
+    try:
+        yield
+    finally:
+        _paused = before
+
+
+@cache
+def _is_beyond_signals(path: str, number: int) -> bool:
     """Whether a tracer sees a line where no signal can come through: a `with` that gives its lock back, a `try:`.
 
     An exception raised there by a tracer leaves the lock taken.  Signals come at the end of calls and of loops.
     """
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    line = linecache.getline(path, number).strip()
     return line.startswith(("with ", "try:")) or line.endswith(".release()")
 
 
-def interrupted(action: Callable[[], object], at: int) -> bool:
-    """Run an action and raise at its line number `at`, counted over the library's own code; False if it is shorter."""
-    lines = itertools.count()
+def interrupted(action: Callable[[], object], at: int, *, beside: tuple[str, ...] = ()) -> bool:
+    """Run an action and raise at its line number `at`, counted over the library's own code; False if it is shorter.
 
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        if not frame.f_code.co_filename.startswith(_LIBRARY):
-            return None
-        if event == "line" and not _is_beyond_signals(frame) and next(lines) == at:
+    `beside`: files and folders of the library, relative to it, whose lines are not counted.
+    """
+    lines = itertools.count()
+    left_out = tuple(f"{_LIBRARY}/{path}" for path in ("testing", *beside))
+
+    def trace(frame: FrameType, _event: str, _argument: object) -> Any:
+        path = frame.f_code.co_filename
+        return trace_lines if not _paused and path.startswith(_LIBRARY) and not path.startswith(left_out) else None
+
+    def trace_lines(frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "line" and not _is_beyond_signals(frame.f_code.co_filename, frame.f_lineno) and next(lines) == at:
             sys.settrace(None)
             raise Interruption
-        return trace
+        return trace_lines
 
     before = sys.gettrace()
     sys.settrace(trace)

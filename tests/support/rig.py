@@ -1,49 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The delivery core without sockets and threads: accumulator, metadata and dispatcher on a clock that a test moves."""
+"""The client's engine on a clock that a test moves: the real sender, watch, handshake, frames and dispatcher.
+
+There is no thread and no socket.  `Servers` stands in for the SC (Streaming Controller), which answers at once, and for
+the SPUs (Stream Processing Units), which do when the test says so.  An SPU's connection takes the bytes of a request
+only when the test lets them out: until then they wait as for a full socket.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core.actions import Ask, Connect, Disconnect, Report, Write
+import pytest
+
+from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
 from fluvio_sync._core.dispatcher import Dispatcher
-from fluvio_sync._core.metadata import Metadata, MetadataDiff
-from fluvio_sync._core.partition import Acknowledged, Failed, Outcome
-from fluvio_sync._runtime.accumulator import Accumulator
-from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._net.transport import Stage
+from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
+from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.protocol.error_code import ErrorCode
-from fluvio_sync.protocol.metadata import (
-    ComputedReplicas,
-    Endpoint,
-    IngressAddr,
-    IngressPort,
-    PartitionObject,
-    PartitionResolution,
-    PartitionSpec,
-    PartitionStatus,
-    SpuObject,
-    SpuResolution,
-    SpuSpec,
-    SpuStatus,
-    SpuType,
-    TopicObject,
-    TopicResolution,
-    TopicSpec,
-    TopicStatus,
-    TopicStorage,
-)
-from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
-from fluvio_sync.protocol.watch import Change, WatchUpdate
+from fluvio_sync.protocol.frames import encode_response
+from fluvio_sync.protocol.offsets import FetchOffsetsResponse, PartitionOffsets, TopicOffsets
+from fluvio_sync.protocol.primitives import Writer
+from fluvio_sync.protocol.produce import PartitionResult, ProduceRequest, ProduceResponse, TopicResult
+from fluvio_sync.protocol.versions import SpuApi
+from fluvio_sync.protocol.watch import Change
 from fluvio_sync.stats import HandleStats
+from fluvio_sync.testing._memory import MemoryPoller
+from fluvio_sync.tls import TlsConfig
+from tests.support.interruption import Interruption, paused
+from tests.support.servers import Servers, partition, response, spu, topic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from fluvio_sync._core.actions import Action
+    from fluvio_sync._core.events import Event
+    from fluvio_sync._core.partition import PartitionQueue, State
     from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
     from fluvio_sync._core.topic import TopicState
+    from fluvio_sync._core.transitions import Move
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import DeliveryFuture
 
@@ -62,28 +59,55 @@ class ManualClock:
         return self.wall
 
     def advance(self, seconds: float) -> None:
-        self.now += seconds
-        self.wall += round(seconds * 1000)
+        self.move_to(self.now + seconds)
+
+    def move_to(self, now: float) -> None:
+        self.wall += round((now - self.now) * 1000)
+        self.now = now
 
 
-def topic(name: str, partitions: int, segment_size: int | None = None) -> TopicObject:
-    storage = None if segment_size is None else TopicStorage(segment_size, None)
-    spec = TopicSpec(replicas=ComputedReplicas(partitions), storage=storage)
-    return TopicObject(name, spec, TopicStatus(TopicResolution.PROVISIONED))
+class RecordingDispatcher(Dispatcher):
+    """Keeps the actions and moves; `interrupted`: an exception leaves the next step once the events are handled."""
+
+    interrupted = False
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.taken: list[Action] = []
+        self.moves: list[tuple[type[State], Move, type[State]]] = []
+
+    def take_actions(self, now: float) -> list[Action]:
+        if self.interrupted:
+            self.interrupted = False
+            raise Interruption
+        actions = super().take_actions(now)
+        self.taken += actions
+        return actions
+
+    def _move(self, queue: PartitionQueue, move: Move, state: State) -> None:
+        before = type(queue.state)
+        super()._move(queue, move, state)
+        self.moves.append((before, move, type(state)))
 
 
-def partition(name: str, leader: int, resolution: PartitionResolution = PartitionResolution.ONLINE) -> PartitionObject:
-    return PartitionObject(name, PartitionSpec(leader, (leader,)), PartitionStatus(resolution))
+class NoThread:
+    """Stands in for `SenderThread`: the test runs the steps."""
 
+    def __init__(self, *_parts: object, **_settings: object) -> None:
+        pass
 
-def spu(number: int, resolution: SpuResolution = SpuResolution.ONLINE, port: int = 9010) -> SpuObject:
-    endpoint = IngressPort(port, (IngressAddr(None, "127.0.0.1"),))
-    spec = SpuSpec(number, SpuType.CUSTOM, endpoint, Endpoint(port + 1, "127.0.0.1"))
-    return SpuObject(f"custom-spu-{number}", spec, SpuStatus(resolution))
+    def work_at_once(self) -> bool:
+        return False
+
+    def lead(self, _is_done: object, timeout: float | None) -> float | None:
+        return timeout
 
 
 class Rig:
-    """A client of topic `t`, whose partitions are led by SPU 5001 unless a test says otherwise."""
+    """A client of topic `t`, whose partitions are led by SPU 5001 unless a test says otherwise.
+
+    Methods that return actions return all that were taken since the last ones were returned.
+    """
 
     def __init__(
         self,
@@ -97,127 +121,217 @@ class Rig:
         **settings: Any,
     ) -> None:
         self.clock = ManualClock()
-        self.metadata = Metadata()
-        self.metadata.begin()
-        self.accumulator = Accumulator(limit, request_timeout, self.clock, CallbackThread("test"), lambda: True)
-        self.dispatcher = Dispatcher(
-            self.metadata,
+        self.servers = Servers()
+        config = ClientConfig(
+            endpoint=Endpoint("127.0.0.1", 9003),
+            tls=TlsConfig.disabled(),
+            client_id="rig",
+            use_spu_local_address=False,
+            spu_address_override=None,
             connect_timeout=connect_timeout,
             request_timeout=request_timeout,
-            on_failing=self.accumulator.failing_changed,
+            metadata_timeout=0.0,
+            exit_timeout=0.0,
+            buffer_memory=limit,
         )
-        self.push("SPU", [spu(number) for number in spus])
-        self.push("Partition", [partition(f"t-{index}", 5001) for index in range(partitions)])
-        self.push("Topic", [topic("t", partitions, segment_size)])
+        replaced: dict[str, Any] = {"poller": MemoryPoller, "dispatcher": RecordingDispatcher, "thread": NoThread}
+        engine = Engine(config, self.clock, Parts(connector=self.servers.connect, **replaced))
+        self.metadata, self.accumulator, self.sender = engine.metadata, engine.accumulator, engine.sender
+        self.poller: Any = engine.poller
+        self.dispatcher: Any = engine.dispatcher
+        known: dict[str, list[Any]] = {
+            "SPU": [spu(number) for number in spus],
+            "Partition": [partition(f"t-{index}", 5001) for index in range(partitions)],
+            "Topic": [topic("t", partitions, segment_size)],
+        }
+        self.servers.objects = {label: {item.name: item for item in items} for label, items in known.items()}
+        self._work()
         self.handle_stats = HandleStats()
-        self.done: list[Action] = []  # every action, in order
         self.topic_state = self.make_topic_state(**settings)
 
     def make_topic_state(self, **settings: Any) -> TopicState:
         config = ProducerConfig.from_settings(None, settings)
         return self.accumulator.topic_state("t", config, Compression.NONE, self.metadata)
 
-    # The world.
+    def queue(self, number: int = 0, topic_state: TopicState | None = None) -> PartitionQueue:
+        return self.accumulator.queue(topic_state or self.topic_state, number)
 
-    def push(self, label: str, items: Sequence[Any], *, delete: bool = False) -> None:
-        """Have the SC push objects of one kind."""
-        changes = tuple(Change(delete, item) for item in items)
-        diff = self.metadata.apply(WatchUpdate(label, 0, changes))
-        self.tell(diff)
-
-    def tell(self, diff: MetadataDiff) -> None:
-        with self.accumulator.lock:
-            self.accumulator.metadata_changed(self.metadata, diff)
-        self.dispatcher.metadata_changed(diff, self.clock.now)
+    # The application.
 
     def send(self, value: bytes = b"v", *, to: int = 0, key: bytes | None = None, **more: Any) -> DeliveryFuture:
         topic_state = more.pop("topic_state", self.topic_state)
-        return self.accumulator.append(topic_state, to, key, value, more.pop("timestamp", None), self.handle_stats)
+        handle_stats = more.pop("handle_stats", self.handle_stats)
+        return self.accumulator.append(topic_state, to, key, value, more.pop("timestamp", None), handle_stats)
+
+    def abandon(self, handle_stats: HandleStats | None = None) -> list[Action]:
+        """Close the client, or one handle."""
+        queues = self.accumulator.queues()
+        self.sender.call_soon(lambda now: self.dispatcher.abandon(queues, now, handle_stats))
+        return self.step()
+
+    # Time.
 
     def step(self, seconds: float = 0.0) -> list[Action]:
-        """Let time pass, have the dispatcher decide, and complete what it finished; returns the actions."""
+        """Let time pass, and run the sender's steps until nothing is left to do."""
         self.clock.advance(seconds)
-        actions: list[Action] = []
-        while True:
-            for queue in self.accumulator.take_dirty():
-                self.dispatcher.records(queue, self.clock.now)
-            self.dispatcher.tick(self.clock.now)
-            more = self.dispatcher.take_actions(self.clock.now)
-            if not more:
-                break
-            actions += more
-            self._finish(more)
-        self.done += actions
+        self._work()
+        actions: list[Action] = [*self.dispatcher.taken]
+        self.dispatcher.taken.clear()
         return actions
+
+    def _work(self) -> None:
+        self.sender.work(0.0)
+        for _ in range(1000):
+            if self.sender.prepare() > self.clock.now and not self.poller.wait(0.0):
+                return
+            self.sender.work(0.0)
+        raise AssertionError("the sender spins")
 
     def run(self, seconds: float) -> list[Action]:
         """Let time pass, stopping at every timer on the way."""
         end = self.clock.now + seconds
         actions = self.step()
-        while (due := self.dispatcher.next_timer()) is not None and due <= end:
-            actions += self.step(max(0.0, due - self.clock.now))
-        actions += self.step(end - self.clock.now)
-        return actions
+        while (due := self.sender.next_timer()) <= end:
+            self.clock.move_to(max(due, self.clock.now))
+            actions += self.step()
+        self.clock.move_to(end)
+        return actions + self.step()
 
-    def _finish(self, actions: list[Action]) -> None:
-        finished = [action for action in actions if isinstance(action, Outcome)]
-        for action in finished:
-            if isinstance(action, Acknowledged):
-                action.batch.futures.acknowledge(action.base_offset)
-            elif isinstance(action, Failed):
-                action.batch.futures.fail(action.failure)
-            action.batch.futures.notify()
-        with self.accumulator.lock:
-            self.accumulator.finish(finished, self.clock.now)
+    def interrupt(self, cause: Callable[[], object] | None = None) -> None:
+        """Have an exception leave the next step, by itself or after a cause, when the dispatcher has decided.
 
-    # What the network answers.
+        Nothing of the decision is carried out, and the step after it recovers.
+        """
+        self.dispatcher.interrupted = True
+        with pytest.raises(Interruption):
+            (cause or self.step)()
+
+    # The SC.
+
+    def push(self, label: str, items: Sequence[Any], *, delete: bool = False) -> None:
+        """Have the SC push changes of one kind."""
+        known = self.servers.objects[label]
+        for item in items:
+            known.pop(item.name, None)
+            if not delete:
+                known[item.name] = item
+        self._tell(label, changes=tuple(Change(delete, item) for item in items))
+
+    def list_all(self, label: str, items: Sequence[Any]) -> None:
+        """Have the SC push all objects of one kind."""
+        self.servers.objects[label] = {item.name: item for item in items}
+        self._tell(label, everything=tuple(items))
+
+    def _tell(self, label: str, **pushed: tuple[Any, ...]) -> None:
+        with paused():
+            self.servers.tell(label, **pushed)
+        self._work()
+
+    def lose_sc(self) -> list[Action]:
+        """End the connection to the SC, which takes no other one until `sc_online` is set."""
+        self.servers.sc_online = False
+        self.servers.end_sc_connection()
+        return self.step()
+
+    # The SPUs.
+
+    def connected(self) -> list[SpuPipeline]:
+        """Return the pipelines that have a connection, made or being made."""
+        return [*self.sender._connections]
+
+    def connection(self, pipeline: SpuPipeline) -> Any:
+        return self.sender._connections[pipeline]
 
     def connect(self) -> list[Action]:
         """Complete every connection that is being made."""
         self.step()
-        for pipeline in self.dispatcher.pipelines.values():
-            self.dispatcher.connected(pipeline, pipeline.generation, self.clock.now)
+        for pipeline in self.connected():
+            connection = self.connection(pipeline)
+            if connection.stage is Stage.CONNECTING:
+                connection.transport.session = self.servers
         return self.step()
 
+    def is_unwritten(self, request: Request) -> bool:
+        """Whether bytes of a request still wait for room."""
+        return any(frame.tag is request for frame in self.connection(request.pipeline)._unfinished)
+
+    def begin_to_write(self, request: Request) -> list[Action]:
+        """Let out the first byte of a request."""
+        return self._let_out(request.pipeline, request, start=True)
+
     def written(self, request: Request) -> list[Action]:
-        request.wrote_any = True
-        self.dispatcher.written(request, self.clock.now)
+        """Let out the bytes of a request, and of those before it."""
+        return self._let_out(request.pipeline, request)
+
+    def _let_out(self, pipeline: SpuPipeline, tag: Request | None, *, start: bool = False) -> list[Action]:
+        connection = self.connection(pipeline)
+        frame = next(frame for frame in connection._unfinished if frame.tag is tag)
+        end = frame.start + 1 if start else frame.end
+        connection.transport.take_more(max(0, end - connection._sent_bytes))
         return self.step()
 
     def answer(self, request: Request, *codes: int, base: int = 0) -> list[Action]:
-        """Answer a request: see `response`."""
-        request.wrote_any = True
-        self.dispatcher.replied(request, response(request, *codes, base=base), self.clock.now)
-        return self.step()
+        """Let a request out if need be, and answer it: see `response`."""
+        with paused():
+            message = response(request, *codes, base=base)
+        return self.answer_with(request, message)
+
+    def answer_with(self, request: Request, message: ProduceResponse) -> list[Action]:
+        actions = self.written(request) if self.is_unwritten(request) else []
+        self._feed(request.pipeline, request, SpuApi.PRODUCE, message)
+        return actions + self.step()
 
     def answer_unread(self, request: Request, code: int) -> list[Action]:
         """Answer an at-most-once request that was written."""
-        results = [
-            TopicResult(queue.topic, (PartitionResult(queue.partition, ErrorCode(code), 0, 0, 0),))
-            for queue, _ in request.unread
-        ]
-        self.dispatcher.replied(request, ProduceResponse(tuple(results), 0), self.clock.now)
+        with paused():
+            results = [
+                TopicResult(queue.topic, (PartitionResult(queue.partition, ErrorCode(code), 0, 0, 0),))
+                for queue, _ in request.unread
+            ]
+        return self.answer_with(request, ProduceResponse(tuple(results), 0))
+
+    def watermark(self, wait: CommitWait, mark: int | None) -> list[Action]:
+        """Answer the question for a partition's high watermark; None: the SPU does not know the partition."""
+        actions = []
+        if any(frame.tag is None for frame in self.connection(wait.pipeline)._unfinished):
+            actions = self._let_out(wait.pipeline, None)
+        code = ErrorCode(3001) if mark is None else ErrorCode.NONE
+        with paused():
+            offsets = PartitionOffsets(code, wait.queue.partition, 0, mark or 0)
+            message = FetchOffsetsResponse((TopicOffsets(wait.queue.topic, (offsets,)),))
+        self._feed(wait.pipeline, wait, SpuApi.FETCH_OFFSETS, message)
+        return actions + self.step()
+
+    def _feed(self, pipeline: SpuPipeline, expected: Request | CommitWait, api: SpuApi, message: Any) -> None:
+        connection = self.connection(pipeline)
+        with paused():
+            writer = Writer()
+            message.write(writer, connection.version(api))
+            connection.transport.feed(encode_response(self._correlation(pipeline, expected), writer.getvalue()))
+
+    def _correlation(self, pipeline: SpuPipeline, expected: Request | CommitWait) -> int:
+        (number,) = [number for number, item in self.connection(pipeline).expected.items() if item is expected]
+        return int(number)
+
+    def arrived(self, request: Request) -> ProduceRequest:
+        """Return a request that is not answered yet, as its SPU received it."""
+        transport = self.connection(request.pipeline).transport
+        return self.servers.arrived[transport, self._correlation(request.pipeline, request)]
+
+    def feed(self, pipeline: SpuPipeline, data: bytes) -> list[Action]:
+        """Have bytes arrive on a connection."""
+        self.connection(pipeline).transport.feed(data)
         return self.step()
 
     def lose(self, pipeline: SpuPipeline, error: FluvioError) -> list[Action]:
-        self.dispatcher.disconnected(pipeline, pipeline.generation, error, self.clock.now)
+        """Have a connection fail, while it is made or later."""
+        self.connection(pipeline).transport.failure = error
         return self.step()
 
-    def watermark(self, commit_wait: CommitWait, mark: int | None) -> list[Action]:
-        self.dispatcher.offsets_replied(commit_wait, mark, self.clock.now)
+    def handle(self, event: Event) -> list[Action]:
+        """Tell the dispatcher of an event: one that comes too late, from a connection that is gone."""
+        self.sender._events.append(event)
         return self.step()
-
-
-def response(request: Request, *codes: int, base: int = 0) -> ProduceResponse:
-    """Make an answer: one code for every entry, or one for all; entry n is stored from base + 100 n on."""
-    payload: dict[int, tuple[object, ...]] = {7: (1500, 0), 72: ("t", 0), 2: ("why",), 6001: ("filter",)}
-    all_codes = codes or (0,)
-    topics: list[TopicResult] = []
-    for index, (queue, _) in enumerate(request.entries):
-        code = all_codes[index % len(all_codes)]
-        result = PartitionResult(queue.partition, ErrorCode(code, payload.get(code, ())), base + 100 * index, 0, 0)
-        topics.append(TopicResult(queue.topic, (result,)))
-    return ProduceResponse(tuple(topics), 0)
 
 
 def writes(actions: Sequence[Action]) -> list[Request]:
@@ -233,7 +347,7 @@ def disconnects(actions: Sequence[Action]) -> list[SpuPipeline]:
 
 
 def asks(actions: Sequence[Action]) -> list[CommitWait]:
-    return [action.commit_wait for action in actions if isinstance(action, Ask)]
+    return [action.wait for action in actions if isinstance(action, AskOffsets)]
 
 
 def reports(actions: Sequence[Action]) -> list[str]:
@@ -241,4 +355,5 @@ def reports(actions: Sequence[Action]) -> list[str]:
 
 
 def values(request: Request) -> list[bytes]:
-    return [value for batch in request.batches for _, value, _ in batch.builder.records()]
+    with paused():
+        return [value for batch in request.batches for _, value, _ in batch.records()]

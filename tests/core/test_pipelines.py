@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync._core.partition import LaneState
+from fluvio_sync._core.events import Connected
+from fluvio_sync._core.partition import Idle
 from fluvio_sync._core.pipeline import MAX_IN_FLIGHT, PipelineState
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, RetriesExhaustedError, UnsupportedVersionError
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, disconnects, partition, response, spu, values, writes
+from tests.support.rig import Rig, connects, disconnects, values, writes
+from tests.support.servers import partition, spu
 
 BROKEN = ConnectError("the connection was lost")
 VERSIONS = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")
@@ -26,7 +28,7 @@ def policy(**settings: Any) -> AtLeastOnce:
 # Failures.
 
 
-def test_a_lane_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_for() -> None:
+def test_a_queue_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_for() -> None:
     rig = Rig(delivery_semantic=policy(max_retries=0))
     future = rig.send()
     (old,) = connects(rig.step())
@@ -38,7 +40,7 @@ def test_a_lane_that_went_elsewhere_does_not_fail_with_the_connection_it_waited_
     assert future.result(0).offset == 1
 
 
-def test_news_of_a_partition_that_stays_moves_nothing() -> None:
+def test_changes_beside_a_partition_move_nothing() -> None:
     rig = Rig(2)
     rig.send()
     (pipeline,) = connects(rig.step())
@@ -48,17 +50,17 @@ def test_news_of_a_partition_that_stays_moves_nothing() -> None:
     assert [len(writes(rig.connect())), pipeline.state] == [1, PipelineState.UP]
 
 
-def test_a_late_word_that_a_lost_connection_is_ready_does_not_count() -> None:
+def test_a_late_event_that_a_broken_connection_is_ready_does_not_count() -> None:
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
     rig.lose(pipeline, BROKEN)
-    rig.dispatcher.connected(pipeline, pipeline.generation, rig.clock.now)
+    rig.handle(Connected(pipeline, pipeline.generation))
     assert pipeline.state is PipelineState.DOWN
     assert connects(rig.step(0.020)) == [pipeline]
 
 
-def test_what_is_queued_behind_requests_that_are_lost_connects_at_once() -> None:
+def test_a_queue_behind_requests_that_are_lost_connects_at_once() -> None:
     rig = Rig(MAX_IN_FLIGHT + 1)
     rig.send(to=0)
     (first,) = writes(rig.connect())
@@ -80,7 +82,7 @@ def test_requests_that_are_lost_and_repeated_at_once_make_one_connection() -> No
     assert connects(rig.lose(first.pipeline, BROKEN)) == [first.pipeline]
 
 
-def test_a_server_of_other_versions_is_asked_again_for_what_comes_later() -> None:
+def test_a_server_of_other_versions_is_asked_again_for_later_records() -> None:
     rig = Rig(batch_size=1000, max_request_size=1000)
     futures = [rig.send(b"x" * 800) for _ in range(2)]
     (pipeline,) = connects(rig.step())
@@ -99,12 +101,12 @@ def test_a_failed_attempt_is_counted_before_recovery_and_leaves_no_doubt() -> No
         (request,) = writes(rig.connect())
         futures = [rig.send(b"%d" % n * 50) for n in (1, 2)]
         (request,) = writes(rig.answer(request))
-        rig.dispatcher.replied(request, response(request, code), rig.clock.now)
         if code == 6:
-            rig.step()
-        with rig.accumulator.lock:
-            rig.dispatcher.recover(rig.accumulator.queues(), BROKEN, rig.clock.now)
-            rig.accumulator.recover(rig.metadata)
+            rig.answer(request, code)
+            rig.interrupt()
+        else:
+            rig.written(request)
+            rig.interrupt(lambda: rig.answer(request, 10))  # noqa: B023
         requests = writes(rig.step() + rig.connect())
         while not futures[0].done():
             requests = writes(rig.answer(requests[0], 6) + rig.run(1.0)) or requests
@@ -132,7 +134,9 @@ def test_a_reply_that_is_late_tells_how_late() -> None:
     future = rig.send()
     rig.connect()
     rig.run(3.0)
-    assert "SPU 5001 did not answer a produce request within 3.0 s" in str(future.exception(0))
+    error = str(future.exception(0))
+    assert " did not answer a produce request within 3.0 s" in error
+    assert "SPU 5001 at 127.0.0.1:9010" in error
 
 
 @pytest.mark.parametrize(("semantic", "patience"), [("at-least-once", 7.0), ("at-most-once", 3.0)])
@@ -188,7 +192,7 @@ def test_requests_do_not_pay_for_the_short_deadline_of_the_one_before_them() -> 
 # SPUs that go offline.
 
 
-def test_only_the_connections_of_an_spu_that_is_offline_are_left() -> None:
+def test_only_the_connections_of_an_spu_that_is_offline_are_closed() -> None:
     rig = Rig(2)
     rig.push("Partition", [partition("t-1", 5002)])
     rig.send(to=0)
@@ -199,7 +203,7 @@ def test_only_the_connections_of_an_spu_that_is_offline_are_left() -> None:
     assert not requests[5001].lost
 
 
-def test_an_spu_whose_address_changes_is_not_left() -> None:
+def test_the_connection_to_an_spu_whose_address_changes_is_kept() -> None:
     rig = Rig()
     rig.send()
     rig.connect()
@@ -207,7 +211,7 @@ def test_an_spu_whose_address_changes_is_not_left() -> None:
     assert disconnects(rig.step()) == []
 
 
-def test_a_connection_that_is_gone_is_not_left() -> None:
+def test_a_connection_that_is_gone_is_not_closed() -> None:
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())
@@ -217,7 +221,7 @@ def test_a_connection_that_is_gone_is_not_left() -> None:
     assert disconnects(rig.step()) == []
 
 
-def test_a_lane_goes_on_when_its_leader_comes_online() -> None:
+def test_a_queue_goes_on_when_its_leader_comes_online() -> None:
     rig = Rig()
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     rig.send()
@@ -228,12 +232,12 @@ def test_a_lane_goes_on_when_its_leader_comes_online() -> None:
     assert [pipeline.spu for pipeline in connects(rig.step())] == [5001]
 
 
-def test_a_lane_whose_records_expire_while_they_are_queued_is_idle() -> None:
+def test_a_queue_whose_records_expire_while_they_are_queued_is_idle() -> None:
     rig = Rig(connect_timeout=60.0, delivery_semantic=policy(timeout=5.0))
     rig.send()
     rig.step()
     rig.run(5.0)
-    assert rig.topic_state.queues[0].state is LaneState.IDLE
+    assert isinstance(rig.queue().state, Idle)
     assert writes(rig.connect()) == []
     rig.send(b"later")
     (request,) = writes(rig.step())

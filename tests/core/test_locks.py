@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lock that no exception of a signal handler leaves locked.
+
+The interpreter runs a signal handler when a function begins and when a call returns, and at no other point of code
+without loops.  A profiler is told at exactly these points (`call`, `c_return`), and an exception that it raises comes
+out as a handler's would.  So a test that raises at the first of them, at the second, and so on, has tried all.  A
+tracer of lines would not do: it also raises between the return of `__enter__` and the body, where no handler runs.
+"""
+
+from __future__ import annotations
+
+import _thread
+import itertools
+import random
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluvio_sync._base.threads import LockBusyError, TryLock
+from tests.support.interruption import Interruption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+LONG = 20.0  # seconds that nothing here takes
+
+
+def interrupted_after_call(work: Callable[[], object], at: int) -> bool:
+    """Run a function and raise where its handler number `at` could run; False if there are fewer such points."""
+    points = itertools.count()
+
+    def profile(_frame: FrameType, event: str, _argument: object) -> None:
+        if event in ("call", "c_return") and next(points) == at:
+            sys.setprofile(None)
+            raise Interruption
+
+    sys.setprofile(profile)
+    try:
+        work()
+    except Interruption:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def in_a_thread(work: Callable[[], Any]) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join(LONG)
+    return results[0]
+
+
+def is_free(lock: Any) -> bool:
+    """Whether another thread can take a lock."""
+
+    def take() -> bool:
+        try:
+            with lock:
+                return True
+        except LockBusyError:
+            return False
+
+    return bool(in_a_thread(take))
+
+
+@pytest.fixture
+def held() -> Iterator[TryLock]:
+    """A lock that another thread has."""
+    lock, taken, done = TryLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            taken.set()
+            done.wait(LONG)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(LONG)
+    yield lock
+    done.set()
+    thread.join(LONG)
+    assert is_free(lock)
+
+
+def test_it_is_taken_and_given_back() -> None:
+    lock = TryLock()
+    with lock:
+        assert lock.is_mine()
+        assert not in_a_thread(lock.is_mine)
+        assert not is_free(lock)
+    assert not lock.is_mine()
+    assert is_free(lock)
+
+
+def test_an_exception_of_the_body_gives_it_back() -> None:
+    lock = TryLock()
+    with pytest.raises(ZeroDivisionError), lock:
+        raise ZeroDivisionError
+    assert is_free(lock)
+
+
+def test_a_lock_that_another_thread_has_is_not_waited_for(held: TryLock) -> None:
+    for _ in range(2):
+        with pytest.raises(LockBusyError), held:
+            raise AssertionError("it was taken")
+        assert not held.is_mine()
+
+
+def test_an_exception_wherever_a_signal_handler_runs_leaves_it_free() -> None:
+    def work() -> None:
+        with lock:
+            len("")
+
+    for at in itertools.count():
+        lock = TryLock()
+        was_interrupted = interrupted_after_call(work, at)
+        assert not lock.is_mine()
+        assert is_free(lock)
+        if not was_interrupted:
+            assert at == 5  # `work` and `__enter__` began; `acquire`, `len` and `__exit__` returned
+            return
+
+
+def test_an_exception_wherever_a_signal_handler_runs_leaves_it_to_the_thread_that_has_it(held: TryLock) -> None:
+    def work() -> None:
+        with held:
+            raise AssertionError("it was taken")
+
+    for at in itertools.count():
+        try:
+            was_interrupted = interrupted_after_call(work, at)
+        except LockBusyError:
+            was_interrupted = False
+        assert not held.is_mine()
+        assert not is_free(held)
+        if not was_interrupted:
+            assert at == 4  # `work` and `__enter__` began; `acquire` and `_is_owned` returned
+            return
+
+
+def test_this_method_finds_the_lock_that_is_taken_before_a_try() -> None:
+    class Naive(_thread.RLock):  # type: ignore[misc] # final in the stubs alone
+        def __enter__(self) -> bool:  # type: ignore[override]
+            if not self.acquire(blocking=False):
+                raise LockBusyError
+            return True
+
+    def work() -> None:
+        with lock:
+            pass
+
+    left_locked = []
+    for at in range(4):
+        lock = Naive()
+        interrupted_after_call(work, at)
+        left_locked.append(not is_free(lock))
+    assert left_locked == [False, False, True, False]  # `acquire` had returned
+
+
+@pytest.mark.interrupts
+def test_real_signals_leave_it_free() -> None:
+    lock = TryLock()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(300):
+            with pytest.raises(Interruption):
+                take_until_interrupted(lock)
+            assert not lock.is_mine()
+            assert is_free(lock)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def take_until_interrupted(lock: TryLock) -> None:
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-4))
+    while True:
+        with lock:
+            pass
