@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 import random
 
 from fluvio_sync._core.timers import Timers
@@ -18,7 +19,7 @@ def test_items_are_due_in_time_and_only_once() -> None:
     assert timers.next() == 3.0
     assert list(timers.due(2.9)) == []
     assert list(timers.due(5.0)) == [two, one]
-    assert timers.next() is None
+    assert timers.next() == math.inf
     assert list(timers.due(9.0)) == []
 
 
@@ -31,7 +32,7 @@ def test_arming_earlier_moves_an_item_and_later_does_not() -> None:
     timers.arm(item, 1.0)
     assert timers.next() == 1.0
     assert list(timers.due(10.0)) == [item]
-    assert timers.next() is None
+    assert timers.next() == math.inf
 
 
 def test_an_item_that_was_armed_twice_is_next_once() -> None:
@@ -40,7 +41,7 @@ def test_an_item_that_was_armed_twice_is_next_once() -> None:
     timers.arm(item, 5.0)
     timers.arm(item, 1.0)
     assert timers.due(1.0) == [item]
-    assert timers.next() is None
+    assert timers.next() == math.inf
     timers.arm(item, 9.0)
     assert timers.next() == 9.0
 
@@ -63,12 +64,12 @@ def test_entries_that_an_earlier_one_replaced_are_forgotten_before_they_are_due(
             timers.arm(item, now + 1e6)
             timers.arm(item, now + 1.0)
         assert len(timers.due(now + 1.0)) == len(items)
-    assert len(timers._heap) <= 2 * 64 + 2 * len(items)
+    assert len(timers.heap) <= 2 * 64 + 2 * len(items)
     for item in items:
         timers.arm(item, 2e6)
     assert timers.next() == 2e6
     assert sorted(map(id, timers.due(2e6))) == sorted(map(id, items))
-    assert timers.next() is None
+    assert timers.next() == math.inf
 
 
 def test_items_are_due_in_order_after_entries_were_forgotten() -> None:
@@ -78,9 +79,9 @@ def test_items_are_due_in_order_after_entries_were_forgotten() -> None:
     for item in items:
         for when in sorted((draw.random() for _ in range(10)), reverse=True):
             timers.arm(item, when)
-    assert len(timers._heap) < 400
+    assert len(timers.heap) < 400
     expected = sorted(items, key=lambda item: item.timer or 0.0)
     found = []
-    while (due := timers.next()) is not None:
+    while (due := timers.next()) < math.inf:
         found += timers.due(due)
     assert list(map(id, found)) == list(map(id, expected))
