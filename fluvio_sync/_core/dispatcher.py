@@ -329,7 +329,7 @@ class Dispatcher:
         if generation != pipeline.generation or pipeline.state is not PipelineState.CONNECTING:
             return
         if pipeline.last_error is not None or not pipeline.was_up:
-            self.report("info", "connection.opened", spu=pipeline.spu)
+            self.report("info", "spu.connected", spu=pipeline.spu)
         pipeline.state = PipelineState.UP
         pipeline.was_up = True
         pipeline.last_error = None
@@ -410,7 +410,7 @@ class Dispatcher:
         first = pipeline.last_error is None
         pipeline.last_error = error
         if first and (pipeline.in_flight or pipeline.queues()):
-            self.report("warning", "connection.lost", spu=pipeline.spu, error=str(error))
+            self.report("warning", "spu.disconnected", spu=pipeline.spu, error=str(error))
 
     def _pipeline_due(self, pipeline: SpuPipeline, now: float) -> None:
         error = pipeline.overdue(now)

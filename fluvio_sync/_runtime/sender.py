@@ -199,7 +199,7 @@ class Sender:
         self._events = []
         self._updates = []
         self._finished = []
-        self._log.warning("sender.restarted", error=str(error))
+        self._log.warning("sender.interrupted", error=str(error))
         accumulator = self._accumulator
         with accumulator.lock:
             now = self._clock.monotonic()
@@ -234,7 +234,7 @@ class Sender:
             except Exception:  # a bug must cost the records that it concerns, not those behind them
                 if self.interruptible:
                     raise
-                self._log.error("sender.crashed", exc_info=True)
+                self._log.error("sender.internal_error", exc_info=True)
                 self._give_up(action)
         if self._finished:
             finished, self._finished = self._finished, []

@@ -101,7 +101,7 @@ class SenderThread:
                 self._run_step()
                 self._crashes = 0
             except Exception:  # noqa: BLE001 - a bug must cost its requests, not all later ones
-                self._log.error("sender.crashed", exc_info=True)
+                self._log.error("sender.internal_error", exc_info=True)
                 self._crashes += 1
                 self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
         self._stopping = True  # no thread leads any more
@@ -113,7 +113,7 @@ class SenderThread:
             self._sender.notify()
             self._read_last_replies()
         except Exception:  # noqa: BLE001 - a bug must not keep the sockets open
-            self._log.error("sender.crashed", exc_info=True)
+            self._log.error("sender.internal_error", exc_info=True)
         finally:
             self._sender.abandon()
             self._accumulator.callbacks.stop()
@@ -207,7 +207,7 @@ class SenderThread:
                 except Exception:
                     if self._sender.interruptible:  # it may be a timeout of the application
                         raise
-                    self._log.error("sender.crashed", exc_info=True)
+                    self._log.error("sender.internal_error", exc_info=True)
         except LockBusyError:
             return False
         finally:

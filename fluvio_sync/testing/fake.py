@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluvio_sync._runtime.engine import ClientConfig
-from fluvio_sync._runtime.session import EngineHolder
+from fluvio_sync._runtime.holder import EngineHolder
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import ProducerConfig
@@ -147,8 +147,8 @@ class FakeProducer(TopicProducer):
         **settings: Unpack[ProducerSettings],
     ) -> None:
         self.fluvio: FakeFluvio = fluvio or FakeFluvio({topic: partitions})
-        session = self.fluvio._session  # noqa: SLF001 - the two are one
-        super().__init__(session, topic, ProducerConfig.from_settings(config, settings))
+        holder = self.fluvio._holder  # noqa: SLF001 - the two are one
+        super().__init__(holder, topic, ProducerConfig.from_settings(config, settings))
         self._attach()
 
     @property

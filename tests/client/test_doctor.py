@@ -54,7 +54,7 @@ def unused() -> Iterator[str]:
 def test_a_cluster_that_works(where: Where) -> None:
     where.topic(partitions=2)
     found = steps(endpoint=where.endpoint, tls=where.tls)
-    spus = [f"SPU {spu}" for spu in sorted(where.admin._session.engine.metadata.spus)]  # type: ignore[union-attr]
+    spus = [f"SPU {spu}" for spu in sorted(where.admin._holder.engine.metadata.spus)]  # type: ignore[union-attr]
     assert list(found) == [*BEFORE, *spus]
     assert failed(found) == []
     assert found["configuration"].detail == f"{where.endpoint}, as given; client id 'fluvio-sync'"
@@ -189,7 +189,7 @@ def test_an_spu_that_is_down(pair: LocalCluster) -> None:
     lost = pair.leader("orders", 1)
     with Fluvio.connect(pair.endpoint) as fluvio:
         pair.kill_spu(lost)
-        wait_until(lambda: not fluvio._session.engine.metadata.spu_online(lost), "the SC knows it")  # type: ignore[union-attr]
+        wait_until(lambda: not fluvio._holder.engine.metadata.spu_online(lost), "the SC knows it")  # type: ignore[union-attr]
     found = steps(endpoint=pair.endpoint)
     assert failed(found) == ["leaders", f"SPU {lost}"]
     assert "partition 1 of topic 'orders' is" in found["leaders"].detail
@@ -200,7 +200,7 @@ def test_an_spu_that_is_down(pair: LocalCluster) -> None:
 def test_an_spu_that_the_sc_has_lost(pair: LocalCluster) -> None:
     with Fluvio.connect(pair.endpoint) as fluvio:
         pair.kill_spu(5002)
-        wait_until(lambda: not fluvio._session.engine.metadata.spu_online(5002), "the SC knows it")  # type: ignore[union-attr]
+        wait_until(lambda: not fluvio._holder.engine.metadata.spu_online(5002), "the SC knows it")  # type: ignore[union-attr]
     found = steps(endpoint=pair.endpoint, spu_address_override={5002: pair.spu_endpoints[5001]})  # where one answers
     assert failed(found) == ["SPU 5002"]
     assert found["SPU 5002"].detail.endswith("; the SC says that it is offline")
