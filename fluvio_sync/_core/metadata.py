@@ -196,10 +196,10 @@ class Metadata:
         resolution = item.status.resolution
         waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
         if self.live and waits:
-            why = f"partition {partition} of topic {topic!r} is {_words(resolution)} (leader: SPU {leader})"
+            why = f"partition {partition} of topic {topic!r}: {_words(resolution)} (SPU {leader})"
             return Route(None, why, fallback=leader if self.spu_online(leader) else None)
         if leader not in self.spus:
-            return Route(None, f"the SC has not told the address of SPU {leader}, the partition's leader")
+            return Route(None, f"the SC has not sent the address of SPU {leader}, the partition's leader, yet")
         if self.live and not self.spu_online(leader):
             return Route(None, f"SPU {leader}, the leader of partition {partition} of topic {topic!r}, is offline")
         return Route(leader)
@@ -208,7 +208,7 @@ class Metadata:
         if topic not in self.topics:
             if self.complete:
                 return Route(None, f"the cluster has no topic {topic!r}", gone=True)
-            return Route(None, f"the SC has not told about topic {topic!r} yet")
+            return Route(None, f"the SC has not sent topic {topic!r} yet")
         if self.complete and partition >= self.partition_count(topic):
             return Route(None, f"topic {topic!r} has no partition {partition}", gone=True)
         return Route(None, f"partition {partition} of topic {topic!r} does not exist yet")

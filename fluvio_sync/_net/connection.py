@@ -13,7 +13,7 @@ import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._net.tls import CLIENT_CERTIFICATE, alert_of, describe
+from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, alert_of, explain
 from fluvio_sync._net.transport import READ, WRITE, Stage, is_of_application
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_response
@@ -39,6 +39,8 @@ _TLS_ALERT = b"\x15\x03"  # a TLS server's answer to plain text; as a frame it w
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
 _CLIENT_VERSION = "0.50.2"
 _LARGEST_CORRELATION = 0x7FFFFFFF
+_WANTS_TLS = "set tls, or --tls and what goes with it, if the cluster wants TLS; else check the port"
+_NO_FLUVIO = "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings"
 
 
 class Outgoing:
@@ -111,8 +113,10 @@ class Connection:
                 self.wants_changed = True
             return
         self.wants_changed = True
-        self.transport.advance(events, now)
-        self.stage = self.transport.stage
+        try:
+            self.transport.advance(events, now)
+        finally:
+            self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
         if self.stage is Stage.VERSIONS:
             self._ask_versions()
 
@@ -152,7 +156,7 @@ class Connection:
 
     def protocol_error(self, error: ProtocolError) -> ProtocolError:
         """Return an error of decoding that names the peer."""
-        return ProtocolError(f"{self.peer} does not speak Fluvio's protocol: {error}")
+        return ProtocolError(f"{self.peer} does not speak Fluvio's protocol: {error}", hint=_NO_FLUVIO)
 
     def next_correlation(self) -> int:
         """Return the correlation id for the next request."""
@@ -204,7 +208,7 @@ class Connection:
             raise ProtocolError(f"it answered request {correlation}, which was not sent")
         response = ApiVersionsResponse.read(reader, API_VERSIONS_VERSION)
         if response.error_code.code:
-            raise self.peer.unreachable(f"it refused the API versions request: {response.error_code.text}")
+            raise self.peer.unreachable(f"it rejected the API-versions request: {response.error_code.text}")
         self.versions = response
         self.stage = Stage.READY
 
@@ -258,7 +262,7 @@ class Connection:
 
     def _digest(self, data: memoryview) -> None:
         if self.stage is Stage.VERSIONS and data[:2] == _TLS_ALERT:
-            raise self.peer.unreachable("it answers in TLS; say which with tls=..., or with the profile")
+            raise self.peer.unreachable("it answers in TLS; say which with tls=..., or with the profile", _WANTS_TLS)
         try:
             for payload in self._reader.feed(data):
                 self.inbox.append(split_response(payload))
@@ -274,15 +278,15 @@ class Connection:
             cause = "it closed the connection" if error is None else str(error) or type(error).__name__
             return ConnectError(f"the connection to the {self.peer} was lost: {cause}", address=str(self.peer.endpoint))
         if isinstance(error, ssl.SSLError):
-            return self.peer.unreachable(f"{describe(error)}; {self.peer.check}")
+            explained, hint = explain(error)
+            return self.peer.unreachable(f"{explained}; {self.peer.check}", hint)
         reason = "" if error is None else f" ({error.strerror or error})"
-        hint = (
-            "want TLS (tls=...)"
-            if self.peer.tls is None
-            else f"demand a certificate of the client {CLIENT_CERTIFICATE}"
-        )
+        if self.peer.tls is None:
+            need, hint = "want TLS (tls=...)", _WANTS_TLS
+        else:
+            need, hint = f"demand a certificate of the client {CLIENT_CERTIFICATE}", NO_CERTIFICATE
         return self.peer.unreachable(
-            f"it closed the connection without an answer{reason}; it may {hint}, or be no SC or SPU of Fluvio's"
+            f"it closed the connection without an answer{reason}; it may {need}, or be no SC or SPU of Fluvio's", hint
         )
 
     def _last_word(self, error: OSError) -> OSError:

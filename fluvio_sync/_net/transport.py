@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fluvio_sync._base.threads import uninterrupted
 from fluvio_sync._net.resolver import Resolution
-from fluvio_sync._net.tls import describe
+from fluvio_sync._net.tls import explain
 from fluvio_sync.errors import ConnectError
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ _TLS_CHUNK = 256 * 1024
 
 
 class Stage(enum.Enum):
-    """How far a connection is; the value completes "did not get beyond ..."."""
+    """The stages of a connection; the value completes "still ..." or, once it is connected, "got no answer to ..."."""
 
     RESOLVING = "looking its name up"
     CONNECTING = "connecting"
     HANDSHAKE = "the TLS handshake (it may not speak TLS)"
-    VERSIONS = "answering for its API versions"
+    VERSIONS = "the API-versions request"
     READY = "ready"
     CLOSED = "closed"
 
@@ -79,11 +79,11 @@ class Peer(NamedTuple):
         if not self.authority:
             return "the server's certificate is not checked"
         name = f"be for {self.server_name!r} and " if self.tls is not None and self.tls.check_hostname else ""
-        return f"the server's certificate must {name}satisfy {self.authority}"
+        return f"the server's certificate must {name}be signed by {self.authority}"
 
-    def unreachable(self, why: str) -> ConnectError:
+    def unreachable(self, why: str, hint: str = "") -> ConnectError:
         """Return the error of a server that cannot be connected to."""
-        return ConnectError(f"cannot connect to the {self}: {why}", address=str(self.endpoint))
+        return ConnectError(f"cannot connect to the {self}: {why}", address=str(self.endpoint), hint=hint)
 
 
 class Transport(Protocol):
@@ -316,7 +316,8 @@ class SocketTransport:
         except OSError as error:
             if is_of_application(error):
                 raise
-            raise self._peer.unreachable(f"{describe(error)}; {self._peer.check}") from error
+            reason, hint = explain(error)
+            raise self._peer.unreachable(f"{reason}; {self._peer.check}", hint) from error
         else:
             self.stage = Stage.VERSIONS
 

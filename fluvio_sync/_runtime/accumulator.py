@@ -364,7 +364,7 @@ class Accumulator:
             remaining = wait_until - self._clock.monotonic()
             if remaining <= 0:
                 waited = self._clock.monotonic() - started
-                raise self._buffer_full(queue, f"none was given back within {waited:.1f} s (max_block)")
+                raise self._buffer_full(queue, f"no space within {waited:.1f} s (max_block)")
             self._waiting += 1
             self._busy = False  # the lock is free meanwhile
             try:
@@ -391,8 +391,8 @@ class Accumulator:
                 f"partition {queue.partition} of topic {queue.topic!r} fails and holds its share of {self.quota} bytes"
             )
         else:
-            held = f"buffer_memory ({self.limit} bytes) is taken up by records that are not acknowledged yet"
-        return BufferFullError(f"{held}, and {why}; this record for topic {queue.topic!r} was not taken")
+            held = f"buffer full: {self.limit} bytes of unacknowledged records (buffer_memory)"
+        return BufferFullError(f"{held}; {why}; this record for topic {queue.topic!r} was not taken")
 
     def finish(self, outcomes: Iterable[Outcome], now: float) -> None:
         """Account for finished batches and wake the threads that wait for them; called with the lock held.

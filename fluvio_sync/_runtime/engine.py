@@ -177,7 +177,7 @@ class Engine:
         try:
             connection = watch.start(self.clock.monotonic())
             if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise blocking.connect_timed_out(connection, timeout, "pushing its metadata")
+                raise blocking.connect_timed_out(connection, timeout, "the request for its metadata")
         except BaseException:
             self.sender.abandon()
             raise
@@ -198,9 +198,8 @@ class Engine:
         advertised = self.metadata.advertised(spu)
         endpoint, origin = self._override(spu, advertised)
         if endpoint is None:
-            raise ConnectError(
-                f"the SC gives no address for SPU {spu}; name one with spu_address_override={{{spu}: 'host:port'}}"
-            )
+            hint = f"name one with spu_address_override={{{spu}: 'host:port'}}"
+            raise ConnectError(f"the SC gives no address for SPU {spu}; {hint}", hint=hint)
         return Peer(
             name=f"SPU {spu}",
             endpoint=endpoint,
@@ -268,13 +267,16 @@ class Engine:
             last = f": {self.watch.last_error}" if self.watch.last_error else ""
             return MetadataTimeoutError(
                 f"topic {topic!r} is not known and the SC at {self.config.endpoint} could not be asked "
-                f"within {timeout} s (metadata_timeout){last}"
+                f"within {timeout} s (metadata_timeout){last}",
+                hint="look at the SC's log",
             )
         self._absent[topic] = self.metadata.topics_version
+        hint = f"create it with create_topic({topic!r})"
         return TopicNotFoundError(
             f"the cluster at {self.config.endpoint} has no topic {topic!r}, and none appeared within {timeout} s "
-            f"(metadata_timeout); create it with create_topic({topic!r})",
+            f"(metadata_timeout); {hint}",
             topic=topic,
+            hint=hint,
         )
 
     # Flushing and closing.

@@ -348,7 +348,7 @@ class Sender:
             self._lose_watch(error)
             return
         if not watch.established and not updates and now >= connection.deadline:
-            self._lose_watch(connect_timed_out(connection, watch.timeout, "pushing its metadata"))
+            self._lose_watch(connect_timed_out(connection, watch.timeout, "the request for its metadata"))
         if watch.unreadable is not None:
             self._log.warning("metadata.unreadable", error=str(watch.unreadable))
             watch.unreadable = None

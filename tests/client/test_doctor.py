@@ -192,7 +192,7 @@ def test_an_spu_that_is_down(pair: LocalCluster) -> None:
         wait_until(lambda: not fluvio._holder.engine.metadata.spu_online(lost), "the SC knows it")  # type: ignore[union-attr]
     found = steps(endpoint=pair.endpoint)
     assert failed(found) == ["leaders", f"SPU {lost}"]
-    assert "partition 1 of topic 'orders' is" in found["leaders"].detail
+    assert "partition 1 of topic 'orders': leader offline" in found["leaders"].detail
     assert re.search(r"Connection refused.*; the SC says that it is offline$", found[f"SPU {lost}"].detail)
     assert found[f"SPU {lost}"].advice == "start this SPU, or look at its log"
 
