@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
 from fluvio_sync._base.text import did_you_mean
+from fluvio_sync._core.partition import RECORD_CHARGE
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
-from fluvio_sync._runtime.accumulator import RECORD_CHARGE
 from fluvio_sync._runtime.engine import ClientConfig
 from fluvio_sync._runtime.session import EngineHolder
 from fluvio_sync._settings.checks import choice, flag, seconds, size, unknown_setting

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._runtime.accumulator import check_size
+from fluvio_sync._core.topic import check_size
 from fluvio_sync._settings.checks import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
 from fluvio_sync.errors import ClosedError, FluvioError
