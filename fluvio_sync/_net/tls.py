@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 CLIENT_CERTIFICATE = "(TlsConfig.verified(cert=..., key=...))"
 # The alerts, in OpenSSL's words, by which a server rejects the client's certificate.
@@ -75,18 +75,3 @@ def _explain_alert(alert: str) -> TlsFailure:
 def alert_of(error: OSError) -> str:
     """Return the alert that a server sent before it closed, in OpenSSL's words; "" if it sent none."""
     return (getattr(error, "reason", None) or "").partition("_ALERT_")[2]
-
-
-class ConnectedSocket(ssl.SSLSocket):
-    """A TLS socket around a connected one; if the peer has disconnected since, the handshake fails, not the wrapping.
-
-    Before Python 3.13 `wrap_socket` asks for the peer's address, fails if there is none any more, and leaves the socket
-    open.
-    """
-
-    def getpeername(self) -> Any:
-        """Return the peer's address; an empty one if it has disconnected."""
-        try:
-            return super().getpeername()
-        except OSError:
-            return "", 0
