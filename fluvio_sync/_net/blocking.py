@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Seconds of one poll; pollers reject very long ones.
 _LONGEST_POLL = 3600.0
-_SILENT = "something listens there and does not answer: is it the right port, and what does its log say?"
+_SILENT = "a server accepts connections there and does not answer: check the port and the server's log"
 
 
 def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
@@ -36,7 +36,7 @@ def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
 
 
 def connect_timed_out(connection: Connection, timeout: float, then: str = "") -> ConnectTimeoutError:
-    """Return the error of a peer that did not complete a connection in time, or the step after it: `then`."""
+    """Return the error of a peer that did not complete a connection in time, or the request after it: `then`."""
     address = str(connection.peer.endpoint)
     failure = f"cannot connect to the {connection.peer}"
     if connection.stage in (Stage.RESOLVING, Stage.CONNECTING):
@@ -55,7 +55,7 @@ def call(
 ) -> tuple[Reader, int] | None:
     """Send a request and return its reply and the version in force.
 
-    `is_done()` is asked once a second while there is none; when it returns True, None is returned.
+    `is_done()` is called once a second while there is none; if it returns True, the reply is None.
     """
     version = connection.version(api)
     deadline = clock.monotonic() + timeout

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One connection to an SC or SPU: frames, API versions, correlation ids, and the answers that are expected.
 
-It speaks over a `Transport`, which it owns.  Driven by one thread at a time: `events()` says which events to poll for,
-`advance()` goes as far as it can.  A connection that fails raises a `FluvioError`; its driver then calls `close()`.
+A connection speaks over a `Transport`, which it owns.  One thread at a time drives it: `events()` returns the events to
+poll for, `advance()` goes on as far as it can.  A connection that fails raises a `FluvioError`; its driver then calls
+`close()`.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
 _RECEIVE = 64 * 1024
-_RECEIVES = 16  # of one call: a peer that sends without pause must not hold up the others
-_SMALL = 4096  # bytes of a frame
+_RECEIVES = 16  # of one call: a peer that sends without pause must not delay the others
+_SMALL = 4096  # bytes; the buffers of a smaller frame are joined
 _TLS_ALERT = b"\x15\x03"  # a TLS server's answer to plain text; as a frame it would be 352 MB long
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
 _CLIENT_VERSION = "0.50.2"
 _LARGEST_CORRELATION = 0x7FFFFFFF
-_WANTS_TLS = "set tls, or --tls and what goes with it, if the cluster wants TLS; else check the port"
+_WANTS_TLS = "set tls, or --tls and its options, if the cluster wants TLS; else check the port"
 _NO_FLUVIO = "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings"
 
 
 class Outgoing:
-    """A frame that is being sent; `tag` is the caller's."""
+    """A frame that is being sent: its place in the stream, and the caller's `tag`."""
 
     __slots__ = ("end", "start", "tag")
 
@@ -57,10 +58,12 @@ class Outgoing:
 class Connection:
     """See the module's description.
 
-    `inbox`: answers, with their correlation ids; `expected`: the driver's, by correlation id, until they are answered;
-    `first_bytes`, `sent`: tags of frames of which a byte, or all, was sent; `owner`: the driver's;
-    `more`: there may be bytes to read that no poll shows; `wants_changed`: `fileno`, `events` or `more` may differ from
-    those when the driver last looked and set it to False.
+    * `inbox`: answers, with their correlation ids.
+    * `expected`: the driver's objects by correlation id, until their answers come.
+    * `first_bytes`, `sent`: the tags of frames of which a byte, or all bytes, were sent.
+    * `owner`, `generation`: the driver's.
+    * `more`: there may be bytes to read that no poll shows.
+    * `wants_changed`: `fileno`, `events` or `more` may differ from those that the driver saw when it set this to False.
     """
 
     def __init__(
@@ -77,12 +80,12 @@ class Connection:
         self.first_bytes: deque[object] = deque()
         self.sent: deque[object] = deque()
         self.owner: Any = None
-        self.generation = 0  # the owner's
+        self.generation = 0
         self.more = False
         self.wants_changed = True
         self._agreed: dict[Any, int] = {}
         self._reader = FrameReader()
-        # One buffer for all answers: a new one for each took longer than the answer.
+        # One buffer for all answers: making a new one took longer than reading the answer.
         self._received = memoryview(bytearray(_RECEIVE))
         self._correlation = 0
         self._pending: deque[memoryview] = deque()
@@ -290,7 +293,7 @@ class Connection:
         )
 
     def _last_word(self, error: OSError) -> OSError:
-        """Return why a write failed: since TLS 1.3 a server refuses the client's certificate after the handshake."""
+        """Return why a write failed: with TLS 1.3, servers reject the client's certificate after the handshake."""
         if self.stage is Stage.VERSIONS and self.peer.tls is not None:
             try:
                 self.transport.receive_into(self._received)

@@ -31,7 +31,7 @@ _HINTS = {
     _OTHER_ADDRESS: _NAME,
 }
 _OTHER_AUTHORITY = "ca_cert has to be the authority that signed the server's certificate"
-NO_CERTIFICATE = "set cert and key, or --enable-client-cert and what goes with it"
+NO_CERTIFICATE = "set cert and key, or --enable-client-cert, --client-cert and --client-key"
 _OTHER_CERTIFICATE = "the client's certificate has to be valid, and signed by an authority that the cluster trusts"
 
 

@@ -157,7 +157,7 @@ def test_an_sc_that_never_answers(own: LocalCluster) -> None:
     (name,) = failed(found)
     assert name in ("SC versions", "metadata")  # it carries out one request of a connection
     assert "within 0.2 s" in found[name].detail
-    assert found[name].advice.startswith("something listens there and does not answer")
+    assert found[name].advice.startswith("a server accepts connections there and does not answer")
 
 
 def test_something_else_than_an_sc() -> None:
@@ -301,7 +301,7 @@ def test_a_certificate_that_has_ended(certificates: Certificates) -> None:
 def test_plain_tcp_to_a_port_that_speaks_tls(secured: LocalCluster) -> None:
     found = steps(endpoint=secured.endpoint)
     assert failed(found) == ["SC versions"]
-    assert "set tls, or --tls and what goes with it" in found["SC versions"].advice
+    assert "set tls, or --tls and its options" in found["SC versions"].advice
 
 
 def test_tls_to_a_port_that_does_not_speak_it() -> None:
