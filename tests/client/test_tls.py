@@ -206,6 +206,7 @@ def refusal(endpoint: str, tls: TlsConfig | ssl.SSLContext | None) -> str:
         Fluvio.connect(endpoint, tls=tls)
     assert type(caught.value) is ConnectError
     assert caught.value.address == endpoint
+    assert caught.value.hint
     text = str(caught.value)
     assert text.startswith(f"cannot connect to the SC at {endpoint}: ")
     return text

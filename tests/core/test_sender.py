@@ -174,9 +174,9 @@ def test_an_sc_that_pushes_nothing_is_left_after_connect_timeout(caplog: pytest.
     rig.run(0.1)
     assert rig.metadata.route("t", 0).spu == 5001
     rig.run(1.9)
-    assert "pushing its metadata" not in str(rig.sender.last_error)
+    assert "the request for its metadata" not in str(rig.sender.last_error)
     rig.run(0.2)
-    assert "pushing its metadata" in str(rig.sender.last_error)
+    assert "the request for its metadata" in str(rig.sender.last_error)
     assert "2.0 s" in str(rig.sender.last_error)
     rig.servers.sc_silent = False
     assert reports(rig.run(1.0)) == ["sc.reconnected"]
