@@ -44,7 +44,7 @@ def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, m
         for _ in range(20):
             producer.send(b"x").result(LONG)
         workers: list[threading.Thread] = []
-        for name in ("_write", "_answered"):
+        for name in ("_write", "_take_answer"):
             monkeypatch.setattr(Sender, name, noting(getattr(Sender, name), workers))
         with parked(fluvio, monkeypatch):
             for _ in range(100):
@@ -140,7 +140,7 @@ def test_a_wait_ends_in_time_though_the_thread_drives(own: LocalCluster) -> None
         future = producer.send(b"x")
         for limit in (0.0, 0.05, 0.3):
             began = time.monotonic()
-            with pytest.raises(TimeoutError, match="is not resolved after"):
+            with pytest.raises(TimeoutError, match="is not completed after"):
                 future.result(limit)
             assert limit <= time.monotonic() - began < limit + 0.25
 

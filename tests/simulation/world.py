@@ -138,7 +138,7 @@ class WatchedLog:
         self._violations = violations
 
     def error(self, event: str, **_fields: object) -> None:
-        if event == "sender.crashed":
+        if event == "sender.internal_error":
             self._violations.append(f"an internal error: {sys.exc_info()[1]!r}")
 
     def info(self, event: str, **fields: object) -> None:
