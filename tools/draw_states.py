@@ -10,7 +10,7 @@ from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
 from fluvio_sync._core.transitions import TRANSITIONS, Move
 
 DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- made from the code -->\n", "<!-- end of what is made from the code -->\n"
+BEGIN, END = "<!-- made from the code -->\n", "<!-- end of the part that is made from the code -->\n"
 
 ANY = "any state"
 PLACES = {
