@@ -393,7 +393,7 @@ def test_updates_of_the_sc_before_an_interruption_do_not_count(monkeypatch: pyte
         raise Interruption
 
     with monkeypatch.context() as patch:
-        patch.setattr(rig.sender, "_decide_all", interrupt)
+        patch.setattr(rig.sender, "_decide", interrupt)
         with pytest.raises(Interruption):
             rig.push("Partition", [partition("t-0", 5002)])
     rig.step()
