@@ -328,9 +328,9 @@ class Sender:
         """Report a connection that broke; the dispatcher did not close it."""
         pipeline: SpuPipeline = connection.owner
         if self._connections.get(pipeline) is connection:
-            del self._connections[pipeline]
             self._collect_written(connection)
             self._close(connection)
+            del self._connections[pipeline]  # only now: recovery closes those that are still here
             self._events.append(Disconnected(pipeline, connection.generation, error))
 
     # The SC.
@@ -485,9 +485,10 @@ class Sender:
         self._advance(connection, 0, now)
 
     def _disconnect(self, action: Disconnect) -> None:
-        connection = self._connections.pop(action.pipeline, None)
+        connection = self._connections.get(action.pipeline)
         if connection is not None:
             self._close(connection)
+            del self._connections[action.pipeline]
 
     def _write(self, action: Write) -> None:
         request = action.request

@@ -80,6 +80,35 @@ def test_a_server_that_closes_the_connection_is_connected_to_again() -> None:
     assert future.result(0).offset == 7
 
 
+def test_a_connection_that_fails_while_a_request_is_written_leaves_its_records_in_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(delivery_semantic=ONE_ATTEMPT)
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    results = [5, 0]
+
+    def send(_pending: object) -> int:
+        if results:
+            return results.pop(0)
+        raise BrokenPipeError(32, "Broken pipe")
+
+    for first in (5, None):  # bytes that were written before
+        rig.connect()
+        results = [] if first is None else [first]
+        monkeypatch.setattr(rig.connection(request.pipeline).transport, "send", send)
+        future = rig.send()
+        rig.step()
+        error = future.exception(0)
+        assert isinstance(error, RetriesExhaustedError)
+        assert "Broken pipe" in str(error)
+        assert error.may_be_stored is (first is not None)
+        rig.send()
+        (request,) = writes(rig.connect())
+        rig.answer(request)
+
+
 # Answers.
 
 
@@ -281,7 +310,7 @@ def test_in_an_interruptible_thread_an_exception_is_not_taken_for_a_bug(monkeypa
 def test_in_an_interruptible_thread_waiters_are_told_by_another() -> None:
     rig = Rig()
     future = rig.send()
-    seen: list[object] = []
+    seen: list[Any] = []
     future.add_done_callback(seen.append)
     (request,) = writes(rig.connect())
     rig.sender.interruptible = True
