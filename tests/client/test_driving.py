@@ -44,7 +44,7 @@ def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, m
         for _ in range(20):
             producer.send(b"x").result(LONG)
         workers: list[threading.Thread] = []
-        for name in ("_write", "_answered"):
+        for name in ("_write", "_take_answer"):
             monkeypatch.setattr(Sender, name, noting(getattr(Sender, name), workers))
         with parked(fluvio, monkeypatch):
             for _ in range(100):

@@ -73,7 +73,7 @@ def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         go_on.wait(10)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.thread, "_take_turn", park)
+        patch.setattr(engine.thread, "_run_step", park)
         engine.poller.wake_background()
         assert here.wait(10)
         try:
