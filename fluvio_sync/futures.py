@@ -24,18 +24,34 @@ from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
 from datetime import timedelta
 from threading import Condition, Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from fluvio_sync.errors import ForkedError, PlainTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from fluvio_sync._runtime.callbacks import CallbackThread
     from fluvio_sync.stats import OwnerSpan
 
 # Exceptions of callbacks are logged where the standard library logs them.
 _LOGGER = logging.getLogger("concurrent.futures")
+
+
+class Callbacks(Protocol):
+    """The part of the client's callback thread that futures use; see `_runtime.callbacks`."""
+
+    @property
+    def lead(self) -> Callable[[Callable[[], bool], float | None], float | None] | None:
+        """`SenderThread.lead`, None where no thread leads."""
+        ...
+
+    def is_current_thread(self) -> bool:
+        """Whether the caller is itself a callback."""
+        ...
+
+    def submit(self, work: list[Callable[[], None]]) -> None:
+        """Have these run, each of which runs the callbacks of one future and raises nothing."""
+        ...
 
 
 class RecordMetadata(NamedTuple):
@@ -102,14 +118,14 @@ class BatchFutures:
         partition: int,
         first_timestamp: int,
         timestamps: Sequence[int],
-        callbacks: CallbackThread,
+        callbacks: Callbacks,
     ) -> None:
         """`timestamps`: of each record, relative to the first, shared with the batch's builder and growing."""
         self.topic: str = topic
         self.partition: int = partition
         self.first_timestamp: int = first_timestamp
         self.timestamps: Sequence[int] = timestamps
-        self.callbacks: CallbackThread = callbacks
+        self.callbacks: Callbacks = callbacks
         self.lock: Lock = Lock()
         self.process: object = Process.current
         self.state: str = PENDING

@@ -104,7 +104,7 @@ class TlsConfig:
             return None
         import ssl  # noqa: PLC0415 - 20 ms that most clients do not need
 
-        from fluvio_sync._net.tls import ConnectedSocket  # noqa: PLC0415 - it imports ssl
+        from fluvio_sync._base.tls_socket import ConnectedSocket  # noqa: PLC0415 - it imports ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.sslsocket_class = ConnectedSocket

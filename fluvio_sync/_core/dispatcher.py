@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fluvio_sync._core import failures
 from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
-from fluvio_sync._core.events import Connected, Disconnected, MetadataChanged, OffsetsReplied, Replied, Written
+from fluvio_sync._core.events import HANDLERS
 from fluvio_sync._core.partition import (
     IDLE,
     Acknowledged,
@@ -40,19 +40,13 @@ from fluvio_sync._core.pipeline import (
 from fluvio_sync._core.routing import Router
 from fluvio_sync._core.timers import Timers
 from fluvio_sync._core.transitions import TRANSITIONS, Move
-from fluvio_sync.errors import (
-    ConnectError,
-    FluvioError,
-    ProtocolError,
-    ServerError,
-    UnsupportedVersionError,
-)
+from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, ServerError, UnsupportedVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from fluvio_sync._core import events
     from fluvio_sync._core.actions import Action
-    from fluvio_sync._core.events import Event
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue, State
     from fluvio_sync.delivery import Isolation
@@ -64,15 +58,6 @@ ABANDON_GRACE = 0.3
 # Seconds before the next attempt at an SPU whose disk is full, or whose partition rejects writes after a storage error:
 # it needs an operator or a restart.
 LONG_DELAY = 1.0
-
-_HANDLERS = {
-    Connected: "_connected",
-    Disconnected: "_disconnected",
-    Written: "_written",
-    Replied: "_replied",
-    OffsetsReplied: "_offsets_replied",
-    MetadataChanged: "_metadata_changed",
-}
 
 
 class Dispatcher:
@@ -100,9 +85,9 @@ class Dispatcher:
 
     # The sender's calls.
 
-    def handle(self, event: Event, now: float) -> None:
+    def handle(self, event: events.Event, now: float) -> None:
         """Take an event."""
-        getattr(self, _HANDLERS[type(event)])(event, now)
+        getattr(self, HANDLERS[type(event)])(event, now)
 
     def records_queued(self, queue: PartitionQueue, now: float) -> None:
         """A queue got records, a full batch, or a flush."""
@@ -121,7 +106,10 @@ class Dispatcher:
         # certainly not stored.
         for item in due:
             if isinstance(item, SpuPipeline):
-                self._pipeline_due(item, now)
+                error = item.overdue(now)
+                if error is not None:
+                    self._drop_connection(item, error, now)
+                self._arm(item, now)
         for item in due:
             if not isinstance(item, SpuPipeline):
                 self._queue_due(item, now)
@@ -185,7 +173,7 @@ class Dispatcher:
 
     # Metadata.
 
-    def _metadata_changed(self, event: MetadataChanged, now: float) -> None:
+    def _metadata_changed(self, event: events.MetadataChanged, now: float) -> None:
         """Let queues that wait for such a change go on at once."""
         diff = event.diff
         for spu in diff.spus:
@@ -324,7 +312,7 @@ class Dispatcher:
         self._actions.append(Connect(pipeline, pipeline.generation))
         self._arm(pipeline, now)
 
-    def _connected(self, event: Connected, _now: float) -> None:
+    def _connected(self, event: events.Connected, _now: float) -> None:
         pipeline, generation = event
         if generation != pipeline.generation or pipeline.state is not PipelineState.CONNECTING:
             return
@@ -351,7 +339,7 @@ class Dispatcher:
             if pipeline.timer is None or pipeline.reply_deadline(request) < pipeline.timer:
                 self._arm(pipeline, now)
 
-    def _disconnected(self, event: Disconnected, now: float) -> None:
+    def _disconnected(self, event: events.Disconnected, now: float) -> None:
         pipeline, generation, error = event
         if generation == pipeline.generation and pipeline.state is not PipelineState.DOWN:
             self._connection_ended(pipeline, error, now)
@@ -412,15 +400,9 @@ class Dispatcher:
         if first and (pipeline.in_flight or pipeline.queues()):
             self.report("warning", "connection.lost", spu=pipeline.spu, error=str(error))
 
-    def _pipeline_due(self, pipeline: SpuPipeline, now: float) -> None:
-        error = pipeline.overdue(now)
-        if error is not None:
-            self._drop_connection(pipeline, error, now)
-        self._arm(pipeline, now)
-
     # Requests.
 
-    def _written(self, event: Written, now: float) -> None:
+    def _written(self, event: events.Written, now: float) -> None:
         request = event.request
         request.written = True
         if request.acked or request.lost:
@@ -435,7 +417,7 @@ class Dispatcher:
             self._reschedule(queue, now)
         self._to_fill[request.pipeline] = None
 
-    def _replied(self, event: Replied, now: float) -> None:
+    def _replied(self, event: events.Replied, now: float) -> None:
         request = event.request
         if request.lost:
             return
@@ -543,18 +525,9 @@ class Dispatcher:
         The answer does not tell which of an entry's batches was too large.  None of this uses up a retry: it ends by
         itself.
         """
-        queue.one_batch_per_request = True
-        parts = [batch for batch in batches if not batch.done]
-        for batch in parts:
-            batch.in_request = False
-        if len(batches) == 1 and parts:
-            if batches[0].builder.count == 1:
-                self._fail(batches[0], failures.rejected(batches[0], error, now))
-                parts = []
-            else:
-                parts = [*batches[0].halve()]
-                queue.batch_size = min(queue.batch_size, max(part.builder.size for part in parts))
-        queue.put_back(parts)
+        if len(batches) == 1 and batches[0].builder.count == 1:
+            self._fail(batches[0], failures.rejected(batches[0], error, now))
+        queue.put_back_smaller(batches)
         self._reschedule(queue, now)
 
     # Outcomes.
@@ -612,7 +585,7 @@ class Dispatcher:
             if error is not None:
                 self._drop_connection(wait.pipeline, error, now)
 
-    def _offsets_replied(self, event: OffsetsReplied, now: float) -> None:
+    def _offsets_replied(self, event: events.OffsetsReplied, now: float) -> None:
         wait, high_watermark = event
         queue = wait.queue
         if not isinstance(queue.state, AwaitingCommit) or queue.state.wait is not wait:

@@ -54,3 +54,13 @@ class MetadataChanged(NamedTuple):
 
 
 Event = Connected | Disconnected | Written | Replied | OffsetsReplied | MetadataChanged
+
+HANDLERS = {
+    Connected: "_connected",
+    Disconnected: "_disconnected",
+    Written: "_written",
+    Replied: "_replied",
+    OffsetsReplied: "_offsets_replied",
+    MetadataChanged: "_metadata_changed",
+}
+"""The methods of the dispatcher that take them."""

@@ -434,6 +434,17 @@ class PartitionQueue:
         """Return batches of a failed attempt to the front."""
         self.sealed.extendleft(reversed(batches))
 
+    def put_back_smaller(self, batches: list[Batch]) -> None:
+        """Return batches that were too large together to the front, to be sent one by one; a lone one in two halves."""
+        self.one_batch_per_request = True
+        parts = [batch for batch in batches if not batch.done]
+        for batch in parts:
+            batch.in_request = False
+        if len(batches) == 1 and parts:
+            parts = [*parts[0].halve()]
+            self.batch_size = min(self.batch_size, max(part.builder.size for part in parts))
+        self.put_back(parts)
+
     def take_expired(self, now: float) -> list[Batch]:
         """Remove and return the waiting batches whose deadline has passed."""
         if self.open is not None and self.open.deadline <= now:

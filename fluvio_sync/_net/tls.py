@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any
 
 CLIENT_CERTIFICATE = "(TlsConfig.verified(cert=..., key=...))"
 # What a server tells of the certificate that the client showed, in OpenSSL's words.
@@ -47,17 +46,3 @@ def describe(error: OSError) -> str:
 def alert_of(error: OSError) -> str:
     """Return what a server said in TLS before it closed, in OpenSSL's words; empty if it said nothing."""
     return (getattr(error, "reason", None) or "").partition("_ALERT_")[2]
-
-
-class ConnectedSocket(ssl.SSLSocket):
-    """One that is wrapped once it is connected, and whose handshake says it if the peer has gone since.
-
-    Before Python 3.13 `wrap_socket` asks for the peer's name, fails where there is none any more, and forgets to close.
-    """
-
-    def getpeername(self) -> Any:
-        """Return the peer's address, an empty one if it has gone."""
-        try:
-            return super().getpeername()
-        except OSError:
-            return "", 0

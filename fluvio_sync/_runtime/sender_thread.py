@@ -36,7 +36,7 @@ LAST_STEP = _LINGER + 3.0
 """Seconds that stopping waits for the thread; reading last replies is the longest that it does."""
 # Seconds between two looks of the background thread while others lead: an exception may have kept them from waking it.
 _LOOK = 1.0
-# Seconds until it looks again when another thread has the step lock.
+# Seconds until it looks again when `send()` has the step lock.
 _BUSY = 0.05
 # Seconds that `send()` keeps the step lock, at most: the background thread must not spin meanwhile.
 _SHORT = 0.005
@@ -61,6 +61,7 @@ class SenderThread:
         self._step_lock = TryLock()
         self._main = threading.main_thread().ident  # after a fork there is another object of this class
         self._sleeps_until = -math.inf  # monotonic seconds, of the background thread
+        self._led = False  # a thread of the application leads now
         self._stopping = False
         self._stopping_when_idle = False
         self._crashes = 0
@@ -123,8 +124,8 @@ class SenderThread:
         """Run one step, or sleep while another thread leads."""
         timeout = self._prepare()
         if timeout is None:
-            # Not borrowed, and the lock is taken: for a moment.
-            if self._poller.sleep(_BUSY) and self._step_lock.acquire(timeout=_SHORT):
+            # A leader wakes this thread when it leaves work behind; `send()` has the lock for a moment only.
+            if self._poller.sleep(_LOOK if self._led else _BUSY) and self._step_lock.acquire(timeout=_SHORT):
                 self._step_lock.release()
             return
         if timeout > 0 and self._poller.can_be_borrowed:
@@ -217,7 +218,7 @@ class SenderThread:
 
     def _lead(self, is_done: Callable[[], bool], until: float) -> None:
         sender, clock = self._sender, self._clock
-        self.led_by_waiter = True
+        self.led_by_waiter = self._led = True
         try:
             self._poller.borrow()
             while not self._stopping:
@@ -229,6 +230,7 @@ class SenderThread:
                 if is_done():
                     return
         finally:
+            self._led = False
             self._poller.give_back()
 
     def _wake_background_if_needed(self) -> None:

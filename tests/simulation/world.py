@@ -15,18 +15,19 @@ import math
 import random
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fluvio_sync._core.partition import Acknowledged, Failed
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
-from fluvio_sync.errors import BufferFullError, RejectedError
+from fluvio_sync.errors import BufferFullError, ClosedError, RejectedError
 from fluvio_sync.protocol.batch import decode_record_set
 from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec, TopicStorage
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
+from fluvio_sync.stats import HandleStats
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SpuAddress
 from fluvio_sync.testing._memory import MemoryPoller
@@ -78,6 +79,8 @@ INTERRUPTIBLE = {
     "accumulator": ("finish", "recover", "take_dirty", "metadata_changed"),
     "watch": ("start", "take_over", "lose"),
 }
+
+T = TypeVar("T")
 
 
 class Broken(AssertionError):  # noqa: N818 - it is a promise that is broken
@@ -203,6 +206,15 @@ class World:
         # Half of the seeds are patient enough to outlast every fault: then everything has to arrive.
         self.patient = draw.random() < 0.5
         self.topic_states: list[TopicState] = []
+        self.handles = [HandleStats(self.engine.handle_stats) for _ in range(2)]
+        # A thread that leads sends at once, and another one tells the futures of an interruptible thread.
+        self.leading = draw.random() < 0.3
+        self.sender.interruptible = draw.random() < 0.3
+        self.called_back = draw.choice([0.0, 0.3])  # the share of futures with a callback
+        self.to_call: list[int] = []  # numbers of their records
+        self.called: list[int] = []
+        self.engine.callbacks.submit = lambda work: [call() for call in work]  # type: ignore[method-assign,assignment]
+        self.abandoned = False
 
     def _observe(self) -> None:
         """Look at every acknowledgement before it is told, and note when outcomes were accounted for."""
@@ -281,28 +293,58 @@ class World:
         for _ in range(draw.choice([0, 3, 12])):
             self.at(1.0 + draw.random() * (FAULTS_END - 1.0), draw.choice(self._faults()))
         self.at(FAULTS_END, self._repair)
+        if draw.random() < 0.2:
+            self.at(1.0 + draw.random() * FAULTS_END, self._close_handle)
+        if draw.random() < 0.2:
+            self.at(1.0 + draw.random() * FAULTS_END, self._close)
 
     # --- what happens ----------------------------------------------------------------------------
 
     def _send_some(self) -> None:
         draw = self.random
         topic_state = draw.choice(self.topic_states)
-        for _ in range(draw.choice([1, 1, 3, 10])):
+        handle = draw.choice([handle for handle in self.handles if not handle.closed])
+        for _ in range(0 if self.accumulator.closed else draw.choice([1, 1, 3, 10])):
             number = len(self.sent)
             value = b"%d:" % number + b"x" * draw.choice([0, 10, 10, 300])
             partition = draw.randrange(topic_state.partition_count)
             timestamp = 1_700_000_000_000 + draw.randrange(5000) if draw.random() < self.stamped else None
             try:
-                future = self.accumulator.append(
-                    topic_state, partition, None, value, timestamp, self.engine.handle_stats
-                )
+                future = self.accumulator.append(topic_state, partition, None, value, timestamp, handle)
             except BufferFullError:
                 continue
             queue = self.accumulator.queue(topic_state, partition)
             deadline = self.clock.now + queue.linger + queue.timeout
             self.sent.append(Sent(number, topic_state, partition, value, future, deadline, timestamp))
+            if draw.random() < self.called_back:
+                future.add_done_callback(lambda _future, number=number: self.called.append(number))  # type: ignore[misc]
+                self.to_call.append(number)
         if draw.random() < 0.1:
             self.accumulator.begin_flush([topic_state], None)
+        if self.leading and not self.accumulator.closed:
+            self._uninterrupted(self.sender.work_at_once)
+
+    def _close_handle(self) -> None:
+        """One of two producer handles is closed without waiting: its records fail."""
+        self._note("a producer is closed")
+        handle = self.handles[0]
+        handle.closed = True
+        self.sender.call_soon(lambda now: self.engine.dispatcher.abandon(self.accumulator.queues(), now, handle))
+
+    def _close(self) -> None:
+        """The client is closed without waiting: all records fail, and the last answers are read for a while."""
+        self._note("the client is closed")
+        self.interrupt_in = 0
+        self.sender.interruptible = False
+        self.sender.fail_rest()
+        self.sender.notify()
+        self.sender.stop_writing()
+
+        def abandon() -> None:
+            self.sender.abandon()
+            self.abandoned = True
+
+        self.after(2.0 if self.sender.expects_answers() else 0.0, abandon)
 
     def _faults(self) -> list[Callable[[], None]]:
         return [
@@ -491,20 +533,29 @@ class World:
 
     def _step(self) -> float:
         """Run the sender's steps until it waits; return until when."""
+        if self.abandoned:
+            return math.inf
         for _ in range(10_000):
-            try:
-                due = self.sender.prepare()
+            due = self._uninterrupted(self.sender.prepare)
+            if due is not None:
                 if due > self.clock.now and not self.engine.poller.wait(0.0):
                     return due
-                self.sender.work(0.0)
-            except Interruption:
-                self._note("the step is interrupted")
-            except Exception as error:
-                raise self.broken(f"the step raised {error!r}") from error
+                self._uninterrupted(lambda: self.sender.work(0.0))
+            self.sender.notify()
             if self.violations:
                 raise self.broken(self.violations[0])
             self._check_memory()
         raise self.broken("the sender does not come to rest")
+
+    def _uninterrupted(self, part: Callable[[], T]) -> T | None:
+        """Run a part of a step; None if it was interrupted."""
+        try:
+            return part()
+        except Interruption:
+            self._note("the step is interrupted")
+            return None
+        except Exception as error:
+            raise self.broken(f"the step raised {error!r}") from error
 
     def _note(self, text: str) -> None:
         self.trace.append(f"{self.clock.now:9.4f} {text}")
@@ -551,13 +602,25 @@ class World:
         for sent in self.sent:
             self._check_record(sent, logs[sent.topic_state.topic, sent.partition])
         self._check_order(logs)
+        if sorted(self.called) != self.to_call:
+            raise self.broken("a callback was not called, or called twice")
+        self._check_counts()
+
+    def _check_counts(self) -> None:
+        """The outcomes of the records add up."""
+        at_least_once = [item for item in self.sent if not _is_at_most_once(item)]
+        acked = sum(1 for item in at_least_once if item.future.exception() is None)
+        counts = self.engine.handle_stats.take()
+        total = counts.acked + counts.unacknowledged + counts.failed
+        if (counts.acked, total) != (acked, len(self.sent)):
+            raise self.broken(f"{counts} was counted of {len(self.sent)} records, {acked} of them acknowledged")
 
     def _check_record(self, sent: Sent, log: list[bytes]) -> None:
         future = sent.future
         name = f"record {sent.number} ({sent.topic_state.topic}, {sent.partition})"
         if not future.done():
             raise self.broken(f"{name} is never resolved")
-        if isinstance(sent.topic_state.config.delivery_semantic, AtMostOnce):
+        if _is_at_most_once(sent):
             if log.count(sent.value) > 1:
                 raise self.broken(f"{name} is stored twice under at-most-once")
             return
@@ -571,9 +634,9 @@ class World:
                 raise self.broken(f"{name} is not at offset {offset}, which it was resolved with")
             if sent.timestamp not in (None, future.result().timestamp):
                 raise self.broken(f"{name} was resolved with another timestamp than its own")
-        elif self.patient and not isinstance(error, RejectedError):
+        elif self.patient and not isinstance(error, RejectedError | ClosedError):
             raise self.broken(f"{name} was given up though the cluster came back: {error}")
-        elif not getattr(error, "may_be_stored", True) and sent.value in log:
+        elif sent.value in log and (not getattr(error, "may_be_stored", True) or "it is not stored" in str(error)):
             raise self.broken(f"{name} is stored, and its error says that it is not")
 
     def _check_order(self, logs: dict[tuple[str, int], list[bytes]]) -> None:
@@ -581,7 +644,7 @@ class World:
         last: dict[tuple[int, int], tuple[int, int]] = {}
         firsts = {key: _first_positions(log) for key, log in logs.items()}
         for sent in self.sent:
-            if isinstance(sent.topic_state.config.delivery_semantic, AtMostOnce) or sent.future.exception() is not None:
+            if _is_at_most_once(sent) or sent.future.exception() is not None:
                 continue
             place = firsts[sent.topic_state.topic, sent.partition][sent.value]
             sequence = (id(sent.topic_state), sent.partition)
@@ -589,6 +652,10 @@ class World:
             if place <= before:
                 raise self.broken(f"record {sent.number} first appears before record {number}, which was sent first")
             last[sequence] = (place, sent.number)
+
+
+def _is_at_most_once(sent: Sent) -> bool:
+    return isinstance(sent.topic_state.config.delivery_semantic, AtMostOnce)
 
 
 def _first_positions(log: list[bytes]) -> dict[bytes, int]:

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cost of `send().result()`, one record at a time: no thread is woken, and few functions are called."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluvio_sync import Fluvio
+from fluvio_sync._runtime import sender_thread
+from fluvio_sync.testing import FaultProxy
+from tests.support.client import parked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from fluvio_sync import TopicProducer
+    from fluvio_sync.testing import LocalCluster
+
+pytestmark = pytest.mark.alone
+
+LONG = 10.0
+RECORDS = 60
+MOST_CALLS = 150
+ANSWERS_AFTER = 0.01  # seconds, each way: by then the thread that sent waits, however busy the machine is
+
+
+@pytest.fixture
+def warm(own: LocalCluster) -> Iterator[tuple[Fluvio, TopicProducer]]:
+    """A client and its producer, whose partition is connected."""
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0)
+        for _ in range(50):
+            producer.send(b"x").result(LONG)
+        yield fluvio, producer
+
+
+def counted(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Have the calls of a method counted; returns the list of their times."""
+    calls: list[float] = []
+    original: Callable[..., Any] = getattr(owner, name)
+
+    def function(*arguments: Any, **settings: Any) -> Any:
+        calls.append(time.monotonic())
+        return original(*arguments, **settings)
+
+    monkeypatch.setattr(owner, name, function)
+    return calls
+
+
+def test_a_thread_that_sends_and_waits_wakes_no_other(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    own.create_topic("t")
+    with (
+        FaultProxy(own.spu_endpoints[5001]) as proxy,
+        Fluvio.connect(own.endpoint, spu_address_override={5001: proxy.endpoint}) as fluvio,
+    ):
+        proxy.delay(ANSWERS_AFTER)
+        producer = fluvio.topic_producer("t", linger=0)
+        for _ in range(5):
+            producer.send(b"x").result(LONG)
+        engine = fluvio._session.engine
+        assert engine is not None
+        woken = counted(engine.poller, "wake", monkeypatch)
+        background = counted(engine.poller, "wake_background", monkeypatch)
+        steps = counted(engine.thread, "_run_step", monkeypatch)
+        began = time.monotonic()
+        for _ in range(RECORDS):
+            producer.send(b"x").result(LONG)
+        # The background thread looks once a second by itself, and may have the step lock at that moment.
+        looks = 1 + math.ceil((time.monotonic() - began) / sender_thread._LOOK)
+    assert len(woken) <= looks
+    assert len(background) <= looks
+    assert len(steps) <= looks + 1
+
+
+def test_a_record_takes_few_calls(warm: tuple[Fluvio, TopicProducer], monkeypatch: pytest.MonkeyPatch) -> None:
+    fluvio, producer = warm
+    calls: list[int] = []
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call":
+            calls[-1] += 1
+
+    with parked(fluvio, monkeypatch):
+        producer.send(b"x").result(LONG)
+        for _ in range(20):
+            calls.append(0)
+            sys.setprofile(count)
+            try:
+                producer.send(b"x").result(LONG)
+            finally:
+                sys.setprofile(None)
+    assert max(calls) < MOST_CALLS
