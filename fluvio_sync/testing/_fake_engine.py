@@ -7,6 +7,7 @@ unless records are held; then the thread that calls `release()` does.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._base.clock import Clock
     from fluvio_sync._core.actions import Report
-    from fluvio_sync._core.partition import Outcome
+    from fluvio_sync._core.partition import Outcome, PartitionQueue
     from fluvio_sync._core.pipeline import SpuPipeline
     from fluvio_sync._core.topic import TopicState
     from fluvio_sync._runtime.accumulator import Accumulator
@@ -163,6 +164,12 @@ class FakeDispatcher(Dispatcher):
         super().__init__(*arguments, **settings)
         self._engine = engine
 
+    def records_queued(self, queue: PartitionQueue, now: float) -> None:
+        """Take records, which stay pending while they are held, however short the retry policy's timeout is."""
+        for batch in queue.waiting():
+            batch.deadline = math.inf
+        super().records_queued(queue, now)
+
     def _fill(self, pipeline: SpuPipeline, now: float) -> None:
         if self._engine.held:
             return
@@ -244,6 +251,8 @@ class CallersSteps:
             self._sender.work(0.0)
             while self._sender.prepare() <= self._clock.monotonic() or self._poller.wait(0):
                 self._sender.work(0.0)
+        with self._accumulator.lock:
+            self._accumulator.flushed.notify_all()  # for `lead`, which may wait for a future instead of a barrier
 
     def work_at_once(self) -> bool:
         """Deliver the new records; False within a step, which goes on until they are."""

@@ -7,12 +7,15 @@ import inspect
 import logging
 import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
 from fluvio_sync import (
+    AtLeastOnce,
+    AtMostOnce,
     BufferFullError,
     ClosedError,
     ConfigError,
@@ -24,12 +27,15 @@ from fluvio_sync import (
     RecordTooLargeError,
     RejectedError,
     RetriesExhaustedError,
+    RetryPolicy,
     ServerError,
     SpecificPartitioner,
     TopicNotFoundError,
 )
+from fluvio_sync._base.clock import SystemClock
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.testing import FakeFluvio, FakeProducer, FakeRecord
+from fluvio_sync.testing._fake_engine import _PATIENCE
 
 
 def public(cls: type) -> dict[str, Any]:
@@ -215,6 +221,19 @@ def test_held_records_are_pending() -> None:
     assert called == [future]
 
 
+@pytest.mark.parametrize("semantic", [AtLeastOnce(retry_policy=RetryPolicy(timeout=0.01)), AtMostOnce()])
+def test_held_records_do_not_expire(semantic: AtLeastOnce | AtMostOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+    fluvio = FakeFluvio()
+    producer = fluvio.topic_producer("t", delivery_semantic=semantic)
+    with fluvio.held():
+        future = producer.send(b"1")
+        later = time.monotonic() + 1000
+        monkeypatch.setattr(SystemClock, "monotonic", lambda _clock: later)
+        producer.send(b"2")
+    assert future.result(0).topic == "t"
+    assert fluvio.values("t") == [b"1", b"2"]
+
+
 def test_another_thread_may_release() -> None:
     fluvio = FakeFluvio()
     producer = fluvio.topic_producer("t")
@@ -222,9 +241,25 @@ def test_another_thread_may_release() -> None:
     first, second = producer.send(b"1"), producer.send(b"2")
     thread = threading.Timer(0.05, fluvio.release)
     thread.start()
+    began = time.monotonic()
     assert first.result().offset == 0
+    assert time.monotonic() - began < _PATIENCE / 2
     assert producer.flush().acked == 2
     assert not wait([second], timeout=0).not_done
+    thread.join()
+
+
+def test_another_thread_may_close() -> None:
+    fluvio = FakeFluvio()
+    producer = fluvio.topic_producer("t")
+    fluvio.hold()
+    future = producer.send(b"x")
+    thread = threading.Timer(0.05, fluvio.close, (0.0,))
+    thread.start()
+    began = time.monotonic()
+    with pytest.raises(ClosedError):
+        future.result()
+    assert time.monotonic() - began < _PATIENCE / 2
     thread.join()
 
 
