@@ -162,7 +162,7 @@ class Bare:
     def _connect(self, topic: str) -> tuple[socket.socket, int]:
         """Have the client find the leader, and connect as it did."""
         self._client.topic_producer(topic, linger=0).send(b"x").result()
-        engine: Any = self._client._session.engine  # noqa: SLF001
+        engine: Any = self._client._holder.engine  # noqa: SLF001
         lines = [line for line in engine.sender._lines.values() if line.connection.versions is not None]  # noqa: SLF001
         endpoint = lines[0].connection.peer.endpoint
         connection = socket.create_connection((endpoint.host, endpoint.port))

@@ -19,7 +19,7 @@ from fluvio_sync._core.partition import RECORD_CHARGE
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync._runtime.engine import ClientConfig
-from fluvio_sync._runtime.session import EngineHolder
+from fluvio_sync._runtime.holder import EngineHolder
 from fluvio_sync._settings.checks import choice, flag, seconds, size, unknown_setting
 from fluvio_sync._settings.endpoint import parse_endpoint
 from fluvio_sync._settings.environment import client_settings, misspelt
@@ -64,11 +64,11 @@ def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
 class Fluvio:
     """A client of a cluster; made by `Fluvio.connect`.  Any thread may use any method."""
 
-    def __init__(self, session: EngineHolder) -> None:
+    def __init__(self, holder: EngineHolder) -> None:
         """Make a client that connects at its first use; applications call `Fluvio.connect`."""
-        if not isinstance(session, EngineHolder):
+        if not isinstance(holder, EngineHolder):
             raise TypeError("a client is made by Fluvio.connect('host:port')")
-        self._session = session
+        self._holder = holder
 
     @classmethod
     @_completed_by_environment
@@ -132,7 +132,7 @@ class Fluvio:
         if not isinstance(client_id, str) or len(client_id.encode()) > 255:
             raise ConfigError("client_id is a string of at most 255 bytes")
         _check_override(spu_address_override)
-        session = EngineHolder(
+        holder = EngineHolder(
             ClientConfig(
                 endpoint=parse_endpoint(where),
                 tls=tls or secured,
@@ -148,29 +148,29 @@ class Fluvio:
                 buffer_memory=size("buffer_memory", buffer_memory),
             )
         )
-        client = cls(session)
+        client = cls(holder)
         client._begin()
         return client
 
     def _begin(self) -> None:
         """Connect, unless that has to wait for a fork."""
-        if not self._session.waits_for_fork():
-            self._session.running()
+        if not self._holder.waits_for_fork():
+            self._holder.running()
 
     @property
     def endpoint(self) -> str:
         """The SC's `"host:port"`."""
-        return self._session.endpoint
+        return self._holder.endpoint
 
     @property
     def client_id(self) -> str:
         """The name that the cluster sees, and that distinguishes a process's clients in metrics."""
-        return self._session.config.client_id
+        return self._holder.config.client_id
 
     @property
     def running(self) -> bool:
         """Whether it is connected in this process: not before its first use, as after a fork, and not once closed."""
-        return self._session.present() is not None
+        return self._holder.present() is not None
 
     # Producers.
 
@@ -195,19 +195,19 @@ class Fluvio:
         """
         check_topic_name(topic)
         producer_config = ProducerConfig.from_settings(config, settings)
-        if producer_config.max_request_size + RECORD_CHARGE > self._session.config.buffer_memory:
+        if producer_config.max_request_size + RECORD_CHARGE > self._holder.config.buffer_memory:
             raise ConfigError(
                 f"max_request_size ({producer_config.max_request_size} bytes) with its {RECORD_CHARGE} bytes of "
-                f"accounts is more than the client's buffer_memory ({self._session.config.buffer_memory} bytes): "
+                f"accounts is more than the client's buffer_memory ({self._holder.config.buffer_memory} bytes): "
                 "the largest record would never find space"
             )
         producer = self._make_producer(topic, producer_config)
-        if not self._session.waits_for_fork():
+        if not self._holder.waits_for_fork():
             producer._begin()  # noqa: SLF001 - the client's part of making it
         return producer
 
     def _make_producer(self, topic: str, config: ProducerConfig) -> TopicProducer:
-        return TopicProducer(self._session, topic, config)
+        return TopicProducer(self._holder, topic, config)
 
     # Topics.
 
@@ -238,7 +238,7 @@ class Fluvio:
         codec = TopicCompression.ANY
         if compression is not None:
             codec = TopicCompression[choice(Compression, "compression", compression).name]
-        engine = self._session.running()
+        engine = self._holder.running()
         engine.admin.create_topic(
             name, partitions=partitions, replication=replication, compression=codec, exist_ok=exist_ok
         )
@@ -251,7 +251,7 @@ class Fluvio:
 
         Raises `TopicNotFoundError`, and the errors of `create_topic`.
         """
-        self._session.running().admin.delete_topic(name)
+        self._holder.running().admin.delete_topic(name)
 
     def topics(self) -> list[str]:
         """Return the names of the cluster's topics, sorted, without internal ones; raises as `create_topic`."""
@@ -259,17 +259,17 @@ class Fluvio:
 
     def describe_topics(self) -> list[TopicDescription]:
         """Return the cluster's topics with their numbers of partitions and replicas and their codec; see `topics()`."""
-        return self._session.running().admin.topics()
+        return self._holder.running().admin.topics()
 
     # Life.
 
     def health(self) -> Health:
         """Return a snapshot for a readiness probe; no I/O for a connected client, else it raises as `connect`."""
-        return self._session.running().health()
+        return self._holder.running().health()
 
     def stats(self) -> dict[str, ProducerStats]:
         """Return a snapshot of each topic's counters under all settings; no I/O, and empty unless it is `running`."""
-        engine = self._session.present()
+        engine = self._holder.present()
         if engine is None:
             return {}
         found: dict[str, list[ProducerStats]] = {}
@@ -285,7 +285,7 @@ class Fluvio:
         Records that are unresolved then fail with `ClosedError`; a blocked `send()` raises it.  May be repeated.
         Raises `RuntimeError` from a callback.
         """
-        return self._session.close(seconds("timeout", timeout, optional=True))[0]
+        return self._holder.close(seconds("timeout", timeout, optional=True))[0]
 
     def __enter__(self) -> Self:
         return self
@@ -298,7 +298,7 @@ class Fluvio:
         After Ctrl-C or the like it waits at most `exit_timeout`.
         """
         leaving = error is not None and not isinstance(error, Exception)
-        _, unseen = self._session.close(self._session.config.exit_timeout if leaving else None)
+        _, unseen = self._holder.close(self._holder.config.exit_timeout if leaving else None)
         if unseen is not None and error is None:
             raise unseen
 
@@ -306,7 +306,7 @@ class Fluvio:
         return f"<Fluvio client of {self.endpoint}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Fluvio, (self._session,)
+        return Fluvio, (self._holder,)
 
 
 def _check_override(override: object) -> None:
@@ -360,7 +360,7 @@ def checked_config(settings: Mapping[str, Any]) -> ClientConfig:
 
     Raises `ConfigError` for what `Fluvio.connect` refuses, a profile that is not there included.
     """
-    return _Checked.connect(**settings)._session.config  # noqa: SLF001 - the same class
+    return _Checked.connect(**settings)._holder.config  # noqa: SLF001 - the same class
 
 
 def unconnected(settings: Mapping[str, Any]) -> Fluvio:
@@ -379,11 +379,11 @@ def check_client_settings(settings: Mapping[str, Any]) -> None:
 
 def waits_for_fork(client: Fluvio) -> bool:
     """Return whether this process is to fork its workers first, as uWSGI's master, and must not start a thread."""
-    return client._session.waits_for_fork()  # noqa: SLF001 - the same module's class
+    return client._holder.waits_for_fork()  # noqa: SLF001 - the same module's class
 
 
 def leave_open_at_exit(client: Fluvio) -> None:
     """Have the interpreter's end leave a connected client open, because its owner closes it after that."""
-    engine = client._session.present()  # noqa: SLF001 - the same module's class
+    engine = client._holder.present()  # noqa: SLF001 - the same module's class
     if engine is not None:
         _exit.remove_engine(engine)

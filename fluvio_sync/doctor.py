@@ -57,30 +57,6 @@ _SPU_UNREACHABLE = (
 )
 _NOT_PRODUCED = "look at the steps above, and at the log of the partition's leader"
 
-# Of errors that `_connection`, `_tls_failures` and `_blocking` make, which carry no hints yet.
-_BY_TEXT = (
-    ("demands a certificate of the client", "cert and key, or --enable-client-cert and what goes with it"),
-    ("refuses the client's certificate", "it has to be valid, and signed by an authority that the cluster trusts"),
-    ("Hostname mismatch", "domain has to be a name in the certificate; an SPU's is <name of the SPU>.<domain>"),
-    ("certificate has expired", "renew the certificate, or set this machine's clock"),
-    ("certificate is not yet valid", "set this machine's clock"),
-    ("its TLS certificate is not accepted", "ca_cert has to be the authority that signed the server's certificate"),
-    ("it may not speak TLS", "use the cluster's TLS port, or leave TLS out"),
-    (
-        "it accepts connections",
-        "something listens there and does not answer: is it the right port, and what does its log say?",
-    ),
-    ("it may want TLS", "set tls, or --tls and what goes with it, if the cluster wants TLS; else check the port"),
-    (
-        "does not speak Fluvio's protocol",
-        "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings",
-    ),
-)
-
-
-def _hint_of(error: FluvioError) -> str:
-    return error.hint or next((hint for sign, hint in _BY_TEXT if sign in str(error)), "")
-
 
 class Step(NamedTuple):
     """The result of one step.
@@ -166,9 +142,8 @@ def _take(name: str, work: Callable[[], str], remedy: str = _SC_UNREACHABLE) -> 
     except _Finding as finding:
         return Step(name, False, _CLOCK.monotonic() - began, str(finding), finding.advice)
     except FluvioError as error:
-        hint = _hint_of(error)
-        detail = str(error).removesuffix(f"; {hint}")
-        return Step(name, False, _CLOCK.monotonic() - began, detail, hint or remedy)
+        detail = str(error).removesuffix(f"; {error.hint}")
+        return Step(name, False, _CLOCK.monotonic() - began, detail, error.hint or remedy)
     return Step(name, True, _CLOCK.monotonic() - began, detail)
 
 
@@ -205,7 +180,7 @@ class _Cluster:
 
         try:
             if not blocking.drive(connection, established, connection.deadline, _CLOCK):
-                raise blocking.connect_timed_out(connection, self._timeout, "pushing its metadata")
+                raise blocking.connect_timed_out(connection, self._timeout, "the request for its metadata")
         finally:
             connection.close()
 

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `send()` returns: a true `concurrent.futures.Future`, cheap because its batch holds its state.
+"""Delivery futures, which `send()` returns: true `concurrent.futures.Future`s, cheap because their batch has the state.
 
-A stock `Future` costs 2 to 5 us and 1.6 kB a record, for a lock that hardly anyone takes.  Here a future is
-(shared of its batch, position); acknowledging a batch is one store, however many records it has.  Only a future
-that somebody waits for gets a `Condition` of its own.
+A stock `Future` costs 2 to 5 us and 1.6 kB per record, for a lock that few callers take.  Here a future is a reference
+to its batch's `BatchFutures` and an index; acknowledging a batch is one store, however many records it has.  Only a
+future that a thread waits for gets a `Condition` of its own.
 
-The contract of `concurrent.futures.wait` decides the details: it takes the condition of every future, sorted by
-`id`, counts who is finished, and enlists a waiter with each.  Hence
+`concurrent.futures.wait` takes the condition of every future, sorted by `id`, counts the finished ones, and adds a
+waiter to each of the others.  Hence
 
-* a condition is never shared between futures: two callers of `wait` would take shared ones crosswise and dead-lock;
+* futures never share a condition: two callers of `wait` would take shared ones crosswise and deadlock;
 * once a condition exists, the future's state (`_own`) changes only with that condition held;
-* until then the state is the shared's, and `BatchFutures.lock` decides which of the two holds.  That lock is a
-  leaf: it is held for a few stores, nothing is acquired and no foreign code spans inside it.
+* until then the state is that of the `BatchFutures`, whose lock decides between the two.  That lock is a leaf: it is
+  held for a few stores, and no other lock is taken and no foreign code runs inside it.
 
-Threads: any thread reads and waits; the thread that spans the sender's step completes outcomes; callbacks span on the
+Threads: any thread reads and waits; the thread that runs the sender's step completes futures; callbacks run on the
 client's callback thread.
 """
 
@@ -38,11 +38,11 @@ _LOGGER = logging.getLogger("concurrent.futures")
 
 
 class Callbacks(Protocol):
-    """The part of the client's callback thread that futures use; see `_runtime.callbacks`."""
+    """The part of the client's callback thread that futures use: see `_runtime.callbacks`."""
 
     @property
     def lead(self) -> Callable[[Callable[[], bool], float | None], float | None] | None:
-        """`SenderThread.lead`, None where no thread leads."""
+        """`SenderThread.lead`; None where no thread leads."""
         ...
 
     def is_current_thread(self) -> bool:
@@ -50,16 +50,19 @@ class Callbacks(Protocol):
         ...
 
     def submit(self, work: list[Callable[[], None]]) -> None:
-        """Have these run, each of which runs the callbacks of one future and raises nothing."""
+        """Queue functions, each of which runs the callbacks of one future and raises nothing."""
         ...
 
 
 class RecordMetadata(NamedTuple):
-    """Where a record is.
+    """The place of a record.
 
-    `topic`, `partition`; `offset`: its position in the partition, None if it was not acknowledged (at-most-once) or
-    if the server cannot tell (SmartModules and deduplication may drop records); `timestamp`: milliseconds since the
-    epoch; `acknowledged`: False under at-most-once, where nobody waited for an answer.
+    * `topic`: the topic's name.
+    * `partition`: the partition's number.
+    * `offset`: its position in the partition; None if it was not acknowledged (at-most-once), or if SmartModules or
+      deduplication may drop records, so that it is not known.
+    * `timestamp`: milliseconds since the epoch.
+    * `acknowledged`: False under at-most-once, where the client waits for no answer.
     """
 
     topic: str
@@ -73,24 +76,24 @@ _new_tuple = tuple.__new__
 
 
 class Process:
-    """Which process something belongs to: replaced in the child of a fork, compared by identity.
+    """Identifies this process: `current` is replaced in the child of a fork, and compared by identity.
 
-    Asking the system for the process id would take longer than all else that `send()` checks.
+    Asking the system for the process id would take longer than all other checks of `send()`.
     """
 
     current: object = object()
 
 
 def forget_parent() -> None:
-    """Make every shared of the parent process read as `ForkedError`; called in the child of a fork, lock-free."""
+    """Make the parent's pending futures raise `ForkedError`; called in the child of a fork, takes no lock."""
     Process.current = object()
 
 
 class BatchFutures:
-    """What became, or will become, of the records of one batch; shared by their futures.
+    """The outcomes of the records of one batch, now or later; their futures share it.
 
-    `state` goes from PENDING to FINISHED once.  A batch that the server found too large is halved: its shared
-    then only points to those of its `halves`.
+    `state` goes from PENDING to FINISHED once.  A batch that the server found too large is halved: its outcomes are
+    then those of its `halves`.
     """
 
     __slots__ = (
@@ -137,10 +140,10 @@ class BatchFutures:
         self.called: list[DeliveryFuture] = []  # those with callbacks
         self.halves: tuple[BatchFutures, BatchFutures] | None = None
         self.left_count: int = 0
-        self.spans: list[OwnerSpan] = []  # which producer handles the records belong to
+        self.spans: list[OwnerSpan] = []  # the producer handles that sent the records
 
     def notify(self) -> None:
-        """Tell those who wait and have callbacks run; once it is finished, and only where no signal interrupts."""
+        """Wake the waiting threads and have callbacks run.  Called once it is finished, where no signal interrupts."""
         watched, self.watched = self.watched, []
         for future in watched:
             future._notify()
@@ -148,11 +151,11 @@ class BatchFutures:
         if called:
             self.callbacks.submit([future._run_callbacks for future in called])
 
-    # Each of these has an effect once: the first shared counts.  Nobody enlists any more then; who did is to be told
-    # by `publish`.
+    # Only the first of these calls has an effect.  No future is added to `watched` or `called` afterwards; those that
+    # are in them wait for `notify`.
 
     def acknowledge(self, base_offset: int | None) -> None:
-        """Resolve all records: stored from `base_offset` on, or somewhere unknown (None)."""
+        """Complete all records: stored from `base_offset` on, or at unknown offsets (None)."""
         with self.lock:
             if self.state is PENDING:
                 self.base_offset = base_offset
@@ -160,22 +163,22 @@ class BatchFutures:
                 self.state = FINISHED
 
     def mark_sent(self) -> None:
-        """Resolve all records as sent without waiting for an answer (at-most-once), before anybody has a future."""
+        """Complete all records as sent without an answer (at-most-once).  Called before any future exists."""
         self.state = FINISHED
 
     def fail(self, failure: Callable[[int], Exception]) -> None:
-        """Failed all records, each with its own `failure(index)`, made when somebody looks."""
+        """Fail all records, each with its own `failure(index)`, which is made when a caller asks for it."""
         with self.lock:
             if self.state is PENDING:
                 self.failure = failure
                 self.state = FINISHED
 
     def halve(self, left: BatchFutures, right: BatchFutures, left_count: int) -> None:
-        """Hand the records over to two outcomes: the first `left_count` to `left`, the others to `right`."""
+        """Move the records to two halves: the first `left_count` to `left`, the others to `right`."""
         with self.lock:
             if self.halves is not None:
                 return
-            # Interrupted and done again, this enlists futures twice, which does no harm.
+            # Interrupted and repeated, this adds futures twice, which does no harm.
             for future in self.watched:
                 (left if future._index_in(self) < left_count else right).watched.append(future)
             for future in self.called:
@@ -185,7 +188,7 @@ class BatchFutures:
             self.halves = (left, right)
 
     def metadata(self, index: int) -> RecordMetadata:
-        """Return where the record at an index is; only if it did not fail."""
+        """Return the place of the record at an index, which must not have failed."""
         base = self.base_offset
         offset = None if base is None else base + index
         timestamp = self.first_timestamp + self.timestamps[index]
@@ -198,14 +201,14 @@ class BatchFutures:
 
 
 class DeliveryFuture(Future[RecordMetadata]):
-    """The shared of one record: a `RecordMetadata`, or a `DeliveryError`, `ClosedError` or `ForkedError`.
+    """The future of one record: its result is a `RecordMetadata`, its error a `DeliveryError` or another `FluvioError`.
 
-    A true `concurrent.futures.Future`: `result`, `exception`, `add_done_callback`, `concurrent.futures.wait`,
-    `as_completed` and `asyncio.wrap_future` work on it.  `cancel()` returns False: a record that was handed over is
-    not taken back.  Callbacks of a pending future span on the client's callback thread.
+    It is a true `concurrent.futures.Future`: `result`, `exception`, `add_done_callback`, `concurrent.futures.wait`,
+    `as_completed` and `asyncio.wrap_future` work with it.  `cancel()` returns False, because a queued record is not
+    taken back.  The callbacks of a pending future run on the client's callback thread.
     """
 
-    # Slots and class-level defaults: making a future stores two attributes and makes no dictionary, which takes 64
+    # Slots and class-level defaults: making a future stores two attributes and makes no dictionary, so it takes 64
     # bytes instead of 120.
     __slots__ = ("_index", "_shared")
     _cond: Condition | None = None
@@ -215,7 +218,7 @@ class DeliveryFuture(Future[RecordMetadata]):
     _done_callbacks: Any = ()
 
     def __init__(self, shared: BatchFutures, index: int) -> None:
-        # Future.__init__ would make a Condition and two lists: that is what this class avoids.
+        # Not Future.__init__, which would make a Condition and two lists.
         self._shared = shared
         self._index = index
 
@@ -234,7 +237,7 @@ class DeliveryFuture(Future[RecordMetadata]):
     def _is_of_parent(self) -> bool:
         return self._shared.process is not Process.current and self._shared.state is not FINISHED
 
-    # What the standard library's functions look at.
+    # The attributes that the standard library's functions read.
 
     def _get_condition(self) -> Condition:
         cond = self._cond
@@ -242,7 +245,7 @@ class DeliveryFuture(Future[RecordMetadata]):
             return self._condition_in_child()
         if cond is not None:
             return cond
-        # Made outside the leaf lock: allocation may span the collector, whose finalizers may look at other futures.
+        # Made outside the leaf lock: an allocation may run the garbage collector, whose finalizers may use futures.
         fresh: Condition = Condition()
         waiters: list[Any] = []
         while True:
@@ -263,7 +266,7 @@ class DeliveryFuture(Future[RecordMetadata]):
         """Return a condition of this process: the inherited one may be held by a thread that does not exist here."""
         if not isinstance(self._waiters, list):
             self._waiters = []
-        cond: Condition = self.__dict__.setdefault("_adopted", Condition())  # atomic, whoever else looks
+        cond: Condition = self.__dict__.setdefault("_adopted", Condition())  # atomic: all threads get the same one
         return cond
 
     def _get_state(self) -> str:
@@ -292,21 +295,21 @@ class DeliveryFuture(Future[RecordMetadata]):
         shared, index = self._locate()
         return shared.metadata(index)
 
-    if not TYPE_CHECKING:  # where the base class declares them as attributes, and functions ask for such
+    if not TYPE_CHECKING:  # which must see attributes, as the base class declares them
         _condition = property(_get_condition)
         _state = property(_get_state)
         _exception = property(_get_exception)
         _result = property(_get_result)
 
     def _notify(self) -> None:
-        """Tell those who wait; the shared is finished already."""
+        """Wake the waiting threads; the record has its outcome already."""
         cond = self._cond
         if cond is None:
-            return  # enlisted, then interrupted (Ctrl-C) before it had its condition: nobody waits
+            return  # added to `watched`, then interrupted (Ctrl-C) before it had its condition: no thread waits
         shared, _ = self._locate()
         with cond:
             if self._own is FINISHED:
-                return  # enlisted twice, for the same reason
+                return  # added twice, for the same reason
             self._own = FINISHED
             for waiter in self._waiters:
                 if shared.failure is None:
@@ -315,7 +318,7 @@ class DeliveryFuture(Future[RecordMetadata]):
                     waiter.add_exception(self)
             cond.notify_all()
 
-    # What users call.
+    # For applications.
 
     def done(self) -> bool:
         """True once the record is acknowledged, failed, or (at-most-once) accepted."""
@@ -337,10 +340,12 @@ class DeliveryFuture(Future[RecordMetadata]):
         return False
 
     def result(self, timeout: float | timedelta | None = None) -> RecordMetadata:
-        """Wait at most `timeout` seconds (None: until the record's own deadline) for the record's place.
+        """Wait for the record's outcome and return its place.
 
-        Raises a `DeliveryError`, `ClosedError` or `ForkedError` if it was not acknowledged, `TimeoutError` if that is
-        not known yet, and `RuntimeError` where waiting would block the callback thread.
+        * `timeout`: seconds to wait at most; None (default): until the record's own deadline.
+
+        Raises a `DeliveryError`, `ClosedError` or `ForkedError` if the record was not acknowledged, `TimeoutError` if
+        it has no outcome yet, and `RuntimeError` in a callback, where waiting would block the callback thread.
         """
         shared = self._shared
         if shared.state is not FINISHED:
@@ -360,7 +365,7 @@ class DeliveryFuture(Future[RecordMetadata]):
     wait = result
 
     def exception(self, timeout: float | timedelta | None = None) -> BaseException | None:
-        """Like `result`, but return the error, or None for a record that was delivered."""
+        """Wait as `result` does, and return the record's error, or None if it was delivered."""
         self._wait(timeout)
         return self._exception
 
@@ -370,25 +375,25 @@ class DeliveryFuture(Future[RecordMetadata]):
         if self._shared.callbacks.is_current_thread():
             raise RuntimeError("a callback must not wait for a pending future: it would block the one callback thread")
         seconds = left = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        drive = self._shared.callbacks.lead
-        if drive is not None and (left is None or left > 0):
-            left = drive(self.done, left)
+        lead = self._shared.callbacks.lead
+        if lead is not None and (left is None or left > 0):
+            left = lead(self.done, left)
             if self.done():
                 return
         cond = self._condition
-        # The lock itself, which is the C library's: `with` a Condition runs Python, where a signal's exception could
+        # The lock itself, which is written in C: `with` a Condition runs Python code, where a signal's exception could
         # leave it locked, and the sender would wait for it for ever.
         with cond._lock:  # type: ignore[attr-defined]
             cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), left)
         if not self.done():
             shared = self._shared
             raise PlainTimeoutError(
-                f"the record for topic {shared.topic!r}, partition {shared.partition} is not resolved after "
+                f"the record for topic {shared.topic!r}, partition {shared.partition} is not completed after "
                 f"{seconds} s; it is still on its way and its future is still valid"
             )
 
     def add_done_callback(self, fn: Callable[[Future[RecordMetadata]], object]) -> None:
-        """Call `fn(future)` when done: on the client's callback thread, or here and now if it is done already."""
+        """Call `fn(future)` when it is done, on the client's callback thread; if it is done already, at once, here."""
         if not self._is_of_parent():
             while True:
                 shared, _ = self._locate()
@@ -399,20 +404,20 @@ class DeliveryFuture(Future[RecordMetadata]):
                         if self._done_callbacks:
                             self._done_callbacks.append(fn)
                         else:
-                            shared.called.append(self)  # first: enlisted without callbacks does no harm
+                            shared.called.append(self)  # first: a future without callbacks does no harm there
                             self._done_callbacks = [fn]
                         return
                 break
         self._call(fn)
 
     def _run_callbacks(self) -> None:
-        """OwnerSpan what `add_done_callback` collected; the callback thread's task."""
+        """Run the callbacks that `add_done_callback` collected, on the callback thread."""
         with self._locate()[0].lock:
             callbacks, self._done_callbacks = self._done_callbacks, ()
         for fn in callbacks:
             try:
                 self._call(fn)
-            except BaseException:  # SystemExit, say: it must not end the thread that spans everybody's callbacks
+            except BaseException:  # SystemExit, say, which must not end the thread of all callbacks
                 _LOGGER.exception("exception calling callback for %r", self)
 
     def _call(self, fn: Callable[[Future[RecordMetadata]], object]) -> None:
@@ -422,19 +427,19 @@ class DeliveryFuture(Future[RecordMetadata]):
             _LOGGER.exception("exception calling callback for %r", self)
 
     def set_running_or_notify_cancel(self) -> NoReturn:
-        """Raise: the client resolves its futures."""
-        raise RuntimeError("only the client resolves the future of a record")
+        """Raise `RuntimeError`: only the client completes its futures."""
+        raise RuntimeError("only the client completes the future of a record")
 
     def set_result(self, result: RecordMetadata) -> NoReturn:
-        """Raise: the client resolves its futures."""
-        raise RuntimeError("only the client resolves the future of a record")
+        """Raise `RuntimeError`: only the client completes its futures."""
+        raise RuntimeError("only the client completes the future of a record")
 
     def set_exception(self, exception: BaseException | None) -> NoReturn:
-        """Raise: the client resolves its futures."""
-        raise RuntimeError("only the client resolves the future of a record")
+        """Raise `RuntimeError`: only the client completes its futures."""
+        raise RuntimeError("only the client completes the future of a record")
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        """Raise: a thread's future cannot be awaited as it is."""
+        """Raise `TypeError`: coroutines await `asyncio.wrap_future(future)`."""
         raise TypeError("a DeliveryFuture belongs to threads; in a coroutine, await asyncio.wrap_future(future)")
 
 
@@ -447,7 +452,7 @@ def _descend(shared: BatchFutures, halves: tuple[BatchFutures, BatchFutures], in
 def _forked(shared: BatchFutures) -> ForkedError:
     return ForkedError(
         f"this record for topic {shared.topic!r} was sent before the fork; "
-        "the parent process delivers it, and only there its future is resolved"
+        "the parent process delivers it, and only there its future is completed"
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._core.topic import TopicState
     from fluvio_sync._runtime.engine import Engine
-    from fluvio_sync._runtime.session import EngineHolder
+    from fluvio_sync._runtime.holder import EngineHolder
     from fluvio_sync.config import ProducerConfig
 
 # Records that are queued together: the lock is held for a tenth of a millisecond.
@@ -45,10 +45,10 @@ class TopicProducer:
     * `config`: the `ProducerConfig` in force.
     """
 
-    def __init__(self, session: EngineHolder, topic: str, config: ProducerConfig) -> None:
+    def __init__(self, holder: EngineHolder, topic: str, config: ProducerConfig) -> None:
         self.topic = topic
         self.config = config
-        self._session = session
+        self._holder = holder
         self._handle_stats = HandleStats()
         self._process: object = None  # attached at first use
 
@@ -64,7 +64,7 @@ class TopicProducer:
 
     def _attach(self) -> None:
         """Find the topic in the client of this process; threads that do so at once get the same state."""
-        engine = self._session.running()
+        engine = self._holder.running()
         topic_state = engine.topic_state(self.topic, self.config)
         partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
         with engine.accumulator.lock:
@@ -265,10 +265,10 @@ class TopicProducer:
             self._engine.log.error("records.lost", topic=self.topic, error=str(unseen))
 
     def __repr__(self) -> str:
-        return f"<TopicProducer for {self.topic!r} at {self._session.endpoint}>"
+        return f"<TopicProducer for {self.topic!r} at {self._holder.endpoint}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TopicProducer, (self._session, self.topic, self.config)
+        return TopicProducer, (self._holder, self.topic, self.config)
 
 
 def to_bytes(part: str, data: Any, serializer: Any) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counting: what a producer did so far, and what a flush can report.
+"""Counters of producers, and the outcomes that a flush reports.
 
 `Counters` are plain integers, changed only with the client's lock held, and read as an immutable `ProducerStats`.
 A `HandleStats` belongs to one producer handle and counts the outcomes of its own records.
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class FlushResult(NamedTuple):
     """The outcome of a handle's records since its previous `flush()`.
 
-    `acked`, `unacknowledged` (at-most-once: handed to the socket), `failed` (at-most-once: dropped): records;
-    `first_error`: of the first that failed, or None.
+    * `acked`: records that were acknowledged.
+    * `unacknowledged`: records that at-most-once handed to the socket.
+    * `failed`: records that failed, or that at-most-once dropped.
+    * `first_error`: the error of the first that failed; None without one.
     """
 
     acked: int
@@ -30,12 +32,19 @@ class FlushResult(NamedTuple):
 class ProducerStats(NamedTuple):
     """A snapshot of all handles of a topic that have the same settings.
 
-    Of records, bytes (keys and values) and batches: `queued` now waits in this process, `in_flight` is with a server;
-    the others are totals since the client was made.  `retried` counts records sent again, `dropped` those that
-    at-most-once lost before they were written, `rejected` those that a server's answer rejected after that;
-    `reconnects`: connections made after the first.  `latency`: seconds from a batch being ready to
-    its acknowledgement, `(mean, maximum)`, or None before the first.  `checksum`: what computes CRC-32C,
-    `"google-crc32c"`, `"crc32c"` or `"pure"`.
+    Bytes are those of keys and values.  Numbers other than queued and in flight are totals since the client was made.
+
+    * `records_queued`, `bytes_queued`, `batches_queued`: wait in this process now.
+    * `records_in_flight`, `bytes_in_flight`, `batches_in_flight`: sent to an SPU and not answered yet.
+    * `records_acked`, `bytes_acked`, `batches_acked`: acknowledged.
+    * `records_failed`, `bytes_failed`, `batches_failed`: failed under at-least-once.
+    * `records_unacknowledged`: handed to the socket under at-most-once.
+    * `records_retried`: sent again.
+    * `records_dropped`: lost by at-most-once before they were written.
+    * `records_rejected`: rejected by an SPU after at-most-once had written them.
+    * `reconnects`: connections to SPUs that were made again.
+    * `latency`: seconds from a batch being ready to its acknowledgement, `(mean, maximum)`; None before the first.
+    * `checksum`: the implementation of CRC-32C: `"google-crc32c"`, `"crc32c"` or `"pure"`.
     """
 
     records_queued: int
@@ -63,7 +72,7 @@ _SUMMED = ("records_", "bytes_", "batches_")  # counters of a topic; reconnectio
 
 
 def sum_of(parts: list[ProducerStats]) -> ProducerStats:
-    """Return the counters of a topic's producers whose settings differ."""
+    """Return the sum of the counters of a topic's producers, whose settings differ."""
     fields = [name for name in ProducerStats._fields if name.startswith(_SUMMED)]
     totals = {name: sum(getattr(part, name) for part in parts) for name in fields}
     latencies = [(*part.latency, part.batches_acked) for part in parts if part.latency is not None]
@@ -75,12 +84,15 @@ def sum_of(parts: list[ProducerStats]) -> ProducerStats:
 
 
 class Health(NamedTuple):
-    """What a readiness probe asks a client.
+    """The condition of a client, for readiness probes.
 
-    `connected`: the SC's metadata arrives; `leaders`: for each partition (topic, number) that records were sent to,
-    the id of the SPU that leads it, or None while there is none; `records_queued`, `bytes_queued`: waiting in this
-    process; `records_in_flight`: with a server; `last_error`: the latest failure's text, or None, and `last_error_at`:
-    when it was, in milliseconds since the epoch.
+    * `connected`: the SC (Streaming Controller) pushes its metadata.
+    * `leaders`: for each partition (topic, number) that records were sent to, the id of the SPU (Stream Processing
+      Unit) that leads it; None while there is none.
+    * `records_queued`, `bytes_queued`: wait in this process.
+    * `records_in_flight`: sent to an SPU and not answered yet.
+    * `last_error`: the text of the latest failure; None before the first.
+    * `last_error_at`: when it was, in milliseconds since the epoch; None before the first.
     """
 
     connected: bool
@@ -100,7 +112,7 @@ class OwnerSpan:
     def __init__(self, start: int, handle_stats: HandleStats) -> None:
         self.start: int = start
         self.handle_stats: HandleStats = handle_stats
-        self.unseen: int = 0  # failed records at whose future nobody looked
+        self.unseen: int = 0  # failed records whose error no caller has seen
         self.failure: Callable[[], Exception] | None = None
         self.counted: bool = False
 
@@ -108,13 +120,14 @@ class OwnerSpan:
 class HandleStats:
     """The outcomes of one handle's records, for `flush()`, `close()` and the end of a `with` block.
 
-    `whole`: the client's, which counts the same records.  `closed`: the handle takes no more records.
+    * `whole`: the client's own, which counts the same records.
+    * `closed`: the handle takes no more records.
 
-    A span is counted once, however often that is tried: what is changed is changed in one statement without a call in
-    it, which no signal interrupts.
+    A span is counted once, even if it is reported again after an interruption: each change is one statement without a
+    call in it, which no signal interrupts.
     """
 
-    # How many failures that nobody looked at are remembered: it takes one to raise.
+    # The number of unseen failures that are remembered; raising takes one.
     _REMEMBERED = 100
 
     def __init__(self, whole: HandleStats | None = None) -> None:
@@ -146,14 +159,14 @@ class HandleStats:
                 )
 
     def add_dropped(self, span: OwnerSpan, records: int) -> None:
-        """Count the records of a span that at-most-once lost; nobody raises anything for these."""
+        """Count the records of a span that at-most-once lost; they raise no error."""
         whole = self._whole
         with self._lock:
             if not span.counted:
                 self._failed, whole._failed, span.counted = self._failed + records, whole._failed + records, True
 
     def add_failed(self, span: OwnerSpan, records: int) -> None:
-        """Count the records of a span that failed; `span.failure` makes the first one's error if somebody asks."""
+        """Count the records of a span that failed; `span.failure` makes the error of the first on demand."""
         whole = self._whole
         with self._lock:
             if span.counted:
@@ -172,7 +185,7 @@ class HandleStats:
             )
 
     def looked_at(self, span: OwnerSpan) -> None:
-        """Somebody saw the error of one failed record."""
+        """Note that a caller saw the error of one failed record."""
         with self._lock:
             span.unseen -= 1
             if span.unseen <= 0:
@@ -180,7 +193,7 @@ class HandleStats:
                 self._whole._unseen.pop(span, None)
 
     def take_unseen_failure(self) -> Exception | None:
-        """Return the error of a failed record at whose future nobody looked, and count all as seen."""
+        """Return the error of a failed record whose future no caller looked at, and count all as seen."""
         with self._lock:
             spans, self._unseen = self._unseen, {}
             for span in spans:
@@ -189,7 +202,7 @@ class HandleStats:
         return None if failure is None else failure()
 
     def take(self) -> FlushResult:
-        """Return what happened since the last call."""
+        """Return the outcomes since the last call."""
         with self._lock:
             outcomes = (self._acked, self._unacknowledged, self._failed)
             failure = self._first_failure
@@ -199,7 +212,7 @@ class HandleStats:
 
 
 class Counters:
-    """Totals of a topic_state since the client was made; changed with the client's lock held."""
+    """Totals of a `TopicState` since the client was made; changed with the client's lock held."""
 
     __slots__ = (
         "batches_acked",

@@ -143,7 +143,7 @@ def is_inline(source: str) -> bool:
 def authority(tls: TlsConfig | ssl.SSLContext) -> str:
     """Return the authority that signs servers' certificates, for messages; "" if they are not verified."""
     if not isinstance(tls, TlsConfig):
-        return "the SSLContext that was given"
+        return "an authority of the SSLContext that was given"
     return "" if tls.ca_cert is None else f"ca_cert {_named(tls.ca_cert)}"
 
 

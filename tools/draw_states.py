@@ -10,23 +10,24 @@ from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
 from fluvio_sync._core.transitions import TRANSITIONS, Move
 
 DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- made from the code -->\n", "<!-- end of what is made from the code -->\n"
+BEGIN, END = "<!-- made from the code -->\n", "<!-- end of the part that is made from the code -->\n"
 
 ANY = "any state"
 PLACES = {
-    ANY: (75, 130),
-    Lingering.__name__: (285, 25),
-    Queued.__name__: (285, 95),
-    Waiting.__name__: (285, 165),
-    Idle.__name__: (285, 235),
-    InFlight.__name__: (490, 95),
-    BackingOff.__name__: (490, 200),
-    AwaitingCommit.__name__: (695, 95),
+    ANY: (62, 130),
+    Lingering.__name__: (280, 25),
+    Queued.__name__: (280, 95),
+    Waiting.__name__: (280, 165),
+    Idle.__name__: (280, 235),
+    InFlight.__name__: (495, 95),
+    BackingOff.__name__: (495, 200),
+    AwaitingCommit.__name__: (715, 95),
 }
 """The middle of each box."""
 
-WIDTH, HEIGHT = 770, 260
-HALF_WIDTH, HALF_HEIGHT = 62, 16  # of a box
+WIDTH, HEIGHT = 780, 260
+HALF_WIDTH, HALF_HEIGHT = 54, 16  # of a box
+LIFT = 9  # of a label over its arrow, if that is level: on a slope it stands in the middle of it
 
 _HEAD = f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" \
@@ -65,7 +66,7 @@ def _box(name: str) -> str:
 
 def _arrow(start: str, end: str, label: str) -> str:
     (x1, y1), (x2, y2) = _border(start, end), _border(end, start)
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2 - (LIFT if y1 == y2 else 0)
     half = 3.5 * len(label) + 2  # of the label's width
     return (
         f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}" stroke="#456" marker-end="url(#head)"/>'
@@ -75,8 +76,13 @@ def _arrow(start: str, end: str, label: str) -> str:
 
 
 def _border(name: str, towards: str) -> tuple[float, float]:
-    """Return where the line between the middles of two boxes leaves the first one."""
+    """Return where an arrow between two boxes meets the first one.
+
+    Those of `ANY` fan out from the middle of its side; others lie on the line between the middles of the boxes.
+    """
     (x, y), (other_x, other_y) = PLACES[name], PLACES[towards]
+    if ANY in (name, towards):
+        return x + (HALF_WIDTH if name == ANY else -HALF_WIDTH), y
     dx, dy = other_x - x, other_y - y
     share = min(HALF_WIDTH / abs(dx) if dx else 1.0, HALF_HEIGHT / abs(dy) if dy else 1.0)
     return x + dx * share, y + dy * share

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ground: clock, log, text and threads; it stands on the standard library and `errors` alone."""
+"""Clock, log, text and threads, for all other folders.  It imports the standard library and `errors` alone."""

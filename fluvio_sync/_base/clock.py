@@ -55,8 +55,8 @@ _SYSTEM = (time.time, time.time_ns)
 
 def _replaced_time_ms() -> int:
     # freezegun gives the real time to callers that have `threading` among their nearest five frames.  `send()` in the
-    # main function of a thread would be one, but for the frames of this and of the next function.  Not time_ns():
-    # frozen, it is computed from a float, and a little short of the millisecond.
+    # main function of a thread would be such a caller without the frames of this and the next function.  A frozen
+    # time_ns() is computed from a float, and is a little short of the millisecond.
     def ask() -> float:
         return time.time()
 

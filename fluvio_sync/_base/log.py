@@ -5,7 +5,7 @@ Effects: logging only; any thread, no lock of its own.  The library configures n
 handler but a `NullHandler`, so an application that configured neither sees no output.  Each event chooses between the
 two, because applications configure late.  An event never raises into its caller.
 
-Events are named `area.verb_past` (`"connection.lost"`).  Their data are fields, never the contents of records or keys.
+Events are named `area.verb_past` (`"spu.disconnected"`).  Their data are fields, never the contents of records or keys.
 """
 
 from __future__ import annotations

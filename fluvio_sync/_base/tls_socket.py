@@ -8,13 +8,14 @@ from typing import Any
 
 
 class ConnectedSocket(ssl.SSLSocket):
-    """A socket that is wrapped once it is connected, and whose handshake fails if the peer has gone since.
+    """A TLS socket around a connected one; if the peer has disconnected since, the handshake fails, not the wrapping.
 
-    Before Python 3.13 `wrap_socket` asks for the peer's name, fails where there is none any more, and forgets to close.
+    Before Python 3.13 `wrap_socket` asks for the peer's address, fails if there is none any more, and leaves the socket
+    open.
     """
 
     def getpeername(self) -> Any:
-        """Return the peer's address, an empty one if it has gone."""
+        """Return the peer's address; an empty one if it has disconnected."""
         try:
             return super().getpeername()
         except OSError:

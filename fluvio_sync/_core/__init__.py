@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decisions: pure, so it imports no socket, thread, clock, randomness or log, and never `_net` or `_runtime`."""
+"""Decisions about delivery.  Pure: imports no socket, thread, clock, randomness or log, nor `_net` or `_runtime`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def record_outcome(outcome: Outcome, now: float) -> None:
-    """Count the outcome of a batch for its topic and for the handles that sent its records: once, if called again.
+    """Count the outcome of a batch for its topic and for the handles that sent its records; once, if called again.
 
     Each statement that changes a count has no call in it, so that no signal comes between its parts.
     """

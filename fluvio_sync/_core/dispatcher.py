@@ -213,7 +213,7 @@ class Dispatcher:
     # Partition queues.
 
     def _reschedule(self, queue: PartitionQueue, now: float) -> None:
-        """Decide what a queue does next; it has no request in flight and no delay to wait for."""
+        """Decide the next state of a queue that has no request in flight and no delay to wait for."""
         queues = self._queues.get((queue.topic, queue.partition), ())
         if queue not in queues:
             self._queues[queue.topic, queue.partition] = [*queues, queue]
@@ -317,7 +317,7 @@ class Dispatcher:
         if generation != pipeline.generation or pipeline.state is not PipelineState.CONNECTING:
             return
         if pipeline.last_error is not None or not pipeline.was_up:
-            self.report("info", "connection.opened", spu=pipeline.spu)
+            self.report("info", "spu.connected", spu=pipeline.spu)
         pipeline.state = PipelineState.UP
         pipeline.was_up = True
         pipeline.last_error = None
@@ -398,7 +398,7 @@ class Dispatcher:
         first = pipeline.last_error is None
         pipeline.last_error = error
         if first and (pipeline.in_flight or pipeline.queues()):
-            self.report("warning", "connection.lost", spu=pipeline.spu, error=str(error))
+            self.report("warning", "spu.disconnected", spu=pipeline.spu, error=str(error))
 
     # Requests.
 
@@ -448,7 +448,7 @@ class Dispatcher:
             self._reschedule(queue, now)
             return
         treatment = failures.treatment_of(code.code)
-        error = failures.refused(code, queue.topic, queue.partition, pipeline.spu)
+        error = failures.server_error(code, queue.topic, queue.partition, pipeline.spu)
         if treatment is failures.Treatment.AWAIT_COMMIT:
             self._await_commit(CommitWait(queue, pipeline, batches, result.base_offset, now), error, now)
             return
@@ -489,7 +489,7 @@ class Dispatcher:
     ) -> None:
         """Use up one retry of each of these batches; those that have one return to the front of the queue."""
         self._began_to_fail(queue, error)
-        moved = self._router.has_moved(queue)  # which is what a delay would wait for
+        moved = self._router.has_moved(queue)  # a delay would wait for just that
         delay: float | None = None
         survivors = []
         for batch in batches:
@@ -520,7 +520,7 @@ class Dispatcher:
     def _too_large(self, queue: PartitionQueue, batches: list[Batch], error: ServerError, now: float) -> None:
         """Code 10: send batches one by one, then those that are rejected in halves; a lone record is rejected for good.
 
-        The answer does not tell which of an entry's batches was too large.  None of this uses up a retry: it ends by
+        The answer does not say which of an entry's batches was too large.  None of this uses up a retry: it ends by
         itself.
         """
         if len(batches) == 1 and batches[0].builder.count == 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events: facts that the sender tells the dispatcher, as values."""
+"""Events: the facts that the sender reports to the dispatcher, as values."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Replied(NamedTuple):
 
 
 class OffsetsReplied(NamedTuple):
-    """The SPU answered `AskOffsets`; `high_watermark` is None if it cannot tell."""
+    """The SPU answered `AskOffsets`; `high_watermark` is None if it does not know the partition."""
 
     wait: CommitWait
     high_watermark: int | None
 
 
 class MetadataChanged(NamedTuple):
-    """The metadata cache took over an update, or the watch on the SC was lost."""
+    """The metadata cache took over an update, or the watch on the SC ended."""
 
     diff: MetadataDiff
 

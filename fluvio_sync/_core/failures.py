@@ -81,7 +81,7 @@ _HINTS: dict[int, str] = {
 }
 
 
-def refused(code: ErrorCode, topic: str, partition: int, spu: int) -> ServerError:
+def server_error(code: ErrorCode, topic: str, partition: int, spu: int) -> ServerError:
     """Return the cause of a failed attempt that the server answered with an error code."""
     message = f"SPU {spu} answered {code.name} ({code.code}) for topic {topic!r}, partition {partition}: {code.text}"
     hint = _HINTS.get(code.code, "")

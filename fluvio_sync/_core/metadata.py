@@ -2,7 +2,7 @@
 """The metadata cache: topics, partitions and their leaders, SPUs and their addresses.
 
 Pure; filled from the SC's Watch pushes, guarded by the client's lock.  Pushes repeat objects freely (a partition is
-sent again after every write, because its status holds the log end), so `apply` tells what really changed.
+sent again after every write, because its status holds the log end), so `apply` returns the real changes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Route(NamedTuple):
 class MetadataDiff:
     """The changes of an update: topics by name, partitions, SPU ids.
 
-    `watch_changed`: the watch was lost, or is complete now, so that unknown and offline objects count otherwise.
+    `watch_changed`: the watch ended, or is complete now, so that unknown and offline objects count otherwise.
     """
 
     topics: set[str] = field(default_factory=set)
@@ -58,7 +58,7 @@ class MetadataDiff:
         return bool(self.topics or self.partitions or self.spus or self.watch_changed)
 
     def add(self, other: MetadataDiff) -> None:
-        """Take others in."""
+        """Add the changes of another update."""
         self.topics |= other.topics
         self.partitions |= other.partitions
         self.spus |= other.spus
@@ -66,11 +66,15 @@ class MetadataDiff:
 
 
 class Metadata:
-    """The metadata cache.  `live`: the SC's pushes arrive; otherwise it is what was known when they stopped."""
+    """The metadata cache.
+
+    * `live`: the SC's pushes arrive; otherwise the cache is as old as the last of them.
+    * `topics_version`: counts the topics that were added, changed or removed.
+    """
 
     def __init__(self, *, use_local_address: bool = False) -> None:
         self.live = False
-        self.topics_version = 0  # counts changes of what topics there are
+        self.topics_version = 0
         self.topics: dict[str, TopicObject] = {}
         self.partitions: dict[tuple[str, int], PartitionObject] = {}
         self.spus: dict[int, SpuObject] = {}
@@ -79,25 +83,25 @@ class Metadata:
 
     @property
     def complete(self) -> bool:
-        """Whether all three kinds were received since the watch began, so that what is not here does not exist."""
+        """Whether all three kinds were received since the watch began: an object that is not here does not exist."""
         return self.live and self._fresh.issuperset(LABELS)
 
     def begin(self) -> None:
-        """A new watch starts; what is known stays until its first pushes replace it."""
+        """Begin a new watch; the cache keeps its content until the first pushes replace it."""
         self._fresh.clear()
         self.live = True
 
     def lose(self) -> MetadataDiff:
-        """The watch ended; what is known stays."""
+        """End the watch; the cache keeps its content."""
         self.live = False
         return MetadataDiff(watch_changed=True)
 
     def apply(self, update: WatchUpdate) -> MetadataDiff:
-        """Take an update over and return what it changed."""
+        """Take an update over and return its changes."""
         diff = MetadataDiff()
         first = update.label not in self._fresh
         if first and not update.all and not update.changes and self._of(update.label):
-            # An SC that just started has not loaded its store: no reason to forget what is known.
+            # An SC that just started has not loaded its store yet: its empty list deletes no objects.
             return diff
         was_complete = self.complete
         self._fresh.add(update.label)
@@ -166,7 +170,7 @@ class Metadata:
     # Questions.
 
     def partition_count(self, topic: str) -> int:
-        """Return the topic's number of partitions, 0 for a topic that is not known."""
+        """Return the topic's number of partitions, 0 for an unknown topic."""
         item = self.topics.get(topic)
         return 0 if item is None else item.spec.partition_count
 
@@ -187,7 +191,7 @@ class Metadata:
     def route(self, topic: str, partition: int) -> Route:
         """Find the partition's leader.
 
-        While the SC is away its last word on what is offline is not trusted: the leader is tried.
+        While the SC is away, its last report that a leader is offline is not trusted: the leader is tried.
         """
         item = self.partitions.get((topic, partition))
         if topic not in self.topics or item is None:
@@ -196,10 +200,10 @@ class Metadata:
         resolution = item.status.resolution
         waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
         if self.live and waits:
-            why = f"partition {partition} of topic {topic!r} is {_words(resolution)} (leader: SPU {leader})"
+            why = f"partition {partition} of topic {topic!r}: {_words(resolution)} (SPU {leader})"
             return Route(None, why, fallback=leader if self.spu_online(leader) else None)
         if leader not in self.spus:
-            return Route(None, f"the SC has not told the address of SPU {leader}, the partition's leader")
+            return Route(None, f"the SC has not sent the address of SPU {leader}, the partition's leader, yet")
         if self.live and not self.spu_online(leader):
             return Route(None, f"SPU {leader}, the leader of partition {partition} of topic {topic!r}, is offline")
         return Route(leader)
@@ -208,7 +212,7 @@ class Metadata:
         if topic not in self.topics:
             if self.complete:
                 return Route(None, f"the cluster has no topic {topic!r}", gone=True)
-            return Route(None, f"the SC has not told about topic {topic!r} yet")
+            return Route(None, f"the SC has not sent topic {topic!r} yet")
         if self.complete and partition >= self.partition_count(topic):
             return Route(None, f"topic {topic!r} has no partition {partition}", gone=True)
         return Route(None, f"partition {partition} of topic {topic!r} does not exist yet")
@@ -219,7 +223,7 @@ class Metadata:
         return f"custom-spu-{spu}" if item is None else item.name
 
     def advertised(self, spu: int) -> Endpoint | None:
-        """Return the address that the SC gives for an SPU; None if it gives none that could be dialled."""
+        """Return the address that the SC gives for an SPU; None if it gives none to connect to."""
         item = self.spus.get(spu)
         if item is None:
             return None
@@ -230,7 +234,7 @@ class Metadata:
         return Endpoint(host, item.spec.public_endpoint.port) if host else None
 
     def is_local(self, spu: int) -> bool:
-        """Whether that is the address inside the cluster's network."""
+        """Whether `advertised` returns the SPU's address inside the cluster's network."""
         item = self.spus.get(spu)
         if item is None or item.spec.public_endpoint_local is None:
             return False

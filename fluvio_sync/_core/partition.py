@@ -36,8 +36,9 @@ OFFLINE_PATIENCE = 1.0
 class Batch:
     """The records of one batch and its history.
 
-    `opened`, `ready_at`, `deadline`: monotonic seconds; `done`: its outcome is decided; `outcome`: the decision, until
-    it is carried out and accounted for (kept longer, the two would hold each other in memory).
+    * `opened`, `ready_at`, `deadline`: monotonic seconds.
+    * `done`: its outcome is decided.
+    * `outcome`: kept until it is carried out and accounted for; longer, the two would hold each other in memory.
     """
 
     __slots__ = (
@@ -75,7 +76,7 @@ class Batch:
         self.delays: Iterator[float] | None = None  # the policy's remaining delays
         self.last_error: FluvioError | None = None
         self.maybe_written = False  # a byte of it was sent, and no rejection proved that it was not stored
-        self.in_request = False  # of an attempt that is neither answered nor failed
+        self.in_request = False  # its last attempt is neither answered nor failed
         self.done = False
         self.outcome: Outcome | None = None
         self.counted = False  # in its topic's counters
@@ -98,18 +99,18 @@ class Batch:
         return self.builder.payload + self.builder.count * RECORD_CHARGE
 
     def begin_span(self, handle_stats: HandleStats) -> None:
-        """The next record comes from this handle."""
+        """Note that the next record comes from this handle."""
         self.futures.spans.append(OwnerSpan(self.builder.count, handle_stats))
         self.handle_stats = handle_stats
 
     def rollback(self) -> None:
-        """Remove a record that was refused, or whose `send()` was interrupted."""
+        """Remove a record that found no room, or whose `send()` was interrupted."""
         self.builder.rollback()
         spans = self.futures.spans = [span for span in self.futures.spans if span.start < self.builder.count]
         self.handle_stats = spans[-1].handle_stats if spans else None
 
     def encode(self) -> list[bytes]:
-        """Return it as buffers; it is encoded once, however often it is sent."""
+        """Return the batch as buffers; it is encoded once, however often it is sent."""
         if self.encoded is None:
             topic_state = self.queue.topic_state
             codec = topic_state.compression.codec
@@ -185,18 +186,18 @@ class FlushBarrier:
 
     @property
     def records(self) -> int:
-        """The number of their records; with the client's lock held."""
+        """The number of their records.  Called with the client's lock held."""
         return sum(batch.builder.count for batch in self.batches)
 
     def add(self, batches: Iterable[Batch]) -> None:
-        """Wait for these unfinished batches as well."""
+        """Have the flush wait for these unfinished batches as well."""
         for batch in batches:
             batch.barriers.append(self)
             self.batches.add(batch)
 
 
 class Acknowledged(NamedTuple):
-    """A batch is stored, its first record at `base_offset` (None: the server cannot tell where)."""
+    """A batch is stored, its first record at `base_offset` (None: unknown, since SPUs may drop records)."""
 
     batch: Batch
     base_offset: int | None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pipelines: the requests to one SPU for one isolation level.
 
-Guarded by the client's lock.  An SPU serves a connection strictly in order, so that a read-committed wait would hold up
-all requests behind it: hence one pipeline, and one connection, for each isolation level.
+Guarded by the client's lock.  An SPU serves a connection strictly in order, so a read-committed wait would delay all
+requests behind it.  Hence there is one pipeline, and one connection, for each isolation level.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class PipelineState(enum.Enum):
 class SpuPipeline:
     """The requests to one SPU for one isolation level; it survives its connections.
 
-    `name`: the server in messages, with its address once that is known; `connect_by`: monotonic seconds, while the
-    connection is being made; `generation`: counts the connections, so that an event of an old one is known as such;
-    `ready`: the partition queues that have something to send, and some that have moved on since (`has_queued` tells).
+    * `name`: the server in messages, with its address once that is known.
+    * `connect_by`: monotonic seconds, while the connection is being made.
+    * `generation`: counts the connections, so that events of an old one are recognised.
+    * `ready`: the partition queues with batches to send, and some that have moved on since; see `has_queued`.
     """
 
     __slots__ = (
@@ -69,7 +70,7 @@ class SpuPipeline:
     )
 
     def __init__(self, spu: int, isolation: Isolation, *, connect_timeout: float, request_timeout: float) -> None:
-        """`connect_timeout`, `request_timeout`: seconds for a connection to be made and for an answer."""
+        """`connect_timeout`, `request_timeout`: seconds until a connection, or an answer, is late."""
         self.spu = spu
         self.isolation = isolation
         self.connect_timeout = connect_timeout
@@ -89,7 +90,7 @@ class SpuPipeline:
         return f"SPU {self.spu} ({self.isolation.value})"
 
     def reset(self) -> None:
-        """Forget its connection and all that was queued or in flight on it."""
+        """Forget its connection and all requests and queues on it."""
         self.state = PipelineState.DOWN
         self.ready.clear()
         for request in self.in_flight:
@@ -152,10 +153,10 @@ class SpuPipeline:
         return Request(self, entries, now), emptied
 
     def reply_deadline(self, request: Request) -> float:
-        """Return when the answer to the request that is first in line is late."""
+        """Return when the answer to a request is late, as soon as it is the oldest one in flight."""
         deadline = request.in_line_at + self.request_timeout + request.commit_patience
         if len(self.in_flight) > 1 or request.latest_deadline > deadline:
-            return deadline  # others stand behind it on this connection, and must not pay for its short deadline
+            return deadline  # the requests behind it must not lose their connection to its short deadline
         return request.latest_deadline
 
     def next_timer(self, now: float) -> float | None:
@@ -182,7 +183,7 @@ class SpuPipeline:
         self.connect_by = now + self.connect_timeout
 
     def answered(self, request: Request, now: float) -> None:
-        """Take a request off the line; the SPU may work on the next one from now on."""
+        """Remove an answered request; the SPU may work on the next one from now on."""
         self.in_flight.remove(request)
         if self.in_flight:
             self.in_flight[0].in_line_at = now
@@ -191,10 +192,12 @@ class SpuPipeline:
 class Request:
     """A produce request: batches of some partition queues, in the order in which they stand in it.
 
-    `commit_patience`: seconds that the SPU may wait for replicas; `latest_deadline`: of its batches that still count;
-    `in_line_at`: since when the SPU may be working on it; `abandoned`: queues that went to another leader meanwhile, so
-    that the answer does not count for them; `unread`: of a written at-most-once request, queues and their numbers of
-    records; `lost`: its connection broke, and later events of it do not count.
+    * `commit_patience`: seconds that the SPU may wait for replicas.
+    * `latest_deadline`: of the batches for which the answer counts.
+    * `in_line_at`: since when the SPU may be working on it.
+    * `abandoned`: the queues that went to another leader meanwhile; the answer does not count for them.
+    * `unread`: of a written at-most-once request, the queues and their numbers of records.
+    * `lost`: its connection broke, and later events of it do not count.
     """
 
     __slots__ = (
@@ -242,12 +245,12 @@ class Request:
         self.latest_deadline = latest if latest > -math.inf else math.inf
 
     def abandon(self, queue: PartitionQueue) -> None:
-        """Let the answer count for this queue no more: it went to another leader."""
+        """Have the answer no longer count for this queue, which went to another leader."""
         self.abandoned.add(queue)
         self.note_latest_deadline()
 
     def start(self) -> None:
-        """Mark its batches: another attempt of them is under way."""
+        """Note another attempt of its batches."""
         for queue, batches in self.entries:
             for batch in batches:
                 batch.in_request = True
@@ -319,7 +322,7 @@ class CommitWait:
         if self.asked_at is None:
             return self.next_ask
         if self.pipeline.in_flight:
-            return now + COMMIT_POLL_INTERVAL  # it stands behind these, whose answers have their own time
+            return now + COMMIT_POLL_INTERVAL  # it stands behind these requests, whose answers have deadlines
         return self.asked_at + self.pipeline.request_timeout
 
     def overdue(self, now: float) -> FluvioError | None:
@@ -389,7 +392,7 @@ def pipeline_of(queue: PartitionQueue) -> SpuPipeline | None:
 
 
 def note_written(queue: PartitionQueue, *, will_be_sent: bool) -> None:
-    """Before batches in flight fail: they may be stored if a byte of their request was sent.
+    """Note, before batches in flight fail, that they may be stored if a byte of their request was sent.
 
     `will_be_sent`: the rest will be written, because the connection stays.
     """

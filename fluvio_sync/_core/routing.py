@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routing: the leader that a partition queue's batches go to, by the metadata cache."""
+"""Routing: finds the leader of a partition queue in the metadata cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Router:
         self._metadata = metadata
 
     def route(self, queue: PartitionQueue, now: float) -> Route:
-        """Return the queue's leader; one whose partition is said to be offline is tried after a while all the same."""
+        """Return the queue's leader; that of an offline partition is tried all the same after `OFFLINE_PATIENCE`."""
         route = self._metadata.route(queue.topic, queue.partition)
         if route.spu is not None:
             queue.leaderless_since = None

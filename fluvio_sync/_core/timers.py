@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When queues and pipelines want to be looked at.  Pure; guarded by the client's lock."""
+"""Timers: when the dispatcher has to look at a queue or pipeline next.  Pure; guarded by the client's lock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
-    """Something with one timer: monotonic seconds, None when it is not set."""
+    """An object with one timer: monotonic seconds, None when it is not set."""
 
     timer: float | None
 
@@ -21,19 +21,19 @@ _FEW = 64
 
 
 class Timers(Generic[T]):
-    """A heap with one valid entry an item.
+    """A heap with one valid entry per item.
 
-    An item may be looked at too early, never too late: arming it for a later time than it is set for leaves it as it
-    is.  So a queue whose batches come and go, each with its own deadline, has one entry and not one a batch.
+    An item may come due too early, never too late: arming it for a later time than its timer's changes nothing.  So a
+    queue whose batches come and go, each with its own deadline, has one entry, not one per batch.
     """
 
     def __init__(self) -> None:
         self.heap: list[tuple[float, int, T]] = []
         self._serial = itertools.count()  # decides between equal times
-        self._crowded = _FEW  # so many entries are too many
+        self._crowded = _FEW  # the number of entries at which old ones are removed
 
     def arm(self, item: T, when: float) -> None:
-        """Have the item be due at `when`, or earlier if it is already."""
+        """Have the item come due at `when`, or earlier if it is armed for an earlier time."""
         if item.timer is None or when < item.timer:
             item.timer = when
             heapq.heappush(self.heap, (when, next(self._serial), item))
@@ -41,14 +41,14 @@ class Timers(Generic[T]):
                 self._clear_out()
 
     def _clear_out(self) -> None:
-        """Forget the entries of items that were armed for an earlier time since: far ones would stay for long."""
+        """Remove the entries of items that were armed for an earlier time since; some would stay for long."""
         valid = {id(entry[2]): entry for entry in self.heap if entry[2].timer == entry[0]}
         self.heap = list(valid.values())
         heapq.heapify(self.heap)
         self._crowded = 2 * len(self.heap) + _FEW
 
     def due(self, now: float) -> list[T]:
-        """Return the items whose time has come; they are unset, and may be armed again."""
+        """Return the items that are due; their timers are unset, and may be armed again."""
         heap, items = self.heap, []
         while heap and heap[0][0] <= now:
             when, _, item = heapq.heappop(heap)

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 class TopicState:
     """A topic under one set of settings.
 
-    `available`: the partitions that are online, ascending; `rotation`: those that keyless records go round, empty if
-    the accumulator has to look closer, because none is online or some fail; `segment_size`: in bytes, of the topic: an
-    SPU accepts no larger batch; `may_drop_records`: an SPU may drop records, so that offsets cannot be told;
-    `failing`: partitions whose last attempt failed; `largest`: bytes of a record that fits at any timestamp and offset.
+    * `available`: the partitions that are online, ascending.
+    * `rotation`: the partitions that keyless records go round; empty if none is online or some fail, so that the
+      accumulator chooses.
+    * `segment_size`: of the topic, in bytes; an SPU accepts no larger batch.
+    * `may_drop_records`: an SPU may drop records, so that the offsets of the others are not known.
+    * `failing`: the partitions whose last attempt failed.
+    * `largest`: bytes of a record that fits at any timestamp and offset.
     """
 
     def __init__(
@@ -45,9 +48,9 @@ class TopicState:
         self.largest = config.max_request_size - LONE_OVERHEAD
 
     def refresh(self, metadata: Metadata) -> None:
-        """Take over the metadata of the topic; called with the lock held."""
+        """Take over the metadata of the topic.  Called with the lock held."""
         count = metadata.partition_count(self.topic)
-        if count:  # a deleted topic keeps its last shape: the futures of its records tell
+        if count:  # a deleted topic keeps its last shape; the futures of its records say that it is gone
             self.partition_count = count
             storage = metadata.topics[self.topic].spec.storage
             self.segment_size = None if storage is None else storage.segment_size
@@ -57,11 +60,11 @@ class TopicState:
         self.refresh_rotation()
 
     def refresh_rotation(self) -> None:
-        """The available or the failing partitions changed; called with the lock held."""
+        """Derive `rotation` after the available or the failing partitions changed.  Called with the lock held."""
         self.rotation = () if self.failing else self.available
 
     def check_partition(self, partition: int) -> None:
-        """Refuse a partition that the topic does not have."""
+        """Raise `PartitionNotFoundError` for a partition that the topic does not have."""
         if isinstance(partition, bool) or not isinstance(partition, int):
             raise TypeError(f"a partition is an int, not {type(partition).__name__}")
         if not 0 <= partition < self.partition_count:
@@ -74,7 +77,7 @@ class TopicState:
 
 
 def check_size(key: bytes | None, value: bytes, limit: int) -> None:
-    """Refuse a record whose batch would be larger than `limit` bytes."""
+    """Raise `RecordTooLargeError` for a record whose batch would be larger than `limit` bytes."""
     size = BATCH_OVERHEAD + record_size(key, value, 0, 0)
     if size > limit:
         raise _too_large(len(value) + len(key or b""), size, limit)

@@ -7,6 +7,7 @@ import selectors
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._net.connection import Connection
+from fluvio_sync._net.tls import NO_TLS
 from fluvio_sync._net.transport import SocketTransport, Stage
 from fluvio_sync.errors import ConnectTimeoutError, RequestTimeoutError
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from fluvio_sync._net.transport import Peer
     from fluvio_sync.protocol.primitives import Reader
 
-# Seconds of one poll; pollers refuse very long ones.
+# Seconds of one poll; pollers reject very long ones.
 _LONGEST_POLL = 3600.0
+_SILENT = "a server accepts connections there and does not answer: check the port and the server's log"
 
 
 def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
@@ -34,14 +36,17 @@ def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
 
 
 def connect_timed_out(connection: Connection, timeout: float, then: str = "") -> ConnectTimeoutError:
-    """Return the error of a peer that did not complete a connection in time, or the step after it: `then`."""
+    """Return the error of a peer that did not complete a connection in time, or the request after it: `then`."""
+    address = str(connection.peer.endpoint)
+    failure = f"cannot connect to the {connection.peer}"
+    if connection.stage in (Stage.RESOLVING, Stage.CONNECTING):
+        message = f"{failure}: still {connection.stage.value} after {timeout} s (connect_timeout)"
+        return ConnectTimeoutError(message, address=address)
     missing = connection.stage.value if connection.stage is not Stage.READY else then
     return ConnectTimeoutError(
-        f"cannot connect to the {connection.peer}: it accepts connections, but did not get beyond {missing} "
-        f"within {timeout} s (connect_timeout)"
-        if connection.stage not in (Stage.RESOLVING, Stage.CONNECTING)
-        else f"cannot connect to the {connection.peer}: still {missing} after {timeout} s (connect_timeout)",
-        address=str(connection.peer.endpoint),
+        f"{failure}: connected, but got no answer to {missing} within {timeout} s (connect_timeout)",
+        address=address,
+        hint=NO_TLS if connection.stage is Stage.HANDSHAKE else _SILENT,
     )
 
 
@@ -50,7 +55,7 @@ def call(
 ) -> tuple[Reader, int] | None:
     """Send a request and return its reply and the version in force.
 
-    `is_done()` is asked once a second while there is none; when it returns True, None is returned.
+    `is_done()` is called once a second while there is none; if it returns True, the reply is None.
     """
     version = connection.version(api)
     deadline = clock.monotonic() + timeout

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One connection to an SC or SPU: frames, API versions, correlation ids, and the answers that are expected.
 
-It speaks over a `Transport`, which it owns.  Driven by one thread at a time: `events()` says which events to poll for,
-`advance()` goes as far as it can.  A connection that fails raises a `FluvioError`; its driver then calls `close()`.
+A connection speaks over a `Transport`, which it owns.  One thread at a time drives it: `events()` returns the events to
+poll for, `advance()` goes on as far as it can.  A connection that fails raises a `FluvioError`; its driver then calls
+`close()`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._net.tls import CLIENT_CERTIFICATE, alert_of, describe
+from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, alert_of, explain
 from fluvio_sync._net.transport import READ, WRITE, Stage, is_of_application
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_response
@@ -33,16 +34,18 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
 _RECEIVE = 64 * 1024
-_RECEIVES = 16  # of one call: a peer that sends without pause must not hold up the others
-_SMALL = 4096  # bytes of a frame
+_RECEIVES = 16  # of one call: a peer that sends without pause must not delay the others
+_SMALL = 4096  # bytes; the buffers of a smaller frame are joined
 _TLS_ALERT = b"\x15\x03"  # a TLS server's answer to plain text; as a frame it would be 352 MB long
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
 _CLIENT_VERSION = "0.50.2"
 _LARGEST_CORRELATION = 0x7FFFFFFF
+_WANTS_TLS = "set tls, or --tls and its options, if the cluster wants TLS; else check the port"
+_NO_FLUVIO = "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings"
 
 
 class Outgoing:
-    """A frame that is being sent; `tag` is the caller's."""
+    """A frame that is being sent: its place in the stream, and the caller's `tag`."""
 
     __slots__ = ("end", "start", "tag")
 
@@ -55,10 +58,12 @@ class Outgoing:
 class Connection:
     """See the module's description.
 
-    `inbox`: answers, with their correlation ids; `expected`: the driver's, by correlation id, until they are answered;
-    `first_bytes`, `sent`: tags of frames of which a byte, or all, was sent; `owner`: the driver's;
-    `more`: there may be bytes to read that no poll shows; `wants_changed`: `fileno`, `events` or `more` may differ from
-    those when the driver last looked and set it to False.
+    * `inbox`: answers, with their correlation ids.
+    * `expected`: the driver's objects by correlation id, until their answers come.
+    * `first_bytes`, `sent`: the tags of frames of which a byte, or all bytes, were sent.
+    * `owner`, `generation`: the driver's.
+    * `more`: there may be bytes to read that no poll shows.
+    * `wants_changed`: `fileno`, `events` or `more` may differ from those that the driver saw when it set this to False.
     """
 
     def __init__(
@@ -75,12 +80,12 @@ class Connection:
         self.first_bytes: deque[object] = deque()
         self.sent: deque[object] = deque()
         self.owner: Any = None
-        self.generation = 0  # the owner's
+        self.generation = 0
         self.more = False
         self.wants_changed = True
         self._agreed: dict[Any, int] = {}
         self._reader = FrameReader()
-        # One buffer for all answers: a new one for each took longer than the answer.
+        # One buffer for all answers: making a new one took longer than reading the answer.
         self._received = memoryview(bytearray(_RECEIVE))
         self._correlation = 0
         self._pending: deque[memoryview] = deque()
@@ -111,8 +116,10 @@ class Connection:
                 self.wants_changed = True
             return
         self.wants_changed = True
-        self.transport.advance(events, now)
-        self.stage = self.transport.stage
+        try:
+            self.transport.advance(events, now)
+        finally:
+            self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
         if self.stage is Stage.VERSIONS:
             self._ask_versions()
 
@@ -152,7 +159,7 @@ class Connection:
 
     def protocol_error(self, error: ProtocolError) -> ProtocolError:
         """Return an error of decoding that names the peer."""
-        return ProtocolError(f"{self.peer} does not speak Fluvio's protocol: {error}")
+        return ProtocolError(f"{self.peer} does not speak Fluvio's protocol: {error}", hint=_NO_FLUVIO)
 
     def next_correlation(self) -> int:
         """Return the correlation id for the next request."""
@@ -204,7 +211,7 @@ class Connection:
             raise ProtocolError(f"it answered request {correlation}, which was not sent")
         response = ApiVersionsResponse.read(reader, API_VERSIONS_VERSION)
         if response.error_code.code:
-            raise self.peer.unreachable(f"it refused the API versions request: {response.error_code.text}")
+            raise self.peer.unreachable(f"it rejected the API-versions request: {response.error_code.text}")
         self.versions = response
         self.stage = Stage.READY
 
@@ -258,7 +265,7 @@ class Connection:
 
     def _digest(self, data: memoryview) -> None:
         if self.stage is Stage.VERSIONS and data[:2] == _TLS_ALERT:
-            raise self.peer.unreachable("it answers in TLS; say which with tls=..., or with the profile")
+            raise self.peer.unreachable("it answers in TLS; say which with tls=..., or with the profile", _WANTS_TLS)
         try:
             for payload in self._reader.feed(data):
                 self.inbox.append(split_response(payload))
@@ -274,19 +281,19 @@ class Connection:
             cause = "it closed the connection" if error is None else str(error) or type(error).__name__
             return ConnectError(f"the connection to the {self.peer} was lost: {cause}", address=str(self.peer.endpoint))
         if isinstance(error, ssl.SSLError):
-            return self.peer.unreachable(f"{describe(error)}; {self.peer.check}")
+            explained, hint = explain(error)
+            return self.peer.unreachable(f"{explained}; {self.peer.check}", hint)
         reason = "" if error is None else f" ({error.strerror or error})"
-        hint = (
-            "want TLS (tls=...)"
-            if self.peer.tls is None
-            else f"demand a certificate of the client {CLIENT_CERTIFICATE}"
-        )
+        if self.peer.tls is None:
+            need, hint = "want TLS (tls=...)", _WANTS_TLS
+        else:
+            need, hint = f"demand a certificate of the client {CLIENT_CERTIFICATE}", NO_CERTIFICATE
         return self.peer.unreachable(
-            f"it closed the connection without an answer{reason}; it may {hint}, or be no SC or SPU of Fluvio's"
+            f"it closed the connection without an answer{reason}; it may {need}, or be no SC or SPU of Fluvio's", hint
         )
 
     def _last_word(self, error: OSError) -> OSError:
-        """Return why a write failed: since TLS 1.3 a server refuses the client's certificate after the handshake."""
+        """Return why a write failed: with TLS 1.3, servers reject the client's certificate after the handshake."""
         if self.stage is Stage.VERSIONS and self.peer.tls is not None:
             try:
                 self.transport.receive_into(self._received)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Polling the sockets: one set of connections that two threads may wait for, though only one at a time works.
+"""Polling the sockets: two threads may wait for the connections, and one at a time reads and writes them.
 
 The background thread sleeps on an epoll that holds the selector of the connections, itself an epoll.  A thread of the
-application that leads (see `sender_thread`) *borrows* the connections: their selector is muted in the other, so that an
-answer wakes the thread that wants it and no other.  That costs two system calls of half a microsecond; a hand-over by
+application that leads (see `sender_thread`) *borrows* the connections: their selector is muted in the other epoll, so
+that an answer wakes only the thread that wants it.  That costs two system calls of half a microsecond; being woken by
 the background thread costs 40 us and more.  Where there is no epoll, no thread borrows.
 """
 
@@ -25,14 +25,14 @@ _EPOLL = getattr(selectors, "EpollSelector", ())
 
 
 class Polling(Protocol):
-    """The part of a poller that the sender uses: a simulation puts another one in its place."""
+    """The part of a poller that the sender uses; a simulation puts another one in its place."""
 
     def update(self, connection: Connection) -> None:
-        """Poll for the events that a connection wants; called whenever these may have changed."""
+        """Poll for the events that a connection wants.  Called whenever these may have changed."""
         ...
 
     def forget(self, connection: Connection) -> None:
-        """Poll a connection no more: it is about to be closed."""
+        """Stop polling a connection, which is about to be closed."""
         ...
 
     def wait(self, timeout: float) -> list[tuple[Connection, int]]:
@@ -61,7 +61,7 @@ class Poller:
 
     `can_be_borrowed`: another thread than the background thread can wait for the connections.
 
-    `wake` and `wake_background` may be called by any thread, the rest with the step lock held.
+    Any thread may call `wake` and `wake_background`; the other methods are called with the step lock held.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Poller:
     # The connections.
 
     def update(self, connection: Connection) -> None:
-        """Poll for the events that a connection wants; called whenever these may have changed."""
+        """Poll for the events that a connection wants.  Called whenever these may have changed."""
         now = (connection.fileno(), connection.events())
         before = self._known.get(connection)
         if now == before:
@@ -103,7 +103,7 @@ class Poller:
         self._known[connection] = now
 
     def forget(self, connection: Connection) -> None:
-        """A connection is about to be closed: its descriptor will be another's."""
+        """Stop polling a connection, which is about to be closed: another may get its descriptor."""
         before = self._known.pop(connection, None)
         if before is not None:
             self._connections.unregister(before[0])
@@ -122,7 +122,7 @@ class Poller:
         """Forget all connections: they are closed, and an exception may have left this object half changed."""
         old = self._connections
         self._make()
-        old.close()  # and so it is out of the other epoll
+        old.close()  # which also removes it from the other epoll
         if self._sleep is not None and isinstance(self._connections, _EPOLL):
             events = 0 if self._borrowed else select.EPOLLIN
             with contextlib.suppress(FileExistsError):
@@ -140,13 +140,13 @@ class Poller:
     # Two threads.
 
     def borrow(self) -> None:
-        """Have the connections wake the background thread no more."""
+        """Have the connections no longer wake the background thread."""
         self._borrowed = True
         if self._sleep is not None:
             self._listen(0)
 
     def give_back(self) -> None:
-        """Have them wake it again."""
+        """Have the connections wake the background thread again."""
         if self._borrowed:
             if self._sleep is not None:
                 self._listen(select.EPOLLIN)
@@ -154,10 +154,10 @@ class Poller:
 
     def _listen(self, events: int) -> None:
         assert self._sleep is not None
-        try:  # noqa: SIM105 - three more calls for every record that is sent alone
+        try:  # noqa: SIM105 - it would take three more calls for every record that is sent alone
             self._sleep.modify(self._descriptor, events)
         except FileNotFoundError:
-            pass  # `reset` was interrupted, and will be called again
+            pass  # an exception interrupted `reset`, which will be called again
 
     def sleep(self, timeout: float) -> bool:
         """Wait in the background thread for connections that are not borrowed, or a wake-up, at most `timeout` seconds.
@@ -183,7 +183,7 @@ class Poller:
 
 
 class _Wakeup:
-    """A pair of sockets, of which one becomes readable at `notify`."""
+    """A pair of sockets; `notify` makes `reader` readable."""
 
     def __init__(self) -> None:
         self.reader, self._writer = socket.socketpair()
@@ -196,7 +196,7 @@ class _Wakeup:
         except OSError as error:
             if is_of_application(error):
                 raise
-            # Full: the reader is woken anyway; closed: there is no reader.
+            # If the buffer is full, the reader wakes anyway; if the pair is closed, there is no reader.
 
     def clear(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Name look-ups, each on a daemon thread of its own: `getaddrinfo` cannot be given a time-out."""
+"""Name look-ups, each on a daemon thread of its own: `getaddrinfo` has no timeout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Resolution:
-    """One look-up.  `done`: `addresses`, or `error`, are there; an address that is a number needs no thread."""
+    """One look-up.  `done` is set once `addresses`, or `error`, are there; a numeric address needs no thread."""
 
     def __init__(self, endpoint: Endpoint, notify: Callable[[], None]) -> None:
         self.done = threading.Event()

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What failed between TLS's first byte and the first of Fluvio's, in words that say what to do."""
+"""Explains failures between the first byte of TLS and the first of Fluvio's protocol: the reason, and a hint."""
 
 from __future__ import annotations
 
 import ssl
+from typing import NamedTuple
 
 CLIENT_CERTIFICATE = "(TlsConfig.verified(cert=..., key=...))"
-# What a server tells of the certificate that the client showed, in OpenSSL's words.
-_REFUSALS = (
+# The alerts, in OpenSSL's words, by which a server rejects the client's certificate.
+_REJECTIONS = (
     "ACCESS_DENIED",
     "BAD_CERTIFICATE",
     "CERTIFICATE_EXPIRED",
@@ -17,32 +18,60 @@ _REFUSALS = (
     "UNKNOWN_CA",
     "UNSUPPORTED_CERTIFICATE",
 )
-# OpenSSL's codes for a chain that does not lead to an authority that is trusted.
+# OpenSSL's codes (X509_V_ERR_..., x509_vfy.h) for a chain that does not lead to an authority that is trusted.
 _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
+_NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
+
+NO_TLS = "use the cluster's TLS port, or leave TLS out"
+_NAME = "domain has to be a name in the certificate; an SPU's is <name of the SPU>.<domain>"
+_HINTS = {
+    _EXPIRED: "renew the certificate, or set this machine's clock",
+    _NOT_YET_VALID: "set this machine's clock",
+    _OTHER_NAME: _NAME,
+    _OTHER_ADDRESS: _NAME,
+}
+_OTHER_AUTHORITY = "ca_cert has to be the authority that signed the server's certificate"
+NO_CERTIFICATE = "set cert and key, or --enable-client-cert, --client-cert and --client-key"
+_OTHER_CERTIFICATE = "the client's certificate has to be valid, and signed by an authority that the cluster trusts"
 
 
-def describe(error: OSError) -> str:
-    """Return what went wrong."""
+class TlsFailure(NamedTuple):
+    """The `reason` of a failure, for the text of an error, and the `hint` that the error carries."""
+
+    reason: str
+    hint: str = ""
+
+
+def explain(error: OSError) -> TlsFailure:
+    """Return the reason and the hint for an error of a TLS handshake, or of the first read after it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message.rstrip(".")
         if error.verify_code in _UNKNOWN_AUTHORITY:
             reason = f"the authority that is trusted did not sign it ({reason})"
-        return f"its TLS certificate is not accepted: {reason}"
+        hint = _HINTS.get(error.verify_code, _OTHER_AUTHORITY)
+        return TlsFailure(f"its TLS certificate is not accepted: {reason}", hint)
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionError):
-        return "it closed the connection in the TLS handshake; it may not speak TLS"
+        return TlsFailure("it closed the connection in the TLS handshake; it may not speak TLS", NO_TLS)
     alert = alert_of(error)
     if not alert:
-        return f"the TLS handshake failed: {error}; it may not speak TLS"
-    words = alert.lower().replace("_", " ")
+        return TlsFailure(f"the TLS handshake failed: {error}; it may not speak TLS", NO_TLS)
+    return _explain_alert(alert)
+
+
+def _explain_alert(alert: str) -> TlsFailure:
+    text = alert.lower().replace("_", " ")
     if alert == "CERTIFICATE_REQUIRED":
-        return f"the server demands a certificate of the client, and none was given {CLIENT_CERTIFICATE}"
-    if alert in _REFUSALS:
-        return f"the server refuses the client's certificate {CLIENT_CERTIFICATE}: {words}"
-    # With TLS 1.2, a handshake failure is also what a missing certificate is answered with.
-    hint = f"; it may demand a certificate of the client {CLIENT_CERTIFICATE}" if alert == "HANDSHAKE_FAILURE" else ""
-    return f"the server ended the TLS handshake: {words}{hint}"
+        reason = f"the server demands a certificate of the client, and none was given {CLIENT_CERTIFICATE}"
+        return TlsFailure(reason, NO_CERTIFICATE)
+    if alert in _REJECTIONS:
+        reason = f"the server rejects the client's certificate {CLIENT_CERTIFICATE}: {text}"
+        return TlsFailure(reason, _OTHER_CERTIFICATE)
+    ended = f"the server ended the TLS handshake: {text}"
+    if alert == "HANDSHAKE_FAILURE":  # with TLS 1.2, servers also send it if the client shows no certificate
+        return TlsFailure(f"{ended}; it may demand a certificate of the client {CLIENT_CERTIFICATE}", NO_CERTIFICATE)
+    return TlsFailure(ended)
 
 
 def alert_of(error: OSError) -> str:
-    """Return what a server said in TLS before it closed, in OpenSSL's words; empty if it said nothing."""
+    """Return the alert that a server sent before it closed, in OpenSSL's words; "" if it sent none."""
     return (getattr(error, "reason", None) or "").partition("_ALERT_")[2]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fluvio_sync._base.threads import uninterrupted
 from fluvio_sync._net.resolver import Resolution
-from fluvio_sync._net.tls import describe
+from fluvio_sync._net.tls import explain
 from fluvio_sync.errors import ConnectError
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ _TLS_CHUNK = 256 * 1024
 
 
 class Stage(enum.Enum):
-    """How far a connection is; the value completes "did not get beyond ..."."""
+    """The stages of a connection; the value completes "still ..." or, once it is connected, "got no answer to ..."."""
 
     RESOLVING = "looking its name up"
     CONNECTING = "connecting"
     HANDSHAKE = "the TLS handshake (it may not speak TLS)"
-    VERSIONS = "answering for its API versions"
+    VERSIONS = "the API-versions request"
     READY = "ready"
     CLOSED = "closed"
 
@@ -52,12 +52,12 @@ class Stage(enum.Enum):
 class Peer(NamedTuple):
     """The server to connect to, and how.
 
-    `name`: for messages, `"SC"` or `"SPU 5001"`.
-    `ranges`: the versions of each API that this client speaks, lowest and highest.
-    `server_name`: the name that its certificate has to carry.
-    `authority`: for messages, the authority that its certificate is checked by, empty if it is not checked.
-    `origin`: for messages, where the address came from.
-    `remedy`: for messages, advice for an address that does not work.
+    * `name`: for messages, `"SC"` or `"SPU 5001"`.
+    * `ranges`: the versions of each API that this client speaks, lowest and highest.
+    * `server_name`: the name that its certificate has to carry.
+    * `authority`: for messages, the authority that its certificate is checked by, empty if it is not checked.
+    * `origin`: for messages, where the address came from.
+    * `remedy`: for messages, advice for an address that does not work.
     """
 
     name: str
@@ -79,18 +79,18 @@ class Peer(NamedTuple):
         if not self.authority:
             return "the server's certificate is not checked"
         name = f"be for {self.server_name!r} and " if self.tls is not None and self.tls.check_hostname else ""
-        return f"the server's certificate must {name}satisfy {self.authority}"
+        return f"the server's certificate must {name}be signed by {self.authority}"
 
-    def unreachable(self, why: str) -> ConnectError:
+    def unreachable(self, why: str, hint: str = "") -> ConnectError:
         """Return the error of a server that cannot be connected to."""
-        return ConnectError(f"cannot connect to the {self}: {why}", address=str(self.endpoint))
+        return ConnectError(f"cannot connect to the {self}: {why}", address=str(self.endpoint), hint=hint)
 
 
 class Transport(Protocol):
     """The stream that a `Connection` speaks over.
 
-    `stage`: RESOLVING, CONNECTING or HANDSHAKE while it is being made, then VERSIONS: the stream is open; CLOSED;
-    `buffers_input`: it holds received bytes that no poll shows, so that only an empty read says that none is left.
+    * `stage`: RESOLVING, CONNECTING or HANDSHAKE while it is being made, VERSIONS while the stream is open, CLOSED.
+    * `buffers_input`: it holds received bytes that no poll shows, so that only an empty read shows that none is left.
     """
 
     stage: Stage
@@ -128,7 +128,7 @@ class Transport(Protocol):
         ...
 
     def end_sending(self) -> None:
-        """Tell the server that nothing follows; its answers can still be received."""
+        """End the stream to the server; its answers can still be received."""
         ...
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ class SocketTransport:
         """Half-close the connection."""
         if self._sock is not None:
             with contextlib.suppress(OSError):
-                # TLS has no half-close that servers understand; TCP's is what ends their reading.
+                # TLS has no half-close that servers understand; TCP's ends their reading.
                 socket.socket.shutdown(self._sock, socket.SHUT_WR)
 
     # Bytes.
@@ -229,7 +229,7 @@ class SocketTransport:
     @staticmethod
     def _send_tls(sock: ssl.SSLSocket, pending: deque[memoryview]) -> int:
         if len(pending) > 1 and len(pending[0]) < _TLS_CHUNK:
-            # Once TLS refused a write it wants the same bytes again: joined buffers stay joined.
+            # After a write that would block, TLS wants the same bytes again: joined buffers stay joined.
             joined = memoryview(b"".join(pending))
             pending.clear()
             pending.append(joined)
@@ -246,7 +246,8 @@ class SocketTransport:
     # Connecting.
 
     def _try_next(self, now: float) -> None:
-        # Closed only when another is being made, which has another descriptor then: pollers tell them apart by it.
+        # The old socket is closed after the next is made, so that the two have different descriptors: pollers tell
+        # connections apart by them.
         polled = self._sock
         try:
             while self._addresses:
@@ -316,7 +317,8 @@ class SocketTransport:
         except OSError as error:
             if is_of_application(error):
                 raise
-            raise self._peer.unreachable(f"{describe(error)}; {self._peer.check}") from error
+            reason, hint = explain(error)
+            raise self._peer.unreachable(f"{reason}; {self._peer.check}", hint) from error
         else:
             self.stage = Stage.VERSIONS
 
@@ -340,7 +342,7 @@ def _set_options(sock: socket.socket) -> None:
 
 
 def _is_connected_to_itself(sock: socket.socket) -> bool:
-    """A connect to a free port of this machine's ephemeral range can meet its own source port."""
+    """Whether a connect to a free port of this machine's ephemeral range has met its own source port."""
     try:
         return bool(sock.getsockname() == sock.getpeername())
     except OSError:

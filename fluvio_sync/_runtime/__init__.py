@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locks, threads, fork and exit: the only folder that knows both `_core` and `_net`."""
+"""Locks, threads, fork and exit: the only folder that imports both `_core` and `_net`."""

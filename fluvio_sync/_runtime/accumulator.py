@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread-safe batching queue between `send()` and the sender: bounded, one lock acquisition a record.
+"""The bounded batching queue between `send()` and the sender; `send()` takes its lock once per record.
 
-`Accumulator.lock` is the client's one lock.  It guards everything that decides: partition queues and their batches, the
-memory account, metadata and the dispatcher.  It is held for short, pure computations; no I/O, log call, callback,
+`Accumulator.lock` is the client's one lock.  It guards the partition queues and their batches, the memory
+account, the metadata and the dispatcher.  It is held for short, pure computations; no I/O, log call, callback,
 partitioner or serializer runs under it.
 """
 
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 class Accumulator:
     """Holds unresolved records, at most `limit` bytes of them.
 
-    `space`, `flushed`, `changed`: conditions of the lock: memory was given back, a flush barrier was reached, the
-    metadata changed; `dirty`: queues that the dispatcher has to look at; `sleep_seq`: counts the sleeps of the sender;
-    `woken_seq`: the sleep that it was woken from last.
+    * `space`, `flushed`, `changed`: conditions of the lock: memory was freed, a flush barrier was reached, the metadata
+      changed.
+    * `dirty`: the queues that the dispatcher has to look at.
+    * `sleep_seq`: counts the sleeps of the sender.
+    * `woken_seq`: the sleep from which the sender was woken last.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Accumulator:
         callbacks: CallbackThread,
         wake: Callable[[], bool],
     ) -> None:
-        """`wake`: has the sender look at `dirty` queues; returns False if it has done so already."""
+        """`wake`: has the sender look at the `dirty` queues; returns False if it has done so already."""
         self.lock = threading.RLock()
         self.space = threading.Condition(self.lock)
         self.flushed = threading.Condition(self.lock)
@@ -68,7 +70,7 @@ class Accumulator:
         self._clock = clock
         self._time_ms = clock.time_ms
         self._wake = wake
-        self._busy = False  # a thread holds the lock for a record; a hint alone, see `_yield_to_holder`
+        self._busy = False  # a thread holds the lock for a record; only a hint, see `_yield_to_holder`
         self._waiting = 0
         self._round_robins: dict[str, SiphashRoundRobinPartitioner] = {}
 
@@ -88,7 +90,7 @@ class Accumulator:
             return state
 
     def default_partitioner(self, topic: str) -> Partitioner:
-        """Return the client's round over the partitions of a topic: one for all its producers."""
+        """Return the round robin over the partitions of a topic that all producers of the client share."""
         with self.lock:
             if topic not in self._round_robins:
                 self._round_robins[topic] = SiphashRoundRobinPartitioner()
@@ -109,7 +111,7 @@ class Accumulator:
         return partition
 
     def queue(self, topic_state: TopicState, partition: int) -> PartitionQueue:
-        """Return the queue of one partition, made if need be; called with the lock held."""
+        """Return the queue of one partition, made if need be.  Called with the lock held."""
         queues = self._queues[topic_state]
         queue = queues.get(partition)
         if queue is None:
@@ -119,18 +121,18 @@ class Accumulator:
         return queue
 
     def queues(self, topic_state: TopicState | None = None) -> list[PartitionQueue]:
-        """Return the queues of a topic under its settings, or all; called with the lock held."""
+        """Return the queues of a topic under its settings, or all.  Called with the lock held."""
         if topic_state is not None:
             return [*self._queues[topic_state].values()]
         return [queue for queues in self._queues.values() for queue in queues.values()]
 
     @property
     def quota(self) -> int:
-        """How many bytes a partition whose last attempt failed may hold."""
+        """The bytes that a partition whose last attempt failed may hold."""
         return self.limit // 4
 
     def metadata_changed(self, metadata: Metadata, diff: MetadataDiff) -> None:
-        """Take over a change and wake the threads that wait for a topic; called with the lock held."""
+        """Take over a change and wake the threads that wait for a topic.  Called with the lock held."""
         changed = diff.topics | {topic for topic, _ in diff.partitions}
         for topic_state in self.topic_states.values():
             if topic_state.topic in changed:
@@ -138,7 +140,7 @@ class Accumulator:
         self.changed.notify_all()
 
     def failing_changed(self, queue: PartitionQueue, failing: bool) -> None:  # noqa: FBT001 - the dispatcher's callback
-        """Note whether a queue's last attempt failed; called with the lock held."""
+        """Note whether a queue's last attempt failed.  Called with the lock held."""
         queue.failing = failing
         topic_state = queue.topic_state
         if failing:
@@ -163,18 +165,19 @@ class Accumulator:
     ) -> DeliveryFuture:
         """Queue a record and return its future.
 
-        The longest function of the package, on purpose: it is one path without calls of our own, each of which would
-        cost every record some 0.1 us (`bench/floor.py`).
+        This is the longest function of the package on purpose: each call of a function of ours would cost every record
+        some 0.1 us (`bench/floor.py`).
 
-        `timestamp`: milliseconds since the epoch, None for now; `wait_until`: until when to wait for space,
-        monotonic seconds, None for `max_block` from now.  Raises `RecordTooLargeError`, `BufferFullError`,
-        `ClosedError`.
+        * `timestamp`: milliseconds since the epoch; None: now.
+        * `wait_until`: monotonic seconds until which to wait for space; None: `max_block` from now.
+
+        Raises `RecordTooLargeError`, `BufferFullError`, `ClosedError`.
         """
         payload = len(value) if key is None else len(key) + len(value)
         if payload > topic_state.largest:
             check_size(key, value, topic_state.config.max_request_size)
         lock = self.lock
-        # Asked of the lock itself: a flag could be left behind by an exception.
+        # The lock itself says so: an exception could leave a flag behind.
         if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             raise RuntimeError("send() was called from within itself, by a signal handler or a finalizer")
         charge = payload + RECORD_CHARGE
@@ -199,8 +202,8 @@ class Accumulator:
                 builder = batch.builder
                 if builder.size >= queue.batch_size:
                     self._seal_open(queue)
-                # A queue without a timer has one to be set: the batches that are in flight may all have expired.  A
-                # queue with batches in flight is looked at when their answer comes.
+                # A queue without a timer needs one: its batches in flight may all have expired.  Other queues with
+                # batches in flight are looked at when the answer comes.
                 if not queue.dirty and (
                     queue.state is IDLE or queue.timer is None or (queue.sealed and type(queue.state) is Lingering)
                 ):
@@ -218,10 +221,10 @@ class Accumulator:
         return future
 
     def _yield_to_holder(self) -> None:
-        """Let the thread that holds the lock go on, instead of standing in line for it.
+        """Give the processor to the thread that holds the lock, instead of waiting for the lock.
 
-        A thread that is given a lock has to wait for the interpreter's as well, and makes all others wait meanwhile:
-        with eight threads, a record took five times as long.
+        A thread that gets the lock waits for the interpreter's lock next, and all others wait for it meanwhile: with
+        eight threads, a record took five times as long.
         """
         for _ in range(1000):
             time.sleep(0)
@@ -231,9 +234,9 @@ class Accumulator:
     def append_simply(
         self, topic_state: TopicState, records: list[tuple[int, bytes | None, bytes]], handle_stats: HandleStats
     ) -> list[DeliveryFuture]:
-        """Queue records, given as partition, key and value, up to the first that does not simply go on in its batch.
+        """Queue records (partition, key, value) up to the first that does not fit into its partition's open batch.
 
-        Returns the futures of those; never waits or raises for want of space.
+        Returns the futures of the queued ones.  Never waits, and raises no error if memory is short.
         """
         futures: list[DeliveryFuture] = []
         if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
@@ -274,11 +277,11 @@ class Accumulator:
         *,
         implicit: bool,
     ) -> Batch:
-        """Add a record that does not simply go on where the last one ended, and return its batch."""
+        """Add a record that needs a new span or batch, and return its batch."""
         batch = queue.open
         if batch is not None:
             builder = batch.builder
-            set_back = implicit and moment < builder.first_timestamp  # the clock: the record keeps its batch's time
+            set_back = implicit and moment < builder.first_timestamp  # the clock was; the record gets its batch's time
             another = batch.handle_stats is not handle_stats
             if another:
                 batch.begin_span(handle_stats)
@@ -314,13 +317,13 @@ class Accumulator:
         self.used = sum(queue.charge for queue in self.queues())
 
     def mark_dirty(self, queue: PartitionQueue) -> None:
-        """Have the dispatcher look at a queue; called with the lock held, before `wake_sender` without it."""
+        """Have the dispatcher look at a queue.  Called with the lock held, before `wake_sender` without it."""
         if not queue.dirty:
-            self.dirty.append(queue)  # first: twice in the list does no harm, marked and not in it would
+            self.dirty.append(queue)  # first: a queue twice in the list does no harm, one marked and not in it would
             queue.dirty = True
 
     def wake_sender(self) -> None:
-        """Wake the sender if it sleeps and there are dirty queues; called without the lock.
+        """Wake the sender if it sleeps and there are dirty queues.  Called without the lock.
 
         `woken_seq` is set after the call: an exception in between (Ctrl-C) costs one call too many, not one too few.
         """
@@ -329,7 +332,7 @@ class Accumulator:
             self.woken_seq = sleep_seq
 
     def take_dirty(self) -> list[PartitionQueue]:
-        """Return the queues to look at, and forget them; called with the lock held."""
+        """Return the dirty queues, and clear the list.  Called with the lock held."""
         queues, self.dirty = self.dirty, []
         for queue in queues:
             queue.dirty = False
@@ -364,7 +367,7 @@ class Accumulator:
             remaining = wait_until - self._clock.monotonic()
             if remaining <= 0:
                 waited = self._clock.monotonic() - started
-                raise self._buffer_full(queue, f"none was given back within {waited:.1f} s (max_block)")
+                raise self._buffer_full(queue, f"no space within {waited:.1f} s (max_block)")
             self._waiting += 1
             self._busy = False  # the lock is free meanwhile
             try:
@@ -372,9 +375,9 @@ class Accumulator:
             finally:
                 self._waiting -= 1
             if self.closed or handle_stats.closed:
-                what = "client" if self.closed else "producer"
+                owner = "client" if self.closed else "producer"
                 raise ClosedError(
-                    f"the {what} was closed while send() waited; this record for topic {queue.topic!r} was not taken"
+                    f"the {owner} was closed while send() waited; this record for topic {queue.topic!r} was not taken"
                 )
 
     def _seal_all(self) -> None:
@@ -391,13 +394,13 @@ class Accumulator:
                 f"partition {queue.partition} of topic {queue.topic!r} fails and holds its share of {self.quota} bytes"
             )
         else:
-            held = f"buffer_memory ({self.limit} bytes) is taken up by records that are not acknowledged yet"
-        return BufferFullError(f"{held}, and {why}; this record for topic {queue.topic!r} was not taken")
+            held = f"buffer full: {self.limit} bytes of unacknowledged records (buffer_memory)"
+        return BufferFullError(f"{held}; {why}; this record for topic {queue.topic!r} was not taken")
 
     def finish(self, outcomes: Iterable[Outcome], now: float) -> None:
-        """Account for finished batches and wake the threads that wait for them; called with the lock held.
+        """Account for finished batches and wake the threads that wait for them.  Called with the lock held.
 
-        Called after a batch's futures were completed; maybe again, if that was interrupted.
+        Called after the batches' futures were completed, and again if that was interrupted.
         """
         reached = False
         for outcome in outcomes:
@@ -417,9 +420,9 @@ class Accumulator:
             self.flushed.notify_all()
 
     def recover(self, metadata: Metadata) -> None:
-        """Make the accounts right again after an exception in the sender's step; called with the lock held.
+        """Correct the accounts after an exception in the sender's step.  Called with the lock held.
 
-        Threads that wait look again: they may not have been woken.
+        It wakes all waiting threads, since the exception may have kept the step from doing so.
         """
         self.dirty = []
         for topic_state in self.topic_states.values():
@@ -434,7 +437,7 @@ class Accumulator:
     # Flushing and closing.
 
     def begin_flush(self, topic_states: Iterable[TopicState], handle_stats: HandleStats | None) -> FlushBarrier:
-        """Close the open batches for sending and return a barrier over what is unresolved.
+        """Seal the open batches and return a barrier over the unresolved ones.
 
         `handle_stats`: only batches with records of this handle; None: all.
         """
@@ -457,14 +460,14 @@ class Accumulator:
             return self.flushed.wait_for(lambda: not barrier.batches, timeout)
 
     def refuse_more(self) -> None:
-        """Take no more records; whoever waits for space or for a topic is told."""
+        """Take no more records, and wake the threads that wait for space or for a topic."""
         with self.lock:
             self.closed = True
             self.space.notify_all()
             self.changed.notify_all()
 
     def accept_again(self) -> None:
-        """Take records again: closing was interrupted."""
+        """Take records again, after closing was interrupted."""
         with self.lock:
             self.closed = False
 
@@ -476,7 +479,7 @@ class Accumulator:
             return not any(queue.unresolved for queue in self.queues())
 
     def stats(self, topic_state: TopicState, reconnects: int) -> ProducerStats:
-        """Return a snapshot of a topic_state's counters."""
+        """Return a snapshot of a topic's counters under its settings."""
         counters = topic_state.counters
         with self.lock:
             waiting, in_flight = unresolved(self.queues(topic_state))
@@ -504,7 +507,7 @@ class Accumulator:
 
 
 def unresolved(queues: Iterable[PartitionQueue]) -> tuple[list[Batch], list[Batch]]:
-    """Return the batches that wait and those that are in flight; the caller holds the lock."""
+    """Return the waiting batches and those in flight.  Called with the lock held."""
     waiting: list[Batch] = []
     in_flight: list[Batch] = []
     for queue in queues:

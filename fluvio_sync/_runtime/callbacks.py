@@ -24,8 +24,8 @@ class CallbackThread:
     """Runs callbacks in the order in which their batches were completed."""
 
     def __init__(self, name: str) -> None:
-        # A thread that waits for a future leads the sender's steps meanwhile (see `sender_thread`): it calls this with
-        # a condition and a timeout in seconds, and gets the seconds that are left.
+        # A thread that waits for a future leads the sender's steps meanwhile (see `sender_thread`).  It calls `lead`
+        # with a condition and a timeout in seconds, and gets the remaining seconds.
         self.lead: Callable[[Callable[[], bool], float | None], float | None] | None = None
         self._name = name
         self._queue: Due = SimpleQueue()

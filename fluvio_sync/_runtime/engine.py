@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything of a client that belongs to one process: queue, metadata, connections, threads.
+"""The parts of a client that belong to one process: queue, metadata, connections, threads.
 
-A `Fluvio` object makes one when it connects, and another in the child of a fork; nothing in here survives either.
+A `Fluvio` object makes an engine when it connects, and another one in the child of a fork.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _REMEDY = "if that address does not work from here, see spu_address_override and
 
 
 class ClientConfig(NamedTuple):
-    """The settings of a client, as `Fluvio.connect` describes them; what a pickled client consists of."""
+    """The settings of a client, as `Fluvio.connect` describes them; a pickled client has nothing else."""
 
     endpoint: Endpoint
     tls: TlsConfig | ssl.SSLContext
@@ -71,7 +71,7 @@ class ClientConfig(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The kinds of parts that an engine is made of; a simulation and the fake client replace some."""
+    """The classes of an engine's parts; a simulation and the fake client replace some."""
 
     connector: Connector = SocketTransport
     poller: type[Poller] = Poller
@@ -82,7 +82,7 @@ class Parts(NamedTuple):
 
 
 class Engine:
-    """See the module's description.  `pid`: the process that it belongs to."""
+    """See the module's description.  `pid`: the id of its process."""
 
     def __init__(self, config: ClientConfig, clock: Clock | None = None, parts: Parts | None = None) -> None:
         """Make all parts, each after those that it needs; nothing connects and no thread runs before `open`."""
@@ -145,10 +145,10 @@ class Engine:
             created=self._is_created,
         )
         self.handle_stats = HandleStats()  # of all handles
-        self._absent: dict[str, int] = {}  # topics found absent, with the state of the metadata that said so
+        self._absent: dict[str, int] = {}  # topics that were absent, with the `topics_version` in which they were
 
     def _wake(self) -> bool:
-        """Have the sender look at what was dirty; False if that has been done already."""
+        """Have the sender look at the dirty queues; False if it has done so already."""
         if not self.accumulator.lock._is_owned() and self.thread.work_at_once():  # type: ignore[attr-defined]  # noqa: SLF001
             return False
         self.poller.wake()
@@ -156,7 +156,7 @@ class Engine:
 
     @property
     def reconnects(self) -> int:
-        """How many connections to SPUs were made again."""
+        """The number of connections to SPUs that were made again."""
         return self.sender.reconnects
 
     @property
@@ -177,7 +177,7 @@ class Engine:
         try:
             connection = watch.start(self.clock.monotonic())
             if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise blocking.connect_timed_out(connection, timeout, "pushing its metadata")
+                raise blocking.connect_timed_out(connection, timeout, "the request for its metadata")
         except BaseException:
             self.sender.abandon()
             raise
@@ -189,7 +189,7 @@ class Engine:
         return self.watch.established
 
     def _server_name(self, spu_name: str | None, endpoint: Endpoint) -> str | None:
-        """Return what a server's certificate has to be for: Fluvio's rule, or with a caller's own context the host."""
+        """Return the name of a server's certificate: by Fluvio's rule, or the host with a caller's own context."""
         tls = self.config.tls
         return tls.server_name(spu_name) if isinstance(tls, TlsConfig) else endpoint.host
 
@@ -198,9 +198,8 @@ class Engine:
         advertised = self.metadata.advertised(spu)
         endpoint, origin = self._override(spu, advertised)
         if endpoint is None:
-            raise ConnectError(
-                f"the SC gives no address for SPU {spu}; name one with spu_address_override={{{spu}: 'host:port'}}"
-            )
+            hint = f"name one with spu_address_override={{{spu}: 'host:port'}}"
+            raise ConnectError(f"the SC gives no address for SPU {spu}; {hint}", hint=hint)
         return Peer(
             name=f"SPU {spu}",
             endpoint=endpoint,
@@ -233,7 +232,7 @@ class Engine:
     # Topics.
 
     def topic_state(self, topic: str, config: ProducerConfig) -> TopicState:
-        """Return the topic_state of a topic, waiting at most `metadata_timeout` for the topic to appear."""
+        """Return the state of a topic under these settings; waits for it at most `metadata_timeout`."""
         accumulator = self.accumulator
         with accumulator.lock:
             if topic not in self.metadata.topics and self._absent.get(topic) != self.metadata.topics_version:
@@ -246,7 +245,8 @@ class Engine:
                 raise self._no_topic(topic)
             setting = self.metadata.topics[topic].spec.compression
         compression = _agreed_compression(topic, setting, config)
-        # What only the handle uses must not tell topic_states apart: a serializer may be a new function at every call.
+        # Handles that differ only in partitioner or serializers share a state: a serializer may be a new function at
+        # every call.
         shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
         return accumulator.topic_state(topic, shared, compression, self.metadata)
 
@@ -258,7 +258,7 @@ class Engine:
             return metadata.live and bool(routes) and all(r.spu is not None or r.fallback is not None for r in routes)
 
     def expect_topic(self, topic: str) -> None:
-        """Wait for a topic again that was found absent: it has just been created, and the push is on its way."""
+        """Have the next `topic_state` wait again for a topic that was absent and has just been created."""
         with self.accumulator.lock:
             self._absent.pop(topic, None)
 
@@ -268,13 +268,16 @@ class Engine:
             last = f": {self.watch.last_error}" if self.watch.last_error else ""
             return MetadataTimeoutError(
                 f"topic {topic!r} is not known and the SC at {self.config.endpoint} could not be asked "
-                f"within {timeout} s (metadata_timeout){last}"
+                f"within {timeout} s (metadata_timeout){last}",
+                hint="look at the SC's log",
             )
         self._absent[topic] = self.metadata.topics_version
+        hint = f"create it with create_topic({topic!r})"
         return TopicNotFoundError(
             f"the cluster at {self.config.endpoint} has no topic {topic!r}, and none appeared within {timeout} s "
-            f"(metadata_timeout); create it with create_topic({topic!r})",
+            f"(metadata_timeout); {hint}",
             topic=topic,
+            hint=hint,
         )
 
     # Flushing and closing.
@@ -282,7 +285,7 @@ class Engine:
     def flush(
         self, topic_states: Iterable[TopicState], handle_stats: HandleStats | None, timeout: float | None
     ) -> None:
-        """Wait until what was sent so far is resolved and callbacks already due have run."""
+        """Wait until the records sent so far are completed and the callbacks that are due have run."""
         self.refuse_in_callback("flush()")
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         barrier = self.accumulator.begin_flush(topic_states, handle_stats)
@@ -291,12 +294,12 @@ class Engine:
         remaining = None if deadline is None else max(0.0, deadline - self.clock.monotonic())
         if not self.callbacks.wait_for_due(remaining):
             raise FlushTimeoutError(
-                f"all records are resolved, but callbacks of the application did not end within {timeout} s",
+                f"all records are completed, but callbacks of the application did not end within {timeout} s",
                 outstanding=0,
             )
 
     def close_handle(self, topic_state: TopicState, handle_stats: HandleStats, timeout: float | None) -> None:
-        """Wait for a handle's records; what is left after the time-out fails."""
+        """Wait for a handle's records; those that are left after the timeout fail."""
         handle_stats.closed = True
         with self.accumulator.lock:
             self.accumulator.space.notify_all()
@@ -312,13 +315,13 @@ class Engine:
             self.accumulator.wait_flushed(barrier, LAST_STEP)
 
     def close(self, timeout: float | None) -> int:
-        """Drain, then close; returns how many records were lost to the time-out."""
+        """Drain, then close; returns the number of records that the timeout lost."""
         lost = self.drain(timeout)
         self.thread.stop()
         return lost
 
     def drain(self, timeout: float | None) -> int:
-        """Take no more records and wait for what there is; returns how many records are left after the time-out."""
+        """Take no more records and wait for those there are; returns the number left after the timeout."""
         self.refuse_in_callback("close()")
         accumulator = self.accumulator
         accumulator.refuse_more()
@@ -326,13 +329,13 @@ class Engine:
             self.flush(list(accumulator.topic_states.values()), None, timeout)
         except FlushTimeoutError as error:
             return error.outstanding
-        except BaseException:  # Ctrl-C, say: nothing was given up, the client is as it was
+        except BaseException:  # Ctrl-C, say: the client goes on as before
             accumulator.accept_again()
             raise
         return 0
 
     def health(self) -> Health:
-        """Return a snapshot of how the client is."""
+        """Return a snapshot of the client's condition."""
         with self.accumulator.lock:
             queues = self.accumulator.queues()
             queued, in_flight = unresolved(queues)
@@ -347,13 +350,13 @@ class Engine:
                 last_error_at=None if error is None else error[1],
             )
 
-    def refuse_in_callback(self, what: str) -> None:
-        """Raise `RuntimeError` on the callback thread: it would wait for itself."""
+    def refuse_in_callback(self, call: str) -> None:
+        """Raise `RuntimeError` on the callback thread, which would wait for itself."""
         if self.callbacks.is_current_thread():
-            raise RuntimeError(f"{what} was called from a callback of a future, where waiting would never end")
+            raise RuntimeError(f"{call} was called from a callback of a future, where waiting would never end")
 
     def abandon(self) -> None:
-        """Forget an engine that belongs to the parent process: close this process's copies of its sockets."""
+        """Close this process's copies of the sockets of an engine that belongs to the parent process."""
         self.sender.abandon()
 
 
@@ -375,7 +378,7 @@ _TOPIC_CODECS = {
 
 
 def _agreed_compression(topic: str, setting: TopicCompression, config: ProducerConfig) -> Compression:
-    """Return the codec that topic and producer agree on; the SPU would refuse every batch with another."""
+    """Return the codec that topic and producer agree on; the SPU would reject every batch with another."""
     fixed = _TOPIC_CODECS.get(setting)  # None: any
     if fixed is None:
         return config.compression or Compression.NONE

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the metadata fresh: one connection to the SC with three Watch streams, made again whenever it is lost.
+"""Keeps the metadata fresh: one connection to the SC with three Watch streams, made again when it breaks.
 
 Driven by `connect()` in the caller's thread at first, then by the sender's step.  The cache that it fills is guarded
-by the client's lock; what it owns itself belongs to whoever runs the step.
+by the client's lock; the thread that runs the step uses the watch's own attributes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class MetadataWatch:
         return self.connection
 
     def advance(self) -> list[WatchUpdate]:
-        """Ask for the streams once the connection is ready, and return what arrived; raises `FluvioError`."""
+        """Ask for the streams once the connection is ready, and return the received updates; raises `FluvioError`."""
         connection = self.connection
         if connection is None or connection.stage is not Stage.READY:
             return []
@@ -71,14 +71,14 @@ class MetadataWatch:
                 try:
                     updates.append(WatchUpdate.read(reader, self._version))
                 except ProtocolError as error:
-                    # A newer SC may push what this version cannot read; the stream itself is intact.
+                    # A newer SC may push objects that this version cannot read; the stream itself is intact.
                     self.unreadable = connection.protocol_error(error)
                     if not self.established:
                         raise self.unreadable from error
         return updates
 
     def take_over(self, updates: list[WatchUpdate]) -> MetadataDiff:
-        """Put updates into the cache; the caller holds the client's lock."""
+        """Put updates into the cache.  Called with the client's lock held."""
         diff = MetadataDiff()
         for update in updates:
             if not self.received:
@@ -91,7 +91,7 @@ class MetadataWatch:
         return diff
 
     def lose(self, error: FluvioError, now: float) -> MetadataDiff:
-        """The connection failed; the caller holds the client's lock and calls `start` at `retry_at`."""
+        """Close a failed connection; `start` is due at `retry_at`.  Called with the client's lock held."""
         if self.connection is not None:
             self.connection.close()
             self.connection = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sender: reads the connections, tells the dispatcher, and carries its actions out.
+"""The sender: reads the connections, gives events to the dispatcher, and carries its actions out.
 
 `prepare` and `work` are one step.  The dispatcher decides, under the client's lock; reading, writing, encoding,
 completing futures and logging happen outside it.  One thread at a time runs steps, with the step lock held: see
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.protocol.watch import WatchUpdate
 
-# Seconds of one wait; pollers refuse very long ones, and a policy may have a timeout of weeks.
+# Seconds of one wait; pollers reject very long ones, and a policy may have a timeout of weeks.
 LONGEST_WAIT = 3600.0
 
 _PERFORMERS = {
@@ -60,9 +60,11 @@ _PERFORMERS = {
 class Sender:
     """Owns the connections to the SPUs, and all data between them and the dispatcher.
 
-    `finished_batches`: counts them; `in_step`: a step is under way, or was left by an exception; `interruptible`:
-    signals can raise exceptions in the thread that has the step lock, so that none is taken for a bug of this library,
-    and futures with waiters are completed by another thread; `unnotified`: the outcomes of these.
+    * `finished_batches`: counts them.
+    * `in_step`: a step is under way, or an exception has left it.
+    * `interruptible`: signals can raise exceptions in the thread that has the step lock.  So they are not taken for
+      bugs of this library, and another thread completes the futures that have waiters.
+    * `unnotified`: the outcomes of these futures.
     """
 
     def __init__(
@@ -105,14 +107,14 @@ class Sender:
         self._poller.wake()
 
     def abandon(self) -> None:
-        """Close the sockets: no thread runs steps any more, or they are the parent's in the child of a fork."""
+        """Close the sockets, when no thread runs steps any more, or in the child of a fork."""
         for connection in self._all_connections():
             connection.close()
         self._connections.clear()
         self._poller.close()
 
     def fail_rest(self) -> None:
-        """Fail what is unresolved: no thread would complete it any more."""
+        """Fail the unresolved records, which no thread would complete any more."""
         self._accumulator.refuse_more()
         if self.in_step:
             self._recover()
@@ -132,8 +134,8 @@ class Sender:
 
     # The step.
     #
-    # An exception may leave it anywhere: a bug, or Ctrl-C where a thread of the application runs it.  The next step
-    # begins by recovering.  There is nothing to recover from while it waits.
+    # An exception may end it at any line: a bug, or Ctrl-C where a thread of the application runs it.  The next step
+    # then begins with `_recover`.  While a step waits, there is nothing to recover from.
 
     def prepare(self) -> float:
         """Return until when `work` may wait, in monotonic seconds."""
@@ -179,7 +181,7 @@ class Sender:
         self.in_step = False
 
     def next_timer(self) -> float:
-        """Return when time alone makes something due, in monotonic seconds; called with the lock held."""
+        """Return when a timer is due, in monotonic seconds.  Called with the lock held."""
         due = self._dispatcher.next_timer()
         for connection in list(self._unready):  # another thread may run the step
             due = min(due, connection.next_timer())
@@ -199,7 +201,7 @@ class Sender:
         self._events = []
         self._updates = []
         self._finished = []
-        self._log.warning("sender.restarted", error=str(error))
+        self._log.warning("sender.interrupted", error=str(error))
         accumulator = self._accumulator
         with accumulator.lock:
             now = self._clock.monotonic()
@@ -212,7 +214,7 @@ class Sender:
             pass
 
     def _decide(self) -> bool:
-        """Tell the dispatcher the events and carry its actions out; False if these made no new events."""
+        """Give the events to the dispatcher and carry its actions out; False if these made no new events."""
         accumulator, dispatcher = self._accumulator, self._dispatcher
         events, self._events = self._events, []
         with accumulator.lock:
@@ -234,7 +236,7 @@ class Sender:
             except Exception:  # a bug must cost the records that it concerns, not those behind them
                 if self.interruptible:
                     raise
-                self._log.error("sender.crashed", exc_info=True)
+                self._log.error("sender.internal_error", exc_info=True)
                 self._give_up(action)
         if self._finished:
             finished, self._finished = self._finished, []
@@ -323,12 +325,12 @@ class Sender:
             self._events.append(OffsetsReplied(expected, mark))
 
     def _lose(self, connection: Connection, error: FluvioError) -> None:
-        """A connection failed: by itself, not at the dispatcher's demand."""
+        """Report a connection that broke; the dispatcher did not close it."""
         pipeline: SpuPipeline = connection.owner
         if self._connections.get(pipeline) is connection:
-            del self._connections[pipeline]
             self._collect_written(connection)
             self._close(connection)
+            del self._connections[pipeline]  # only now: recovery closes those that are still here
             self._events.append(Disconnected(pipeline, connection.generation, error))
 
     # The SC.
@@ -348,14 +350,14 @@ class Sender:
             self._lose_watch(error)
             return
         if not watch.established and not updates and now >= connection.deadline:
-            self._lose_watch(connect_timed_out(connection, watch.timeout, "pushing its metadata"))
+            self._lose_watch(connect_timed_out(connection, watch.timeout, "the request for its metadata"))
         if watch.unreadable is not None:
             self._log.warning("metadata.unreadable", error=str(watch.unreadable))
             watch.unreadable = None
         self._updates += updates
 
     def _take_metadata(self, now: float) -> None:
-        """Put the SC's updates into the cache; called with the lock held."""
+        """Put the SC's updates into the cache.  Called with the lock held."""
         watch = self._watch
         updates, self._updates = self._updates, []
         diff = watch.take_over(updates)
@@ -406,7 +408,7 @@ class Sender:
             self._finished.append(outcome)
 
     def notify(self) -> None:
-        """Do this for the outcomes that an interruptible thread left; called by the background thread, without lock."""
+        """Notify for the outcomes that an interruptible thread left; the background thread calls it, without a lock."""
         notified = []
         while self.unnotified:
             outcome = self.unnotified.popleft()
@@ -414,7 +416,7 @@ class Sender:
             notified.append(outcome)
         if notified:
             self._account_for(notified)
-            self._poller.wake()  # a thread that leads may wait for that
+            self._poller.wake()  # a thread that leads may wait for one of them
 
     def _account_for(self, finished: list[Outcome]) -> None:
         with self._accumulator.lock:
@@ -441,7 +443,7 @@ class Sender:
     # Other actions.
 
     def _give_up(self, action: Action) -> None:
-        """End what could not be carried out, so that no thread waits for it for ever."""
+        """End an action that could not be carried out, so that no thread waits for it for ever."""
         error = _internal_error()
         if isinstance(action, Acknowledged | Sent | Failed | Dropped):
             batch = action.batch
@@ -483,15 +485,16 @@ class Sender:
         self._advance(connection, 0, now)
 
     def _disconnect(self, action: Disconnect) -> None:
-        connection = self._connections.pop(action.pipeline, None)
+        connection = self._connections.get(action.pipeline)
         if connection is not None:
             self._close(connection)
+            del self._connections[action.pipeline]
 
     def _write(self, action: Write) -> None:
         request = action.request
         connection = self._connections.get(request.pipeline)
         if connection is None:
-            return  # lost in the same step: the dispatcher is about to be told
+            return  # it broke in this step, and the dispatcher gets that event next
         correlation = connection.next_correlation()
         connection.expected[correlation] = request
         buffers = encode_produce(request, connection, correlation)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that runs the sender's steps: the client's background thread, or one of the application that waits anyway.
+"""The thread that runs the sender's steps: the client's background thread, or a waiting thread of the application.
 
-The pattern is Leader/Followers.  A record that is sent and waited for, one at a time, would cost two hand-overs between
+The pattern is Leader/Followers.  A record that is sent and waited for, one at a time, would cost two switches between
 threads, which take longer than all else together.  So a thread that waits for a future or a flush *leads* if no other
 does: it runs the steps until it has its result, and its next `send()` writes by itself.  The step lock makes one thread
 at a time run them.
@@ -74,7 +74,7 @@ class SenderThread:
         self._thread.start()
 
     def ask_to_stop(self) -> None:
-        """Have the thread fail what is unresolved, read the replies to written requests, close the sockets, and end."""
+        """Have the thread fail unresolved records, read the replies to written requests, close the sockets, and end."""
         self._stopping = True
         self._poller.wake()
         self._poller.wake_background()
@@ -102,7 +102,7 @@ class SenderThread:
                 self._run_step()
                 self._crashes = 0
             except Exception:  # noqa: BLE001 - a bug must cost its requests, not all later ones
-                self._log.error("sender.crashed", exc_info=True)
+                self._log.error("sender.internal_error", exc_info=True)
                 self._crashes += 1
                 self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
         self._stopping = True  # no thread leads any more
@@ -114,7 +114,7 @@ class SenderThread:
             self._sender.notify()
             self._read_last_replies()
         except Exception:  # noqa: BLE001 - a bug must not keep the sockets open
-            self._log.error("sender.crashed", exc_info=True)
+            self._log.error("sender.internal_error", exc_info=True)
         finally:
             self._sender.abandon()
             self._accumulator.callbacks.stop()
@@ -164,7 +164,7 @@ class SenderThread:
         self._poller.give_back()
 
     def _read_last_replies(self) -> None:
-        """Take the answers that are still owed, as ever: rejected at-most-once records are counted and reported."""
+        """Take the last answers as usual, so that rejected at-most-once records are counted and reported."""
         end = self._clock.monotonic() + _LINGER
         self._sender.stop_writing()
         while self._sender.expects_answers():
@@ -184,7 +184,7 @@ class SenderThread:
         if self._step_lock.is_mine():
             raise RuntimeError(
                 "a log handler or a signal handler interrupted the sender's own work, which waiting here would stop; "
-                "do not wait for records there (a signal handler may raise SystemExit, and what is queued is delivered)"
+                "do not wait for records there (a signal handler may raise SystemExit: queued records are delivered)"
             )
         until = None if timeout is None else self._clock.monotonic() + timeout
         if self._poller.can_be_borrowed:
@@ -211,7 +211,7 @@ class SenderThread:
                 except Exception:
                     if self._sender.interruptible:  # it may be a timeout of the application
                         raise
-                    self._log.error("sender.crashed", exc_info=True)
+                    self._log.error("sender.internal_error", exc_info=True)
         except LockBusyError:
             return False
         finally:

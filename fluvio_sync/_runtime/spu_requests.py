@@ -63,7 +63,7 @@ def ask_offsets(wait: CommitWait, connection: Connection) -> int:
 
 
 def read_high_watermark(wait: CommitWait, reader: Reader, connection: Connection) -> int | None:
-    """Return the high watermark that the SPU told, None if it does not know the partition."""
+    """Return the high watermark that the SPU answered; None if it does not know the partition."""
     response = FetchOffsetsResponse.read(reader, connection.version(SpuApi.FETCH_OFFSETS))
     for topic in response.topics:
         for partition in topic.partitions:

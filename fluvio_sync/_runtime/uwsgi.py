@@ -40,7 +40,7 @@ def is_before_fork() -> bool:
 
 
 def refuse_before_fork() -> None:
-    """Raise `ConfigError` in such a master."""
+    """Raise `ConfigError` in a master that loads the application for its workers."""
     if is_before_fork():
         raise ConfigError(
             "uWSGI's master cannot send: it loads the application before it forks the workers. Send in the workers, "
@@ -49,6 +49,6 @@ def refuse_before_fork() -> None:
 
 
 def _module() -> ModuleType | None:
-    # It exists only inside of uWSGI, which has imported it by then.  An import here could be interrupted by a fork of
-    # another thread, which would leave the child with an import lock that no thread there holds.
+    # The module exists only inside uWSGI, which has imported it by then.  A fork by another thread could interrupt an
+    # import here, and leave the child with an import lock that no thread there holds.
     return sys.modules.get("uwsgi")

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of settings: it imports `_base`, `errors` and `tls`, and opens nothing."""
+"""Checks of settings.  It imports `_base`, `errors` and `tls`, and opens nothing."""

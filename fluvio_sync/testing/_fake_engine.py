@@ -7,6 +7,7 @@ unless records are held; then the thread that calls `release()` does.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._base.clock import Clock
     from fluvio_sync._core.actions import Report
-    from fluvio_sync._core.partition import Outcome
+    from fluvio_sync._core.partition import Outcome, PartitionQueue
     from fluvio_sync._core.pipeline import SpuPipeline
     from fluvio_sync._core.topic import TopicState
     from fluvio_sync._runtime.accumulator import Accumulator
@@ -41,12 +42,12 @@ if TYPE_CHECKING:
     from fluvio_sync.topics import TopicDescription
 
 _SPU = SpuAddress(5001, "spu.invalid", 9010)
-# Seconds that `result()` and `flush()` without a timeout wait for a test to release what it holds.
+# Seconds that `result()` and `flush()` without a timeout wait for a test to release its records.
 _PATIENCE = 10.0
 
 
 class FakeRecord(NamedTuple):
-    """A record that a fake was given; `timestamp`: milliseconds since the epoch."""
+    """A record that a fake delivered; `timestamp`: milliseconds since the epoch."""
 
     topic: str
     partition: int
@@ -57,10 +58,11 @@ class FakeRecord(NamedTuple):
 
 
 class Failure:
-    """An order: the next records fail.
+    """An order that the next records fail.
 
-    `error`: an error to raise, a class of `DeliveryError` to make one of, or a server's code; `left`: how many records
-    still fail; `topic`: of this topic, None: of any.
+    * `error`: an error to raise, a class of `DeliveryError` to make one of, or a server's code.
+    * `left`: the number of records that still fail.
+    * `topic`: only records of this topic; None: of any.
     """
 
     def __init__(self, error: FluvioError | type[DeliveryError] | int, left: int, topic: str | None) -> None:
@@ -75,8 +77,8 @@ class Failure:
         self._error = error
 
     @property
-    def refuses(self) -> bool:
-        """Whether `send()` raises it and not the future."""
+    def is_by_send(self) -> bool:
+        """Whether `send()` raises it, not the future."""
         return isinstance(self._error, FluvioError) and not isinstance(self._error, DeliveryError)
 
     def of(self, topic: str, partition: int) -> FluvioError:
@@ -86,18 +88,18 @@ class Failure:
         place = f"topic {topic!r}, partition {partition}"
         if isinstance(self._error, int):
             name = name_of(self._error)
-            text = f"{place}: refused, as the test demands ({name}, {self._error})"
+            text = f"{place}: rejected, as the test demands ({name}, {self._error})"
             return RejectedError(text, topic=topic, partition=partition, attempts=1, code=self._error, name=name)
         return self._error(f"{place}: failed, as the test demands", topic=topic, partition=partition, attempts=1)
 
 
 class FakeEngine(Engine):
-    """See the module's description.  `records`: the delivered ones, in order; `held`: none is delivered, for now."""
+    """See the module's description.  `records`: the delivered ones, in order; `held`: records are not delivered now."""
 
     thread: CallersSteps  # type: ignore[assignment]
 
     def __init__(self, config: ClientConfig, topics: Mapping[str, int] | None) -> None:
-        """`topics`: those of the cluster, with their numbers of partitions; None: any, with one partition each."""
+        """`topics`: the topics of the cluster with their numbers of partitions; None: any topic, with one partition."""
         self.records: list[FakeRecord] = []
         self.failures: list[Failure] = []
         self.held = False
@@ -145,10 +147,10 @@ class FakeEngine(Engine):
         self.dispatcher.resume()  # type: ignore[attr-defined]
         self.thread.run()
 
-    def take_failure(self, topic: str, partition: int, *, refusing: bool) -> FluvioError | None:
-        """Return the error that a record is to fail with, if any, and count it; `refusing`: those of `send()`."""
+    def take_failure(self, topic: str, partition: int, *, by_send: bool) -> FluvioError | None:
+        """Return the error that a record is to fail with, if any, and count it; `by_send`: one that `send()` raises."""
         for failure in self.failures:
-            if failure.refuses is refusing and failure.topic in (None, topic):
+            if failure.is_by_send is by_send and failure.topic in (None, topic):
                 failure.left -= 1
                 if failure.left <= 0:
                     self.failures.remove(failure)
@@ -163,12 +165,18 @@ class FakeDispatcher(Dispatcher):
         super().__init__(*arguments, **settings)
         self._engine = engine
 
+    def records_queued(self, queue: PartitionQueue, now: float) -> None:
+        """Take records, which stay pending while they are held, however short the retry policy's timeout is."""
+        for batch in queue.waiting():
+            batch.deadline = math.inf
+        super().records_queued(queue, now)
+
     def _fill(self, pipeline: SpuPipeline, now: float) -> None:
         if self._engine.held:
             return
         for queue in pipeline.queues():
             for batch in [*queue.sealed]:
-                error = self._engine.take_failure(queue.topic, queue.partition, refusing=False)
+                error = self._engine.take_failure(queue.topic, queue.partition, by_send=False)
                 if error is not None:
                     queue.sealed.remove(batch)
                     self.report("debug", "fake.failed", topic=queue.topic, error=str(error))
@@ -176,12 +184,12 @@ class FakeDispatcher(Dispatcher):
         super()._fill(pipeline, now)
 
     def resume(self) -> None:
-        """Send what was held."""
+        """Send the held records."""
         self._to_fill.update(dict.fromkeys(self.pipelines.values()))
 
 
 class FakePoller(MemoryPoller):
-    """Runs the steps where another poller would wake the thread that does."""
+    """Runs the steps where another poller would wake the sender's thread."""
 
     def __init__(self, engine: FakeEngine) -> None:
         super().__init__()
@@ -194,7 +202,7 @@ class FakePoller(MemoryPoller):
 
 
 class FakeSender(Sender):
-    """Logs nothing: the test orders the failures, and nothing else can fail."""
+    """Logs no event: the test orders the failures, and no others happen."""
 
     def _report(self, report: Report) -> None:
         if "error" in report.fields:

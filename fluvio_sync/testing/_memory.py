@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 class MemoryTransport:
     """The client's end of a connection in memory.
 
-    `session`: the cluster's end, once it is connected; `refusal`: why it cannot be connected; `full`: the client's
-    socket takes no bytes; `error`: raised once the received bytes are read; `ended`: so is the end of the stream.
+    * `session`: the cluster's end, once it is connected.
+    * `refusal`: the reason why it cannot be connected; "" if it can.
+    * `full`: the client's socket takes no bytes.
+    * `error`: raised once the received bytes are read.
+    * `ended`: the stream ends once the received bytes are read.
     """
 
     buffers_input = True
@@ -50,7 +53,7 @@ class MemoryTransport:
         self._number = next(self._numbers)
 
     def fileno(self) -> int:
-        """Return a number of its own."""
+        """Return a number that no other transport has."""
         return self._number
 
     def wants(self) -> int:
@@ -72,7 +75,7 @@ class MemoryTransport:
         """Return at once: there is no name to look up."""
 
     def send(self, pending: deque[memoryview]) -> int:
-        """Hand all bytes to the network, none while it is full."""
+        """Give all bytes to the network, none while it is full."""
         if self.error is not None:
             raise self.error
         if self.full:
@@ -96,7 +99,7 @@ class MemoryTransport:
         """Do nothing: the session has no end of input."""
 
     def close(self) -> None:
-        """Tell the session that the connection is gone."""
+        """Disconnect from the session."""
         if self.stage is not Stage.CLOSED:
             self.stage = Stage.CLOSED
             self._network.closed(self)
@@ -114,7 +117,7 @@ class MemoryTransport:
 
 
 class MemoryPoller:
-    """Polls transports in memory; waits for nothing."""
+    """Polls transports in memory; never waits."""
 
     can_be_borrowed = False
 
@@ -126,7 +129,7 @@ class MemoryPoller:
         self._connections[connection] = None
 
     def forget(self, connection: Connection) -> None:
-        """Poll a connection no more."""
+        """Stop polling a connection."""
         self._connections.pop(connection, None)
 
     def wait(self, _timeout: float) -> list[tuple[Connection, int]]:
@@ -209,11 +212,11 @@ class MemoryNetwork:
         transport.feed(frame)
 
     def end(self, transport: MemoryTransport) -> None:
-        """The session has closed the connection."""
+        """End the stream to the client, since the session has closed the connection."""
         transport.ended = True
 
     def closed(self, transport: MemoryTransport) -> None:
-        """The client has closed the connection."""
+        """Disconnect the session of a transport that the client has closed."""
         if transport.session is not None:
             self._transports.pop(transport.session, None)
             transport.session.disconnect()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`FakeFluvio` and `FakeProducer`: for tests of code that sends, without a cluster.
 
-Records end up in a list at once; failures happen on demand.  What is sent is checked, serialised and given a partition
-by the real client's code, futures are the real ones, and so are counts and errors.  No thread, no socket, no waiting.
+Records end up in a list at once; failures happen on demand.  The real client's code checks and serialises the records
+and chooses their partitions; futures, counts and errors are the real ones.  No thread, no socket, no waiting.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluvio_sync._runtime.engine import ClientConfig
-from fluvio_sync._runtime.session import EngineHolder
+from fluvio_sync._runtime.holder import EngineHolder
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import ProducerConfig
@@ -34,10 +34,10 @@ __all__ = ["FakeFluvio", "FakeProducer", "FakeRecord"]
 
 
 class FakeFluvio(Fluvio):
-    """Stands in for a `Fluvio` client; `FakeFluvio.connect(...)` takes whatever `Fluvio.connect` does.
+    """Stands in for a `Fluvio` client; `FakeFluvio.connect(...)` takes the arguments of `Fluvio.connect`.
 
-    `topics`: those there are, with their numbers of partitions; None (default): any topic, with one partition.
-    `buffer_memory`: bytes, which held records can use up (default 32 MiB).
+    * `topics`: the topics with their numbers of partitions; None (default): any topic, with one partition.
+    * `buffer_memory`: bytes, which held records can use up (default 32 MiB).
     """
 
     def __init__(self, topics: Mapping[str, int] | None = None, *, buffer_memory: int = 32 * 1024 * 1024) -> None:
@@ -58,14 +58,14 @@ class FakeFluvio(Fluvio):
 
     @classmethod
     def connect(cls, endpoint: str | None = None, **settings: Any) -> FakeFluvio:  # noqa: ARG003 - as the real one
-        """Return a fake, whatever the settings."""
+        """Return a fake; the arguments have no effect."""
         return cls()
 
-    # What a test asks and orders.
+    # For tests.
 
     @property
     def records(self) -> list[FakeRecord]:
-        """What was delivered, in order; the list itself: a test may clear it."""
+        """The delivered records, in order; the list itself: a test may clear it."""
         return self._fake.records
 
     def values(self, topic: str) -> list[bytes]:
@@ -75,25 +75,29 @@ class FakeFluvio(Fluvio):
     def fail_next(
         self, error: FluvioError | type[DeliveryError] | int, *, count: int = 1, topic: str | None = None
     ) -> None:
-        """Have the next `count` records (of `topic`; None: of any) fail.
+        """Have the next records fail.
 
-        `error`: a subclass of `DeliveryError`, of which one is made, such as `DeliveryTimeoutError`; a server's code,
-        which makes a `RejectedError`; or an error.  A `DeliveryError` is raised by the future, any other, such as
-        `BufferFullError("full")`, by `send()`.  An at-most-once record is dropped instead, and counted.
+        * `error`: an error; a subclass of `DeliveryError`, such as `DeliveryTimeoutError`, of which one is made; or a
+          server's code, which makes a `RejectedError`.
+        * `count`: the number of records (default 1).
+        * `topic`: only records of this topic; None (default): of any.
+
+        The future raises a `DeliveryError`; `send()` raises any other error, such as `BufferFullError("full")`.  An
+        at-most-once record is dropped instead, and counted.
         """
         self._fake.failures.append(Failure(error, count, topic))
 
     def hold(self) -> None:
-        """Deliver nothing until `release()`: futures stay pending, and memory fills up."""
+        """Deliver no record until `release()`: futures stay pending, and memory fills up."""
         self._fake.held = True
 
     def release(self) -> None:
-        """Deliver what was held."""
+        """Deliver the held records."""
         self._fake.release()
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold within the block."""
+        """Hold records within the block."""
         self.hold()
         try:
             yield
@@ -114,7 +118,7 @@ class FakeFluvio(Fluvio):
 
 
 class _FakeHolder(EngineHolder):
-    """Its engine is there from the start, and goes on in the child of a fork."""
+    """Holds an engine from the start, which goes on in the child of a fork."""
 
     def __init__(self, config: ClientConfig, engine: FakeEngine) -> None:
         super().__init__(config)
@@ -133,8 +137,10 @@ class _FakeHolder(EngineHolder):
 class FakeProducer(TopicProducer):
     """Stands in for a `TopicProducer`: `FakeProducer("orders")`, or made by a `FakeFluvio`'s `topic_producer`.
 
-    `config`, `settings`: as for `Fluvio.topic_producer`; `partitions`: of the topic (default 1); `fluvio`: the client
-    that it belongs to (default: one of its own, with this topic).
+    * `topic`: the topic's name.
+    * `config`, `settings`: as for `Fluvio.topic_producer`.
+    * `partitions`: the topic's number of partitions (default 1).
+    * `fluvio`: its client; None (default): one of its own, with this topic.
     """
 
     def __init__(
@@ -147,18 +153,18 @@ class FakeProducer(TopicProducer):
         **settings: Unpack[ProducerSettings],
     ) -> None:
         self.fluvio: FakeFluvio = fluvio or FakeFluvio({topic: partitions})
-        session = self.fluvio._session  # noqa: SLF001 - the two are one
-        super().__init__(session, topic, ProducerConfig.from_settings(config, settings))
+        holder = self.fluvio._holder  # noqa: SLF001 - the two are one
+        super().__init__(holder, topic, ProducerConfig.from_settings(config, settings))
         self._attach()
 
     @property
     def records(self) -> list[FakeRecord]:
-        """What was delivered to this topic, in order."""
+        """The records that were delivered to this topic, in order."""
         return [record for record in self.fluvio.records if record.topic == self.topic]
 
     @property
     def values(self) -> list[bytes]:
-        """The values of these."""
+        """The values that were delivered to this topic, in order."""
         return self.fluvio.values(self.topic)
 
     def fail_next(self, error: FluvioError | type[DeliveryError] | int, *, count: int = 1) -> None:
@@ -173,19 +179,19 @@ class FakeProducer(TopicProducer):
         partition: int | None = None,
         timestamp: int | datetime | None = None,
     ) -> DeliveryFuture:
-        """Deliver a record and return its future, as the real one does."""
-        refusal = self.fluvio._fake.take_failure(self.topic, 0, refusing=True)  # noqa: SLF001 - the two are one
-        if refusal is not None:
-            raise refusal
+        """Deliver a record and return its future: see `TopicProducer.send`."""
+        error = self.fluvio._fake.take_failure(self.topic, 0, by_send=True)  # noqa: SLF001 - the two are one
+        if error is not None:
+            raise error
         future = super().send(value, key=key, partition=partition, timestamp=timestamp)
         if not future.done() and not self.fluvio._fake.held:  # noqa: SLF001 - the two are one
             self.fluvio._fake.thread.run()  # noqa: SLF001 - after the thread that took the record for delivery
         return future
 
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
-        """Deliver many records, as the real one does; a failure that `send()` would raise is its future's."""
+        """Deliver many records: see `TopicProducer.send_all`.  A future raises an error that `send()` would raise."""
         futures: list[DeliveryFuture] = []
         for record in records:
-            refusal = self.fluvio._fake.take_failure(self.topic, 0, refusing=True)  # noqa: SLF001 - the two are one
-            futures += super().send_all([record]) if refusal is None else [self._failed(refusal)]
+            error = self.fluvio._fake.take_failure(self.topic, 0, by_send=True)  # noqa: SLF001 - the two are one
+            futures += super().send_all([record]) if error is None else [self._failed(error)]
         return futures

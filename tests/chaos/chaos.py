@@ -240,7 +240,7 @@ class Chaos:
         if self._endpoint is None:
             self._stack.enter_context(self.cluster)
         admin = self._stack.enter_context(Fluvio.connect(self._endpoint or self.cluster.endpoint))
-        engine = admin._session.engine
+        engine = admin._holder.engine
         assert engine is not None
         addresses = {spu: str(engine.metadata.advertised(spu)) for spu in engine.metadata.spus}
         for topic, (partitions, replication) in TOPICS.items():
@@ -466,15 +466,15 @@ class Chaos:
 
     def _check_bound(self) -> None:
         for client in self.clients:
-            assert client._session.engine is not None
-            used = client._session.engine.accumulator.used
+            assert client._holder.engine is not None
+            used = client._holder.engine.accumulator.used
             self.memory = max(self.memory, used)
             if used > MEMORY:
                 raise Broken(f"unresolved records hold {used} bytes, and {MEMORY} are allowed")
 
     def _check_memory(self, client: Fluvio) -> None:
-        assert client._session.engine is not None
-        accumulator = client._session.engine.accumulator
+        assert client._holder.engine is not None
+        accumulator = client._holder.engine.accumulator
         deadline = time.monotonic() + 5
         while accumulator.used:  # it follows the futures by a moment
             if time.monotonic() > deadline:

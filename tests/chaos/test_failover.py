@@ -259,7 +259,7 @@ def test_a_partition_that_is_not_online_yet(cluster: LocalCluster, client: Fluvi
     producer.send(b"x").result(TIMEOUT)
     cluster.kill_spu(5002)
     cluster.add_partitions("grows", 1)  # for two replicas, two SPUs are needed
-    engine = client._session.engine
+    engine = client._holder.engine
     assert engine is not None
     wait_until(lambda: engine.metadata.partition_count("grows") == 2, "the client knows of it")
     waiting = producer.send(b"waits", partition=1)

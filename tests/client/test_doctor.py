@@ -54,7 +54,7 @@ def unused() -> Iterator[str]:
 def test_a_cluster_that_works(where: Where) -> None:
     where.topic(partitions=2)
     found = steps(endpoint=where.endpoint, tls=where.tls)
-    spus = [f"SPU {spu}" for spu in sorted(where.admin._session.engine.metadata.spus)]  # type: ignore[union-attr]
+    spus = [f"SPU {spu}" for spu in sorted(where.admin._holder.engine.metadata.spus)]  # type: ignore[union-attr]
     assert list(found) == [*BEFORE, *spus]
     assert failed(found) == []
     assert found["configuration"].detail == f"{where.endpoint}, as given; client id 'fluvio-sync'"
@@ -157,7 +157,7 @@ def test_an_sc_that_never_answers(own: LocalCluster) -> None:
     (name,) = failed(found)
     assert name in ("SC versions", "metadata")  # it carries out one request of a connection
     assert "within 0.2 s" in found[name].detail
-    assert found[name].advice.startswith("something listens there and does not answer")
+    assert found[name].advice.startswith("a server accepts connections there and does not answer")
 
 
 def test_something_else_than_an_sc() -> None:
@@ -189,10 +189,10 @@ def test_an_spu_that_is_down(pair: LocalCluster) -> None:
     lost = pair.leader("orders", 1)
     with Fluvio.connect(pair.endpoint) as fluvio:
         pair.kill_spu(lost)
-        wait_until(lambda: not fluvio._session.engine.metadata.spu_online(lost), "the SC knows it")  # type: ignore[union-attr]
+        wait_until(lambda: not fluvio._holder.engine.metadata.spu_online(lost), "the SC knows it")  # type: ignore[union-attr]
     found = steps(endpoint=pair.endpoint)
     assert failed(found) == ["leaders", f"SPU {lost}"]
-    assert "partition 1 of topic 'orders' is" in found["leaders"].detail
+    assert "partition 1 of topic 'orders': leader offline" in found["leaders"].detail
     assert re.search(r"Connection refused.*; the SC says that it is offline$", found[f"SPU {lost}"].detail)
     assert found[f"SPU {lost}"].advice == "start this SPU, or look at its log"
 
@@ -200,7 +200,7 @@ def test_an_spu_that_is_down(pair: LocalCluster) -> None:
 def test_an_spu_that_the_sc_has_lost(pair: LocalCluster) -> None:
     with Fluvio.connect(pair.endpoint) as fluvio:
         pair.kill_spu(5002)
-        wait_until(lambda: not fluvio._session.engine.metadata.spu_online(5002), "the SC knows it")  # type: ignore[union-attr]
+        wait_until(lambda: not fluvio._holder.engine.metadata.spu_online(5002), "the SC knows it")  # type: ignore[union-attr]
     found = steps(endpoint=pair.endpoint, spu_address_override={5002: pair.spu_endpoints[5001]})  # where one answers
     assert failed(found) == ["SPU 5002"]
     assert found["SPU 5002"].detail.endswith("; the SC says that it is offline")
@@ -301,7 +301,7 @@ def test_a_certificate_that_has_ended(certificates: Certificates) -> None:
 def test_plain_tcp_to_a_port_that_speaks_tls(secured: LocalCluster) -> None:
     found = steps(endpoint=secured.endpoint)
     assert failed(found) == ["SC versions"]
-    assert "set tls, or --tls and what goes with it" in found["SC versions"].advice
+    assert "set tls, or --tls and its options" in found["SC versions"].advice
 
 
 def test_tls_to_a_port_that_does_not_speak_it() -> None:

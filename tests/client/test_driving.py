@@ -140,7 +140,7 @@ def test_a_wait_ends_in_time_though_the_thread_drives(own: LocalCluster) -> None
         future = producer.send(b"x")
         for limit in (0.0, 0.05, 0.3):
             began = time.monotonic()
-            with pytest.raises(TimeoutError, match="is not resolved after"):
+            with pytest.raises(TimeoutError, match="is not completed after"):
                 future.result(limit)
             assert limit <= time.monotonic() - began < limit + 0.25
 

@@ -34,12 +34,12 @@ def test_an_argument_counts_more_than_the_environment(own: LocalCluster, monkeyp
     monkeypatch.setenv("FLUVIO_SYNC_BUFFER_MEMORY", "2000000")
     with Fluvio.connect(buffer_memory=3_000_000) as fluvio:
         assert fluvio.endpoint == own.endpoint
-        assert fluvio._session.config.client_id == "shop"
-        assert fluvio._session.config.buffer_memory == 3_000_000
+        assert fluvio._holder.config.client_id == "shop"
+        assert fluvio._holder.config.buffer_memory == 3_000_000
     monkeypatch.setenv("FLUVIO_SYNC_ENDPOINT", NOWHERE)
     with Fluvio.connect(own.endpoint) as fluvio:
         assert fluvio.endpoint == own.endpoint
-        assert fluvio._session.config.buffer_memory == 2_000_000
+        assert fluvio._holder.config.buffer_memory == 2_000_000
 
 
 def test_the_environment_counts_more_than_the_profile(
@@ -67,8 +67,8 @@ def test_spus_are_where_the_environment_says(own: LocalCluster, monkeypatch: pyt
     monkeypatch.setenv("FLUVIO_SYNC_SPU_ADDRESS_OVERRIDE", f"5001={spu.replace('127.0.0.1', 'localhost')}")
     with Fluvio.connect(own.endpoint) as fluvio:
         assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
-        assert fluvio._session.engine is not None
-        (connection,) = fluvio._session.engine.sender._connections.values()
+        assert fluvio._holder.engine is not None
+        (connection,) = fluvio._holder.engine.sender._connections.values()
         assert connection.peer.endpoint.host == "localhost"
 
 

@@ -194,7 +194,7 @@ BEGINNINGS: list[tuple[Callable[[Talk], None], type[Exception], str]] = [
     (stop_in_mid_frame, ConnectTimeoutError, "connect_timeout"),
     (half_close, ConnectError, "closed the connection"),
     (answer_another_request, ProtocolError, "4660"),
-    (refuse_versions, ConnectError, "refused.*permission denied"),
+    (refuse_versions, ConnectError, "rejected.*permission denied"),
     (offer_old_versions, UnsupportedVersionError, "0\\.18\\.1"),
     (offer_nothing, UnsupportedVersionError, "0\\.18\\.1"),
     (dribble, ConnectTimeoutError, "connect_timeout"),

@@ -64,7 +64,7 @@ def test_a_thread_that_sends_and_waits_wakes_no_other(own: LocalCluster, monkeyp
         producer = fluvio.topic_producer("t", linger=0)
         for _ in range(5):
             producer.send(b"x").result(LONG)
-        engine = fluvio._session.engine
+        engine = fluvio._holder.engine
         assert engine is not None
         woken = counted(engine.poller, "wake", monkeypatch)
         background = counted(engine.poller, "wake_background", monkeypatch)

@@ -55,11 +55,11 @@ def test_an_error_in_the_middle_of_a_decision_is_overcome(
             futures = elsewhere(lambda: producer.send_all([b"x"] * 20))
             assert elsewhere(lambda: producer.flush(5)) == (20, 0, 0, None)
         assert [future.exception(0) for future in futures] == [None] * 20
-        engine = fluvio._session.engine
+        engine = fluvio._holder.engine
         assert engine is not None
         assert engine.accumulator.used == 0
-        assert caplog.text.count("sender.crashed") == 1
-        assert caplog.text.count("sender.restarted") == 1
+        assert caplog.text.count("sender.internal_error") == 1
+        assert caplog.text.count("sender.interrupted") == 1
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_an_error_in_carrying_out_one_action_stops_no_other(
         else:
             assert errors == []
         assert producer.send(b"after").result(5).acknowledged
-        engine = fluvio._session.engine
+        engine = fluvio._holder.engine
         assert engine is not None
         assert engine.accumulator.used == 0
-        assert caplog.text.count("sender.crashed") == 1
+        assert caplog.text.count("sender.internal_error") == 1
 
 
 def test_an_error_in_the_main_thread_is_raised_there_and_overcome(

@@ -36,7 +36,7 @@ def test_a_step_may_end_anywhere(own: LocalCluster, monkeypatch: pytest.MonkeyPa
     while was_interrupted:
         fluvio = Fluvio.connect(own.endpoint)
         producer = fluvio.topic_producer("t", linger=0)
-        engine = fluvio._session.engine
+        engine = fluvio._holder.engine
         assert engine is not None
         futures = [producer.send(b"%d" % (sent + n), partition=n % 2) for n in range(3)]
         sent += 3

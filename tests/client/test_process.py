@@ -278,7 +278,7 @@ def test_an_at_most_once_record_that_is_lost_at_exit_is_told_of(own: LocalCluste
         say("ready")
         input()
         # What nobody has heard of yet is tried at once, and dropped where nobody listens, which is only logged.
-        while fluvio._session.engine.metadata.spu_online(5001):
+        while fluvio._holder.engine.metadata.spu_online(5001):
             threading.Event().wait(0.005)
         producer.send("lost")
         """
@@ -677,7 +677,7 @@ def test_a_signal_handler_may_send(where: Where) -> None:
             number += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
         result = producer.flush(10)
-        print(json.dumps([number, sent, refused, result.acked, fluvio._session.engine.accumulator.used]))
+        print(json.dumps([number, sent, refused, result.acked, fluvio._holder.engine.accumulator.used]))
         """
     number, sent, _, acked, used = report_of(script, where, topic)
     assert number > 100
@@ -726,7 +726,7 @@ def test_exceptions_may_come_at_any_moment_of_a_call(where: Where) -> None:
         assert all(future.done() for _, future in kept)
         places = [[future.result(0).offset, name] for name, future in kept]
         assert producer.send("usable").result(5).acknowledged
-        used = fluvio._session.engine.accumulator.used
+        used = fluvio._holder.engine.accumulator.used
         stats = producer.stats()
         print(json.dumps([raised, used, stats.records_queued + stats.records_in_flight, places]))
         fluvio.close(5)

@@ -609,8 +609,8 @@ def test_handles_with_functions_of_their_own_leave_nothing_behind(where: Where, 
         client.topic_producer(topic, value_serializer=f"{number} {{}}".format).send("x") for number in range(200)
     ]
     assert [future.result(10).offset for future in futures] == list(range(200)), "they share one order"
-    assert client._session.engine is not None
-    assert len(client._session.engine.accumulator.topic_states) < 10
+    assert client._holder.engine is not None
+    assert len(client._holder.engine.accumulator.topic_states) < 10
 
 
 def test_a_handle_may_be_dropped_right_after_send(where: Where, client: Fluvio) -> None:
@@ -670,7 +670,7 @@ def test_threads_that_use_a_producer_first_at_once_share_it(where: Where, client
             futures = list(pool.map(send, range(8)))
         assert copy.flush(10).acked == 8
         assert all(future.done() for future in futures)
-        Fluvio(copy._session).close()
+        Fluvio(copy._holder).close()
 
 
 def test_a_topic_that_is_made_anew_with_another_codec_can_be_produced_to(own: LocalCluster) -> None:
@@ -692,7 +692,7 @@ def test_pickled_clients_and_producers_connect_at_first_use(where: Where, client
     with other:
         assert topic in other.topics()
         assert other.topic_producer(topic).send(b"y").result(10).offset == 1
-    Fluvio(copy._session).close()
+    Fluvio(copy._holder).close()
 
 
 # --- futures -------------------------------------------------------------------------------------

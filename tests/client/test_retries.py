@@ -118,7 +118,7 @@ def test_nothing_is_lost_when_an_spu_is_killed_and_restarted(own: LocalCluster, 
     futures = stream.stop()
     check(own, "t", futures)
     assert producer.stats().reconnects >= 3
-    assert_settled(Fluvio(producer._session))
+    assert_settled(Fluvio(producer._holder))
 
 
 def test_nothing_is_lost_when_an_spu_is_killed_with_a_batch_in_flight(
@@ -174,10 +174,10 @@ def test_leaders_that_move(pair: LocalCluster) -> None:
 
 
 def test_nothing_sticks(own: LocalCluster, producer: TopicProducer) -> None:
-    hasty = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(2, timeout=0.2))
+    hasty = Fluvio(producer._holder).topic_producer("t", delivery_semantic=attempts(2, timeout=0.2))
     for round_ in range(3):
         own.kill_spu(5001)
-        wait_offline(Fluvio(producer._session), 5001)
+        wait_offline(Fluvio(producer._holder), 5001)
         futures = [hasty.send(b"lost") for _ in range(3)]
         assert hasty.flush(5).failed == 3
         assert all(isinstance(future.exception(0), DeliveryError) for future in futures)
@@ -191,7 +191,7 @@ def test_nothing_sticks(own: LocalCluster, producer: TopicProducer) -> None:
 def test_waiting_for_an_spu_that_is_known_to_be_offline_spends_no_retry(
     own: LocalCluster, producer: TopicProducer
 ) -> None:
-    client = Fluvio(producer._session)
+    client = Fluvio(producer._holder)
     single = client.topic_producer("t", delivery_semantic=attempts(1, timeout=20))
     own.kill_spu(5001)
     wait_offline(client, 5001)
@@ -205,7 +205,7 @@ def test_waiting_for_an_spu_that_is_known_to_be_offline_spends_no_retry(
 
 
 def test_an_spu_that_stays_away_costs_the_policys_time_and_not_more(own: LocalCluster, producer: TopicProducer) -> None:
-    client = Fluvio(producer._session)
+    client = Fluvio(producer._holder)
     own.kill_spu(5001)
     wait_offline(client, 5001)
     limited = client.topic_producer("t", delivery_semantic=attempts(5, timeout=0.5), linger=0.1)
@@ -220,7 +220,7 @@ def test_an_spu_that_stays_away_costs_the_policys_time_and_not_more(own: LocalCl
 
 
 def test_every_future_is_done_by_linger_plus_timeout(own: LocalCluster, producer: TopicProducer) -> None:
-    limited = Fluvio(producer._session).topic_producer(
+    limited = Fluvio(producer._holder).topic_producer(
         "t", delivery_semantic=attempts(1000, delay=0.05, timeout=0.5), linger=0.1, batch_size=100
     )
     limited.send(b"0")
@@ -284,12 +284,12 @@ def test_news_cuts_a_delay_short(pair: LocalCluster, diff: str) -> None:
 
 def test_ordinary_writes_are_no_news(own: LocalCluster, producer: TopicProducer) -> None:
     own.create_topic("other")
-    slow = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(2, delay=1.2, timeout=60))
-    other = Fluvio(producer._session).topic_producer("other")
+    slow = Fluvio(producer._holder).topic_producer("t", delivery_semantic=attempts(2, delay=1.2, timeout=60))
+    other = Fluvio(producer._holder).topic_producer("other")
     own.cut_next_produce(5001, "before")
     start = time.monotonic()
     future = slow.send(b"0")
-    wait_until(lambda: Fluvio(producer._session).health().last_error is not None, "an attempt has failed")
+    wait_until(lambda: Fluvio(producer._holder).health().last_error is not None, "an attempt has failed")
     while not future.done():
         other.send(b"x").result(5)
     assert 1.2 <= time.monotonic() - start < 1.2 + SLACK
@@ -315,7 +315,7 @@ def test_codes_that_are_retried(own: LocalCluster, producer: TopicProducer, code
 @pytest.mark.parametrize("code", RETRIED)
 def test_retries_that_are_exhausted(own: LocalCluster, producer: TopicProducer, code: int) -> None:
     own.fail_next_produce(code, count=4)
-    limited = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(4, delay=0.05))
+    limited = Fluvio(producer._holder).topic_producer("t", delivery_semantic=attempts(4, delay=0.05))
     with within(0.15, shortest=0.15):
         error = limited.send(b"lost").exception(5)
     assert type(error) is RetriesExhaustedError
@@ -355,7 +355,7 @@ def test_codes_that_are_not_retried(
 
 
 def test_a_refused_batch_does_not_stop_those_behind_it(own: LocalCluster, producer: TopicProducer) -> None:
-    small = Fluvio(producer._session).topic_producer("t", batch_size=500, linger=60)
+    small = Fluvio(producer._holder).topic_producer("t", batch_size=500, linger=60)
     own.fail_next_produce(9000)
     refused = [small.send(b"x" * 100) for _ in range(4)]
     assert small.flush(5).failed == 4
@@ -367,17 +367,17 @@ def test_a_refused_batch_does_not_stop_those_behind_it(own: LocalCluster, produc
 
 
 def test_a_batch_that_is_too_large_is_halved(own: LocalCluster, producer: TopicProducer) -> None:
-    lingering = Fluvio(producer._session).topic_producer("t", linger=60)
+    lingering = Fluvio(producer._holder).topic_producer("t", linger=60)
     own.fail_next_produce(10, count=3)
     futures = [lingering.send(b"%d" % number) for number in range(8)]
     assert lingering.flush(5) == FlushResult(8, 0, 0, None)
     check(own, "t", futures)
     assert len(own.records("t")) == 8
-    assert_settled(Fluvio(producer._session))
+    assert_settled(Fluvio(producer._holder))
 
 
 def test_only_the_record_that_is_too_large_fails(own: LocalCluster, producer: TopicProducer) -> None:
-    lingering = Fluvio(producer._session).topic_producer("t", linger=60)
+    lingering = Fluvio(producer._holder).topic_producer("t", linger=60)
     own.fail_next_produce(10, count=3)  # the batch of four, its first half, and that one's first record
     futures = [lingering.send(b"%d" % number) for number in range(4)]
     result = lingering.flush(5)
@@ -387,7 +387,7 @@ def test_only_the_record_that_is_too_large_fails(own: LocalCluster, producer: To
     assert error.code == 10
     assert [int(record.value) for record in own.records("t")] == [1, 2, 3]
     assert [future.result(0).offset for future in futures[1:]] == [0, 1, 2]
-    assert_settled(Fluvio(producer._session))
+    assert_settled(Fluvio(producer._holder))
 
 
 def test_one_failing_topic_does_not_disturb_the_others(own: LocalCluster, producer: TopicProducer) -> None:
@@ -395,7 +395,7 @@ def test_one_failing_topic_does_not_disturb_the_others(own: LocalCluster, produc
     own.create_topic("refusing")
     own.fail_next_produce(6, count=10_000, topic="failing")
     own.fail_next_produce(9000, count=10_000, topic="refusing")
-    fluvio = Fluvio(producer._session)
+    fluvio = Fluvio(producer._holder)
     failing = fluvio.topic_producer("failing", delivery_semantic=PATIENT).send(b"x")
     refusing = fluvio.topic_producer("refusing")
     for number in range(50):
@@ -434,7 +434,7 @@ def test_entries_of_one_request_fail_each_for_itself(own: LocalCluster) -> None:
 
 def test_no_retries_means_one_attempt(own: LocalCluster, producer: TopicProducer) -> None:
     own.fail_next_produce(6)
-    single = Fluvio(producer._session).topic_producer("t", delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0)))
+    single = Fluvio(producer._holder).topic_producer("t", delivery_semantic=AtLeastOnce(RetryPolicy(max_retries=0)))
     with within(0):
         error = single.send(b"x").exception(5)
     assert type(error) is RetriesExhaustedError
@@ -454,7 +454,7 @@ def test_no_retries_means_one_attempt(own: LocalCluster, producer: TopicProducer
 )
 def test_the_policys_delays_pass(own: LocalCluster, producer: TopicProducer, policy: RetryPolicy, waits: float) -> None:
     own.fail_next_produce(3000, count=policy.max_retries)
-    timed = Fluvio(producer._session).topic_producer("t", delivery_semantic=AtLeastOnce(policy))
+    timed = Fluvio(producer._holder).topic_producer("t", delivery_semantic=AtLeastOnce(policy))
     with within(waits, shortest=waits):
         assert timed.send(b"0").result(5).offset == 0
     assert timed.stats().records_retried == policy.max_retries
@@ -462,7 +462,7 @@ def test_the_policys_delays_pass(own: LocalCluster, producer: TopicProducer, pol
 
 def test_the_policys_timeout_covers_attempts_and_delays(own: LocalCluster, producer: TopicProducer) -> None:
     own.fail_next_produce(3000, count=1000)
-    limited = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(1000, delay=0.05, timeout=0.5))
+    limited = Fluvio(producer._holder).topic_producer("t", delivery_semantic=attempts(1000, delay=0.05, timeout=0.5))
     with within(0.5, shortest=0.4):
         error = limited.send(b"0").exception(5)
     assert type(error) is DeliveryTimeoutError
@@ -543,7 +543,7 @@ def test_an_idle_connection_that_is_closed_costs_nothing(own: LocalCluster) -> N
         assert producer.send(b"0").result(5).offset == 0
         for number in (1, 2, 3):
             proxy.cut()
-            (pipeline,) = fluvio._session.engine.dispatcher.pipelines.values()  # type: ignore[union-attr]
+            (pipeline,) = fluvio._holder.engine.dispatcher.pipelines.values()  # type: ignore[union-attr]
             wait_until(lambda pipeline=pipeline: pipeline.state is PipelineState.DOWN, "the end is noticed")  # type: ignore[misc]
             assert producer.send(b"%d" % number).result(5).offset == number
         assert producer.stats().reconnects == 3
@@ -554,7 +554,7 @@ def test_errors_and_logs_keep_records_to_themselves(
     own: LocalCluster, producer: TopicProducer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    limited = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(2))
+    limited = Fluvio(producer._holder).topic_producer("t", delivery_semantic=attempts(2))
     texts = []
     for code in (9000, 6, 1000, 13):
         own.fail_next_produce(code, count=2 if code in RETRIED else 1)
@@ -564,7 +564,7 @@ def test_errors_and_logs_keep_records_to_themselves(
     texts.append(str(limited.send(b"secret-value", key=b"secret-key").exception(5)))
     own.kill_spu(5001)
     future = limited.send(b"secret-value", key=b"secret-key")
-    texts += [repr(future), repr(limited), repr(limited.stats()), repr(Fluvio(limited._session)), repr(limited.config)]
+    texts += [repr(future), repr(limited), repr(limited.stats()), repr(Fluvio(limited._holder)), repr(limited.config)]
     own.restart_spu(5001)
     future.result(5)
     texts += [caplog.text, *(str(vars(record)) for record in caplog.records)]
@@ -573,7 +573,7 @@ def test_errors_and_logs_keep_records_to_themselves(
 
 
 def test_a_failure_with_an_unknown_outcome_says_so(own: LocalCluster, producer: TopicProducer) -> None:
-    single = Fluvio(producer._session).topic_producer("t", delivery_semantic=attempts(1))
+    single = Fluvio(producer._holder).topic_producer("t", delivery_semantic=attempts(1))
     own.cut_next_produce(5001, "after")
     error = single.send(b"0").exception(5)
     assert type(error) is RetriesExhaustedError
@@ -590,7 +590,7 @@ def test_a_failure_with_an_unknown_outcome_says_so(own: LocalCluster, producer: 
 def test_closing_a_producer_fails_what_is_left_of_it_and_the_client_goes_on(
     own: LocalCluster, producer: TopicProducer
 ) -> None:
-    client = Fluvio(producer._session)
+    client = Fluvio(producer._holder)
     producer.send(b"1").result(10)
     own.hold_replies(5001)
     left = producer.send(b"2")
@@ -669,7 +669,7 @@ def test_what_a_server_says_to_at_most_once_is_logged(own: LocalCluster, caplog:
 def test_producing_goes_on_without_the_sc_and_new_topics_come_with_it(
     own: LocalCluster, producer: TopicProducer
 ) -> None:
-    fluvio = Fluvio(producer._session)
+    fluvio = Fluvio(producer._holder)
     producer.send(b"0").result(5)
     for round_ in range(2):
         own.kill_sc()
@@ -687,7 +687,7 @@ def test_producing_goes_on_without_the_sc_and_new_topics_come_with_it(
 def test_metadata_that_arrives_in_the_last_moment_counts(
     own: LocalCluster, producer: TopicProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fluvio = Fluvio(producer._session)
+    fluvio = Fluvio(producer._holder)
     advance = MetadataWatch.advance
 
     def advance_late(watch: MetadataWatch) -> list[WatchUpdate]:
@@ -700,7 +700,7 @@ def test_metadata_that_arrives_in_the_last_moment_counts(
     own.kill_sc()
     wait_until(lambda: not fluvio.health().connected, "the loss is noticed")
     own.restart_sc()
-    engine = fluvio._session.running()
+    engine = fluvio._holder.running()
     wait_until(lambda: engine.watch.established, "it is there")
     with engine.accumulator.lock:
         assert engine.watch.connection is not None
@@ -788,7 +788,7 @@ def test_committed_waits_do_not_hold_up_uncommitted_records(
     replicated: tuple[LocalCluster, TopicProducer, int],
 ) -> None:
     pair, producer, follower = replicated
-    quick = Fluvio(producer._session).topic_producer("t")
+    quick = Fluvio(producer._holder).topic_producer("t")
     pair.kill_spu(follower)
     waiting = producer.send(b"1")
     for _ in range(5):

@@ -32,8 +32,8 @@ def three() -> Iterator[LocalCluster]:
 
 
 def connections(fluvio: Fluvio) -> list[Connection]:
-    assert fluvio._session.engine is not None
-    return list(fluvio._session.engine.sender._connections.values())
+    assert fluvio._holder.engine is not None
+    return list(fluvio._holder.engine.sender._connections.values())
 
 
 def test_each_leader_has_one_connection(three: LocalCluster) -> None:

@@ -27,8 +27,8 @@ def test_every_version_of_the_metadata(sc_version: int) -> None:
         assert offsets == [0, 0, 1]
         cluster.kill_spu(cluster.leader("t", 0))  # for the pushes of the SC
         assert producer.send(b"x", partition=0).result(5).offset == 2
-        assert fluvio._session.engine is not None
-        watched = fluvio._session.engine.watch.connection
+        assert fluvio._holder.engine is not None
+        watched = fluvio._holder.engine.watch.connection
         assert watched is not None
         assert watched.version(ScApi.WATCH) == min(sc_version, 19)
         fluvio.delete_topic("t")
@@ -41,8 +41,8 @@ def test_every_version_of_produce(spu_version: int) -> None:
         fluvio.create_topic("t")
         producer = fluvio.topic_producer("t", compression="gzip")
         assert producer.send(b"x", key=b"k").result(5).offset == 0
-        assert fluvio._session.engine is not None
-        (connection,) = fluvio._session.engine.sender._connections.values()
+        assert fluvio._holder.engine is not None
+        (connection,) = fluvio._holder.engine.sender._connections.values()
         assert connection.version(SpuApi.PRODUCE) == min(spu_version, 25)
         assert cluster.violations() == []
 
@@ -83,8 +83,8 @@ def test_each_socket_agrees_for_itself_while_a_cluster_is_upgraded() -> None:
         with Fluvio.connect(cluster.endpoint) as fluvio:
             producer = fluvio.topic_producer("t", delivery_semantic=attempts(1000, timeout=20))
             assert producer.send(b"x").result(5).offset == 0
-            assert fluvio._session.engine is not None
-            connections = fluvio._session.engine.sender._connections
+            assert fluvio._holder.engine is not None
+            connections = fluvio._holder.engine.sender._connections
             (before,) = connections.values()
             assert before.version(SpuApi.PRODUCE) == 24
             assert isinstance(cluster._running, ClusterThread)

@@ -42,7 +42,7 @@ def test_a_producer_of_the_settings(django_cluster: LocalCluster) -> None:
     assert not producer("orders", "telemetry").send(b"more").result(0).acknowledged
     assert client() is not client("telemetry")
     assert client("telemetry").client_id == "telemetry"
-    assert client()._session.config.connect_timeout == 5.0
+    assert client()._holder.config.connect_timeout == 5.0
 
 
 @override_settings(FLUVIO={"default": {"ENDPOINT": "127.0.0.1:1", "CLIENT_ID": None}})

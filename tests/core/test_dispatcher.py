@@ -265,10 +265,10 @@ def test_connections_are_reported_when_they_open_break_and_open_again() -> None:
     rig = Rig()
     rig.send()
     (pipeline,) = connects(rig.step())
-    assert reports(rig.connect()) == ["connection.opened"]
-    assert reports(rig.lose(pipeline, BROKEN)) == ["connection.lost", "delivery.failing"]
+    assert reports(rig.connect()) == ["spu.connected"]
+    assert reports(rig.lose(pipeline, BROKEN)) == ["spu.disconnected", "delivery.failing"]
     rig.step(0.020)
-    assert reports(rig.connect()) == ["connection.opened"]
+    assert reports(rig.connect()) == ["spu.connected"]
 
 
 def test_lost_without_a_byte_written_is_not_stored() -> None:

@@ -83,7 +83,7 @@ def test_unknown_offsets_and_unacknowledged_records() -> None:
 def test_result_and_exception_time_out_and_the_future_stays_valid(timeout: float | timedelta) -> None:
     made = Maker(1)
     future = made.futures[0]
-    with pytest.raises(TimeoutError, match=r"topic 't', partition 3 is not resolved after 0\.01 s"):
+    with pytest.raises(TimeoutError, match=r"topic 't', partition 3 is not completed after 0\.01 s"):
         future.result(timeout)
     with pytest.raises(concurrent.futures.TimeoutError):
         future.exception(timeout)
@@ -125,7 +125,7 @@ def test_a_record_is_not_taken_back() -> None:
         lambda: future.set_result(RecordMetadata("t", 0, 0, 0, True)),
         lambda: future.set_exception(ValueError()),
     ):
-        with pytest.raises(RuntimeError, match="only the client resolves"):
+        with pytest.raises(RuntimeError, match="only the client completes"):
             refuse()
     assert not future.done()
 

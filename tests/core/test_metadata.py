@@ -166,7 +166,7 @@ def test_routes() -> None:
             "Partition", 1, changes=(Change(False, partition("a-b-0", 5001, PartitionResolution.LEADER_OFFLINE)),)
         )
     )
-    assert "is leader offline" in metadata.route("a-b", 0).reason
+    assert "leader offline (SPU 5001)" in metadata.route("a-b", 0).reason
 
 
 def test_a_partition_that_is_offline_perhaps_has_the_leader_that_is_online() -> None:
@@ -181,7 +181,7 @@ def test_a_partition_that_is_offline_perhaps_has_the_leader_that_is_online() -> 
 def test_a_leader_whose_address_is_not_known_yet_is_waited_for() -> None:
     metadata = known()
     metadata.apply(WatchUpdate("Partition", 1, changes=(Change(False, partition("a-b-0", 5003)),)))
-    reason = "the SC has not told the address of SPU 5003, the partition's leader"
+    reason = "the SC has not sent the address of SPU 5003, the partition's leader, yet"
     assert metadata.route("a-b", 0) == Route(None, reason)
 
 

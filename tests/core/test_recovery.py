@@ -17,6 +17,7 @@ import pytest
 from fluvio_sync import protocol
 from fluvio_sync._core.events import Connected, Disconnected, OffsetsReplied, Replied, Written
 from fluvio_sync._core.pipeline import AwaitingCommit
+from fluvio_sync._net.transport import Stage
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce
 from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaustedError
 from fluvio_sync.protocol.batch import BatchBuilder
@@ -145,6 +146,11 @@ def check(story: Story) -> None:
     assert rig.accumulator.used == 0
     assert all(not queue.unresolved and queue.charge == 0 for queue in rig.accumulator.queues())
     assert not rig.sender.in_step
+    connections = rig.sender._all_connections()
+    assert {item.transport for item in connections} == {
+        transport for transport in rig.servers.transports if transport.stage is not Stage.CLOSED
+    }
+    assert set(rig.sender._unready) <= set(connections)
     for index, stored in story.stored.items():
         firsts = list(dict.fromkeys(stored))
         assert firsts == sorted(firsts), (index, stored)
@@ -377,6 +383,23 @@ def test_the_watch_on_the_sc_begins_again_and_nothing_is_forgotten() -> None:
     assert rig.metadata.route("t", 0).spu == 5001
     assert reports(rig.run(0.1)) == ["sc.reconnected"]
     assert rig.metadata.complete
+    assert rig.metadata.route("t", 0).spu == 5002
+
+
+def test_updates_of_the_sc_before_an_interruption_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+
+    def interrupt() -> None:
+        raise Interruption
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.sender, "_decide", interrupt)
+        with pytest.raises(Interruption):
+            rig.push("Partition", [partition("t-0", 5002)])
+    rig.step()
+    assert not rig.metadata.live
+    assert rig.metadata.route("t", 0).spu == 5001
+    rig.run(0.1)
     assert rig.metadata.route("t", 0).spu == 5002
 
 

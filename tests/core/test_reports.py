@@ -31,14 +31,14 @@ def test_a_connection_and_a_partition_that_fail_and_work_again() -> None:
     (pipeline,) = connects(rig.step())
     place = {"topic": "t", "partition": 0}
     assert told(rig.lose(pipeline, BROKEN)) == [
-        ("warning", "connection.lost", {"spu": 5001, "error": str(BROKEN)}),
+        ("warning", "spu.disconnected", {"spu": 5001, "error": str(BROKEN)}),
         ("warning", "delivery.failing", {**place, "error": str(BROKEN)}),
     ]
     rig.step(0.01)
     assert told(rig.lose(pipeline, BROKEN)) == []
     rig.step(0.01)
     actions = rig.connect()
-    assert told(actions) == [("info", "connection.opened", {"spu": 5001})]
+    assert told(actions) == [("info", "spu.connected", {"spu": 5001})]
     (request,) = writes(actions)
     assert told(rig.answer(request)) == [("info", "delivery.recovered", place)]
     assert not rig.queue().failing
@@ -52,10 +52,10 @@ def test_a_connection_that_breaks_again_is_reported_again() -> None:
     for _ in range(2):
         rig.send()
         (request,) = writes(rig.step() + rig.connect())
-        assert reports(rig.lose(request.pipeline, BROKEN)) == ["connection.lost", "delivery.failing"]
+        assert reports(rig.lose(request.pipeline, BROKEN)) == ["spu.disconnected", "delivery.failing"]
         rig.step(0.01)
         actions = rig.connect()
-        assert reports(actions) == ["connection.opened"]
+        assert reports(actions) == ["spu.connected"]
         assert reports(rig.answer(writes(actions)[0])) == ["delivery.recovered"]
 
 
@@ -74,7 +74,7 @@ def test_a_connection_that_one_of_several_queues_waits_for_is_reported() -> None
     (pipeline,) = connects(rig.step())
     rig.push("Partition", [partition("t-0", 5002)])
     rig.step()
-    assert reports(rig.lose(pipeline, BROKEN)) == ["connection.lost", "delivery.failing"]
+    assert reports(rig.lose(pipeline, BROKEN)) == ["spu.disconnected", "delivery.failing"]
 
 
 def test_connections_that_recovery_makes_anew_are_not_reported() -> None:
@@ -91,7 +91,7 @@ def test_a_partition_whose_server_speaks_no_common_version_or_rejects_is_failing
     rig.send()
     (pipeline,) = connects(rig.step())
     versions = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")
-    assert reports(rig.lose(pipeline, versions)) == ["connection.lost", "delivery.failing"]
+    assert reports(rig.lose(pipeline, versions)) == ["spu.disconnected", "delivery.failing"]
     rig = Rig()
     rig.send()
     (request,) = writes(rig.connect())

@@ -70,7 +70,7 @@ def test_a_server_that_closes_the_connection_is_connected_to_again() -> None:
     (request,) = writes(rig.connect())
     rig.written(request)
     rig.connection(request.pipeline).transport.ended = True
-    assert "connection.lost" in reports(rig.step())
+    assert "spu.disconnected" in reports(rig.step())
     assert rig.sender.last_error is not None
     assert "it closed the connection" in rig.sender.last_error[0]
     rig.step(0.02)
@@ -78,6 +78,35 @@ def test_a_server_that_closes_the_connection_is_connected_to_again() -> None:
     (again,) = writes(rig.connect())
     rig.answer(again, base=7)
     assert future.result(0).offset == 7
+
+
+def test_a_connection_that_fails_while_a_request_is_written_leaves_its_records_in_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(delivery_semantic=ONE_ATTEMPT)
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    results = [5, 0]
+
+    def send(_pending: object) -> int:
+        if results:
+            return results.pop(0)
+        raise BrokenPipeError(32, "Broken pipe")
+
+    for first in (5, None):  # bytes that were written before
+        rig.connect()
+        results = [] if first is None else [first]
+        monkeypatch.setattr(rig.connection(request.pipeline).transport, "send", send)
+        future = rig.send()
+        rig.step()
+        error = future.exception(0)
+        assert isinstance(error, RetriesExhaustedError)
+        assert "Broken pipe" in str(error)
+        assert error.may_be_stored is (first is not None)
+        rig.send()
+        (request,) = writes(rig.connect())
+        rig.answer(request)
 
 
 # Answers.
@@ -174,9 +203,9 @@ def test_an_sc_that_pushes_nothing_is_left_after_connect_timeout(caplog: pytest.
     rig.run(0.1)
     assert rig.metadata.route("t", 0).spu == 5001
     rig.run(1.9)
-    assert "pushing its metadata" not in str(rig.sender.last_error)
+    assert "the request for its metadata" not in str(rig.sender.last_error)
     rig.run(0.2)
-    assert "pushing its metadata" in str(rig.sender.last_error)
+    assert "the request for its metadata" in str(rig.sender.last_error)
     assert "2.0 s" in str(rig.sender.last_error)
     rig.servers.sc_silent = False
     assert reports(rig.run(1.0)) == ["sc.reconnected"]
@@ -227,7 +256,7 @@ def test_a_request_that_cannot_be_encoded_is_a_failed_attempt(
     with monkeypatch.context() as patch:
         patch.setattr(sender_module, "encode_produce", break_)
         rig.connect()
-    assert "sender.crashed" in messages(caplog)
+    assert "sender.internal_error" in messages(caplog)
     rig.step(0.02)
     (request,) = writes(rig.connect())
     rig.answer(request, base=5)
@@ -281,7 +310,7 @@ def test_in_an_interruptible_thread_an_exception_is_not_taken_for_a_bug(monkeypa
 def test_in_an_interruptible_thread_waiters_are_told_by_another() -> None:
     rig = Rig()
     future = rig.send()
-    seen: list[object] = []
+    seen: list[Any] = []
     future.add_done_callback(seen.append)
     (request,) = writes(rig.connect())
     rig.sender.interruptible = True

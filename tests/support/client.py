@@ -38,22 +38,22 @@ def bring_online(client: Fluvio, topic: str, partitions: int) -> None:
 
 def wait_online(client: Fluvio, topic: str, partitions: int) -> None:
     """Wait until the client knows that so many of the topic's partitions are online."""
-    engine = client._session.engine
+    engine = client._holder.engine
     assert engine is not None
     wait_until(lambda: len(engine.metadata.available(topic)) == partitions, f"{partitions} partitions are online")
 
 
 def wait_offline(client: Fluvio, spu: int) -> None:
     """Wait until the SC has told the client that an SPU is offline."""
-    engine = client._session.engine
+    engine = client._holder.engine
     assert engine is not None
     wait_until(lambda: not engine.metadata.spu_online(spu), f"SPU {spu} is offline")
 
 
 def used_memory(client: Fluvio) -> int:
     """Return the bytes that unresolved records are charged."""
-    assert client._session.engine is not None
-    return client._session.engine.accumulator.used
+    assert client._holder.engine is not None
+    return client._holder.engine.accumulator.used
 
 
 def assert_settled(client: Fluvio) -> None:
@@ -64,7 +64,7 @@ def assert_settled(client: Fluvio) -> None:
 @contextmanager
 def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the background thread from working."""
-    engine = fluvio._session.engine
+    engine = fluvio._holder.engine
     assert engine is not None
     here, go_on = threading.Event(), threading.Event()
 

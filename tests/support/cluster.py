@@ -43,7 +43,7 @@ class Where:
     @property
     def spus(self) -> int:
         """How many SPUs are online."""
-        engine = self.admin._session.engine
+        engine = self.admin._holder.engine
         assert engine is not None
         return sum(engine.metadata.spu_online(spu) for spu in engine.metadata.spus)
 
@@ -83,7 +83,7 @@ class Where:
 
     def batches(self, topic: str, partition: int = 0) -> list[BatchHeader]:
         """Return the headers of a partition's batches, as they are stored."""
-        engine = self.admin._session.engine
+        engine = self.admin._holder.engine
         assert engine is not None
         leader = engine.metadata.partitions[topic, partition].spec.leader
         context, server_name = self.tls.ssl_context(), self.tls.server_name(engine.metadata.spu_name(leader))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from fluvio_sync._net.transport import READ, WRITE
 from fluvio_sync.protocol.batch import decode_record_set
@@ -114,7 +115,7 @@ class Servers:
 
     `objects`: the SC's, by label and name; `sc_online`: it takes connections; `sc_silent`: it answers a Watch with
     nothing, until `tell` pushes; `spu_ranges`: the versions that SPUs offer, by API; `arrived`: the produce requests
-    by connection and correlation id, in order.
+    by connection and correlation id, in order; `transports`: those that something refers to.
     """
 
     def __init__(self) -> None:
@@ -123,14 +124,16 @@ class Servers:
         self.sc_silent = False
         self.spu_ranges = dict(SPU_CLIENT_RANGES)
         self.arrived: dict[tuple[MemoryTransport, int], ProduceRequest] = {}
+        self.transports: WeakSet[MemoryTransport] = WeakSet()
         self._streams: dict[str, tuple[MemoryTransport, RequestHeader]] = {}
 
     def connect(self, peer: Peer, **_times: object) -> MemoryTransport:
         network: Any = self
-        if peer.name != "SC":
-            return SpuTransport(network, peer)
-        transport = MemoryTransport(network, peer)
-        if self.sc_online:
+        transport = MemoryTransport(network, peer) if peer.name == "SC" else SpuTransport(network, peer)
+        self.transports.add(transport)
+        if isinstance(transport, SpuTransport):
+            pass  # the test connects it
+        elif self.sc_online:
             transport.session = network
         else:
             transport.refusal = "Connection refused"

@@ -59,7 +59,7 @@ for emit in (log.debug, log.info, log.warning, log.error):
 try:
     1 / 0
 except ZeroDivisionError:
-    log.error("sender.crashed", exc_info=True)
+    log.error("sender.internal_error", exc_info=True)
 """
 
 
@@ -80,7 +80,7 @@ def test_an_application_of_logging_sees_text_and_fields() -> None:
     lines = done.stderr.decode().splitlines()
     assert lines[0] == "WARNING fluvio_sync.client records.lost topic='orders' count=3"
     assert lines[1] == "ERROR fluvio_sync.client records.lost topic='orders' count=3"
-    assert lines[2] == "ERROR fluvio_sync.client sender.crashed topic='orders'"
+    assert lines[2] == "ERROR fluvio_sync.client sender.internal_error topic='orders'"
     assert lines[-1] == "ZeroDivisionError: division by zero"
 
 
@@ -127,7 +127,7 @@ def test_fields_that_logging_reserves_are_renamed(records: list[logging.LogRecor
 
 def test_exceptions_reach_the_log_record(records: list[logging.LogRecord]) -> None:
     error = ValueError("x")
-    get_logger("sender").error("sender.crashed", exc_info=error)
+    get_logger("sender").error("sender.internal_error", exc_info=error)
     exc_info = records[0].exc_info
     assert exc_info is not None
     assert exc_info[1] is error
@@ -158,10 +158,10 @@ def test_a_level_that_logging_ignores_costs_no_record(
 def test_a_structlog_application_gets_the_events(records: list[logging.LogRecord]) -> None:
     structlog.configure()
     with capture_logs() as captured:
-        get_logger("sender").bind(topic="orders").warning("connection.lost", spu=5001)
+        get_logger("sender").bind(topic="orders").warning("spu.disconnected", spu=5001)
     assert captured == [
         {
-            "event": "connection.lost",
+            "event": "spu.disconnected",
             "log_level": "warning",
             "logger": "fluvio_sync.sender",
             "topic": "orders",
@@ -198,12 +198,12 @@ def test_events_go_through_the_applications_whole_pipeline() -> None:
     )
     log = get_logger("sender")
     log.info("batch.acked")
-    log.error("sender.crashed", exc_info=KeyError("cause"), name="x", message="m")
+    log.error("sender.internal_error", exc_info=KeyError("cause"), name="x", message="m")
     (line,) = out.getvalue().splitlines()
     event: dict[str, Any] = json.loads(line)
     assert "KeyError: 'cause'" in event.pop("exception")
     assert event == {
-        "event": "sender.crashed",
+        "event": "sender.internal_error",
         "level": "error",
         "logger": "fluvio_sync.sender",
         "name": "x",
@@ -221,10 +221,10 @@ def test_a_structlog_application_over_logging(records: list[logging.LogRecord]) 
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    get_logger("sender").warning("connection.lost", spu=5001)
+    get_logger("sender").warning("spu.disconnected", spu=5001)
     (record,) = records
     assert record.name == "fluvio_sync.sender"
-    assert record.getMessage() == "connection.lost"
+    assert record.getMessage() == "spu.disconnected"
     assert vars(record)["spu"] == 5001
 
 

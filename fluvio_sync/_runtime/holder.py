@@ -118,7 +118,7 @@ class EngineHolder:
             self.engine = None
         _exit.remove_engine(engine)
         if lost:
-            engine.log.error("records.lost", records=lost, reason="the client was closed before they were resolved")
+            engine.log.error("records.lost", records=lost, reason="the client was closed before they were completed")
         return engine.handle_stats.take(), engine.handle_stats.take_unseen_failure()
 
     def forget(self) -> None:
