@@ -302,9 +302,8 @@ class Dispatcher:
     # Pipelines.
 
     def _new_pipeline(self, spu: int, isolation: Isolation) -> SpuPipeline:
-        pipeline = self.pipelines[spu, isolation] = SpuPipeline(
-            spu, isolation, connect_timeout=self.connect_timeout, request_timeout=self.request_timeout
-        )
+        timeouts = {"connect_timeout": self.connect_timeout, "request_timeout": self.request_timeout}
+        pipeline = self.pipelines[spu, isolation] = SpuPipeline(spu, isolation, **timeouts)
         return pipeline
 
     def _connect(self, pipeline: SpuPipeline, now: float) -> None:
@@ -563,6 +562,9 @@ class Dispatcher:
         for batch in wait.batches:
             batch.maybe_written = True
             batch.last_error = error
+        if self._router.leader(wait.queue) != wait.pipeline.spu:  # it was replaced before it answered
+            self._attempt_failed(wait.queue, wait.batches, error, now)
+            return
         self._move(wait.queue, Move.AWAIT_COMMIT, AwaitingCommit(wait))
         self._arm(wait.queue, now)  # for now: `_check_commit` asks
 

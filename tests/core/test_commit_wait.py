@@ -231,6 +231,21 @@ def test_a_commit_wait_whose_leader_changed_is_an_ordinary_retry() -> None:
     assert error.may_be_stored
 
 
+def test_a_leader_that_was_replaced_before_it_answered_is_not_asked() -> None:
+    """It would be asked until the deadline: no later change of the metadata would end the wait (seed 26177)."""
+    rig = Rig(isolation="read-committed", delivery_semantic=policy())
+    future = rig.send()
+    (request,) = writes(rig.connect())
+    rig.push("Partition", [partition("t-0", 5002)])
+    actions = rig.answer(request, 7, base=40)
+    assert asks(actions) == []
+    assert [pipeline.spu for pipeline in connects(actions)] == [5002]
+    (again,) = writes(rig.connect())
+    assert again.pipeline.spu == 5002
+    rig.answer(again, base=41)
+    assert future.result(0).offset == 41
+
+
 def test_a_commit_wait_whose_connection_broke_is_an_ordinary_retry() -> None:
     rig, _, commit_wait = one_waiting()
     pipeline = commit_wait.pipeline

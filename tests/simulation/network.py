@@ -99,9 +99,10 @@ class SimulatedNetwork(MemoryNetwork):
         cut = self._draw.randrange(len(frame)) if self._draw.random() < 0.1 else len(frame)
         for piece in (frame[:cut], frame[cut:]):
             if piece:
-                self._bring_down(transport, piece)
+                self.bring_down(transport, piece)
 
-    def _bring_down(self, transport: SimulatedTransport, data: bytes) -> None:
+    def bring_down(self, transport: SimulatedTransport, data: bytes) -> None:
+        """Bring bytes to the client, behind those before."""
         transport.last_down = max(transport.last_down, self._now() + self.latency())
 
         def arrive() -> None:

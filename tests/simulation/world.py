@@ -394,7 +394,7 @@ class World:
         transport = self._some_transport()
         if transport is not None:
             self._note(f"SPU {self.network.node_of(transport)} sends garbage")
-            transport.feed(b"\xff\xff\xff\xffgarbage")
+            self.network.bring_down(transport, b"\xff\xff\xff\xffgarbage")
 
     def _push_unreadable(self) -> None:
         """The SC pushes an update that this client cannot read, as a newer SC might."""
@@ -402,7 +402,7 @@ class World:
         streams = self.engine.watch._streams
         if transport is not None and streams and self.engine.watch.established:
             self._note("the SC pushes an update that cannot be read")
-            transport.feed(encode_response(min(streams), b"\x00"))
+            self.network.bring_down(transport, encode_response(min(streams), b"\x00"))
 
     def _set_clock_back(self) -> None:
         self.clock.behind += self.random.choice([0.001, 0.3, 100.0])
@@ -538,7 +538,7 @@ class World:
         for _ in range(10_000):
             due = self._uninterrupted(self.sender.prepare)
             if due is not None:
-                if due > self.clock.now and not self.engine.poller.wait(0.0):
+                if due > self.clock.now and not self.sender.unnotified and not self.engine.poller.wait(0.0):
                     return due
                 self._uninterrupted(lambda: self.sender.work(0.0))
             # Called by the background thread, which no signal interrupts.
