@@ -163,7 +163,7 @@ def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[in
     message = (
         f"{_record(batch)}: stored by the leader, but not known to be replicated {_effort(batch, now)} "
         f"(the policy's timeout is {batch.queue.timeout} s); it will become visible to read-committed consumers once "
-        "the replicas catch up, and is lost if the leader is lost before"
+        "the replicas catch up, and is lost if the leader fails before"
     )
     facts, cause = _facts(batch, now), batch.last_error
 

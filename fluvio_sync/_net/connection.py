@@ -279,7 +279,7 @@ class Connection:
     def _lost(self, error: OSError | None) -> FluvioError:
         if self.stage is Stage.READY:
             cause = "it closed the connection" if error is None else str(error) or type(error).__name__
-            return ConnectError(f"the connection to the {self.peer} was lost: {cause}", address=str(self.peer.endpoint))
+            return ConnectError(f"the connection to the {self.peer} broke: {cause}", address=str(self.peer.endpoint))
         if isinstance(error, ssl.SSLError):
             explained, hint = explain(error)
             return self.peer.unreachable(f"{explained}; {self.peer.check}", hint)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fluvio_sync._runtime.accumulator import Accumulator
     from fluvio_sync._runtime.engine import ClientConfig
     from fluvio_sync.config import ProducerConfig
+    from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
     from fluvio_sync.testing._cluster.model import Partition
     from fluvio_sync.topics import TopicDescription
 
@@ -212,7 +213,7 @@ class FakeSender(Sender):
 
 
 class RecordingCore(ClusterCore):
-    """Lists the records that it stores."""
+    """Lists the records that it stores.  SmartModules have no effect on them: it has every one, and runs none."""
 
     def __init__(self, spus: Sequence[SpuAddress], records: list[FakeRecord]) -> None:
         super().__init__(spus)
@@ -229,6 +230,10 @@ class RecordingCore(ClusterCore):
                     self._records.append(FakeRecord(*place, record.key, record.value, record.timestamp))
                     offset += 1
         return base
+
+    def texts_of(self, _invocations: Sequence[SmartModuleInvocation]) -> list[str]:
+        """Return no text: records need none."""
+        return []
 
 
 class CallersSteps:

@@ -15,7 +15,7 @@ from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, connects, disconnects, reports, values, writes
 from tests.support.servers import spu
 
-BROKEN = ConnectError("the connection was lost")
+BROKEN = ConnectError("the connection broke")
 
 
 def policy(**settings: Any) -> AtLeastOnce:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fluvio_sync._core.pipeline import CommitWait
     from fluvio_sync.futures import DeliveryFuture
 
-BROKEN = ConnectError("the connection was lost")
+BROKEN = ConnectError("the connection broke")
 
 
 def policy(**settings: Any) -> AtLeastOnce:

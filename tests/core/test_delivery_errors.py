@@ -24,7 +24,7 @@ from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, asks, connects, writes
 from tests.support.servers import partition, spu, topic
 
-BROKEN = ConnectError("the connection was lost")
+BROKEN = ConnectError("the connection broke")
 
 
 def rejected(code: int, **settings: Any) -> BaseException | None:

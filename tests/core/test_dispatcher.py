@@ -26,7 +26,7 @@ from fluvio_sync.retry import RetryPolicy, RetryStrategy
 from tests.support.rig import Rig, connects, disconnects, reports, values, writes
 from tests.support.servers import partition, response, spu, topic
 
-BROKEN = ConnectError("the connection was lost")
+BROKEN = ConnectError("the connection broke")
 
 
 def policy(**settings: Any) -> AtLeastOnce:

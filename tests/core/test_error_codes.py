@@ -24,7 +24,7 @@ from tests.support.rig import Rig, disconnects, values, writes
 if TYPE_CHECKING:
     from fluvio_sync._core.pipeline import Request
 
-BROKEN = ConnectError("the connection was lost")
+BROKEN = ConnectError("the connection broke")
 
 
 def policy(**settings: Any) -> AtLeastOnce:

@@ -74,7 +74,7 @@ def test_a_state_has_the_data_that_has_a_meaning_in_it() -> None:
     state = rig.queue().state
     assert isinstance(state, AwaitingCommit)
     assert (state.wait, state.batches) == (wait, rig.queue().unresolved)
-    rig.lose(request.pipeline, ConnectError("the connection was lost"))
+    rig.lose(request.pipeline, ConnectError("the connection broke"))
     state = rig.queue().state
     assert isinstance(state, BackingOff)
     assert state.until > rig.clock.now

@@ -22,7 +22,7 @@ from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, asks, connects, disconnects, values, writes
 from tests.support.servers import partition, spu, topic
 
-BROKEN = ConnectError("the connection was lost")
+BROKEN = ConnectError("the connection broke")
 OFFLINE = PartitionResolution.OFFLINE
 
 

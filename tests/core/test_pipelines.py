@@ -17,7 +17,7 @@ from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, connects, disconnects, values, writes
 from tests.support.servers import partition, spu
 
-BROKEN = ConnectError("the connection was lost")
+BROKEN = ConnectError("the connection broke")
 VERSIONS = UnsupportedVersionError(api="PRODUCE", ours=(8, 25), theirs=(0, 7), platform="0.10.0")
 
 

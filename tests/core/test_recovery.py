@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fluvio_sync.futures import DeliveryFuture
 
 FOLDER = Path(protocol.__file__).parent
-ERROR = ConnectError("the connection was lost")
+ERROR = ConnectError("the connection broke")
 PATIENT = AtLeastOnce(RetryPolicy(max_retries=1000, initial_delay=0.01, timeout=1000.0))
 ONE_ATTEMPT = AtLeastOnce(RetryPolicy(max_retries=0, timeout=1000.0))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._core.actions import Action
 
-BROKEN = ConnectError("the connection was lost")
+BROKEN = ConnectError("the connection broke")
 STUBBORN = AtLeastOnce(RetryPolicy(max_retries=100, initial_delay=0.01, max_delay=0.01))
 
 

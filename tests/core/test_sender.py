@@ -395,5 +395,5 @@ def test_a_broken_connection_of_a_closed_client_is_no_failure() -> None:
     (pipeline,) = rig.connected()
     rig.sender.fail_rest()
     assert reports(rig.step()) == []
-    actions = rig.lose(pipeline, ConnectError("the connection was lost"))
+    actions = rig.lose(pipeline, ConnectError("the connection broke"))
     assert connects(actions) == []

@@ -29,6 +29,7 @@ from fluvio_sync import (
     RetriesExhaustedError,
     RetryPolicy,
     ServerError,
+    SmartModule,
     SpecificPartitioner,
     TopicNotFoundError,
 )
@@ -183,6 +184,14 @@ def test_at_most_once() -> None:
     assert producer.values == [b"there"]
     stats = producer.stats()
     assert (stats.records_unacknowledged, stats.records_dropped) == (1, 1)
+
+
+def test_a_producer_with_smartmodules_delivers() -> None:
+    producer = FakeFluvio().topic_producer("t", smartmodules=[SmartModule("filter", {"keep": "y"})])
+    future = producer.send(b"x")
+    assert future.result(0).acknowledged
+    assert future.result(0).offset is None
+    assert producer.fluvio.values("t") == [b"x"]
 
 
 def test_a_with_block_raises_the_failure_that_nobody_saw() -> None:

@@ -38,12 +38,14 @@ from fluvio_sync.testing._cluster.model import (
     SpuAddress,
     Topic,
 )
+from fluvio_sync.testing._cluster.modules import texts_of
 from fluvio_sync.testing._cluster.partition_log import MemoryStorage
 from fluvio_sync.testing._cluster.topics import MAX_PARTITIONS, grown, placement, rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
     from fluvio_sync.testing._cluster.partition_log import LogStorage
     from fluvio_sync.testing._cluster.stream import Stream
 
@@ -426,6 +428,10 @@ class ClusterCore:
     def load_smartmodule(self, name: str) -> None:
         """Have a SmartModule: a filter, see `modules`."""
         self.smartmodules.add(name)
+
+    def texts_of(self, invocations: Sequence[SmartModuleInvocation]) -> list[str]:
+        """Return the texts that records need to pass the SmartModules of a request; raises `ModuleError`."""
+        return texts_of(invocations, self.smartmodules)
 
     def move_leader(self, topic: str, partition: int, spu: int) -> None:
         """Let another online SPU lead a partition.

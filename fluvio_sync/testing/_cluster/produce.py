@@ -19,7 +19,7 @@ from fluvio_sync.protocol.batch import iter_batches, verify_batch
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.protocol.error_code import PLAIN_CODES, Code, ErrorCode
 from fluvio_sync.protocol.produce import PartitionResult, ProduceResponse, TopicResult
-from fluvio_sync.testing._cluster.modules import ModuleError, kept_batch, texts_of
+from fluvio_sync.testing._cluster.modules import ModuleError, kept_batch
 
 if TYPE_CHECKING:
     from fluvio_sync.protocol.batch import BatchHeader
@@ -80,7 +80,7 @@ class ProduceJob:
 
     def _batches(self, data: PartitionData) -> list[tuple[BatchHeader, memoryview]]:
         """Return the batches that are to be written; ModuleError if a SmartModule does not let it pass."""
-        texts = texts_of(self._request.smartmodules, self._core.smartmodules)
+        texts = self._core.texts_of(self._request.smartmodules)
         batches = list(iter_batches(data.records))
         if self._core.strict:
             for _, batch in batches:
