@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from fluvio_sync._base.text import shown
 from fluvio_sync._settings import checks
@@ -77,5 +77,6 @@ class Isolation(enum.Enum):
     READ_UNCOMMITTED = "read-uncommitted"
     READ_COMMITTED = "read-committed"
 
-    # Enum's own is written in Python, and pipelines are looked up by it for every record that is sent alone.
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:
+        # Enum's own is written in Python, and pipelines are looked up by it for every record that is sent alone.
+        __hash__ = object.__hash__

@@ -355,8 +355,8 @@ class _Diagnosis:
 
 def _produce(topic: str, timeout: float, settings: dict[str, Any]) -> str:
     """Write one record, by a client of its own."""
-    limits = dict.fromkeys(("connect_timeout", "request_timeout", "metadata_timeout"), timeout)
-    client = Fluvio.connect(**settings | limits | {"exit_timeout": 0.0})
+    limits: dict[str, Any] = dict.fromkeys(("connect_timeout", "request_timeout", "metadata_timeout"), timeout)
+    client = Fluvio.connect(**settings | limits, exit_timeout=0.0)
     try:
         producer = client.topic_producer(topic, delivery_semantic=AtLeastOnce(RetryPolicy(timeout=timeout)))
         found = producer.send(RECORD).result()  # which the policy's timeout ends

@@ -43,7 +43,7 @@ from fluvio_sync._core.transitions import TRANSITIONS, Move
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, ServerError, UnsupportedVersionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from fluvio_sync._core import events
     from fluvio_sync._core.actions import Action
@@ -484,7 +484,7 @@ class Dispatcher:
             base_offset += batch.builder.count
 
     def _attempt_failed(
-        self, queue: PartitionQueue, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+        self, queue: PartitionQueue, batches: Sequence[Batch], error: FluvioError, now: float, floor: float = 0.0
     ) -> None:
         """Use up one retry of each of these batches; those that have one return to the front of the queue."""
         self._began_to_fail(queue, error)

@@ -18,7 +18,7 @@ from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import ConnectTimeoutError, FluvioError, RequestTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fluvio_sync._core.partition import Batch, PartitionQueue
     from fluvio_sync.protocol.produce import PartitionResult
@@ -354,7 +354,7 @@ class InFlight(State):
     """
 
     __slots__ = ("abandon_leader_at", "batches", "request")
-    batches: list[Batch]
+    batches: Sequence[Batch]
 
     def __init__(self, request: Request, batches: list[Batch]) -> None:
         self.request = request
@@ -370,7 +370,7 @@ class AwaitingCommit(State):
     """The leader stored its batches, and their replication is to be confirmed."""
 
     __slots__ = ("batches", "wait")
-    batches: list[Batch]
+    batches: Sequence[Batch]
 
     def __init__(self, wait: CommitWait) -> None:
         self.wait = wait

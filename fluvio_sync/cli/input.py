@@ -35,8 +35,8 @@ class Chunks:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        self.taken = 0
-        self.size = _size(stream)
+        self.taken: int = 0
+        self.size: int | None = _size(stream)
         self._stream = stream
         self._read: Queue[bytes | OSError] = Queue(maxsize=4)
         self._ended = False

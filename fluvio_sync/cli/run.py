@@ -49,8 +49,8 @@ class ProduceRun:
 
     def __init__(self, producer: TopicProducer, options: Namespace, screen: Screen, *, asks: bool) -> None:
         """`asks`: whether to ask for each line with a prompt, and to answer it with "Ok!"."""
-        self.skipped = 0
-        self.io_failed = False
+        self.skipped: int = 0
+        self.io_failed: bool = False
         self._producer = producer
         self._screen = screen
         self._asks = asks

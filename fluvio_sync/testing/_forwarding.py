@@ -114,7 +114,7 @@ class _End(asyncio.Protocol):
         self._full = False
         self._connection.forward()
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self.closed.set()
         self._connection.end_closed(self)
 

@@ -60,7 +60,7 @@ class MemoryTransport:
         """Return WRITE, as a socket that is being connected."""
         return WRITE
 
-    def advance(self, _events: int, _now: float) -> None:
+    def advance(self, events: int, now: float) -> None:  # noqa: ARG002 - as the other transports
         """Take the network's answer to the attempt to connect."""
         if self.refusal:
             raise self.peer.unreachable(self.refusal)

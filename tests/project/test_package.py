@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("fast", "compression", "profile", "django", "flask", "celery", "prometheus", "opentelemetry")
+EXTRAS = ("cli", "fast", "compression", "profile", "django", "flask", "celery", "prometheus", "opentelemetry")
 FOR_MAINTAINERS = ("test", "bench", "docs", "lint")
 INSTALLED = Path(__file__).parent / "installed"
 
@@ -173,6 +173,7 @@ def test_an_extra_brings_what_it_is_for(built: Built, tmp_path: Path, extra: str
 @pytest.mark.parametrize(
     ("extra", "code"),
     [
+        ("cli", "import sys; from fluvio_sync.cli import main; sys.exit(main(['completion', 'bash']))"),
         ("compression", "from fluvio_sync import ProducerConfig; ProducerConfig(compression='zstd')"),
         ("django", "import fluvio_sync.contrib.django"),
         ("flask", "import fluvio_sync.contrib.flask"),

@@ -74,13 +74,13 @@ class _Connection(asyncio.BufferedProtocol):
         if not self._server.listens(self.node):  # any more: the handshake took until now
             transport.abort()
 
-    def get_buffer(self, _sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
         return self._server.buffer
 
-    def buffer_updated(self, count: int) -> None:
+    def buffer_updated(self, nbytes: int) -> None:
         with self._server.changing():
             try:
-                self._arrived += self._frames.feed(self._server.buffer[:count])
+                self._arrived += self._frames.feed(self._server.buffer[:nbytes])
             except ProtocolError as error:
                 self._server.core.violations.append(f"node {self.node}: {error}")
                 self.session.close()
@@ -96,7 +96,7 @@ class _Connection(asyncio.BufferedProtocol):
         with self._server.changing():
             self.serve()
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         del self._server.connections[self.session]
         self.session.disconnect()
         self.closed.set()
