@@ -22,7 +22,7 @@ I64 = st.integers(-(2**63), 2**63 - 1)
 TEXTS = st.text(max_size=12)
 DATA = st.binary(max_size=20)
 _CODES = st.sampled_from([int(code) for code in Code])
-_U32 = st.integers(0, 2**32 - 1)
+U32 = st.integers(0, 2**32 - 1)
 _FLAGS = st.booleans()
 
 _DRAWN = {
@@ -31,7 +31,7 @@ _DRAWN = {
     "i16": _CODES,
     "u16": st.integers(0, 2**16 - 1),
     "i32": st.integers(-(2**31), 2**31 - 1),
-    "u32": _U32,
+    "u32": U32,
     "i64": I64,
     "u64": st.integers(0, 2**64 - 1),
     "string": TEXTS,
@@ -51,7 +51,7 @@ class Inventor(Reader):
         self.draw = draw
 
     def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
-        fields = {"h": _CODES, "i": st.integers(0, 2**31 - 1), "I": _U32, "q": I64}
+        fields = {"h": _CODES, "i": st.integers(0, 2**31 - 1), "I": U32, "q": I64}
         return tuple([self.draw(fields[field]) for field in layout.format[1:]])
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,7 +97,6 @@ from fluvio_sync.protocol.produce import (
     ProduceResponse,
     TopicData,
     TopicResult,
-    produce_request_buffers,
 )
 from fluvio_sync.protocol.siphash import hash_key, siphash24, siphash24_pure
 from fluvio_sync.protocol.smartmodules import Lookback, ModuleContext, ModuleKind, SmartModuleInvocation
@@ -127,12 +125,6 @@ def covers(section: str) -> Callable[[Any], Any]:
 
 def test_every_section_has_a_test(vectors: dict[str, Any]) -> None:
     assert set(vectors) - {"_about"} == _COVERED
-
-
-def test_the_copy_of_the_vectors_names_its_version(vectors: dict[str, Any]) -> None:
-    assert "not captured" in vectors["_about"]["label"]
-    text = (Path(__file__).parent / "data" / "wire_vectors.json").read_text()
-    assert ".md" not in text
 
 
 # --- helpers -------------------------------------------------------------------------------------
@@ -549,32 +541,6 @@ def test_produce(vectors: dict[str, Any]) -> None:
     for name, (message, version) in messages.items():
         vector = section[name]
         assert_message(message, vector if isinstance(vector, str) else vector["hex"], version)
-
-
-def test_produce_request_buffers_make_the_same_bytes(vectors: dict[str, Any]) -> None:
-    section = vectors["produce"]
-    batch = bytes.fromhex(vectors["worked_batch"]["batch_hex"])
-    pieces = [batch[:57], memoryview(batch)[57:]]
-    entry = (0, len(batch), pieces)
-
-    def frame(version: int, isolation: int, topics: list[Any]) -> str:
-        buffers = produce_request_buffers(
-            version=version,
-            correlation_id=2,
-            client_id="fluvio",
-            isolation=isolation,
-            timeout_ms=1500,
-            topics=topics,
-        )
-        return b"".join(buffers).hex()
-
-    whole = section["request_frame_v25"]["hex"]
-    header_hex_size = 2 * (4 + 10 + len("fluvio"))
-    assert frame(25, 1, [("t1", [entry])]) == whole
-    assert frame(24, -1, [("t1", [entry])])[header_hex_size:] == section["request_body_v24_read_committed"]["hex"]
-    assert frame(25, 1, [("t1", [])])[header_hex_size:] == section["request_body_no_partitions"]
-    two = [("t1", [entry, (1, len(batch), pieces)]), ("t2", [entry])]
-    assert frame(25, 1, two)[header_hex_size:] == section["request_body_two_topics"]
 
 
 @covers("error_code")
