@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluvio_sync.protocol import consume, metadata, produce
 from fluvio_sync.protocol.batch import (
     BATCH_HEADER,
     BatchBuilder,
@@ -16,7 +17,6 @@ from fluvio_sync.protocol.batch import (
     verify_batch,
 )
 from fluvio_sync.protocol.compression import Codec
-from fluvio_sync.protocol.consume import StreamFetchResponse
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.frames import (
     encode_request,
@@ -24,25 +24,7 @@ from fluvio_sync.protocol.frames import (
     split_request,
     split_response,
 )
-from fluvio_sync.protocol.metadata import (
-    CleanupPolicy,
-    ComputedReplicas,
-    IngressAddr,
-    PartitionResolution,
-    ReplicaStatus,
-    SpuResolution,
-    TopicCompression,
-    TopicSpec,
-    TopicStorage,
-    split_partition_key,
-)
 from fluvio_sync.protocol.primitives import Writer
-from fluvio_sync.protocol.produce import (
-    PartitionResult,
-    ProduceRequest,
-    ProduceResponse,
-    TopicResult,
-)
 from fluvio_sync.protocol.versions import (
     SC_CLIENT_RANGES,
     SPU_CLIENT_RANGES,
@@ -70,11 +52,11 @@ def read(captured: Any) -> Any:
 
 def record_sets(message: Any) -> Iterator[bytes]:
     """Yield every record set in a message."""
-    if isinstance(message, ProduceRequest):
+    if isinstance(message, produce.ProduceRequest):
         for topic in message.topics:
             for partition in topic.partitions:
                 yield partition.records
-    elif isinstance(message, StreamFetchResponse):
+    elif isinstance(message, consume.StreamFetchResponse):
         yield message.partition.records
 
 
@@ -144,22 +126,22 @@ def test_session_objects(all_captured: list[Any]) -> None:
     (spu,) = named(all_captured, "session:4 WatchUpdate").all
     assert (spu.name, spu.spec.id) == ("custom-spu-5001", 5001)
     assert spu.spec.public_endpoint.port == 9413
-    assert spu.spec.public_endpoint.ingress == (IngressAddr(hostname="127.0.0.1"),)
-    assert spu.status.resolution is SpuResolution.ONLINE
+    assert spu.spec.public_endpoint.ingress == (metadata.IngressAddr(hostname="127.0.0.1"),)
+    assert spu.status.resolution is metadata.SpuResolution.ONLINE
     system, golden = named(all_captured, "session:9 WatchUpdate").all
     assert (system.name, golden.name) == ("consumer-offset", "golden")
-    assert system.spec == TopicSpec(
-        ComputedReplicas(1),
-        CleanupPolicy(604800),
-        TopicStorage(512_000_000, 2_048_000_000),
-        TopicCompression.ANY,
+    assert system.spec == metadata.TopicSpec(
+        metadata.ComputedReplicas(1),
+        metadata.CleanupPolicy(604800),
+        metadata.TopicStorage(512_000_000, 2_048_000_000),
+        metadata.TopicCompression.ANY,
         system=True,
     )
-    assert golden.spec == TopicSpec(ComputedReplicas(1, 1, ignore_rack=True))
+    assert golden.spec == metadata.TopicSpec(metadata.ComputedReplicas(1, 1, ignore_rack=True))
     golden0, offsets0 = named(all_captured, "session:8 WatchUpdate").all
-    assert split_partition_key(golden0.name) == ("golden", 0)
-    assert split_partition_key(offsets0.name) == ("consumer-offset", 0)
-    assert golden0.status.leader == ReplicaStatus(5001, 10, 10)
+    assert metadata.split_partition_key(golden0.name) == ("golden", 0)
+    assert metadata.split_partition_key(offsets0.name) == ("consumer-offset", 0)
+    assert golden0.status.leader == metadata.ReplicaStatus(5001, 10, 10)
     assert golden0.status.size == 840
     pending = named(all_captured, "session:11 WatchUpdate").changes[0].content
     assert pending.status.reason == "waiting for live spus"
@@ -167,7 +149,7 @@ def test_session_objects(all_captured: list[Any]) -> None:
 
 def test_session_produces(all_captured: list[Any]) -> None:
     story = []
-    for request in of_kind(all_captured, "session", ProduceRequest):
+    for request in of_kind(all_captured, "session", produce.ProduceRequest):
         assert [topic.name for topic in request.topics] == ["golden2"]
         for entry in request.topics[0].partitions:
             for batch in decode_record_set(entry.records):
@@ -187,7 +169,7 @@ def test_session_produces(all_captured: list[Any]) -> None:
     ]
     base_offsets = [
         (entry.partition, entry.error_code, entry.base_offset)
-        for response in of_kind(all_captured, "session", ProduceResponse)
+        for response in of_kind(all_captured, "session", produce.ProduceResponse)
         for entry in response.topics[0].partitions
     ]
     none = ErrorCode.NONE
@@ -238,8 +220,8 @@ def test_session_produces(all_captured: list[Any]) -> None:
 def test_exchanges_of_produce(
     all_captured: list[Any], name: str, topic: str, expected: list[tuple[int, ErrorCode, int]]
 ) -> None:
-    results = tuple(PartitionResult(*result) for result in expected)
-    assert named(all_captured, f"exchanges:{name}") == ProduceResponse((TopicResult(topic, results),))
+    results = tuple(produce.PartitionResult(*result) for result in expected)
+    assert named(all_captured, f"exchanges:{name}") == produce.ProduceResponse((produce.TopicResult(topic, results),))
 
 
 def test_exchanges_of_a_failing_spu(all_captured: list[Any]) -> None:
@@ -248,12 +230,12 @@ def test_exchanges_of_a_failing_spu(all_captured: list[Any]) -> None:
     name = "exchanges:33 list Partition after an SPU died"
     after = {item.name: item for item in named(all_captured, name).items}
     assert before["replicated-1"].spec.leader == 5002
-    assert before["replicated-1"].status.resolution is PartitionResolution.ONLINE
-    assert before["plain-0"].status.resolution is PartitionResolution.ONLINE
-    assert after["plain-0"].status.resolution is PartitionResolution.LEADER_OFFLINE
+    assert before["replicated-1"].status.resolution is metadata.PartitionResolution.ONLINE
+    assert before["plain-0"].status.resolution is metadata.PartitionResolution.ONLINE
+    assert after["plain-0"].status.resolution is metadata.PartitionResolution.LEADER_OFFLINE
     assert after["plain-0"].spec.leader == 5002
     assert after["replicated-1"].spec.leader == 5001
-    assert after["replicated-1"].status.resolution is PartitionResolution.ONLINE
+    assert after["replicated-1"].status.resolution is metadata.PartitionResolution.ONLINE
     replicated = named(all_captured, "exchanges:28 watch Partition push after an SPU died").changes[0]
-    assert replicated.content.status.replicas == (ReplicaStatus(5002, 1, 1),)
+    assert replicated.content.status.replicas == (metadata.ReplicaStatus(5002, 1, 1),)
     assert replicated.content.status.lsr == 1
