@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,9 @@ from fluvio_sync.protocol.produce import (
     produce_request_buffers,
 )
 from tests.protocol.invented import I64, TEXTS, U32, invented
+
+if TYPE_CHECKING:
+    from fluvio_sync.protocol.primitives import Buffer
 
 
 def encoded(message: Any, version: int) -> bytes:
@@ -86,7 +89,7 @@ results = st.builds(PartitionResult, U32, st.just(ErrorCode.NONE), I64, I64, I64
 i32 = st.integers(-(2**31), 2**31 - 1)
 
 
-def read_lone(data: bytes, topic: str) -> ProduceResponse | None:
+def read_lone(data: Buffer, topic: str) -> ProduceResponse | None:
     return ProduceResponse.read_lone(data, topic, topic.encode())
 
 

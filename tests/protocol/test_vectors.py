@@ -102,7 +102,7 @@ def assert_message(message: Any, hexadecimal: str, version: int) -> None:
 
 
 def hex_of(vector: Any) -> str:
-    return vector if isinstance(vector, str) else vector["hex"]  # type: ignore[no-any-return]
+    return str(vector if isinstance(vector, str) else vector["hex"])
 
 
 def assert_request(message: Any, vector: dict[str, Any], key: int, version: int) -> None:
