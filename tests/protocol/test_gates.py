@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields that a version adds, and the layouts that neither a captured frame nor a vector shows, spelled out."""
+"""The fields that a version adds, and layouts spelled out with the ends of their ranges, which no vector has."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def assert_layout(message: Any, version: int, layout: str) -> None:
 
 # --- declared fields -----------------------------------------------------------------------------
 
-PLAIN = metadata.HomePartition("r", "t-0")
-MIRROR = metadata.HomePartition("r", "t-0", source=True)
+MOST = 2**32 - 1
+PLAIN = metadata.HomePartition(remote_cluster="r", remote_replica="t-0")
+MIRROR = PLAIN.replace(source=True)
 ONLINE = metadata.PartitionResolution.ONLINE
 
 
@@ -76,44 +77,98 @@ def test_version_23_of_fetch_offsets_alone_names_a_consumer() -> None:
             metadata.Deduplication(5, Duration(2, 3), "dedup", {"k": "v"}),
             "0000000000000005 01 0000000000000002 00000003 0005 6465647570 0001 0001 6b 0001 76",
         ),
-        (metadata.RemotePartition("h", "s", 7, "e:1", target=True), "0001 68 0001 73 00000007 0003 653a31 01"),
+        (
+            metadata.RemotePartition(
+                home_cluster="h", home_spu_key="s", home_spu_id=-1, home_spu_endpoint="e:1", target=True
+            ),
+            "0001 68 0001 73 ffffffff 0003 653a31 01",
+        ),
         (MIRROR, "0001 72 0003 742d30 01"),
         (
-            metadata.RemoteMirror("h", (metadata.HomeSpu(1, "k", "e"),), target=True),
-            "0001 68 00000001 00000001 0001 6b 0001 65 01",
+            metadata.RemoteMirror("h", (metadata.HomeSpu(id=-1, key="k", endpoint="e"),), target=True),
+            "0001 68 00000001 ffffffff 0001 6b 0001 65 01",
         ),
         (
             metadata.TopicSpec(metadata.MirrorReplicas(metadata.HomeMirror((MIRROR,), source=False))),
             "02 01 00000001 0001 72 0003 742d30 01 00 00 00 04 00 00",
         ),
         (
-            metadata.TopicSpec(metadata.AssignedReplicas((metadata.PartitionMap(0, (1,), MIRROR),))),
-            "00 00000001 00000000 00000001 00000001 01 01 0001 72 0003 742d30 01 00 00 04 00 00",
+            metadata.TopicSpec(metadata.AssignedReplicas((metadata.PartitionMap(MOST, (-1,), MIRROR),))),
+            "00 00000001 ffffffff 00000001 ffffffff 01 01 0001 72 0003 742d30 01 00 00 04 00 00",
         ),
         (
             metadata.TopicStatus(metadata.TopicResolution.PROVISIONED, {0: (1,)}, {3: MIRROR}, "why"),
             "04 0001 00000000 00000001 00000001 0001 00000003 01 0001 72 0003 742d30 01 0003 776879",
         ),
         (
-            metadata.PartitionSpec(1, (1, 2), system=True, mirror=MIRROR),
-            "00000001 00000002 00000001 00000002 00 00 04 00 01 01 01 0001 72 0003 742d30 01",
+            metadata.PartitionSpec(-1, (1, -2), system=True, mirror=MIRROR),
+            "ffffffff 00000002 00000001 fffffffe 00 00 04 00 01 01 01 0001 72 0003 742d30 01",
         ),
         (
             metadata.PartitionStatus(
                 ONLINE,
-                metadata.ReplicaStatus(1, 2, 3),
-                1,
-                size=100,
+                metadata.ReplicaStatus(spu=-1, hw=-2, leo=-3),
+                lsr=MOST,
+                size=-4,
                 is_being_deleted=True,
-                base_offset=9,
+                base_offset=-5,
             ),
-            "01 00000001 0000000000000002 0000000000000003 00000001 00000000 0000000000000064 01 0000000000000009",
+            "01 ffffffff fffffffffffffffe fffffffffffffffd ffffffff 00000000 fffffffffffffffc 01 fffffffffffffffb",
         ),
         (watch.ListRequest("Topic", ("a",), system=True), "0005 546f706963 00000009 00000001 0001 61 00 01"),
         (admin.DeleteTopicRequest("t", force=True), "0005 546f706963 00000004 0001 74 01"),
         (
-            consume.StreamFetchRequest("t", 3, 4, 5, 1, consumer_id="c"),
-            "0001 74 00000003 0000000000000004 00000005 01 00000000 01 0001 63",
+            metadata.TopicSpec(
+                metadata.ComputedReplicas(partitions=MOST, replication_factor=MOST),
+                metadata.CleanupPolicy(MOST),
+                metadata.TopicStorage(segment_size=MOST, max_partition_size=2**64 - 1),
+            ),
+            "01 ffffffff ffffffff 00 01 00 ffffffff 01 01 ffffffff 01 ffffffffffffffff 04 00 00",
+        ),
+        (
+            metadata.SpuSpec(
+                id=-1,
+                spu_type=metadata.SpuType.CUSTOM,
+                public_endpoint=metadata.IngressPort(65535, ()),
+                private_endpoint=metadata.Endpoint(9011, "p"),
+                rack="r",
+                public_endpoint_local=metadata.Endpoint(65535, "l", metadata.Encryption.SSL),
+            ),
+            "ffffffff 01 ffff 00000000 00 2333 0001 70 00 01 0001 72 01 ffff 0001 6c 01",
+        ),
+        (
+            admin.CreateTopicRequest("t", dry_run=True, timeout=MOST),
+            "0005 546f706963 00000018 0001 74 01 01 ffffffff 01 00000001 00000001 00 00 00 04 00 00",
+        ),
+        (
+            admin.UpdateTopicRequest("t", admin.AddPartitions(count=MOST)),
+            "0005 546f706963 00000008 0001 74 00 ffffffff",
+        ),
+        (
+            admin.UpdateTopicRequest("t", admin.AddMirror("r", home_to_mirror=True)),
+            "0005 546f706963 00000008 0001 74 01 0001 72 01",
+        ),
+        (
+            offsets.PartitionOffsets(ErrorCode.NONE, partition_index=MOST, start_offset=-1, last_stable_offset=-2),
+            "0000 ffffffff ffffffffffffffff fffffffffffffffe",
+        ),
+        (
+            smartmodules.Lookback(2**64 - 1, Duration(2**64 - 1, MOST)),
+            "ffffffffffffffff 01 ffffffffffffffff ffffffff",
+        ),
+        (ErrorCode(71, (-1, -2)), "0047 ffffffffffffffff fffffffffffffffe"),
+        (ErrorCode(72, ("t", MOST)), "0048 0001 74 ffffffff"),
+        (ErrorCode(6008, (2**64 - 1, 5)), "1778 ffffffffffffffff 0000000000000005"),
+        (consume.OffsetUpdate(offset=-1, session_id=MOST), "ffffffffffffffff ffffffff"),
+        (
+            consume.ConsumerOffset("c", consume.ReplicaKey("t", MOST), offset=-1, modified_time=2**64 - 2),
+            "0001 63 0001 74 ffffffff ffffffffffffffff fffffffffffffffe",
+        ),
+        (
+            consume.StreamFetchRequest(
+                "t", partition=MOST, fetch_offset=-4, max_bytes=-5, isolation=1, consumer_id="c"
+            ),
+            "0001 74 ffffffff fffffffffffffffc fffffffb 01 00000000 01 0001 63",
         ),
         (
             consume.FetchRequest(
@@ -127,13 +182,23 @@ def test_version_23_of_fetch_offsets_alone_names_a_consumer() -> None:
             "00000001 00000002 00000008 01 00000001 0001 74 00000000 00000001 0001 66 00000001 00000009",
         ),
         (
-            consume.FetchPartition(3, 4, 5, current_leader_epoch=6, log_start_offset=7),
-            "00000003 00000006 0000000000000004 0000000000000007 00000005",
+            consume.FetchPartition(
+                partition_index=MOST, fetch_offset=-4, max_bytes=-5, current_leader_epoch=-6, log_start_offset=-7
+            ),
+            "ffffffff fffffffa fffffffffffffffc fffffffffffffff9 fffffffb",
         ),
         (consume.AbortedTransaction(7, 8), "0000000000000007 0000000000000008"),
         (
-            consume.FetchedPartition(3, ErrorCode(6), 4, 5, 6, (), b"ab"),
-            "00000003 0006 0000000000000004 0000000000000005 0000000000000006 01 00000000 00000002 6162",
+            consume.FetchedPartition(
+                partition_index=MOST,
+                error_code=ErrorCode(6),
+                high_watermark=-4,
+                next_filter_offset=-5,
+                log_start_offset=-6,
+                aborted=(),
+                records=b"ab",
+            ),
+            "ffffffff 0006 fffffffffffffffc fffffffffffffffb fffffffffffffffa 01 00000000 00000002 6162",
         ),
         (
             consume.FetchResponse((), error_code=ErrorCode(2, ("x",)), throttle_time_ms=1, session_id=2),
@@ -141,7 +206,7 @@ def test_version_23_of_fetch_offsets_alone_names_a_consumer() -> None:
         ),
     ],
 )
-def test_layouts_that_no_vector_holds(full: Any, layout: str) -> None:
+def test_layouts_and_the_ends_of_their_ranges(full: Any, layout: str) -> None:
     assert_layout(full, 25, layout)
 
 

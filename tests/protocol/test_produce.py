@@ -114,5 +114,7 @@ def test_any_other_answer_is_not_read_as_a_lone_result(topic: str, result: Parti
     ):
         assert read_lone(encoded(ProduceResponse(topics), 25), topic) is None
     data = encoded(ProduceResponse((alone,)), 25)
-    for damaged in (data[:-1], data + b"\0", b"\0\0\0\2" + data[4:]):
+    count = 6 + len(topic.encode())  # the place of the number of partitions
+    two_partitions = data[:count] + b"\0\0\0\2" + data[count + 4 :]
+    for damaged in (data[:-1], data + b"\0", b"\0\0\0\2" + data[4:], two_partitions):
         assert read_lone(damaged, topic) is None
