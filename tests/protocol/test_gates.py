@@ -211,20 +211,20 @@ def test_layouts_and_the_ends_of_their_ranges(full: Any, layout: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "oldest"),
+    ("message", "oldest", "title"),
     [
-        (watch.WatchRequest("Topic"), 12),
-        (watch.WatchUpdate("Topic", 1), 12),
-        (admin.CreateTopicRequest("t"), 12),
-        (consume.FetchRequest(()), 11),
-        (consume.StreamFetchRequest("t", 0, 0, 0), 19),
+        (watch.WatchRequest("Topic"), 12, "TypeBuffer"),
+        (watch.WatchUpdate("Topic", 1), 12, "TypeBuffer"),
+        (admin.CreateTopicRequest("t"), 12, "TypeBuffer"),
+        (consume.FetchRequest(()), 11, "Fetch"),
+        (consume.StreamFetchRequest("t", 0, 0, 0), 19, "StreamFetch"),
     ],
 )
-def test_a_version_with_another_layout_raises(message: Any, oldest: int) -> None:
-    with pytest.raises(ValueError, match=f"older than {oldest}"):
+def test_a_version_with_another_layout_raises(message: Any, oldest: int, title: str) -> None:
+    with pytest.raises(ValueError, match=f"^{title} is not written in version {oldest - 1}, older than {oldest}$"):
         written(message, oldest - 1)
     data = bytes.fromhex(written(message, oldest))
-    with pytest.raises(ProtocolError, match=f"older than {oldest}"):
+    with pytest.raises(ProtocolError, match=f"^version {oldest - 1} of {title} is too old, older than {oldest}$"):
         type(message).read(Reader(data), oldest - 1)
 
 

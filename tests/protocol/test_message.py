@@ -48,18 +48,6 @@ class Secret(Message):
     value: bytes = wire(BYTES, default=b"", repr=False)
 
 
-class Recent(Message):
-    value: int = wire(U8)
-
-    MIN_VERSION = 7
-
-
-class RecentRequest(Message):
-    value: int = wire(U8)
-
-    MIN_VERSION = 7
-
-
 def written(message: Any, version: int = 0) -> bytes:
     w = Writer()
     message.write(w, version)
@@ -93,15 +81,6 @@ def test_a_field_is_on_the_wire_in_its_versions_and_its_default_elsewhere(
     reader = Reader(data)
     assert Gated.read(reader, version) == seen
     assert reader.remaining == 0
-
-
-@pytest.mark.parametrize("kind", [Recent, RecentRequest])
-def test_a_version_older_than_the_layout_raises(kind: Any) -> None:
-    assert kind.read(Reader(written(kind(1), 7)), 7) == kind(1)
-    with pytest.raises(ValueError, match=r"^Recent is not written in version 6, older than 7$"):
-        written(kind(1), 6)
-    with pytest.raises(ProtocolError, match=r"^version 6 of Recent is too old, older than 7$"):
-        kind.read(Reader(b"\1"), 6)
 
 
 # --- unions --------------------------------------------------------------------------------------
