@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_PLACE = ("endpoint", "profile", "profile_path")
+
 
 def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
     """Complete the caller's settings from the environment."""
@@ -51,10 +53,9 @@ def _completed_by_environment(connect: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(connect)
     def completed(cls: type[Fluvio], endpoint: str | None = None, **settings: Any) -> T:
         settings["endpoint"] = endpoint
-        where = ("endpoint", "profile", "profile_path")
-        told_where = any(settings.get(name) is not None for name in where)
+        told_where = any(settings.get(name) is not None for name in _PLACE)
         for name, value in client_settings(os.environ).items():
-            if settings.get(name) is None and not (told_where and name in where):
+            if settings.get(name) is None and not (told_where and name in _PLACE):
                 settings[name] = value
         return cast("Callable[..., T]", connect)(cls, **settings)
 
@@ -343,9 +344,6 @@ def _find_cluster(
 
 
 connect = Fluvio.connect
-
-
-_PLACE = ("endpoint", "profile", "profile_path")
 
 
 class _Checked(Fluvio):

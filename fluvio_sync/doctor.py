@@ -186,16 +186,14 @@ class _Cluster:
 
     def spus(self) -> dict[int, _Spu]:
         """Return the SPUs by their ids, ascending."""
-        leads = {item.spec.leader: split_partition_key(key) for key, item in sorted(self._partitions(), reverse=True)}
+        partitions = sorted(self._metadata.partitions.values(), key=lambda item: item.name, reverse=True)
+        leads = {item.spec.leader: split_partition_key(item.name) for item in partitions}
         found = {}
         for spu, item in sorted(self._metadata.spus.items()):
             local = item.spec.public_endpoint_local
             address = "" if local is None else f"{local.host}:{local.port}"
             found[spu] = _Spu(self._metadata.spu_online(spu), address, leads.get(spu))
         return found
-
-    def _partitions(self) -> Iterator[tuple[str, Any]]:
-        return ((item.name, item) for item in self._metadata.partitions.values())
 
     def partitions(self, *, internal: bool) -> list[tuple[str, int]]:
         """Return all partitions of topics: of Fluvio's internal ones, or of the others."""
@@ -374,7 +372,7 @@ def _versions(connection: Connection, *, apis: type[enum.IntEnum], needed: enum.
     listed = [api for api in apis if api in connection.peer.ranges and connection.versions.offered(api)]
     platform = connection.versions.platform_version
     known = [f"platform {platform}"] if platform != _NO_PLATFORM else []
-    return ", ".join([*known, *(f"{_api_name(api)} {_agreed(connection, api)}" for api in listed)])
+    return ", ".join([*known, *(f"{api.name.title().replace('_', '')} {_agreed(connection, api)}" for api in listed)])
 
 
 def _is_beyond(connection: Connection, stage: Stage) -> bool:
@@ -404,10 +402,6 @@ def _agreed(connection: Connection, api: enum.IntEnum) -> str:
         return str(connection.version(api))
     except FluvioError:
         return "none in common"
-
-
-def _api_name(api: enum.IntEnum) -> str:
-    return api.name.title().replace("_", "")
 
 
 def _certificate(sock: ssl.SSLSocket) -> str:

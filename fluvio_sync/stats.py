@@ -7,6 +7,7 @@ A `HandleStats` belongs to one producer handle and counts the outcomes of its ow
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -211,37 +212,22 @@ class HandleStats:
         return FlushResult(*outcomes, None if failure is None else failure())
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Counters:
     """Totals of a `TopicState` since the client was made; changed with the client's lock held."""
 
-    __slots__ = (
-        "batches_acked",
-        "batches_failed",
-        "bytes_acked",
-        "bytes_failed",
-        "latency_max",
-        "latency_sum",
-        "records_acked",
-        "records_dropped",
-        "records_failed",
-        "records_rejected",
-        "records_retried",
-        "records_unacknowledged",
-    )
-
-    def __init__(self) -> None:
-        self.batches_acked: int = 0
-        self.batches_failed: int = 0
-        self.bytes_acked: int = 0
-        self.bytes_failed: int = 0
-        self.latency_max: float = 0.0
-        self.latency_sum: float = 0.0
-        self.records_acked: int = 0
-        self.records_dropped: int = 0
-        self.records_failed: int = 0
-        self.records_rejected: int = 0
-        self.records_retried: int = 0
-        self.records_unacknowledged: int = 0
+    batches_acked: int = 0
+    batches_failed: int = 0
+    bytes_acked: int = 0
+    bytes_failed: int = 0
+    latency_max: float = 0.0
+    latency_sum: float = 0.0
+    records_acked: int = 0
+    records_dropped: int = 0
+    records_failed: int = 0
+    records_rejected: int = 0
+    records_retried: int = 0
+    records_unacknowledged: int = 0
 
     def latency(self) -> tuple[float, float] | None:
         """Return mean and maximum latency in seconds, None before the first acknowledgement."""

@@ -10,10 +10,11 @@ import enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from fluvio_sync.errors import ProtocolError
-from fluvio_sync.protocol.primitives import Reader, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from fluvio_sync.protocol.primitives import Reader, Writer
 
 T = TypeVar("T")
 K = TypeVar("K", int, str)
@@ -40,23 +41,18 @@ class Layout(Generic[T]):
         self.min_size = min_size
 
 
-def primitive(read: Callable[[Reader], T], write: Callable[[Writer, T], None], min_size: int) -> Layout[T]:
-    """Return a layout that is the same in every version."""
-    return Layout(lambda r, _: read(r), lambda w, value, _: write(w, value), min_size)
-
-
-BOOL = primitive(Reader.boolean, Writer.boolean, 1)
-U8 = primitive(Reader.u8, Writer.u8, 1)
-U16 = primitive(Reader.u16, Writer.u16, 2)
-U32 = primitive(Reader.u32, Writer.u32, 4)
-U64 = primitive(Reader.u64, Writer.u64, 8)
-I16 = primitive(Reader.i16, Writer.i16, 2)
-I32 = primitive(Reader.i32, Writer.i32, 4)
-I64 = primitive(Reader.i64, Writer.i64, 8)
-STRING = primitive(Reader.string, Writer.string, 2)
-BYTES = primitive(Reader.byte_string, Writer.byte_string, 4)
-VARBYTES = primitive(Reader.varbytes, Writer.varbytes, 1)
-DURATION = primitive(Reader.duration, Writer.duration, 12)
+BOOL = Layout(lambda r, _: r.boolean(), lambda w, value, _: w.boolean(value), 1)
+U8 = Layout(lambda r, _: r.u8(), lambda w, value, _: w.u8(value), 1)
+U16 = Layout(lambda r, _: r.u16(), lambda w, value, _: w.u16(value), 2)
+U32 = Layout(lambda r, _: r.u32(), lambda w, value, _: w.u32(value), 4)
+U64 = Layout(lambda r, _: r.u64(), lambda w, value, _: w.u64(value), 8)
+I16 = Layout(lambda r, _: r.i16(), lambda w, value, _: w.i16(value), 2)
+I32 = Layout(lambda r, _: r.i32(), lambda w, value, _: w.i32(value), 4)
+I64 = Layout(lambda r, _: r.i64(), lambda w, value, _: w.i64(value), 8)
+STRING = Layout(lambda r, _: r.string(), lambda w, value, _: w.string(value), 2)
+BYTES = Layout(lambda r, _: r.byte_string(), lambda w, value, _: w.byte_string(value), 4)
+VARBYTES = Layout(lambda r, _: r.varbytes(), lambda w, value, _: w.varbytes(value), 1)
+DURATION = Layout(lambda r, _: r.duration(), lambda w, value, _: w.duration(value), 12)
 
 
 def option(layout: Layout[T]) -> Layout[T | None]:

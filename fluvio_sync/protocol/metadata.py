@@ -165,11 +165,6 @@ class AssignedReplicas(Message):
 
     maps: tuple[PartitionMap, ...] = wire(vec(nested(PartitionMap)))
 
-    @property
-    def partition_count(self) -> int:
-        """The number of partitions."""
-        return len(self.maps)
-
 
 class ComputedReplicas(Message):
     """Placed by the SC."""
@@ -178,23 +173,11 @@ class ComputedReplicas(Message):
     replication_factor: int = wire(U32, default=1)
     ignore_rack: bool = wire(BOOL, default=False)
 
-    @property
-    def partition_count(self) -> int:
-        """The number of partitions."""
-        return self.partitions
-
 
 class MirrorReplicas(Message):
     """Placed as another cluster's topic is."""
 
     mirror: TopicMirror = wire(_TOPIC_MIRROR)
-
-    @property
-    def partition_count(self) -> int:
-        """The number of partitions."""
-        if isinstance(self.mirror, RemoteMirror):
-            return len(self.mirror.home_spus)
-        return len(self.mirror.partitions)
 
 
 Replicas: TypeAlias = "AssignedReplicas | ComputedReplicas | MirrorReplicas"
@@ -217,7 +200,13 @@ class TopicSpec(Message):
     @property
     def partition_count(self) -> int:
         """The number of partitions."""
-        return self.replicas.partition_count
+        replicas = self.replicas
+        if isinstance(replicas, ComputedReplicas):
+            return replicas.partitions
+        if isinstance(replicas, AssignedReplicas):
+            return len(replicas.maps)
+        mirror = replicas.mirror
+        return len(mirror.home_spus if isinstance(mirror, RemoteMirror) else mirror.partitions)
 
 
 class TopicResolution(enum.IntEnum):

@@ -68,13 +68,8 @@ def _choose() -> tuple[str, Callable[[bytes, bytes], int]]:
     return "siphash24", with_package
 
 
-IMPLEMENTATION, _siphash24 = _choose()
-"""The implementation that computes the hash: `"siphash24"` or `"pure"`."""
-
-
-def siphash24(key16: bytes, message: bytes) -> int:
-    """Return the SipHash-2-4 of `message` under a key of 16 bytes, as an unsigned 64-bit number."""
-    return _siphash24(key16, message)
+IMPLEMENTATION, siphash24 = _choose()
+"""The implementation of the hash, `"siphash24"` or `"pure"`, and the function: as `siphash24_pure`."""
 
 
 def hash_key(key: bytes) -> int:
@@ -83,4 +78,4 @@ def hash_key(key: bytes) -> int:
     The SipHash key is zero.  The message is the key behind its length as 8 bytes, little endian:
     that is how Rust hashes a slice of bytes on a 64-bit machine.
     """
-    return _siphash24(_ZERO_KEY, _LENGTH.pack(len(key)) + key)
+    return siphash24(_ZERO_KEY, _LENGTH.pack(len(key)) + key)

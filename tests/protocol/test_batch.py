@@ -134,14 +134,6 @@ def test_a_batch_of_many_records_is_built_to_the_byte(position: int) -> None:
         assert builder.size == BATCH_HEADER + len(expected)
 
 
-def test_ten_thousand_records() -> None:
-    builder = builder_of([(None, b"%d" % i, i) for i in range(10_000)])
-    data = b"".join(builder.build())
-    verify_batch(data)
-    assert len(data) == builder.size
-    assert [record.value for record in decode_batch(data).records] == [b"%d" % i for i in range(10_000)]
-
-
 def test_large_values_are_not_copied() -> None:
     large = [bytes([i]) * (20_000 + i) for i in range(3)]
     items = [(None, b"a", 0), (b"k", large[0], 1), (None, large[1], 2), (None, b"z", 3)]
@@ -242,7 +234,7 @@ def test_a_codec_and_its_function_go_together() -> None:
         builder.build(Codec.NONE, bytes)
 
 
-@pytest.mark.parametrize("delta", [-1, -10_000, MAX_TIMESTAMP_DELTA + 1])
+@pytest.mark.parametrize("delta", [-1, MAX_TIMESTAMP_DELTA + 1])
 def test_a_timestamp_out_of_range_changes_nothing(delta: int) -> None:
     builder = builder_of([(None, b"before", 0)])
     state = (builder.size, builder.count, builder.records(), builder.max_timestamp)
@@ -252,12 +244,6 @@ def test_a_timestamp_out_of_range_changes_nothing(delta: int) -> None:
     data = b"".join(builder.build())
     verify_batch(data)
     assert [record.value for record in decode_batch(data).records] == [b"before", b"after"]
-
-
-def test_the_largest_timestamp() -> None:
-    builder = builder_of([(None, b"", 0), (None, b"", MAX_TIMESTAMP_DELTA)])
-    last = decode_batch(b"".join(builder.build())).records[-1]
-    assert last.timestamp == FIRST + 2**31 - 1
 
 
 @pytest.mark.parametrize("checksum", [crc32c, crc32c_pure])

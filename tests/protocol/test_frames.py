@@ -41,15 +41,6 @@ def test_a_request(header: RequestHeader, body: bytes) -> None:
     assert reader.rest() == body
 
 
-@given(st.integers(-(2**31), 2**31 - 1), st.binary(max_size=50))
-def test_a_response(correlation_id: int, body: bytes) -> None:
-    frame = encode_response(correlation_id, body)
-    (payload,) = FrameReader().feed(frame)
-    read, reader = split_response(payload)
-    assert read == correlation_id
-    assert reader.rest() == body
-
-
 @pytest.mark.parametrize(
     "header",
     [
@@ -62,12 +53,6 @@ def test_a_response(correlation_id: int, body: bytes) -> None:
 def test_a_header_that_does_not_fit(header: RequestHeader) -> None:
     with pytest.raises(ValueError, match=r"is no frame|at most 32767 bytes"):
         request_prefix(header, 0)
-
-
-def test_the_longest_client_id() -> None:
-    header = RequestHeader(0, 0, 0, "x" * 32767)
-    (payload,) = FrameReader().feed(encode_request(header, b""))
-    assert split_request(payload)[0] == header
 
 
 def test_a_body_that_does_not_fit() -> None:
@@ -89,29 +74,23 @@ def framed(payloads: list[bytes]) -> bytes:
     return b"".join(len(payload).to_bytes(4, "big") + payload for payload in payloads)
 
 
-@given(st.lists(st.binary(max_size=40), max_size=10), st.lists(st.integers(0, 60), max_size=40))
-def test_any_fragmentation_gives_the_same_frames(payloads: list[bytes], cuts: list[int]) -> None:
+@given(
+    st.lists(st.binary(max_size=40), max_size=10),
+    st.lists(st.integers(0, 60) | st.just(1), max_size=40),
+    st.sampled_from([bytes, bytearray, memoryview]),
+)
+def test_any_fragmentation_gives_the_same_frames(payloads: list[bytes], cuts: list[int], kind: Any) -> None:
     stream = framed(payloads)
     reader = FrameReader()
     received: list[bytes] = []
     position = 0
     for size in [*cuts, len(stream)]:
-        received += reader.feed(stream[position : position + size])
+        received += reader.feed(kind(stream[position : position + size]))
         position += size
         assert received == [
             payload for index, payload in enumerate(payloads) if len(framed(payloads[: index + 1])) <= position
         ]
     assert received == payloads
-
-
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_byte_by_byte(all_captured: list[Any], kind: Any) -> None:
-    frames = [captured.data for captured in all_captured[:20]]
-    reader = FrameReader()
-    received = []
-    for byte in b"".join(frames):
-        received += reader.feed(kind(bytes([byte])))
-    assert received == [frame[4:] for frame in frames]
 
 
 def test_a_reused_buffer_does_not_change_frames_read_before() -> None:
@@ -122,7 +101,7 @@ def test_a_reused_buffer_does_not_change_frames_read_before() -> None:
     assert reader.feed(b"ond") == [b"second"]
 
 
-@pytest.mark.parametrize("length", [-1, -(2**31), MAX_FRAME + 1, 2**31 - 1])
+@pytest.mark.parametrize("length", [-1, MAX_FRAME + 1])
 @pytest.mark.parametrize("split", [0, 2, 4])
 def test_a_bad_length_is_refused_at_once_and_for_good(length: int, split: int) -> None:
     data = length.to_bytes(4, "big", signed=True)
@@ -162,11 +141,3 @@ def test_a_frame_in_many_pieces_is_not_scanned_again() -> None:
     for _ in range(pieces - 1):
         assert reader.feed(piece) == []
     assert reader.feed(piece) == [bytes(pieces * len(piece))]
-
-
-def test_many_frames_in_one_piece() -> None:
-    payloads = [bytes([i % 256]) * (i % 7) for i in range(20_000)]
-    reader = FrameReader()
-    stream = framed(payloads)
-    assert reader.feed(stream[:1]) == []
-    assert reader.feed(stream[1:]) == payloads

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync.protocol.admin import AdminStatus, CreateTopicRequest, DeleteTopicRequest
+from fluvio_sync.protocol import consume, metadata, produce
 from fluvio_sync.protocol.batch import (
     BATCH_HEADER,
     BatchBuilder,
-    Record,
     decode_batch,
     decode_record_set,
     iter_batches,
     verify_batch,
 )
 from fluvio_sync.protocol.compression import Codec
-from fluvio_sync.protocol.consume import OffsetUpdate, StreamFetchRequest, StreamFetchResponse, UpdateOffsetsRequest
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.frames import (
     encode_request,
@@ -26,36 +24,7 @@ from fluvio_sync.protocol.frames import (
     split_request,
     split_response,
 )
-from fluvio_sync.protocol.metadata import (
-    CleanupPolicy,
-    ComputedReplicas,
-    IngressAddr,
-    PartitionResolution,
-    ReplicaStatus,
-    SpuObject,
-    SpuResolution,
-    TopicCompression,
-    TopicResolution,
-    TopicSpec,
-    TopicStorage,
-    split_partition_key,
-)
-from fluvio_sync.protocol.offsets import (
-    FetchOffsetsRequest,
-    FetchOffsetsResponse,
-    FetchOffsetsTopic,
-    PartitionOffsets,
-    TopicOffsets,
-)
 from fluvio_sync.protocol.primitives import Writer
-from fluvio_sync.protocol.produce import (
-    PartitionResult,
-    ProduceRequest,
-    ProduceResponse,
-    TopicResult,
-    produce_request_buffers,
-)
-from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import (
     SC_CLIENT_RANGES,
     SPU_CLIENT_RANGES,
@@ -64,7 +33,6 @@ from fluvio_sync.protocol.versions import (
     SpuApi,
     negotiate,
 )
-from fluvio_sync.protocol.watch import ListResponse, WatchRequest, WatchUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,11 +52,11 @@ def read(captured: Any) -> Any:
 
 def record_sets(message: Any) -> Iterator[bytes]:
     """Yield every record set in a message."""
-    if isinstance(message, ProduceRequest):
+    if isinstance(message, produce.ProduceRequest):
         for topic in message.topics:
             for partition in topic.partitions:
                 yield partition.records
-    elif isinstance(message, StreamFetchResponse):
+    elif isinstance(message, consume.StreamFetchResponse):
         yield message.partition.records
 
 
@@ -101,34 +69,6 @@ def test_a_captured_frame_is_read_and_written_back(captured: Any) -> None:
         assert encode_request(captured.header, w.getvalue()) == captured.data
     else:
         assert encode_response(captured.header.correlation_id, w.getvalue()) == captured.data
-
-
-def test_captured_produce_frames_come_out_of_the_hot_path(all_captured: list[Any]) -> None:
-    seen = 0
-    for captured in all_captured:
-        if captured.message is not ProduceRequest:
-            continue
-        seen += 1
-        request = read(captured)
-        buffers = produce_request_buffers(
-            version=captured.header.api_version,
-            correlation_id=captured.header.correlation_id,
-            client_id=captured.header.client_id,
-            isolation=request.isolation,
-            timeout_ms=request.timeout_ms,
-            topics=[
-                (
-                    topic.name,
-                    [(entry.partition, len(entry.records), [entry.records]) for entry in topic.partitions],
-                )
-                for topic in request.topics
-            ],
-            smartmodules=request.smartmodules,
-        )
-        assert b"".join(buffers) == captured.data
-        for entry in (entry for topic in request.topics for entry in topic.partitions):
-            assert any(buffer is entry.records for buffer in buffers)
-    assert seen == 28
 
 
 def test_captured_batches_are_rebuilt_byte_for_byte(all_captured: list[Any]) -> None:
@@ -182,73 +122,34 @@ def test_session_handshakes(all_captured: list[Any]) -> None:
     assert negotiate("FetchOffsets", SpuApi.FETCH_OFFSETS, ours, spu) == 25
 
 
-def test_session_watches(all_captured: list[Any]) -> None:
-    requests = of_kind(all_captured, "session", WatchRequest)
-    assert [request.label for request in requests] == ["SPU", "Partition", "Topic"] * 3
-    updates = of_kind(all_captured, "session", WatchUpdate)
-    topic_story = [
-        (change.content.status.resolution, change.content.status.replica_map)
-        for update in updates
-        for change in update.changes
-        if update.label == "Topic"
-    ]
-    both = {0: (5001,), 1: (5001,)}
-    assert topic_story[:3] == [
-        (TopicResolution.INIT, {}),
-        (TopicResolution.PENDING, {}),
-        (TopicResolution.PROVISIONED, both),
-    ]
-    assert set(map(str, topic_story[3:])) == {str((TopicResolution.PROVISIONED, both))}
-    partition_story = [
-        (change.content.name, change.content.spec.leader, change.content.status.resolution)
-        for update in updates
-        for change in update.changes
-        if update.label == "Partition"
-    ]
-    assert partition_story == [
-        ("golden2-0", 5001, PartitionResolution.OFFLINE),
-        ("golden2-1", 5001, PartitionResolution.OFFLINE),
-        ("golden2-0", 5001, PartitionResolution.ONLINE),
-        ("golden2-1", 5001, PartitionResolution.ONLINE),
-    ]
-    assert not any(change.delete for update in updates for change in update.changes)
-
-
 def test_session_objects(all_captured: list[Any]) -> None:
     (spu,) = named(all_captured, "session:4 WatchUpdate").all
     assert (spu.name, spu.spec.id) == ("custom-spu-5001", 5001)
     assert spu.spec.public_endpoint.port == 9413
-    assert spu.spec.public_endpoint.ingress == (IngressAddr(hostname="127.0.0.1"),)
-    assert spu.status.resolution is SpuResolution.ONLINE
+    assert spu.spec.public_endpoint.ingress == (metadata.IngressAddr(hostname="127.0.0.1"),)
+    assert spu.status.resolution is metadata.SpuResolution.ONLINE
     system, golden = named(all_captured, "session:9 WatchUpdate").all
     assert (system.name, golden.name) == ("consumer-offset", "golden")
-    assert system.spec == TopicSpec(
-        ComputedReplicas(1),
-        CleanupPolicy(604800),
-        TopicStorage(512_000_000, 2_048_000_000),
-        TopicCompression.ANY,
+    assert system.spec == metadata.TopicSpec(
+        metadata.ComputedReplicas(1),
+        metadata.CleanupPolicy(604800),
+        metadata.TopicStorage(512_000_000, 2_048_000_000),
+        metadata.TopicCompression.ANY,
         system=True,
     )
-    assert golden.spec == TopicSpec(ComputedReplicas(1, 1, ignore_rack=True))
+    assert golden.spec == metadata.TopicSpec(metadata.ComputedReplicas(1, 1, ignore_rack=True))
     golden0, offsets0 = named(all_captured, "session:8 WatchUpdate").all
-    assert split_partition_key(golden0.name) == ("golden", 0)
-    assert split_partition_key(offsets0.name) == ("consumer-offset", 0)
-    assert golden0.status.leader == ReplicaStatus(5001, 10, 10)
+    assert metadata.split_partition_key(golden0.name) == ("golden", 0)
+    assert metadata.split_partition_key(offsets0.name) == ("consumer-offset", 0)
+    assert golden0.status.leader == metadata.ReplicaStatus(5001, 10, 10)
     assert golden0.status.size == 840
     pending = named(all_captured, "session:11 WatchUpdate").changes[0].content
     assert pending.status.reason == "waiting for live spus"
 
 
-def test_session_creates_a_topic(all_captured: list[Any]) -> None:
-    assert of_kind(all_captured, "session", CreateTopicRequest) == [
-        CreateTopicRequest("golden2", spec=TopicSpec(ComputedReplicas(2, 1, ignore_rack=True)))
-    ]
-    assert of_kind(all_captured, "session", AdminStatus) == [AdminStatus("golden2", ErrorCode.NONE)]
-
-
 def test_session_produces(all_captured: list[Any]) -> None:
     story = []
-    for request in of_kind(all_captured, "session", ProduceRequest):
+    for request in of_kind(all_captured, "session", produce.ProduceRequest):
         assert [topic.name for topic in request.topics] == ["golden2"]
         for entry in request.topics[0].partitions:
             for batch in decode_record_set(entry.records):
@@ -268,7 +169,7 @@ def test_session_produces(all_captured: list[Any]) -> None:
     ]
     base_offsets = [
         (entry.partition, entry.error_code, entry.base_offset)
-        for response in of_kind(all_captured, "session", ProduceResponse)
+        for response in of_kind(all_captured, "session", produce.ProduceResponse)
         for entry in response.topics[0].partitions
     ]
     none = ErrorCode.NONE
@@ -284,50 +185,7 @@ def test_session_produces(all_captured: list[Any]) -> None:
     ]
 
 
-def test_session_consumes(all_captured: list[Any]) -> None:
-    assert of_kind(all_captured, "session", FetchOffsetsRequest) == [
-        FetchOffsetsRequest((FetchOffsetsTopic("golden2", (1,)),))
-    ]
-    assert of_kind(all_captured, "session", FetchOffsetsResponse) == [
-        FetchOffsetsResponse((TopicOffsets("golden2", (PartitionOffsets(ErrorCode.NONE, 1, 0, 10),)),))
-    ]
-    assert of_kind(all_captured, "session", StreamFetchRequest) == [StreamFetchRequest("golden2", 1, 0, 1048890)]
-    (stream,) = of_kind(all_captured, "session", StreamFetchResponse)
-    assert (stream.topic, stream.stream_id, stream.partition.high_watermark) == ("golden2", 1, 10)
-    records = [record for batch in decode_record_set(stream.partition.records) for record in batch.records]
-    assert [record.offset for record in records] == list(range(10))
-    assert records[0] == Record(b"", b"two", 0x01A20BCAC6F6, 0)
-    assert records[1].timestamp == records[0].timestamp + 1
-    assert [record.value for record in records[2:]] == [b"compress me " * 20, b"and me " * 20] * 4
-    assert of_kind(all_captured, "session", UpdateOffsetsRequest) == [UpdateOffsetsRequest((OffsetUpdate(10, 1),))]
-
-
 # --- the exchanges ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("2 create plain", ErrorCode.NONE),
-        ("6 create plain", ErrorCode(2002)),
-        ("7 create Bad_Name", ErrorCode(2006)),
-        ("8 delete missing", ErrorCode(2001)),
-    ],
-)
-def test_exchanges_of_administration(all_captured: list[Any], name: str, expected: ErrorCode) -> None:
-    status = named(all_captured, f"exchanges:{name}")
-    assert status.error_code == expected
-    assert (status.error_message is None) == (expected is ErrorCode.NONE)
-
-
-def test_exchanges_of_administration_say_why(all_captured: list[Any]) -> None:
-    exists = named(all_captured, "exchanges:6 create plain")
-    assert exists.error_message == "Topic 'plain' already exists"
-    assert exists.error_code.name == "TopicAlreadyExists"
-    missing = named(all_captured, "exchanges:8 delete missing (request)")
-    assert missing == DeleteTopicRequest("nope")
-    small = named(all_captured, "exchanges:5 create small (request)")
-    assert small.spec.storage == TopicStorage(2048, 4096)
 
 
 @pytest.mark.parametrize(
@@ -362,29 +220,8 @@ def test_exchanges_of_administration_say_why(all_captured: list[Any]) -> None:
 def test_exchanges_of_produce(
     all_captured: list[Any], name: str, topic: str, expected: list[tuple[int, ErrorCode, int]]
 ) -> None:
-    results = tuple(PartitionResult(*result) for result in expected)
-    assert named(all_captured, f"exchanges:{name}") == ProduceResponse((TopicResult(topic, results),))
-
-
-def test_exchanges_of_produce_with_a_module(all_captured: list[Any]) -> None:
-    request = named(all_captured, "exchanges:23 unknown smartmodule (request)")
-    assert request.smartmodules == (SmartModuleInvocation("missing"),)
-
-
-def test_exchanges_of_lists(all_captured: list[Any]) -> None:
-    topics = {topic.name: topic for topic in named(all_captured, "exchanges:9 list Topic").items}
-    assert set(topics) == {"plain", "replicated", "gzip-only", "small"}
-    assert topics["plain"].status.replica_map == {0: (5002,), 1: (5001,), 2: (5002,)}
-    assert topics["replicated"].spec.replicas == ComputedReplicas(2, 2)
-    assert topics["gzip-only"].spec.compression is TopicCompression.GZIP
-    assert topics["small"].spec.partition_count == 1
-    spus = named(all_captured, "exchanges:34 list SPU after an SPU died")
-    assert isinstance(spus, ListResponse)
-    statuses = [(spu.spec.id, spu.status) for spu in spus.items if isinstance(spu, SpuObject)]
-    assert {spu_id: status.resolution for spu_id, status in statuses} == {
-        5001: SpuResolution.ONLINE,
-        5002: SpuResolution.OFFLINE,
-    }
+    results = tuple(produce.PartitionResult(*result) for result in expected)
+    assert named(all_captured, f"exchanges:{name}") == produce.ProduceResponse((produce.TopicResult(topic, results),))
 
 
 def test_exchanges_of_a_failing_spu(all_captured: list[Any]) -> None:
@@ -393,12 +230,12 @@ def test_exchanges_of_a_failing_spu(all_captured: list[Any]) -> None:
     name = "exchanges:33 list Partition after an SPU died"
     after = {item.name: item for item in named(all_captured, name).items}
     assert before["replicated-1"].spec.leader == 5002
-    assert before["replicated-1"].status.resolution is PartitionResolution.ONLINE
-    assert before["plain-0"].status.resolution is PartitionResolution.ONLINE
-    assert after["plain-0"].status.resolution is PartitionResolution.LEADER_OFFLINE
+    assert before["replicated-1"].status.resolution is metadata.PartitionResolution.ONLINE
+    assert before["plain-0"].status.resolution is metadata.PartitionResolution.ONLINE
+    assert after["plain-0"].status.resolution is metadata.PartitionResolution.LEADER_OFFLINE
     assert after["plain-0"].spec.leader == 5002
     assert after["replicated-1"].spec.leader == 5001
-    assert after["replicated-1"].status.resolution is PartitionResolution.ONLINE
+    assert after["replicated-1"].status.resolution is metadata.PartitionResolution.ONLINE
     replicated = named(all_captured, "exchanges:28 watch Partition push after an SPU died").changes[0]
-    assert replicated.content.status.replicas == (ReplicaStatus(5002, 1, 1),)
+    assert replicated.content.status.replicas == (metadata.ReplicaStatus(5002, 1, 1),)
     assert replicated.content.status.lsr == 1

@@ -15,33 +15,23 @@ import fluvio_sync
 from fluvio_sync import (
     AtLeastOnce,
     AtMostOnce,
-    BufferFullError,
-    ClosedError,
     CommitTimeoutError,
     Compression,
-    ConfigError,
     ConnectError,
-    ConnectTimeoutError,
     DeliveryError,
     DeliveryFuture,
-    DeliveryTimeoutError,
     FlushResult,
     FlushTimeoutError,
     Fluvio,
-    FluvioError,
-    ForkedError,
     Health,
     Isolation,
-    MetadataTimeoutError,
     Partitioner,
     PartitionNotFoundError,
     ProducerConfig,
     ProducerStats,
-    ProtocolError,
     RecordMetadata,
     RecordTooLargeError,
     RejectedError,
-    RequestTimeoutError,
     RetriesExhaustedError,
     RetryPolicy,
     RetryStrategy,
@@ -260,34 +250,6 @@ def test_a_partitioner_is_any_object_with_its_method(fluvio: Fluvio) -> None:
 
 
 # Errors.
-
-
-def test_every_error_is_a_fluvio_error() -> None:
-    kinds: list[type[FluvioError]] = [
-        BufferFullError,
-        ClosedError,
-        ConfigError,
-        ConnectError,
-        ForkedError,
-        MetadataTimeoutError,
-        ProtocolError,
-        RequestTimeoutError,
-    ]
-    for kind in kinds:
-        assert str(kind("why")) == "why"
-
-
-def test_what_timed_out_is_a_timeout_error() -> None:
-    timeouts: list[TimeoutError] = [
-        BufferFullError("why"),
-        CommitTimeoutError("why", topic="orders", partition=0, offset=None),
-        ConnectTimeoutError("why", address="127.0.0.1:9003"),
-        DeliveryTimeoutError("why", topic="orders", partition=0),
-        FlushTimeoutError("why", outstanding=1),
-        MetadataTimeoutError("why"),
-        RequestTimeoutError("why"),
-    ]
-    assert all(isinstance(error, concurrent.futures.TimeoutError) for error in timeouts)
 
 
 def test_errors_say_what_a_program_needs() -> None:

@@ -8,26 +8,16 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync._settings.checks import choice
-from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation, delivery_semantic
+from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, delivery_semantic
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["at_most_once", "at-most-once", "AtMostOnce", "atMostOnce", "atmostonce", AtMostOnce],
-)
-def test_at_most_once_in_every_spelling(value: Any) -> None:
-    assert delivery_semantic(value) == AtMostOnce()
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["at_least_once", "at-least-once", "AtLeastOnce", "atLeastOnce", "atleastonce", AtLeastOnce],
-)
-def test_at_least_once_in_every_spelling(value: Any) -> None:
-    assert delivery_semantic(value) == AtLeastOnce(RetryPolicy())
+@pytest.mark.parametrize("semantic", [AtMostOnce, AtLeastOnce])
+def test_a_semantic_may_be_a_class_or_its_name(semantic: Any) -> None:
+    name = semantic.__name__
+    for value in (semantic, name, name.lower(), f"at-{name[2:-4]}-once".lower()):
+        assert delivery_semantic(value) == semantic()
 
 
 def test_an_instance_is_kept() -> None:
@@ -54,16 +44,3 @@ def test_they_compare_hash_and_pickle_by_value() -> None:
     assert patient != AtLeastOnce()
     assert pickle.loads(pickle.dumps(patient)) == patient
     assert pickle.loads(pickle.dumps(AtMostOnce())) == AtMostOnce()
-
-
-@pytest.mark.parametrize("level", ["committed", "uncommitted"])
-def test_isolation_in_every_spelling(level: str) -> None:
-    expected = Isolation[f"READ_{level.upper()}"]
-    for spelling in (
-        f"read_{level}",
-        f"read-{level}",
-        f"Read{level.capitalize()}",
-        f"read{level.capitalize()}",
-        f"read{level}",
-    ):
-        assert choice(Isolation, "isolation", spelling) is expected

@@ -86,25 +86,15 @@ def test_there_is_a_sample_of_every_error() -> None:
 
 
 @pytest.mark.parametrize("error", SAMPLES.values(), ids=SAMPLES)
-def test_the_text_is_the_message_alone(error: FluvioError) -> None:
+def test_errors_are_copied_with_their_attributes_and_equal_themselves_alone(error: FluvioError) -> None:
     assert str(error) == "text"
     assert error.args == ("text",)
-
-
-@pytest.mark.parametrize("error", SAMPLES.values(), ids=SAMPLES)
-def test_errors_pickle_with_their_attributes(error: FluvioError) -> None:
-    again = pickle.loads(pickle.dumps(error))
-    assert type(again) is type(error)
-    assert str(again) == "text"
-    assert fields(again) == fields(error)
-
-
-@pytest.mark.parametrize("error", SAMPLES.values(), ids=SAMPLES)
-def test_errors_are_copied_and_are_equal_to_themselves_alone(error: FluvioError) -> None:
-    again = copy.deepcopy(error)
-    assert fields(again) == fields(error)
-    assert again != error
-    assert len({error, again, error}) == 2
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(again) is type(error)
+        assert str(again) == "text"
+        assert fields(again) == fields(error)
+        assert again != error
+        assert len({error, again, error}) == 2
 
 
 @pytest.mark.parametrize("error", SAMPLES.values(), ids=SAMPLES)

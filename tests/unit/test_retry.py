@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
-import pickle
 import random
 import subprocess
 import sys
@@ -14,8 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from freezegun import freeze_time
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fluvio_sync.errors import ConfigError
@@ -51,37 +48,7 @@ def test_the_defaults() -> None:
     assert list(policy.delays()) == [0.02, 0.2, 2.0, 20.0]
 
 
-@pytest.mark.parametrize(
-    ("strategy", "expected"),
-    [
-        (FIXED, [0.010, 0.010, 0.010, 0.010, 0.010]),
-        (FIBONACCI, [0.010, 0.010, 0.020, 0.030, 0.050]),
-        (EXPONENTIAL, [0.010, 0.100, 1.0, 2.0, 2.0]),
-    ],
-)
-def test_the_documented_sequences_are_exact(strategy: RetryStrategy, expected: list[float]) -> None:
-    policy = RetryPolicy(max_retries=5, initial_delay=0.010, max_delay=2.0, strategy=strategy)
-    assert list(policy.delays()) == expected
-
-
-def test_fibonacci_up_to_the_bound() -> None:
-    policy = RetryPolicy(max_retries=14, initial_delay=0.010, max_delay=2.0, strategy="fibonacci-backoff")
-    assert list(policy.delays()) == [
-        *(0.01, 0.01, 0.02, 0.03, 0.05, 0.08, 0.13, 0.21, 0.34, 0.55, 0.89, 1.44, 2.0, 2.0)
-    ]
-
-
-def test_multiples_that_floats_miss() -> None:
-    assert 0.07 * 10 * 10 != 7.0  # the subject of this test
-    policy = RetryPolicy(max_retries=4, initial_delay=0.07)
-    assert list(policy.delays()) == [0.07, 0.7, 7.0, 70.0]
-
-
-def test_a_multiplier_of_two() -> None:
-    policy = RetryPolicy(max_retries=5, initial_delay=0.1, multiplier=2, max_delay=1)
-    assert list(policy.delays()) == [0.1, 0.2, 0.4, 0.8, 1.0]
-
-
+@example(70, 10_000, 10)  # in floats, 0.07 s times 10 times 10 is not 7 s
 @given(milliseconds, milliseconds, st.integers(min_value=1, max_value=20))
 def test_exponential_law(initial: int, limit: int, multiplier: int) -> None:
     policy = RetryPolicy(
@@ -125,59 +92,23 @@ def test_without_jitter_delays_never_shrink_and_repeat_exactly(policy: RetryPoli
 
 
 @pytest.mark.parametrize("strategy", RetryStrategy)
-def test_an_initial_delay_of_zero_gives_zeros(strategy: RetryStrategy) -> None:
-    policy = RetryPolicy(max_retries=2000, initial_delay=0, strategy=strategy)
-    assert list(policy.delays()) == [0.0] * 2000
-
-
-@pytest.mark.parametrize("strategy", RetryStrategy)
-@pytest.mark.parametrize("multiplier", [1, 10, 1e300])
-def test_any_number_of_retries(strategy: RetryStrategy, multiplier: float) -> None:
-    policy = RetryPolicy(max_retries=10**30, initial_delay=1e-9, strategy=strategy, multiplier=multiplier)
+@pytest.mark.parametrize(("multiplier", "initial"), [(1, 1e-9), (10, 1e-9), (1e300, 1e-9), (10, 0)])
+def test_any_number_of_retries(strategy: RetryStrategy, multiplier: float, initial: float) -> None:
+    policy = RetryPolicy(max_retries=10**30, initial_delay=initial, strategy=strategy, multiplier=multiplier)
     found = list(itertools.islice(policy.delays(), 3000))
     grows = strategy is FIBONACCI or (strategy is EXPONENTIAL and multiplier > 1)
-    assert found[-1] == (200.0 if grows else 1e-9)
-
-
-def test_no_retries_no_delays() -> None:
-    assert list(RetryPolicy(max_retries=0).delays()) == []
-
-
-def test_iterators_do_not_disturb_each_other() -> None:
-    policy = RetryPolicy()
-    one, other = policy.delays(), policy.delays()
-    assert [next(one), next(one), next(other), next(one)] == [0.02, 0.2, 0.02, 2.0]
+    assert found[-1] == (200.0 if grows and initial else initial)
 
 
 def test_jitter_is_full_and_comes_from_the_given_source() -> None:
     policy = RetryPolicy(max_retries=500, strategy=FIXED, initial_delay=1, jitter=True)
     found = list(policy.delays(random.Random(7)))
     assert found == list(policy.delays(random.Random(7)))
-    assert found != list(policy.delays(random.Random(8)))
+    assert found != list(policy.delays()) != list(policy.delays())
     assert all(0 <= delay <= 1 for delay in found)
     assert min(found) < 0.05
     assert max(found) > 0.95
     assert 0.4 < sum(found) / 500 < 0.6
-
-
-def test_jitter_from_the_default_source_differs_each_time() -> None:
-    policy = RetryPolicy(max_retries=50, jitter=True, strategy=FIXED, initial_delay=1)
-    found = list(policy.delays())
-    assert len(set(found)) > 40
-    assert all(0 <= delay <= 1 for delay in found)
-
-
-def test_a_frozen_or_moved_clock_changes_nothing() -> None:
-    policy = RetryPolicy(max_retries=6, strategy=FIBONACCI)
-    expected = list(policy.delays())
-    with freeze_time("2026-01-01") as frozen:
-        assert list(policy.delays()) == expected
-        delays = policy.delays()
-        found = [next(delays)]
-        frozen.tick(timedelta(days=365))
-        assert found + list(delays) == expected
-    with freeze_time("1999-12-31", auto_tick_seconds=3600):
-        assert list(policy.delays()) == expected
 
 
 @pytest.mark.parametrize(
@@ -185,13 +116,9 @@ def test_a_frozen_or_moved_clock_changes_nothing() -> None:
     [
         ("fixed", FIXED),
         ("constant", FIXED),
-        ("FixedDelay", FIXED),
-        ("fixed_delay", FIXED),
         ("fibonacci", FIBONACCI),
-        ("fibonacci-backoff", FIBONACCI),
         ("exponential", EXPONENTIAL),
         ("ExponentialBackoff", EXPONENTIAL),
-        ("EXPONENTIAL_BACKOFF", EXPONENTIAL),
     ],
 )
 def test_strategies_by_name(spelling: str, strategy: RetryStrategy) -> None:
@@ -235,12 +162,6 @@ def test_a_policy_is_immutable_hashable_and_compares_by_value() -> None:
     assert policy != RetryPolicy(timeout=11, strategy="fixed")
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.timeout = 5.0  # type: ignore[misc]
-
-
-def test_a_policy_is_copied_and_pickled() -> None:
-    policy = RetryPolicy(max_retries=7, strategy=FIBONACCI, jitter=True)
-    assert pickle.loads(pickle.dumps(policy)) == policy
-    assert copy.deepcopy(policy) == policy
 
 
 def test_backoff_is_imported_only_when_a_delay_is_asked_for() -> None:
