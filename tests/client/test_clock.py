@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
 from freezegun import freeze_time
 
-from fluvio_sync import DeliveryTimeoutError, FlushTimeoutError, Fluvio, RetryPolicy
+from fluvio_sync import DeliveryTimeoutError, FlushTimeoutError, Fluvio
 from fluvio_sync.testing.cluster import LocalCluster
 from tests.support.client import attempts
 from tests.support.waiting import within
@@ -38,16 +37,6 @@ def test_records_have_the_frozen_time(where: Where, client: Fluvio) -> None:
             frozen.tick(step)
             assert producer.send(b"x").result(10).timestamp == timestamp
     assert [record.timestamp for record in where.records(topic, count=5)] == expected
-
-
-def test_all_threads_see_the_frozen_time(where: Where, client: Fluvio) -> None:
-    producer = client.topic_producer(where.topic())
-    seen: list[int] = []
-    with freeze_time(NOON):
-        thread = threading.Thread(target=lambda: seen.append(producer.send(b"x").result(10).timestamp))
-        thread.start()
-        thread.join(10)
-    assert seen == [milliseconds(NOON)]
 
 
 def test_a_clock_that_is_set_back_within_a_batch(where: Where, client: Fluvio) -> None:
@@ -118,12 +107,3 @@ def test_a_clock_that_jumps_ends_nothing(own: LocalCluster) -> None:
         frozen.move_to(NOON - timedelta(days=1000))
         own.hold_replies(5001, on=False)
         assert future.result(10).offset == 0
-
-
-def test_a_policy_needs_no_clock() -> None:
-    policy = RetryPolicy(max_retries=5, initial_delay=0.010, max_delay=2.0)
-    with freeze_time(NOON) as frozen:
-        delays = policy.delays()
-        first = [next(delays), next(delays)]
-        frozen.tick(1000)
-        assert [*first, *delays] == [0.010, 0.1, 1.0, 2.0, 2.0]

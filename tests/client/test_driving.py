@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync import DeliveryError, Fluvio, TopicProducer
+from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._runtime.sender import Sender
-from tests.support.client import parked
+from tests.support.client import parked, used_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,3 +230,27 @@ def test_a_log_handler_that_waits_for_a_record_is_told_off(own: LocalCluster) ->
         assert raised
         assert all(isinstance(error, RuntimeError) for error in raised)
         assert producer.flush(LONG).failed == 0
+
+
+@pytest.mark.parametrize("name", ["records_queued", "_replied"])
+def test_a_bug_in_the_middle_of_a_decision_is_overcome(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """tests/core/test_sender.py plants others, in memory."""
+    own.create_topic("t", partitions=2)
+    original = getattr(Dispatcher, name)
+
+    def fail_once(*_arguments: object) -> None:
+        monkeypatch.setattr(Dispatcher, name, original)
+        raise ZeroDivisionError
+
+    # No signal interrupts the thread of the pool: an exception there is known to be a bug.
+    with Fluvio.connect(own.endpoint) as fluvio, ThreadPoolExecutor(1) as pool:
+        producer = fluvio.topic_producer("t")
+        with caplog.at_level(logging.WARNING, logger="fluvio_sync"):
+            monkeypatch.setattr(Dispatcher, name, fail_once)
+            pool.submit(producer.send_all, [b"x"] * 20).result(LONG)
+            assert pool.submit(producer.flush, 5).result(LONG) == (20, 0, 0, None)
+        assert used_memory(fluvio) == 0
+        assert caplog.text.count("sender.internal_error") == 1
+        assert caplog.text.count("sender.interrupted") == 1

@@ -631,23 +631,6 @@ def test_ctrl_c_ends_connecting_to_a_silent_peer() -> None:
         assert process.end() == (0, "")
 
 
-def test_an_interrupt_that_nobody_catches_loses_nothing(where: Where) -> None:
-    topic = where.topic()
-    script = """
-        producer = Fluvio.connect(endpoint).topic_producer(topic, linger=60)
-        future = producer.send("queued")
-        say("go")
-        future.result()
-        """
-    with running(script, where.endpoint, topic) as process:
-        assert process.hear() == "go"
-        process.process.send_signal(signal.SIGINT)
-        status, stderr = process.end()
-    assert status == -signal.SIGINT
-    assert stderr.rstrip().endswith("KeyboardInterrupt")
-    assert values(where, topic, 1) == ["queued"]
-
-
 def report_of(script: str, where: Where, topic: str) -> Any:
     done = run(script, where.endpoint, topic)
     assert (done.returncode, done.stderr) == (0, "")
@@ -737,10 +720,3 @@ def test_exceptions_may_come_at_any_moment_of_a_call(where: Where) -> None:
     found = values(where, topic, len(places))
     for offset, name in places:
         assert found[offset] == str(name)
-
-
-def test_the_reader_of_these_tests_reads(own: LocalCluster) -> None:
-    own.create_topic("t")
-    done = run('Fluvio.connect(endpoint).topic_producer(topic).send("x")', own.endpoint, "t")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert [record.value for record in read_back(own.endpoint, "t")] == [b"x"]

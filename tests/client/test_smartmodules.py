@@ -85,12 +85,7 @@ def test_a_module_that_fails_at_a_record_says_why_and_shows_no_record(own: Local
 @pytest.mark.parametrize(
     ("code", "payload", "text"),
     [
-        (6000, (), "the SmartModule failed"),
         (6002, ("no magic number", "filter"), "the SmartModule 'filter' is invalid: no magic number"),
-        (6003, ("no function", "filter"), "the SmartModule is no filter: no function"),
-        (6005, ("out of memory",), "the chain of SmartModules could not be made: out of memory"),
-        (6006, ("no parameter",), "the SmartModule could not be initialized: no parameter"),
-        (6007, ("no records",), "the SmartModule's look-back failed: no records"),
         (6008, (2048, 1024), "the SmartModule asked for 2048 bytes of memory; the limit is 1024"),
     ],
 )

@@ -47,21 +47,6 @@ def test_each_leader_has_one_connection(three: LocalCluster) -> None:
     assert sum(len(three.records("t", partition)) for partition in range(3)) == 6001
 
 
-def test_spus_are_sent_to_at_the_same_time(three: LocalCluster) -> None:
-    slow = three.leader("t", 0)
-    with Fluvio.connect(three.endpoint) as fluvio:
-        producer = fluvio.topic_producer("t")
-        three.hold_replies(slow)
-        held = producer.send(b"x", partition=0)
-        with within(0.3):
-            for _ in range(10):
-                for partition in (1, 2):
-                    assert producer.send(b"x", partition=partition).result(5).acknowledged
-        assert not held.done()
-        three.hold_replies(slow, on=False)
-        assert held.result(5).offset == 0
-
-
 def test_read_committed_does_not_hold_up_read_uncommitted(pair: LocalCluster) -> None:
     pair.create_topic("t", replication=2)
     with Fluvio.connect(pair.endpoint) as fluvio:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio, RetriesExhaustedError, TlsConfig
-from fluvio_sync.testing.cluster import LocalCluster
+from fluvio_sync.testing import FaultProxy, LocalCluster
 from tests.support.certificates import DOMAIN, Certificates
 from tests.support.client import assert_settled, attempts
-from tests.support.hostile import Proxy, Server, Talk
+from tests.support.hostile import Server, Talk
+from tests.support.profiles import write_profile
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ WAYS: dict[str, Callable[[Certificates], TlsConfig | ssl.SSLContext]] = {
 def test_everything_works_over_tls(secured: LocalCluster, certificates: Certificates, way: str) -> None:
     tls = WAYS[way](certificates)
     with (
-        Proxy(secured.spu_endpoints[5001]) as spu,
+        FaultProxy(secured.spu_endpoints[5001]) as spu,
         Fluvio.connect(secured.endpoint, tls=tls, spu_address_override={5001: spu.endpoint}) as fluvio,
     ):
         assert fluvio.topics() == ["t"]
@@ -78,8 +79,7 @@ def test_everything_works_over_tls(secured: LocalCluster, certificates: Certific
         assert producer.flush(20).acked == 5006
         assert [future.result(0).offset for future in futures] == list(range(1, 5006))
         fluvio.topic_producer("t", delivery_semantic="at-most-once").send(b"last")
-        fluvio.close()
-        assert spu.connections == 1
+        assert (spu.connections, producer.stats().reconnects) == (1, 0)
     records = secured.records("t")
     assert len(records) == 5007
     assert [record.value for record in records[-6:-1]] == [bytes([number]) * 1_000_000 for number in range(5)]
@@ -127,53 +127,11 @@ def test_a_pickled_client_keeps_its_tls(secured: LocalCluster, certificates: Cer
         assert copy.topic_producer("t").send(b"x").result(5).offset == 0
 
 
-def test_a_profile_brings_endpoint_and_tls(
-    mutual: LocalCluster,
-    own: LocalCluster,
-    certificates: Certificates,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    own.create_topic("t")
-    profile = tmp_path / "config"
-    profile.write_text(
-        f"""
-version = "2.0"
-current_profile = "other"
-
-[profile.secured]
-cluster = "secured"
-
-[profile.other]
-cluster = "other"
-
-[cluster.secured]
-endpoint = "{mutual.endpoint}"
-
-[cluster.secured.tls]
-tls_policy = "verified"
-tls_source = "files"
-
-[cluster.secured.tls.certs]
-domain = "{DOMAIN}"
-ca_cert = "{certificates.ca}"
-cert = "{certificates.client.cert}"
-key = "{certificates.client.key}"
-
-[cluster.other]
-endpoint = "{own.endpoint}"
-
-[cluster.other.tls]
-tls_policy = "disabled"
-"""
-    )
-    with Fluvio.connect(profile="secured", profile_path=profile) as fluvio:
+def test_a_profile_brings_endpoint_and_tls(mutual: LocalCluster, certificates: Certificates, tmp_path: Path) -> None:
+    tls = certificates.of_client("mutual")
+    profile = write_profile(tmp_path, mutual.endpoint, tls, certificates.client)
+    with Fluvio.connect(profile="tests", profile_path=profile) as fluvio:
         assert fluvio.endpoint == mutual.endpoint
-        assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
-    monkeypatch.delenv("FLUVIO_SYNC_ENDPOINT", raising=False)
-    monkeypatch.setenv("FLV_PROFILE_PATH", str(profile))
-    with Fluvio.connect() as fluvio:
-        assert fluvio.endpoint == own.endpoint
         assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
 
 

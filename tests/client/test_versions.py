@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluvio_sync import DeliveryError, Fluvio, UnsupportedVersionError
+from fluvio_sync import Fluvio, UnsupportedVersionError
 from fluvio_sync.protocol.versions import ScApi, SpuApi
 from fluvio_sync.testing._cluster.thread import ClusterThread
 from fluvio_sync.testing.cluster import LocalCluster
@@ -60,21 +60,6 @@ def test_an_sc_that_is_too_old_is_named_with_both_ranges_and_its_platform() -> N
     assert error.platform == "0.10.9"
     for part in ("SC at 127.0.0.1", "12", "19", "11", "0.10.9"):
         assert part in str(error)
-
-
-def test_an_spu_that_is_too_old_fails_its_records_and_no_other() -> None:
-    with LocalCluster(in_process=True, spu_version=7) as cluster, Fluvio.connect(cluster.endpoint) as fluvio:
-        fluvio.create_topic("t")
-        producer = fluvio.topic_producer("t", delivery_semantic=attempts(3))
-        error = producer.send(b"x").exception(5)
-        assert isinstance(error, DeliveryError)
-        assert isinstance(error.__cause__, UnsupportedVersionError)
-        assert error.__cause__.ours == (8, 25)
-        assert error.__cause__.theirs is not None
-        assert error.__cause__.theirs[1] == 7
-        assert error.attempts == 1  # trying again would not help
-        assert "SPU 5001" in str(error)
-        assert fluvio.topics() == ["t"]
 
 
 def test_each_socket_agrees_for_itself_while_a_cluster_is_upgraded() -> None:

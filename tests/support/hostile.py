@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that misbehave: raw sockets for the role of an SC or SPU, and a proxy that can be told to break.
+"""Servers that misbehave, on raw sockets, in the role of an SC or SPU.
 
 Every connection is served by a thread of its own; `close()` ends them all and raises what went wrong in them.
 """
@@ -122,7 +122,7 @@ class Server:
     `connections`: how many were accepted so far.
     """
 
-    def __init__(self, behave: Callable[[Talk], None]) -> None:
+    def __init__(self, behave: Callable[[Talk], object]) -> None:
         self.behave = behave
         self.connections = 0
         self._errors: list[BaseException] = []
@@ -183,14 +183,14 @@ def shut(sock: socket.socket) -> None:
     sock.close()
 
 
-def pass_on(target: str, talk: Talk, back: Callable[[socket.socket, socket.socket], None] | None = None) -> None:
-    """Pass bytes on between a client and the server at `target`; `back` is the way back, in a thread."""
+def pass_on(target: str, talk: Talk) -> None:
+    """Pass bytes on between a client and the server at `target`; those from the server in a thread."""
     host, _, port = target.rpartition(":")
     try:
         server = socket.create_connection((host, int(port)))
     except OSError:
         return
-    thread = threading.Thread(target=back or copy, args=(server, talk.sock), daemon=True)
+    thread = threading.Thread(target=copy, args=(server, talk.sock), daemon=True)
     thread.start()
     try:
         while True:
@@ -207,38 +207,3 @@ def copy(source: socket.socket, sink: socket.socket) -> None:
         while data := source.recv(65536):
             sink.sendall(data)
     shut(sink)
-
-
-class Proxy(Server):
-    """Passes bytes on between its clients and the server at `target`, and breaks when told to.
-
-    `flowing`: while it is not set, nothing reaches the clients; `injected`: bytes that go to the next client that is
-    sent something, in front of it.
-    """
-
-    def __init__(self, target: str) -> None:
-        self.flowing = threading.Event()
-        self.flowing.set()
-        self.injected = b""
-        super().__init__(lambda talk: pass_on(target, talk, self._copy_back))
-
-    def _copy_back(self, server: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := server.recv(65536):
-                self.flowing.wait()
-                extra, self.injected = self.injected, b""
-                client.sendall(extra + data)
-        shut(client)
-
-    def cut(self) -> None:
-        """Break all connections; new ones are passed on again."""
-        socks, self._socks = self._socks, []
-        for sock in socks:
-            shut(sock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def close(self) -> None:
-        self.flowing.set()
-        super().close()
