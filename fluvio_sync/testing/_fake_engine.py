@@ -7,6 +7,7 @@ unless records are held; then the thread that calls `release()` does.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._base.clock import Clock
     from fluvio_sync._core.actions import Report
-    from fluvio_sync._core.partition import Outcome
+    from fluvio_sync._core.partition import Outcome, PartitionQueue
     from fluvio_sync._core.pipeline import SpuPipeline
     from fluvio_sync._core.topic import TopicState
     from fluvio_sync._runtime.accumulator import Accumulator
@@ -162,6 +163,12 @@ class FakeDispatcher(Dispatcher):
     def __init__(self, engine: FakeEngine, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._engine = engine
+
+    def records_queued(self, queue: PartitionQueue, now: float) -> None:
+        """Take records, which stay pending while they are held, however short the retry policy's timeout is."""
+        for batch in queue.waiting():
+            batch.deadline = math.inf
+        super().records_queued(queue, now)
 
     def _fill(self, pipeline: SpuPipeline, now: float) -> None:
         if self._engine.held:

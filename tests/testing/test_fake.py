@@ -7,12 +7,15 @@ import inspect
 import logging
 import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
 from fluvio_sync import (
+    AtLeastOnce,
+    AtMostOnce,
     BufferFullError,
     ClosedError,
     ConfigError,
@@ -24,10 +27,12 @@ from fluvio_sync import (
     RecordTooLargeError,
     RejectedError,
     RetriesExhaustedError,
+    RetryPolicy,
     ServerError,
     SpecificPartitioner,
     TopicNotFoundError,
 )
+from fluvio_sync._base.clock import SystemClock
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.testing import FakeFluvio, FakeProducer, FakeRecord
 
@@ -213,6 +218,19 @@ def test_held_records_are_pending() -> None:
     assert future.result(0).offset == 0
     assert producer.flush().acked == 1  # which waits for callbacks
     assert called == [future]
+
+
+@pytest.mark.parametrize("semantic", [AtLeastOnce(retry_policy=RetryPolicy(timeout=0.01)), AtMostOnce()])
+def test_held_records_do_not_expire(semantic: AtLeastOnce | AtMostOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+    fluvio = FakeFluvio()
+    producer = fluvio.topic_producer("t", delivery_semantic=semantic)
+    with fluvio.held():
+        future = producer.send(b"1")
+        later = time.monotonic() + 1000
+        monkeypatch.setattr(SystemClock, "monotonic", lambda _clock: later)
+        producer.send(b"2")
+    assert future.result(0).topic == "t"
+    assert fluvio.values("t") == [b"1", b"2"]
 
 
 def test_another_thread_may_release() -> None:
