@@ -61,7 +61,7 @@ def complete(options: argparse.Namespace, screen: Screen) -> int:
         return FAILED
     from fluvio_sync.testing import dev_cluster  # noqa: PLC0415 - producing does not need it
 
-    options.commands.choices["dev-cluster"] = dev_cluster._parser()  # in place of one without options
+    options.commands.choices["dev-cluster"] = dev_cluster.build_parser()  # in place of one without options
     _say_how_to_complete(options.parser, {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY, "TOPIC": _TOPICS})
     sys.stdout.write(shtab.complete(options.parser, options.shell) + "\n")
     return OK

@@ -251,6 +251,8 @@ class CallersSteps:
             self._sender.work(0.0)
             while self._sender.prepare() <= self._clock.monotonic() or self._poller.wait(0):
                 self._sender.work(0.0)
+        with self._accumulator.lock:
+            self._accumulator.flushed.notify_all()  # for `lead`, which may wait for a future instead of a barrier
 
     def work_at_once(self) -> bool:
         """Deliver the new records; False within a step, which goes on until they are."""

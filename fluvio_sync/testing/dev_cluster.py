@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     1 if it cannot start (it says why on standard error), else 0.
     """
-    options = _parser().parse_args(argv)
+    options = build_parser().parse_args(argv)
     try:
         server = _server(options)
     except (OSError, ValueError) as error:
@@ -84,7 +84,8 @@ def _answer(server: ClusterServer, order: Mapping[str, Any]) -> Mapping[str, Any
     return {"id": order["id"], "result": result}
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
     parser = argparse.ArgumentParser(
         prog="fluvio-sync dev-cluster",
         description="Run a Fluvio cluster on this machine, for development and tests.",

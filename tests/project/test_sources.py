@@ -25,7 +25,7 @@ def test_only_one_file_states_the_version() -> None:
     stating = re.compile(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])")
     code = [path for path in texts if (ROOT / "tests") not in path.parents]
     found = {str(path.relative_to(ROOT)) for path in code if stating.search(path.read_text(encoding="utf-8"))}
-    assert found == {"fluvio_sync/_version.py"}
+    assert found == {"fluvio_sync/__init__.py"}
 
 
 def test_the_changelog_begins_with_what_is_unreleased_or_this_version() -> None:

@@ -541,7 +541,10 @@ class World:
                 if due > self.clock.now and not self.engine.poller.wait(0.0):
                     return due
                 self._uninterrupted(lambda: self.sender.work(0.0))
+            # Called by the background thread, which no signal interrupts.
+            interrupt_in, self.interrupt_in = self.interrupt_in, 0
             self.sender.notify()
+            self.interrupt_in = interrupt_in
             if self.violations:
                 raise self.broken(self.violations[0])
             self._check_memory()

@@ -35,6 +35,7 @@ from fluvio_sync import (
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.testing import FakeFluvio, FakeProducer, FakeRecord
+from fluvio_sync.testing._fake_engine import _PATIENCE
 
 
 def public(cls: type) -> dict[str, Any]:
@@ -240,9 +241,25 @@ def test_another_thread_may_release() -> None:
     first, second = producer.send(b"1"), producer.send(b"2")
     thread = threading.Timer(0.05, fluvio.release)
     thread.start()
+    began = time.monotonic()
     assert first.result().offset == 0
+    assert time.monotonic() - began < _PATIENCE / 2
     assert producer.flush().acked == 2
     assert not wait([second], timeout=0).not_done
+    thread.join()
+
+
+def test_another_thread_may_close() -> None:
+    fluvio = FakeFluvio()
+    producer = fluvio.topic_producer("t")
+    fluvio.hold()
+    future = producer.send(b"x")
+    thread = threading.Timer(0.05, fluvio.close, (0.0,))
+    thread.start()
+    began = time.monotonic()
+    with pytest.raises(ClosedError):
+        future.result()
+    assert time.monotonic() - began < _PATIENCE / 2
     thread.join()
 
 
