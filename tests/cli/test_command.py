@@ -16,7 +16,7 @@ import pytest
 from fluvio_sync import Fluvio, __version__
 from fluvio_sync.cli.command import build_parser
 from fluvio_sync.testing import read_records
-from tests.support.shell import LONGEST, cluster_options, line_of, run, started
+from tests.support.shell import LONGEST, line_of, run, started
 from tests.support.sockets import free_port
 
 if TYPE_CHECKING:
@@ -66,12 +66,6 @@ def test_every_option_and_argument_has_a_help_text() -> None:
     assert [action.dest for action in actions if not action.help] == []
 
 
-def test_the_development_clusters_help_is_its_own() -> None:
-    done = run("dev-cluster", "--help")
-    assert done.returncode == 0
-    assert b"--spus" in done.stdout
-
-
 @pytest.mark.parametrize("option", ["--version", "-V"])
 def test_version(option: str) -> None:
     done = run(option)
@@ -106,19 +100,12 @@ def test_the_cluster_may_come_from_the_environment_or_a_profile(where: Where, tm
     assert [record.value for record in where.records(topic, 0, 2)] == [b"1", b"2"]
 
 
-def test_the_cluster_may_be_named_before_the_command(where: Where) -> None:
-    topic = where.topic()
-    assert topic in run(*cluster_options(where), "topics", "list").stdout.decode().splitlines()
-
-
 @pytest.mark.parametrize(
     ("options", "why"),
     [
         (["-c", "127.0.0.1:1", "-P", "local"], "--cluster and --profile exclude each other"),
-        (["-c", "not an endpoint"], "white space"),
         (["-c", "http://127.0.0.1:1"], "leave out the scheme"),
         (["-c", "127.0.0.1:1", "--timeout", "0"], "more than 0"),
-        (["-c", "127.0.0.1:1", "--domain", "d"], "without --tls"),
         (["-c", "127.0.0.1:1", "--tls", "--domain", "d", "--ca-cert", "/no/file"], "'/no/file' cannot be read"),
     ],
 )

@@ -50,21 +50,6 @@ def test_lines_are_records_with_any_bytes(where: Where) -> None:
     assert values(where, topic, 5) == [b"plain", b"", b"\xff\x00\xfe", b"carriage\r", b"no line feed"]
 
 
-def test_nothing_is_no_record(where: Where) -> None:
-    done = produce(where, where.topic(), data=b"")
-    assert (done.returncode, last_line(done)) == (0, "0 records acknowledged")
-
-
-def test_a_file_and_one_key_for_all(where: Where, tmp_path: Path) -> None:
-    topic = where.topic()
-    file = tmp_path / "lines"
-    file.write_bytes(b"one\ntwo\n")
-    done = produce(where, topic, "--file", str(file), "--key", "user-42", data=b"not read\n")
-    assert (done.returncode, last_line(done)) == (0, "2 records acknowledged")
-    records = where.records(topic, 0, 2)
-    assert [(record.key, record.value) for record in records] == [(b"user-42", b"one"), (b"user-42", b"two")]
-
-
 def test_a_line_is_split_at_its_first_separator(where: Where) -> None:
     topic = where.topic()
     done = produce(where, topic, "--key-separator", "=>", data=b"a=>1\nb=>2=>3\n=>4\n")
@@ -89,26 +74,10 @@ def test_only_the_first_errors_are_printed_and_all_are_counted(where: Where) -> 
     assert len(lines) == 7  # five errors, that line, and the summary
 
 
-def test_all_to_one_partition(where: Where) -> None:
-    topic = where.topic(partitions=3)
-    done = produce(where, topic, "--partition", "2", data=b"1\n2\n3\n")
-    assert done.returncode == 0
-    assert values(where, topic, 3, partition=2) == [b"1", b"2", b"3"]
-
-
 def test_a_partition_that_does_not_exist(where: Where) -> None:
     done = produce(where, where.topic(), "--partition", "7", data=b"1\n2\n")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_settings_reach_the_producer(where: Where) -> None:
-    topic = where.topic()
-    settings = ["--linger", "5ms", "--batch-size", "1000", "--compression", "gzip", "--isolation", "ReadCommitted"]
-    done = produce(where, topic, *settings, data=b"x" * 90 + b"\n" + b"y" * 90)
-    assert done.returncode == 0, done.stderr
-    where.records(topic, 0, 2)
-    assert [header.codec for header in where.batches(topic)] == [1]
 
 
 def test_lines_travel_in_batches(where: Where) -> None:
@@ -203,49 +172,6 @@ def test_a_small_max_request_size_makes_batches_small_as_well(where: Where) -> N
     assert all(header.batch_len < 100 for header in where.batches(topic))
 
 
-def test_every_option_of_delivery_is_taken(where: Where) -> None:
-    topic = where.topic()
-    retries = ["--retries", "2", "--retry-strategy", "Fibonacci-Backoff", "--retry-initial", "10ms"]
-    limits = ["--retry-max-delay", "1s 500ms", "--delivery-timeout", "1m30s", "--timeout", "20"]
-    rest = ["--compression", "GZip", "--compression-level", "1", "--isolation", "readCommitted"]
-    semantic = ["--delivery-semantic", "atLeastOnce"]
-    done = produce(where, topic, *retries, *limits, *rest, *semantic, data=b"1\n")
-    assert (done.returncode, last_line(done)) == (0, "1 record acknowledged"), done.stderr
-
-
-def test_retries_are_those_that_were_asked_for(own: LocalCluster) -> None:
-    own.create_topic("orders")
-    own.fail_next_produce(6, count=100)  # no leader: worth a retry
-    settings = ["--retries", "1", "--retry-initial", "1ms", "--retry-strategy", "constant"]
-    done = run("produce", "orders", "-c", own.endpoint, "--json", *settings, data=b"1\n")
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["error"] == "RetriesExhaustedError"
-    assert b"2 attempts" in done.stderr
-
-
-def test_a_record_fails_at_the_delivery_timeout(own: LocalCluster) -> None:
-    own.create_topic("orders")
-    own.hold_replies(5001)
-    done = run("produce", "orders", "-c", own.endpoint, "--json", "--delivery-timeout", "200ms", data=b"1\n")
-    assert (done.returncode, last_line(done)) == (1, "0 records acknowledged, 1 failed")
-    assert json.loads(done.stdout)["error"] == "DeliveryTimeoutError"
-
-
-def test_a_smartmodule_with_parameters(own: LocalCluster) -> None:
-    own.create_topic("orders")
-    own.load_smartmodule("only")
-    done = run("produce", "orders", "-c", own.endpoint, "--sm", "only", "-e", "keep=a=b", data=b"a=b\nx\nca=bd\n")
-    assert (done.returncode, last_line(done)) == (0, "3 records acknowledged")
-    assert [record.value for record in own.records("orders")] == [b"a=b", b"ca=bd"]
-
-
-def test_a_smartmodule_that_the_cluster_does_not_have(own: LocalCluster) -> None:
-    own.create_topic("orders")
-    done = run("produce", "orders", "-c", own.endpoint, "--smartmodule", "none", data=b"1\n")
-    assert (done.returncode, last_line(done)) == (1, "0 records acknowledged, 1 failed")
-    assert b"SmartModuleNotFound" in done.stderr
-
-
 # Wrong usage, which is rejected before a connection is made or the input is read.
 
 
@@ -319,13 +245,6 @@ def test_a_port_at_which_no_server_listens() -> None:
         done = run("produce", "t", "-c", f"127.0.0.1:{unused.getsockname()[1]}", data=b"1\n")
     assert done.returncode == 1
     assert re.fullmatch(rb"fluvio-sync: cannot connect to the SC at .*: Connection refused\n", done.stderr)
-
-
-def test_a_server_that_does_not_reply(own: LocalCluster) -> None:
-    own.hold_replies(0)
-    done = run("produce", "t", "-c", own.endpoint, "--timeout", "300ms", data=b"1\n")
-    assert done.returncode == 1
-    assert re.fullmatch(rb"fluvio-sync: cannot connect to the SC at .* within 0.3 s .*\n", done.stderr)
 
 
 def test_there_is_no_such_topic(where: Where) -> None:

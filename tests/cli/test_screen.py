@@ -6,12 +6,15 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from functools import partial
+from operator import ne
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from fluvio_sync.cli import progress
+from fluvio_sync.cli import produce, progress
+from fluvio_sync.cli.command import build_parser
 from fluvio_sync.cli.progress import Progress
 from fluvio_sync.cli.screen import Screen, in_words
 from tests.support.waiting import wait_until
@@ -55,6 +58,26 @@ def test_without_a_bar_the_progress_is_a_line_now_and_then(term: str, monkeypatc
     with Progress(Screen(stream), cast("Any", SimpleNamespace(size=None, taken=0)), lambda: "7 records read"):
         wait_until(lambda: stream.getvalue().count("\n") > 2, "there are some lines")
     assert set(stream.getvalue().splitlines()) == {"fluvio-sync: 7 records read"}
+
+
+@pytest.mark.parametrize(
+    ("piped", "output", "typed", "shown"),
+    [
+        ("", "", False, True),
+        ("stdout", "--json", False, True),
+        ("", "--json", False, False),
+        ("", "--verbose", False, False),
+        ("", "", True, False),
+        ("stderr", "", False, False),
+    ],
+)
+def test_the_progress_is_not_mixed_with_typing_or_output(
+    monkeypatch: pytest.MonkeyPatch, *, piped: str, output: str, typed: bool, shown: bool
+) -> None:
+    streams = {name: SimpleNamespace(isatty=partial(ne, name, piped)) for name in ("stdout", "stderr")}
+    monkeypatch.setattr(produce, "sys", SimpleNamespace(**streams))
+    options = build_parser().parse_args(["produce", "t", *output.split()])
+    assert produce._shows_progress(options, typed=typed) is shown
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,34 +186,6 @@ def test_the_bar_shows_how_much_of_a_file_is_read(own: LocalCluster, tmp_path: P
         assert terminal.end() == 0
 
 
-def test_the_bar_is_as_wide_as_the_terminal(where: Where) -> None:
-    with Terminal("produce", where.topic(), *cluster_options(where), piped=True, columns=20) as terminal:
-        terminal.pipe.write(b"y\n")
-        terminal.pipe.flush()
-        terminal.wait_for("2.00B [00:0")
-        terminal.pipe.close()
-        assert terminal.end() == 0
-    *drawn, _ = terminal.shown.split("\r")
-    assert max(map(len, drawn)) == 19  # not 20: some terminals wrap after the last column
-
-
-def test_an_error_replaces_the_bar(where: Where) -> None:
-    options = [*cluster_options(where), "--key-separator", ":"]
-    with Terminal("produce", where.topic(), *options, piped=True) as terminal:
-        terminal.pipe.write(b"a:1\n")
-        terminal.pipe.flush()
-        terminal.wait_for("1 records read")
-        terminal.pipe.write(b"none\n")
-        terminal.pipe.flush()
-        terminal.wait_for("line 2: skipped")
-        terminal.wait_for("2 records read")
-        terminal.pipe.close()
-        assert terminal.end() == 1
-    error, summary = visible(terminal.shown)
-    assert error.startswith("fluvio-sync: line 2: skipped")
-    assert without_time(summary) == "1 record acknowledged, 1 line skipped"
-
-
 def test_ctrl_c_leaves_no_bar_behind(own: LocalCluster) -> None:
     own.create_topic("orders")
     own.hold_replies(5001)
@@ -230,27 +200,3 @@ def test_ctrl_c_leaves_no_bar_behind(own: LocalCluster) -> None:
         assert terminal.end() == INTERRUPTED
     assert "records read" not in "".join(visible(terminal.shown))
     assert without_time(visible(terminal.shown)[-1]) == "0 records acknowledged, 1 dropped"
-
-
-def test_the_bar_is_not_mixed_with_output_on_the_same_terminal(where: Where) -> None:
-    with Terminal("produce", where.topic(), *cluster_options(where), "--json", piped=True) as terminal:
-        began = time.monotonic()
-        while time.monotonic() < began + 1.5:  # long enough for a bar to appear
-            terminal.pipe.write(b"1\n")
-            terminal.pipe.flush()
-            terminal.wait_for('"acknowledged": true}\n')
-        terminal.pipe.close()
-        assert terminal.end() == 0
-    assert "records read" not in terminal.shown
-
-
-def test_the_bar_is_shown_beside_output_that_goes_elsewhere(where: Where, tmp_path: Path) -> None:
-    with (tmp_path / "acks").open("wb") as acks:
-        options = [*cluster_options(where), "--json"]
-        with Terminal("produce", where.topic(), *options, piped=True, stdout=acks) as terminal:
-            terminal.pipe.write(b"1\n")
-            terminal.pipe.flush()
-            terminal.wait_for("1 records read")
-            terminal.pipe.close()
-            assert terminal.end() == 0
-    assert [json.loads(line)["line"] for line in (tmp_path / "acks").read_text().splitlines()] == [1]

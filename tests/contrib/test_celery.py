@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -41,35 +40,36 @@ from celery import Celery
 from fluvio_sync import Fluvio
 from fluvio_sync.contrib.celery import install
 
-app = Celery("tasks", broker="filesystem://")
-app.conf.update(
-    broker_transport_options={{"data_folder_in": {queue!r}, "data_folder_out": {sent!r}, "polling_interval": 0.05}},
-    worker_enable_remote_control=False, broker_connection_retry_on_startup=False,
-)
+app = Celery("tasks")
 
 @functools.cache
 def fluvio():
     return Fluvio.connect(connect_timeout=20)
 
-{setup}
-
 @app.task
 def send(number):
-    print(f"task {{number}} {{os.getpid()}} {{fluvio.cache_info().misses}}", flush=True)
+    print(f"task {number} {os.getpid()} {fluvio.cache_info().misses}", flush=True)
     fluvio().topic_producer("orders", linger=3600).send(str(number))
 """
-INSTALL = 'install(fluvio, topics=["orders"])'
+INSTALLED = f'{TASKS}\ninstall(fluvio, topics=["orders"])'
+BROKER = """
+app.conf.update(
+    broker_url="filesystem://",
+    broker_transport_options={{"data_folder_in": {queue!r}, "data_folder_out": {sent!r}, "polling_interval": 0.05}},
+    worker_enable_remote_control=False, broker_connection_retry_on_startup=False,
+)
+"""
 
 
 class Worker:
     """A worker in a process of its own, in a folder of its own."""
 
-    def __init__(self, folder: Path, endpoint: str, *options: str, setup: str = INSTALL) -> None:
+    def __init__(self, folder: Path, endpoint: str, *options: str, tasks: str = INSTALLED) -> None:
         self.folder = folder
         self.sent, self.queue = folder / "sent", folder / "queue"
         for each in (self.sent, self.queue):
             each.mkdir()
-        (folder / "tasks.py").write_text(TASKS.format(queue=str(self.queue), sent=str(self.sent), setup=setup))
+        (folder / "tasks.py").write_text(tasks + BROKER.format(queue=str(self.queue), sent=str(self.sent)))
         self.log = folder / "log"
         self.environment = os.environ | {"FLUVIO_SYNC_ENDPOINT": endpoint, "C_FORCE_ROOT": "1"}
         command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "tasks", "worker", "--loglevel", "INFO"]
@@ -179,29 +179,9 @@ def test_recycled_processes_lose_nothing(cluster: LocalCluster, tmp_path: Path) 
     assert "Traceback" not in worker.said()
 
 
-def test_without_a_drain_the_records_of_a_process_are_lost(cluster: LocalCluster, tmp_path: Path) -> None:
-    """So the records in the other tests were sent by the drain."""
-    with working(tmp_path, cluster.endpoint, "--concurrency", "1", setup="") as worker:
-        worker.call(5)
-        worker.wait_for_tasks(5)
-        worker.stop()
-    assert numbers(cluster) == []
-
-
-def test_a_client_from_before_the_fork_works(cluster: LocalCluster, tmp_path: Path) -> None:
-    setup = f'{INSTALL}; fluvio().topic_producer("orders").send("1000")'
-    with working(tmp_path, cluster.endpoint, "--concurrency", "2", setup=setup) as worker:
-        worker.call(10)
-        worker.wait_for_tasks(10)
-        worker.stop()
-    found = numbers(cluster)
-    assert found[:10] == list(range(10))
-    assert set(found[10:]) == {1000}  # sent by the worker, and by the process that imports the tasks to call them
-
-
 def test_a_drain_that_times_out_logs_the_loss(cluster: LocalCluster, tmp_path: Path) -> None:
-    setup = 'install(fluvio, topics=["orders"], drain_timeout=1)'
-    with working(tmp_path, cluster.endpoint, "--concurrency", "1", setup=setup) as worker:
+    tasks = f"{TASKS}\ninstall(fluvio, drain_timeout=1)"
+    with working(tmp_path, cluster.endpoint, "--concurrency", "1", tasks=tasks) as worker:
         worker.call(5)
         worker.wait_for_tasks(5)
         cluster.hold_replies(5001)
@@ -216,8 +196,8 @@ def test_a_worker_begins_without_its_cluster(cluster: LocalCluster, tmp_path: Pa
         cluster.hold_replies(0)
     else:
         cluster.kill_sc()
-    setup = "install(fluvio, warm_up_timeout=0.5, drain_timeout=1)\n@app.task\ndef idle(): pass"
-    with working(tmp_path, cluster.endpoint, "--concurrency", "1", setup=setup) as worker:
+    tasks = f"{TASKS}\ninstall(fluvio, warm_up_timeout=0.5, drain_timeout=1)\n@app.task\ndef idle(): pass"
+    with working(tmp_path, cluster.endpoint, "--concurrency", "1", tasks=tasks) as worker:
         worker.wait_for(event)
         worker.run("tasks.idle.delay()")
         worker.wait_for_tasks(1)
@@ -227,43 +207,13 @@ def test_a_worker_begins_without_its_cluster(cluster: LocalCluster, tmp_path: Pa
 
 
 def test_the_example(cluster: LocalCluster, tmp_path: Path) -> None:
-    """The example runs in a folder of its own, with its broker from the environment."""
-    (tmp_path / "queue").mkdir()
-    (tmp_path / "tasks.py").write_text((ROOT / "examples" / "celery_app" / "tasks.py").read_text())
-    options = {"data_folder_in": str(tmp_path / "queue"), "data_folder_out": str(tmp_path / "queue")}
-    settings = f"broker_transport_options = {options!r}\nworker_enable_remote_control = False\n"
-    (tmp_path / "celeryconfig.py").write_text(settings)
-    code = """
-        from tasks import app, ship, track
-        app.config_from_object("celeryconfig")
-        if __name__ == "__main__":
-            for number in range(3):
-                ship.delay(str(number))
-                track.delay(str(number))
-        """
-    (tmp_path / "configured.py").write_text(textwrap.dedent(code))
-    environment = os.environ | {
-        "BROKER": "filesystem://",
-        "FLUVIO_SYNC_ENDPOINT": cluster.endpoint,
-        "C_FORCE_ROOT": "1",
-    }
-    subprocess.run([sys.executable, "-W", "ignore", "configured.py"], cwd=tmp_path, env=environment, check=True)
-    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "configured", "worker", "--concurrency", "1"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as worker:
-        deadline = time.monotonic() + PATIENCE
-        try:
-            while any((tmp_path / "queue").iterdir()):
-                assert time.monotonic() < deadline
-                threading.Event().wait(0.05)
-            worker.send_signal(signal.SIGTERM)
-            said, _ = worker.communicate(timeout=PATIENCE)
-        finally:
-            worker.kill()
+    tasks = (ROOT / "examples" / "celery_app" / "tasks.py").read_text()
+    with working(tmp_path, cluster.endpoint, "--concurrency", "1", tasks=tasks) as worker:
+        worker.run("for number in '012': tasks.ship.delay(number), tasks.track.delay(number)")
+        worker.wait_for_tasks(6)
+        worker.stop()
     found = sorted((record.key, record.value) for record in cluster.records(TOPIC))
-    expected = [(b"%d" % n, text % n) for n in range(3) for text in (b"seen %d", b"shipped %d")]
-    assert found == expected, said
+    assert found == [(b"%d" % n, text % n) for n in range(3) for text in (b"seen %d", b"shipped %d")]
 
 
 # Without a worker.

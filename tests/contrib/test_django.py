@@ -20,9 +20,7 @@ from fluvio_sync import BufferFullError, ClosedError, ConfigError, DeliveryTimeo
 from fluvio_sync.client import unconnected
 from fluvio_sync.contrib.django import _clients, _on_commit, client, producer, send_on_commit
 from fluvio_sync.contrib.django.testing import fake_fluvio
-from tests.contrib.django_project.models import Order
-from tests.support.django_kit import close_connections, manage, run_script
-from tests.support.waiting import wait_until
+from tests.support.django_kit import manage, run_script
 
 if TYPE_CHECKING:
     from fluvio_sync.testing import FakeFluvio, LocalCluster
@@ -80,23 +78,6 @@ def test_without_the_setting_there_is_a_default(monkeypatch: pytest.MonkeyPatch)
 def test_invalid_settings(setting: Any, complaint: str) -> None:
     with override_settings(FLUVIO=setting), pytest.raises(ConfigError, match=complaint):
         client()
-
-
-def test_threads_that_race_for_the_first_use_get_one_client(django_cluster: LocalCluster) -> None:
-    django_cluster.create_topic("orders")
-    for _ in range(20):
-        barrier = threading.Barrier(16)
-
-        def use(number: int, barrier: threading.Barrier = barrier) -> Any:
-            barrier.wait(10)
-            producer("orders").send(b"%d" % number).result(10)
-            return client()
-
-        with ThreadPoolExecutor(16) as pool:
-            made = set(pool.map(use, range(16)))
-        assert made == {client()}
-        _clients.forget()
-    assert len(django_cluster.records("orders")) == 20 * 16
 
 
 def test_one_of_the_clients_that_racing_threads_make_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,30 +167,11 @@ def test_a_commit_sends_once(fluvio: FakeFluvio, database: str) -> None:
     assert [(r.value, r.key, r.timestamp) for r in fluvio.records] == [(b"value", b"key", 1_700_000_000_000)]
 
 
-def send_and_fail(database: str, value: bytes) -> None:
-    with transaction.atomic(using=database):
-        send(database, value)
-        raise ZeroDivisionError
-
-
 def test_a_rollback_sends_nothing(fluvio: FakeFluvio, database: str) -> None:
-    with pytest.raises(ZeroDivisionError):
-        send_and_fail(database, b"value")
     with transaction.atomic(using=database):
         send(database)
         transaction.set_rollback(True, using=database)
     assert fluvio.records == []
-
-
-def test_nested_blocks(fluvio: FakeFluvio, database: str) -> None:
-    with transaction.atomic(using=database):
-        send(database, b"outer")
-        with pytest.raises(ZeroDivisionError):
-            send_and_fail(database, b"rolled back")
-        with transaction.atomic(using=database):
-            send(database, b"inner")
-        assert fluvio.records == []
-    assert fluvio.values("orders") == [b"outer", b"inner"]
 
 
 def test_outside_of_a_transaction_it_is_sent_at_once(fluvio: FakeFluvio, database: str) -> None:
@@ -311,38 +273,7 @@ def test_at_most_once_warns_once(default_database: str, caplog: pytest.LogCaptur
     assert record.getMessage().startswith("on_commit.at_most_once alias='telemetry'")
 
 
-def test_threads_each_have_their_transaction(fluvio: FakeFluvio, database: str) -> None:
-    def order(number: int) -> None:
-        try:
-            with transaction.atomic(using=database):
-                Order.objects.using(database).create(item=str(number))
-                send(database, str(number))
-                if number % 2:
-                    transaction.set_rollback(True, using=database)
-        finally:
-            close_connections()
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(order, range(40)))
-    stored = {order.item.encode() for order in Order.objects.using(database).all()}
-    assert sorted(fluvio.values("orders")) == sorted(stored)
-    assert len(stored) == 20
-
-
 # The views of the project.
-
-
-def test_views(fluvio: FakeFluvio, database: str) -> None:
-    web = Client()
-    answer = web.post("/produce/orders/?key=k", b"one", content_type="text/plain")
-    assert answer.json()["offset"] == 0
-    for path in ("order", "outbox"):
-        for body in (b"good", b"fail"):
-            url = f"/{path}/orders/?using={database}"
-            assert web.post(url, body, content_type="text/plain").status_code == 202
-    assert fluvio.values("orders") == [b"one", b"good"]
-    call_command("fluvio_outbox_relay", once=True, database=database, stdout=StringIO())
-    assert fluvio.values("orders") == [b"one", b"good", b"good"]
 
 
 # Health.
@@ -367,16 +298,6 @@ def test_the_health_of_clients(django_cluster: LocalCluster, default_database: s
     assert shown["clients"]["default"]["leaders"] == [{"topic": "orders", "partition": 0, "leader": 5001}]
     _on_commit._failures.add("orders", "default", ValueError("why"))
     assert health()[1]["on_commit_failed"] == {"default": 1}
-
-
-def test_health_without_the_cluster(django_cluster: LocalCluster, default_database: str) -> None:
-    client().topics()
-    client().health()
-    django_cluster.kill_sc()
-    wait_until(lambda: health()[0] == 503, "the client notices")
-    assert health()[1]["clients"]["default"]["status"] == "disconnected"
-    django_cluster.restart_sc()
-    wait_until(lambda: health()[0] == 200, "the client is back")
 
 
 def test_health_connects_on_request(django_cluster: LocalCluster, default_database: str) -> None:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.core.management import call_command
-from django.db import transaction
 from django.test import SimpleTestCase, TestCase, override_settings
 
 from fluvio_sync import ConfigError, DeliveryTimeoutError
-from fluvio_sync.contrib.django import client, outbox, producer, send_on_commit
+from fluvio_sync.contrib.django import client, producer, send_on_commit
 from fluvio_sync.contrib.django.testing import FluvioTestMixin, fake_fluvio
 from fluvio_sync.testing import FakeFluvio
 from tests.contrib.django_project.models import Order
@@ -120,10 +119,3 @@ def test_a_fake_stays_when_the_setting_is_overridden() -> None:
     with fake_fluvio() as fake, override_settings(FLUVIO={"default": {"PRODUCER": {"linger": 0.25}}}):
         assert client() is fake
         assert producer("orders").config.linger == 0.25
-
-
-def test_as_a_fixture(fluvio: FakeFluvio, default_database: str) -> None:
-    with transaction.atomic():
-        outbox.send("orders", b"tea")
-    call_command("fluvio_outbox_relay", once=True, verbosity=0)
-    assert fluvio.values("orders") == [b"tea"]

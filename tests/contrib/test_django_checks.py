@@ -138,12 +138,6 @@ def test_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "FLUVIO_SYNC_CONECT_TIMEOUT" in message.msg
 
 
-def test_a_question_ends_without_a_full_stop() -> None:
-    (_, text), (_, other) = found({"default": HERE | {"TIMEOUT": 1}}) + found({"default": HERE | {"linger": 1}})
-    assert text.endswith("did you mean 'CONNECT_TIMEOUT', 'EXIT_TIMEOUT', 'METADATA_TIMEOUT' or 'REQUEST_TIMEOUT'?")
-    assert other.endswith(".")
-
-
 def test_django_runs_them() -> None:
     status, _, errors = manage("check", "--tag", "fluvio")
     assert status == 0

@@ -3,28 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from tests.support.sockets import free_port
-from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fluvio_sync.testing import LocalCluster
 
 pytestmark = pytest.mark.slow
 
@@ -67,54 +53,3 @@ def test_its_readme_names_existing_commands(shop: Path) -> None:
     assert set(commands) == {"migrate", "fluvio_check", "runserver", "fluvio_outbox_relay", "test"}
     listed = manage(shop, "help")
     assert all(f"    {command}\n" in listed for command in commands)
-
-
-@pytest.fixture
-def served(shop: Path, django_cluster: LocalCluster) -> Iterator[str]:
-    """The address of the shop, which `runserver` serves."""
-    django_cluster.create_topic("orders")
-    manage(shop, "migrate")
-    address = f"127.0.0.1:{free_port()}"
-    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-    server = subprocess.Popen(
-        [sys.executable, "manage.py", "runserver", "--noreload", address],
-        cwd=shop,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: answers(address), "the shop answers", PATIENCE)
-        yield f"http://{address}"
-    finally:
-        server.kill()
-        server.wait(PATIENCE)
-
-
-def answers(address: str) -> bool:
-    host, _, port = address.partition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def order(address: str, how: str) -> tuple[int, Any]:
-    data = urllib.parse.urlencode({"item": "tea"}).encode()
-    with urllib.request.urlopen(f"{address}/orders/{how}/", data, timeout=PATIENCE) as answer:
-        return answer.status, json.load(answer)
-
-
-def test_its_views(served: str, shop: Path, django_cluster: LocalCluster) -> None:
-    assert order(served, "now") == (201, {"partition": 0, "offset": 0})
-    assert order(served, "now") == (201, {"partition": 0, "offset": 1})
-    assert order(served, "on-commit") == (202, {"order": 1})
-    assert order(served, "outbox") == (202, {"order": 2})
-    assert manage(shop, "fluvio_outbox_relay", "--once") == "delivered 1, rejected 0, to retry 0\n"
-    wait_until(lambda: len(django_cluster.records("orders")) == 4, "all are stored")
-    values = {record.value for record in django_cluster.records("orders")}
-    assert values == {b"tea", b'{"order": 1, "item": "tea"}', b'{"order": 2, "item": "tea"}'}
-    assert "ok    outbox" in manage(shop, "fluvio_check")
-    with urllib.request.urlopen(f"{served}/health/", timeout=PATIENCE) as answer:
-        assert json.load(answer)["clients"]["default"]["status"] == "connected"

@@ -201,16 +201,6 @@ def test_a_rejected_record_blocks_its_key_until_an_operator_decides(
     assert outbox.health(database) == (0, None, 0, 0)
 
 
-def test_a_retried_record_goes_before_those_that_it_blocked(fluvio: FakeFluvio, database: str) -> None:
-    for value in ("1", "2"):
-        send(database, value, key="same")
-    fluvio.fail_next(REJECTED)
-    relay_with_failures(database)
-    relay(database, retry_failed=[])
-    relay(database)
-    assert fluvio.values("orders") == [b"1", b"2"]
-
-
 def test_a_record_that_became_too_large_fails(fluvio: FakeFluvio, default_database: str) -> None:
     send("default", "x" * 1000)
     small = {"default": {"PRODUCER": {"batch_size": 100, "max_request_size": 500}}}
@@ -267,15 +257,6 @@ def test_a_removed_alias(fluvio: FakeFluvio, default_database: str) -> None:
     with override_settings(FLUVIO={"default": {}}):
         relay_with_failures("default")
     assert states("default") == ["pending", "delivered"]
-
-
-@override_settings(FLUVIO={"default": {"PRODUCER": {"partitioner": type("P", (), {"partition": lambda *_: 1 / 0})()}}})
-def test_an_error_of_the_application_schedules_a_retry(fluvio: FakeFluvio, default_database: str) -> None:
-    send("default", "tea", key="k")
-    relay_with_failures("default")
-    (record,) = records("default")
-    assert (record.state, record.attempts) == ("pending", 1)
-    assert record.error == "ZeroDivisionError: division by zero"
 
 
 def test_delivered_and_skipped_records_are_deleted_after_their_retention(fluvio: FakeFluvio, database: str) -> None:

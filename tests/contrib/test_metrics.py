@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +12,9 @@ import pytest
 import fluvio_sync
 from fluvio_sync import ConfigError, Fluvio
 from fluvio_sync.client import unconnected
-from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS
-from fluvio_sync.testing import FakeFluvio
+from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS, Snapshot
+from fluvio_sync.stats import Health
+from fluvio_sync.testing import FakeFluvio, FakeProducer
 from tests.support.client import attempts
 from tests.support.waiting import wait_until
 
@@ -34,16 +32,6 @@ OPERATING = Path(__file__).parent.parent.parent / "docs" / "operating.md"
 
 
 # Fluvio.stats() and Fluvio.running.
-
-
-def test_stats_of_a_client_are_those_of_its_topics(client: Fluvio, where: Where) -> None:
-    one, other = where.topic(), where.topic()
-    assert client.stats() == {}
-    producer = client.topic_producer(one)
-    producer.send(b"12345").result(10)
-    assert client.stats()[one] == producer.stats()
-    client.topic_producer(other).send(b"x").result(10)
-    assert {topic: stats.records_acked for topic, stats in client.stats().items()} == {one: 1, other: 1}
 
 
 def test_stats_of_a_topic_sum_up_producers_of_different_settings(client: Fluvio, where: Where) -> None:
@@ -70,27 +58,6 @@ def test_a_client_is_running_from_its_first_use_until_it_is_closed(where: Where)
     fluvio.close(5)
     states.append((fluvio.running, fluvio.stats()))
     assert states == [(False, {}), (False, {}), (True, {}), (False, {})]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_client_is_not_running_in_a_child_that_has_not_used_it(where: Where) -> None:
-    topic = where.topic()
-    script = """if True:
-        import os, sys
-        from fluvio_sync import Fluvio
-        fluvio = Fluvio.connect(sys.argv[1])
-        fluvio.topic_producer(sys.argv[2]).send(b"x").result(10)
-        child = os.fork()
-        if child:
-            os.waitpid(child, 0)
-        print(fluvio.running, len(fluvio.stats()), flush=True)
-        if not child:
-            os._exit(0)
-        """
-    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", script, where.endpoint, topic]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["False 0", "True 1"]
 
 
 # Prometheus.
@@ -130,19 +97,23 @@ def test_a_scrape_shows_what_a_client_did(own: LocalCluster) -> None:
     assert scraped(registry) == {}
 
 
-def test_a_scrape_counts_reconnections_and_partitions_without_leader(own: LocalCluster) -> None:
-    own.create_topic("orders")
-    registry = CollectorRegistry()
-    with Fluvio.connect(own.endpoint) as fluvio:
-        FluvioCollector(fluvio, registry=registry)
-        producer = fluvio.topic_producer("orders")
-        producer.send(b"x").result(10)
-        own.kill_spu(5001)
-        name = 'fluvio_client_partitions_without_leader{client="fluvio-sync"}'
-        wait_until(lambda: scraped(registry)[name] == 1, "the leader is missing")
-        own.restart_spu(5001)
-        producer.send(b"x").result(10)
-        assert scraped(registry)['fluvio_client_reconnects_total{client="fluvio-sync"}'] == 1
+def test_measures_of_a_client_as_a_whole() -> None:
+    health = Health(
+        connected=True,
+        leaders={("a", 0): 5001, ("a", 1): None},
+        records_queued=0,
+        bytes_queued=0,
+        records_in_flight=0,
+        last_error=None,
+        last_error_at=None,
+    )
+    topics = dict.fromkeys("ab", FakeProducer("a").stats()._replace(reconnects=3))  # which are those of the client
+    assert {measure.name: measure.read(Snapshot(health, topics)) for measure in OF_CLIENTS} == {
+        "connected": 1,
+        "partitions_without_leader": 1,
+        "reconnects": 3,
+        "last_error_timestamp": None,
+    }
 
 
 def test_an_unused_client_is_not_connected_and_has_no_numbers() -> None:

@@ -114,18 +114,6 @@ def test_a_span_lasts_until_the_record_is_acknowledged(
     }
 
 
-def test_a_span_of_a_cluster(
-    client: Fluvio, where: Where, exporter: InMemorySpanExporter, provider: TracerProvider
-) -> None:
-    topic = where.topic()
-    with traced(client.topic_producer(topic), tracer_provider=provider) as producer:
-        for number in range(3):
-            producer.send(b"%d" % number)
-    found = [(span.attributes or {})["messaging.fluvio.message.offset"] for span in exporter.get_finished_spans()]
-    assert found == [0, 1, 2]
-    assert [record.value for record in where.records(topic, count=3)] == [b"0", b"1", b"2"]
-
-
 def test_at_most_once_has_no_offset(exporter: InMemorySpanExporter, provider: TracerProvider) -> None:
     traced(FakeProducer("orders", delivery_semantic="at-most-once"), tracer_provider=provider).send("x")
     attributes = the_span(exporter).attributes or {}

@@ -26,7 +26,7 @@ from tests.support.hostile import SC_KEYS, Server, Talk, reply_to
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.certificates import Certificates
 
@@ -34,6 +34,7 @@ PAGE = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")
 SHOWN = {name: block.text for block in blocks(PAGE) if block.language == "text" for name in block.words}
 ONCE = attempts(1, timeout=1.0)
 TWICE = attempts(2, timeout=1.0)
+MODULE = SmartModule("my-filter")
 
 
 def plain(text: str) -> str:
@@ -69,7 +70,9 @@ def fluvio(own: LocalCluster) -> Iterator[Fluvio]:
 
 
 def test_every_text_of_the_page_is_shown_here() -> None:
-    proven = re.findall(r'(?:raising|assert_shown)\("([a-z-]+)"', Path(__file__).read_text(encoding="utf-8"))
+    proven = re.findall(
+        r'(?:raising|assert_shown|^ {8})\("([a-z-]+)"', Path(__file__).read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sorted(proven) == sorted(SHOWN)
 
 
@@ -113,30 +116,22 @@ def test_versions_that_do_not_meet() -> None:
         Fluvio.connect(server.endpoint)
 
 
-def test_tls_where_there_is_none() -> None:
-    with LocalCluster(in_process=True) as cluster, raising("no-tls"):
-        Fluvio.connect(cluster.endpoint, tls=TlsConfig.anonymous())
-
-
-@pytest.fixture
-def secured(certificates: Certificates) -> Iterator[str]:
-    with LocalCluster(in_process=True, **certificates.of_cluster("tls")) as cluster:
-        yield cluster.endpoint
-
-
-def test_no_tls_where_there_is(secured: str) -> None:
-    with raising("wants-tls"):
-        Fluvio.connect(secured)
-
-
-def test_a_certificate_that_another_authority_signed(secured: str, certificates: Certificates) -> None:
-    with raising("other-authority"):
-        Fluvio.connect(secured, tls=certificates.verified(ca_cert=certificates.other_ca))
-
-
-def test_a_certificate_for_another_name(secured: str, certificates: Certificates) -> None:
-    with raising("other-name"):
-        Fluvio.connect(secured, tls=certificates.verified(domain="fluvio.example.com"))
+@pytest.mark.parametrize(
+    ("name", "server", "client"),
+    [
+        ("no-tls", "plain", lambda _: TlsConfig.anonymous()),
+        ("wants-tls", "tls", lambda _: None),
+        ("other-authority", "tls", lambda known: known.verified(ca_cert=known.other_ca)),
+        ("other-name", "tls", lambda known: known.verified(domain="fluvio.example.com")),
+        ("no-client-certificate", "mutual", lambda known: known.verified()),
+        ("strange-client", "mutual", lambda known: known.verified(**known.stranger._asdict())),
+    ],
+)
+def test_tls_that_does_not_fit(
+    name: str, server: str, client: Callable[[Certificates], TlsConfig | None], certificates: Certificates
+) -> None:
+    with LocalCluster(in_process=True, **certificates.of_cluster(server)) as cluster, raising(name):
+        Fluvio.connect(cluster.endpoint, tls=client(certificates))
 
 
 def test_a_certificate_that_has_expired(certificates: Certificates) -> None:
@@ -145,35 +140,20 @@ def test_a_certificate_that_has_expired(certificates: Certificates) -> None:
         Fluvio.connect(cluster.endpoint, tls=certificates.verified())
 
 
-@pytest.fixture
-def mutual(certificates: Certificates) -> Iterator[str]:
-    with LocalCluster(in_process=True, **certificates.of_cluster("mutual")) as cluster:
-        yield cluster.endpoint
-
-
-def test_no_certificate_of_the_client(mutual: str, certificates: Certificates) -> None:
-    with raising("no-client-certificate"):
-        Fluvio.connect(mutual, tls=certificates.verified())
-
-
-def test_a_certificate_of_a_client_that_nobody_knows(mutual: str, certificates: Certificates) -> None:
-    with raising("strange-client"):
-        Fluvio.connect(mutual, tls=certificates.verified(**certificates.stranger._asdict()))
-
-
-def test_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("no-profile", None),
+        ("other-profile", 'current_profile = "prod"\n[profile.local]\ncluster = "local"\n'),
+    ],
+)
+def test_a_profile(name: str, content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("FLV_PROFILE_PATH", raising=False)
-    with raising("no-profile"):
-        Fluvio.connect()
-
-
-def test_a_profile_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("FLV_PROFILE_PATH", raising=False)
-    (tmp_path / ".fluvio").mkdir()
-    (tmp_path / ".fluvio" / "config").write_text('current_profile = "prod"\n[profile.local]\ncluster = "local"\n')
-    with raising("other-profile"):
+    if content is not None:
+        (tmp_path / ".fluvio").mkdir()
+        (tmp_path / ".fluvio" / "config").write_text(content)
+    with raising(name):
         Fluvio.connect()
 
 
@@ -200,35 +180,26 @@ def test_an_spu_at_an_address_of_another_network(own: LocalCluster) -> None:
         fluvio.topic_producer("orders", delivery_semantic=TWICE).send("x").result(5)
 
 
-def test_a_setting_that_there_is_not(fluvio: Fluvio) -> None:
-    with raising("misspelt"):
-        fluvio.topic_producer("orders", linger_ms=5)  # type: ignore[call-arg]
-
-
-def test_a_duration_that_is_none(fluvio: Fluvio) -> None:
-    with raising("no-seconds"):
-        fluvio.topic_producer("orders", linger="5")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("misspelt", lambda fluvio: fluvio.topic_producer("orders", linger_ms=5)),
+        ("no-seconds", lambda fluvio: fluvio.topic_producer("orders", linger="5")),
+        ("no-bytes", lambda fluvio: fluvio.topic_producer("orders").send({"item": "tea"})),
+        ("too-large", lambda fluvio: fluvio.topic_producer("orders").send(bytes(2_000_000))),
+        ("no-partition", lambda fluvio: fluvio.topic_producer("orders").send("x", partition=7)),
+        ("module", lambda fluvio: fluvio.topic_producer("orders", smartmodules=[MODULE]).send("x").result(5)),
+    ],
+)
+def test_a_call_that_cannot_work(name: str, use: Callable[[Any], object], fluvio: Fluvio) -> None:
+    with raising(name):
+        use(fluvio)
 
 
 def test_another_codec_than_the_topics(own: LocalCluster) -> None:
     own.create_topic("orders", compression="gzip")
     with Fluvio.connect(own.endpoint) as fluvio, raising("other-codec"):
         fluvio.topic_producer("orders", compression="lz4")
-
-
-def test_a_value_that_is_no_bytes(fluvio: Fluvio) -> None:
-    with raising("no-bytes"):
-        fluvio.topic_producer("orders").send({"item": "tea"})
-
-
-def test_a_record_that_is_too_large(fluvio: Fluvio) -> None:
-    with raising("too-large"):
-        fluvio.topic_producer("orders").send(bytes(2_000_000))
-
-
-def test_a_partition_that_there_is_not(fluvio: Fluvio) -> None:
-    with raising("no-partition"):
-        fluvio.topic_producer("orders").send("x", partition=7)
 
 
 def test_memory_that_is_taken_up(own: LocalCluster, fluvio: Fluvio) -> None:
@@ -262,11 +233,6 @@ def test_attempts_that_are_spent(own: LocalCluster, fluvio: Fluvio) -> None:
     own.cut_next_produce(5001, "after", count=2)
     with raising("retries"):
         fluvio.topic_producer("orders", delivery_semantic=TWICE).send("x", partition=0).result(5)
-
-
-def test_a_module_that_there_is_not(fluvio: Fluvio) -> None:
-    with raising("module"):
-        fluvio.topic_producer("orders", smartmodules=[SmartModule("my-filter")]).send("x", partition=0).result(5)
 
 
 def test_a_topic_that_is_gone(fluvio: Fluvio) -> None:
