@@ -407,9 +407,7 @@ class Dispatcher:
         request.written = True
         if request.acked or request.lost:
             return
-        entries, request.entries = request.entries, []
-        for queue, batches in entries:
-            request.unread.append((queue, sum(batch.builder.count for batch in batches)))
+        for queue, batches in request.take_written():
             for batch in batches:
                 if not batch.done:
                     self._conclude(Sent(batch))

@@ -258,6 +258,13 @@ class Request:
                     queue.topic_state.counters.records_retried += batch.builder.count
                 batch.attempts += 1
 
+    def take_written(self) -> list[tuple[PartitionQueue, list[Batch]]]:
+        """Remove and return the entries of a written at-most-once request; their deadlines do not bound its answer."""
+        entries, self.entries = self.entries, []
+        self.unread = [(queue, sum(batch.builder.count for batch in batches)) for queue, batches in entries]
+        self.note_latest_deadline()
+        return entries
+
     def flaw_of(self, results: list[tuple[str, PartitionResult]]) -> str:
         """Return why an answer (topics and results) cannot be that to this request; empty if it can."""
         matches = len(results) == len(self.entries)

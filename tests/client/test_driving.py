@@ -145,6 +145,25 @@ def test_a_wait_ends_in_time_though_the_thread_drives(own: LocalCluster) -> None
             assert limit <= time.monotonic() - began < limit + 0.25
 
 
+@pytest.mark.alone
+def test_the_background_thread_is_in_time_for_a_record_that_a_former_leader_leaves_to_linger(own: LocalCluster) -> None:
+    """It looks once a second while another thread leads, and has to hear of a timer that comes before its next look."""
+    own.create_topic("t")
+    own.create_topic("stuck")
+    with Fluvio.connect(own.endpoint) as fluvio:
+        producer = fluvio.topic_producer("t", linger=0.05)
+        producer.send(b"connects").result(LONG)
+        stuck = fluvio.topic_producer("stuck", linger=60.0)
+        with pytest.raises(TimeoutError):
+            stuck.send(b"lingers").result(1.3)
+        called = threading.Event()
+        began = time.monotonic()
+        producer.send(b"not waited for").add_done_callback(lambda _: called.set())
+        assert called.wait(LONG)
+        assert time.monotonic() - began < 0.4
+        stuck.flush(LONG)
+
+
 def endlessly(producer: TopicProducer) -> None:
     while True:
         producer.send(b"x").result(LONG)

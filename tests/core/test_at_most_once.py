@@ -12,7 +12,7 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, connects, reports, values, writes
+from tests.support.rig import Rig, connects, disconnects, reports, values, writes
 from tests.support.servers import spu
 
 BROKEN = ConnectError("the connection was lost")
@@ -91,3 +91,14 @@ def test_at_most_once_is_dropped_after_request_timeout_without_leader() -> None:
     assert rig.topic_state.counters.records_dropped == 0
     rig.run(0.2)
     assert rig.topic_state.counters.records_dropped == 1
+
+
+def test_the_answer_to_at_most_once_has_its_whole_time_however_late_the_request_was_written() -> None:
+    """The deadline of a batch ends with its writing, and must not close a connection that is in order."""
+    rig = Rig(delivery_semantic="at-most-once", connect_timeout=60.0, request_timeout=30.0)
+    rig.send()
+    rig.run(25.0)
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    assert disconnects(rig.run(29.9)) == []
+    assert disconnects(rig.run(0.2)) == [request.pipeline]
