@@ -19,7 +19,7 @@ from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import ApiVersionsRequest, SpuApi
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SpuAddress
-from fluvio_sync.testing._cluster.partition_log import MemoryLog, MemoryStorage
+from fluvio_sync.testing._cluster.partition_log import LogStorage, PartitionLog
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
 
@@ -182,13 +182,11 @@ def test_an_empty_batch_breaks_the_partition_until_its_spu_restarts(batch: Make,
 def test_a_full_disk_breaks_the_partition_until_its_leader_moves(
     batch: Make, produce: Make, outcome: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(MemoryLog):
-        __slots__ = ()
-
+    class Full(PartitionLog):
         def append(self, batches: object) -> int:
             raise OSError(28, "No space left on device")
 
-    storage = MemoryStorage()
+    storage = LogStorage()
     monkeypatch.setattr(storage, "open_log", lambda topic, partition: Full())
     spus = [SpuAddress(5001, "127.0.0.1", 9010), SpuAddress(5002, "127.0.0.1", 9020)]
     core = ClusterCore(spus, storage)

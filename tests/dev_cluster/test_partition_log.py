@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync.protocol.batch import decode_record_set
-from fluvio_sync.testing._cluster.partition_log import FileLog, FileStorage, MemoryLog
+from fluvio_sync.testing._cluster.partition_log import FileLog, FileStorage, PartitionLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fluvio_sync.testing._cluster.partition_log import PartitionLog
 
 EVERYTHING = 1 << 30
 
 
 @pytest.fixture(params=["memory", "file"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> PartitionLog:
-    return MemoryLog() if request.param == "memory" else FileLog(tmp_path / "t-0.log")
+    return PartitionLog() if request.param == "memory" else FileLog(tmp_path / "t-0.log")
 
 
 @pytest.fixture

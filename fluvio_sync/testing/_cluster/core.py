@@ -38,13 +38,12 @@ from fluvio_sync.testing._cluster.model import (
     SpuAddress,
     Topic,
 )
-from fluvio_sync.testing._cluster.partition_log import MemoryStorage
+from fluvio_sync.testing._cluster.partition_log import LogStorage
 from fluvio_sync.testing._cluster.topics import MAX_PARTITIONS, grown, placement, rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fluvio_sync.testing._cluster.partition_log import LogStorage
     from fluvio_sync.testing._cluster.stream import Stream
 
 STATUS_INTERVAL = 0.25
@@ -142,7 +141,7 @@ class ClusterCore:
         self.topics: dict[str, Topic] = {}
         self.consumer_offsets: dict[tuple[str, str, int], tuple[int, int]] = {}
         self.status_due: float | None = None
-        self._storage = storage if storage is not None else MemoryStorage()
+        self._storage = storage or LogStorage()
         self._epochs: dict[str, int] = {}
         self._stale: dict[str, Partition] = {}
         self._sessions: dict[Peer, None] = {}
