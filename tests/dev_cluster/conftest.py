@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster.session import ServerSession
+    from fluvio_sync.testing._cluster.core import ServerSession
 
 START = 1_700_000_000_000
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster.session import ServerSession
+    from fluvio_sync.testing._cluster.core import ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]

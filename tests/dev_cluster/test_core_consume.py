@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster.core import ClusterCore
-    from fluvio_sync.testing._cluster.session import ServerSession
+    from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def send(core: ClusterCore, produce: Make, tell: Make) -> Callable[..., tuple[int, tuple[object, ...], int]]:
     """Produce a record set through filters for these texts; returns code, payload and base offset."""
     core.create_topic("t", TopicSpec())
-    core.load_smartmodule("filter")
+    core.smartmodules.add("filter")
     session = SpuSession(core, 5001)
 
     def give(records: bytes, *texts: str) -> tuple[int, tuple[object, ...], int]:
@@ -79,7 +79,7 @@ def test_a_record_at_which_it_fails_has_the_whole_entry_rejected(core: ClusterCo
 
 def test_a_filter_without_its_parameter_cannot_begin(core: ClusterCore, batch: Make, produce: Make, tell: Make) -> None:
     core.create_topic("t", TopicSpec())
-    core.load_smartmodule("filter")
+    core.smartmodules.add("filter")
     request = produce("t", (0, batch(b"a")), smartmodules=(SmartModuleInvocation("filter"),))
     (body,) = tell(SpuSession(core, 5001), SpuApi.PRODUCE, request)
     (result,) = ProduceResponse.read(body, 25).topics[0].partitions

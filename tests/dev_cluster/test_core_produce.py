@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster.session import ServerSession
+    from fluvio_sync.testing._cluster.core import ServerSession
 
     Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
