@@ -44,22 +44,21 @@ from fluvio_sync.testing._cluster.model import SpuAddress
 from fluvio_sync.testing._cluster.partition_log import FileStorage
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
+from tests.dev_cluster.messages import batch, produce, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.testing._cluster.core import ServerSession
 
-    Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
 
 SPUS = [SpuAddress(5001, "127.0.0.1", 9010), SpuAddress(5002, "127.0.0.1", 9020)]
 
 
 @pytest.fixture
-def administer(core: ClusterCore, tell: Tell) -> Callable[..., AdminStatus]:
+def administer(core: ClusterCore) -> Callable[..., AdminStatus]:
     def send(api: ScApi, message: Any) -> AdminStatus:
         (body,) = tell(ScSession(core), api, message)
         return AdminStatus.read(body, 19)
@@ -68,7 +67,7 @@ def administer(core: ClusterCore, tell: Tell) -> Callable[..., AdminStatus]:
 
 
 @pytest.fixture
-def names(core: ClusterCore, tell: Tell) -> Callable[..., list[str]]:
+def names(core: ClusterCore) -> Callable[..., list[str]]:
     """The names of the objects that the SC lists."""
 
     def ask(label: str, *filters: str, system: bool = False) -> list[str]:
@@ -221,30 +220,30 @@ def test_lists(core: ClusterCore, names: Make) -> None:
 # --- versions ------------------------------------------------------------------------------------
 
 
-def versions(tell: Tell, session: ServerSession, client_version: str) -> ApiVersionsResponse | None:
+def versions(session: ServerSession, client_version: str) -> ApiVersionsResponse | None:
     request = ApiVersionsRequest(client_version, "linux", "x86_64")
     bodies = tell(session, API_VERSIONS, request, version=2)
     return ApiVersionsResponse.read(bodies[0], 2) if bodies else None
 
 
-def test_the_sc_wants_a_semantic_client_version(core: ClusterCore, tell: Tell) -> None:
+def test_the_sc_wants_a_semantic_client_version(core: ClusterCore) -> None:
     for wrong in ("", "1.2", "new", "1.2.3 "):
         session = ScSession(core)
-        assert versions(tell, session, wrong) is None
+        assert versions(session, wrong) is None
         assert session.closed
     for right in ("0.50.2", "0.50.2-dev-1", "1.0.0+x86"):
-        assert versions(tell, ScSession(core), right) is not None
+        assert versions(ScSession(core), right) is not None
 
 
-def test_an_spu_offers_less_to_a_client_without_a_version(core: ClusterCore, tell: Tell) -> None:
-    offers = [versions(tell, SpuSession(core, 5001), text) for text in ("0.50.2", "")]
+def test_an_spu_offers_less_to_a_client_without_a_version(core: ClusterCore) -> None:
+    offers = [versions(SpuSession(core, 5001), text) for text in ("0.50.2", "")]
     assert [offer and offer.offered(SpuApi.STREAM_FETCH) for offer in offers] == [(0, 25), (0, 15)]
 
 
-def test_versions_can_be_lowered(tell: Tell) -> None:
+def test_versions_can_be_lowered() -> None:
     core = ClusterCore(SPUS, platform="0.9.0", sc_version=12, spu_version=24)
-    sc = versions(tell, ScSession(core), "0.50.2")
-    spu = versions(tell, SpuSession(core, 5001), "0.50.2")
+    sc = versions(ScSession(core), "0.50.2")
+    spu = versions(SpuSession(core, 5001), "0.50.2")
     assert sc is not None
     assert spu is not None
     assert sc.platform_version == "0.9.0"
@@ -260,7 +259,7 @@ def test_versions_can_be_lowered(tell: Tell) -> None:
 class Watcher:
     """The news of an SC session that watches everything, in order."""
 
-    def __init__(self, core: ClusterCore, tell: Tell) -> None:
+    def __init__(self, core: ClusterCore) -> None:
         self.session = ScSession(core)
         self.first = {
             label: WatchUpdate.read(tell(self.session, ScApi.WATCH, WatchRequest(label))[0], 19)
@@ -280,8 +279,8 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(core: ClusterCore, tell: Tell) -> Watcher:
-    return Watcher(core, tell)
+def watcher(core: ClusterCore) -> Watcher:
+    return Watcher(core)
 
 
 def test_the_first_update_has_everything(watcher: Watcher) -> None:
@@ -323,7 +322,7 @@ def test_a_deleted_topic_goes_after_its_partitions(core: ClusterCore, watcher: W
     assert [(gone, name) for gone, name, _ in watcher.news()] == [(True, "t-0"), (True, "t")]
 
 
-def test_the_answer_to_create_comes_after_the_news(core: ClusterCore, watcher: Watcher, tell: Tell) -> None:
+def test_the_answer_to_create_comes_after_the_news(core: ClusterCore, watcher: Watcher) -> None:
     bodies = tell(watcher.session, ScApi.CREATE, CreateTopicRequest("t"))
     assert len(bodies) == 5
     assert AdminStatus.read(bodies[-1], 19).name == "t"
@@ -353,9 +352,7 @@ def test_a_follower_takes_over_from_a_dead_leader(core: ClusterCore, watcher: Wa
     assert core.topics["t"].partitions[0].leader == 5002
 
 
-def test_a_follower_that_lacks_records_does_not_take_over(
-    core: ClusterCore, tell: Tell, produce: Make, batch: Make
-) -> None:
+def test_a_follower_that_lacks_records_does_not_take_over(core: ClusterCore) -> None:
     core.create_topic("t", TopicSpec(ComputedReplicas(1, 2)))
     core.kill_spu(5002)
     tell(SpuSession(core, 5001), SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
@@ -383,9 +380,7 @@ def test_a_leader_can_be_moved(core: ClusterCore, watcher: Watcher, replication:
     assert watcher.updates() == []
 
 
-def test_changes_by_writes_are_gathered(
-    core: ClusterCore, watcher: Watcher, tell: Tell, produce: Make, batch: Make
-) -> None:
+def test_changes_by_writes_are_gathered(core: ClusterCore, watcher: Watcher) -> None:
     core.create_topic("t", TopicSpec())
     watcher.updates()
     spu = SpuSession(core, 5001)
@@ -409,7 +404,7 @@ def test_a_held_sc_is_mute(core: ClusterCore, watcher: Watcher) -> None:
     assert len(watcher.updates()) == 4
 
 
-def test_unknown_kinds_cannot_be_watched(core: ClusterCore, tell: Tell) -> None:
+def test_unknown_kinds_cannot_be_watched(core: ClusterCore) -> None:
     session = ScSession(core)
     assert tell(session, ScApi.WATCH, WatchRequest("Nonsense")) == []
     assert session.closed
@@ -425,7 +420,7 @@ def test_a_session_that_is_gone_gets_no_more_news(core: ClusterCore, watcher: Wa
 # --- kept state ----------------------------------------------------------------------------------
 
 
-def test_a_cluster_finds_its_topics_and_records_again(tmp_path: Path, tell: Tell, produce: Make, batch: Make) -> None:
+def test_a_cluster_finds_its_topics_and_records_again(tmp_path: Path) -> None:
     core = ClusterCore(SPUS, FileStorage(tmp_path))
     core.create_topic("t", TopicSpec(ComputedReplicas(2, 2), storage=TopicStorage(4096)))
     core.create_topic("gone", TopicSpec())

@@ -25,12 +25,12 @@ from fluvio_sync.protocol.consume import (
     UpdateOffsetsRequest,
     UpdateOffsetsResponse,
 )
-from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
 from fluvio_sync.testing._cluster.spu import SpuSession
+from tests.dev_cluster.messages import batch, produce, sent, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,12 +38,11 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
 
-    Tell = Callable[..., list[Reader]]
     Make = Callable[..., Any]
 
 
 @pytest.fixture
-def write(core: ClusterCore, tell: Tell, produce: Make, batch: Make) -> Callable[..., None]:
+def write(core: ClusterCore) -> Callable[..., None]:
     """Have `two`, led by 5001 with the follower 5002, and write a batch to it."""
     core.create_topic("two", TopicSpec(ComputedReplicas(1, 2)))
 
@@ -56,20 +55,19 @@ def write(core: ClusterCore, tell: Tell, produce: Make, batch: Make) -> Callable
 class Consumer:
     """A session of 5001 with a stream."""
 
-    def __init__(self, core: ClusterCore, tell: Tell) -> None:
+    def __init__(self, core: ClusterCore) -> None:
         self.session = SpuSession(core, 5001)
-        self._tell = tell
 
     def open(self, offset: int, max_bytes: int = 1 << 20, **settings: Any) -> list[Any]:
         request = StreamFetchRequest("two", 0, offset, max_bytes, **settings)
-        return _responses(self._tell(self.session, SpuApi.STREAM_FETCH, request))
+        return _responses(tell(self.session, SpuApi.STREAM_FETCH, request))
 
     def pushed(self) -> list[Any]:
-        return _responses([split_response(frame[4:])[1] for frame in self.session.outgoing()])
+        return _responses(sent(self.session))
 
     def acknowledge(self, offset: int, stream: int = 1) -> list[Any]:
         request = UpdateOffsetsRequest((OffsetUpdate(offset, stream),))
-        answer, *pushed = self._tell(self.session, SpuApi.UPDATE_OFFSETS, request, version=1)
+        answer, *pushed = tell(self.session, SpuApi.UPDATE_OFFSETS, request, version=1)
         status = UpdateOffsetsResponse.read(answer, 0).status
         assert [(item.session_id, item.error.code) for item in status] == [(stream, 0)]
         return _responses(pushed)
@@ -86,8 +84,8 @@ def _values(records: bytes) -> list[bytes]:
 
 
 @pytest.fixture
-def consumer(core: ClusterCore, tell: Tell, write: Make) -> Consumer:
-    return Consumer(core, tell)
+def consumer(core: ClusterCore, write: Make) -> Consumer:
+    return Consumer(core)
 
 
 def test_a_stream_sends_the_present_records_then_waits_for_an_acknowledgement(consumer: Consumer, write: Make) -> None:
@@ -131,9 +129,7 @@ def test_a_stream_cannot_start_outside_the_log(consumer: Consumer, write: Make, 
     assert consumer.pushed() == []
 
 
-def test_a_stream_of_an_unknown_partition_or_module_is_rejected(
-    core: ClusterCore, consumer: Consumer, tell: Tell
-) -> None:
+def test_a_stream_of_an_unknown_partition_or_module_is_rejected(core: ClusterCore, consumer: Consumer) -> None:
     request = StreamFetchRequest("nope", 0, 0, 1000)
     refused = _responses(tell(SpuSession(core, 5001), SpuApi.STREAM_FETCH, request))
     assert refused == [(0, 6, [])]
@@ -176,7 +172,7 @@ def test_streams_of_a_session_that_is_gone_are_not_fed(core: ClusterCore, consum
     assert consumer.session not in core.take_ready()
 
 
-def test_an_unknown_stream_cannot_be_acknowledged(consumer: Consumer, tell: Tell) -> None:
+def test_an_unknown_stream_cannot_be_acknowledged(consumer: Consumer) -> None:
     request = UpdateOffsetsRequest((OffsetUpdate(0, 9),))
     (body,) = tell(consumer.session, SpuApi.UPDATE_OFFSETS, request, version=1)
     (status,) = UpdateOffsetsResponse.read(body, 0).status
@@ -186,7 +182,7 @@ def test_an_unknown_stream_cannot_be_acknowledged(consumer: Consumer, tell: Tell
 # --- offsets -------------------------------------------------------------------------------------
 
 
-def test_offsets(core: ClusterCore, tell: Tell, write: Make) -> None:
+def test_offsets(core: ClusterCore, write: Make) -> None:
     write(b"a", b"b")
     topics = (FetchOffsetsTopic("two", (0, 7)), FetchOffsetsTopic("nope", (0,)))
     request = FetchOffsetsRequest(topics)
@@ -200,7 +196,7 @@ def test_offsets(core: ClusterCore, tell: Tell, write: Make) -> None:
         assert found == [(0, *expected), (7, 3001, 0, 0), (0, 3001, 0, 0)]
 
 
-def test_the_one_shot_fetch(core: ClusterCore, tell: Tell, write: Make) -> None:
+def test_the_one_shot_fetch(core: ClusterCore, write: Make) -> None:
     write(b"a")
     core.kill_spu(5002)
     write(b"b")
@@ -215,14 +211,14 @@ def test_the_one_shot_fetch(core: ClusterCore, tell: Tell, write: Make) -> None:
         assert topic.partitions[0].high_watermark == 1
 
 
-def store(tell: Tell, session: ServerSession, offset: int, stream: int) -> tuple[int, int]:
+def store(session: ServerSession, offset: int, stream: int) -> tuple[int, int]:
     request = UpdateConsumerOffsetRequest(offset, stream)
     (body,) = tell(session, SpuApi.UPDATE_CONSUMER_OFFSET, request, version=25)
     response = UpdateConsumerOffsetResponse.read(body, 25)
     return response.error_code.code, response.offset
 
 
-def stored(core: ClusterCore, tell: Tell, wanted: ConsumerOffsetFilter | None = None, spu: int = 5001) -> Any:
+def stored(core: ClusterCore, wanted: ConsumerOffsetFilter | None = None, spu: int = 5001) -> Any:
     request = FetchConsumerOffsetsRequest(wanted)
     (body,) = tell(SpuSession(core, spu), SpuApi.FETCH_CONSUMER_OFFSETS, request)
     response = FetchConsumerOffsetsResponse.read(body, 25)
@@ -231,35 +227,33 @@ def stored(core: ClusterCore, tell: Tell, wanted: ConsumerOffsetFilter | None = 
     return [(item.consumer_id, item.replica_id.topic, item.offset) for item in response.consumers]
 
 
-def test_consumers_store_offsets(core: ClusterCore, consumer: Consumer, tell: Tell, write: Make) -> None:
+def test_consumers_store_offsets(core: ClusterCore, consumer: Consumer, write: Make) -> None:
     write(b"a", b"b")
     consumer.open(0)
     consumer.open(0, consumer_id="me")
     consumer.open(0, consumer_id="you")
-    assert store(tell, consumer.session, 1, 1) == (2, 0)  # a stream without a consumer
-    assert store(tell, consumer.session, 1, 9) == (3002, 0)  # no such stream
-    assert store(tell, consumer.session, 1, 2) == (0, 1)
-    assert store(tell, consumer.session, 0, 3) == (0, 0)
-    assert stored(core, tell) == [("me", "two", 1), ("you", "two", 0)]
-    assert stored(core, tell, ConsumerOffsetFilter(consumer_id="you")) == [("you", "two", 0)]
+    assert store(consumer.session, 1, 1) == (2, 0)  # a stream without a consumer
+    assert store(consumer.session, 1, 9) == (3002, 0)  # no such stream
+    assert store(consumer.session, 1, 2) == (0, 1)
+    assert store(consumer.session, 0, 3) == (0, 0)
+    assert stored(core) == [("me", "two", 1), ("you", "two", 0)]
+    assert stored(core, ConsumerOffsetFilter(consumer_id="you")) == [("you", "two", 0)]
     here, there = ReplicaKey("two", 0), ReplicaKey("two", 1)
-    assert len(stored(core, tell, ConsumerOffsetFilter(here))) == 2
-    assert stored(core, tell, ConsumerOffsetFilter(there)) == []
+    assert len(stored(core, ConsumerOffsetFilter(here))) == 2
+    assert stored(core, ConsumerOffsetFilter(there)) == []
     # Only the leader of the system topic knows them.
-    assert stored(core, tell, spu=5002) == 3001
+    assert stored(core, spu=5002) == 3001
     request = DeleteConsumerOffsetRequest(here, "me")
     for spu, code in ((5002, 3001), (5001, 0), (5001, 0)):
         (body,) = tell(SpuSession(core, spu), SpuApi.DELETE_CONSUMER_OFFSET, request, version=25)
         assert DeleteConsumerOffsetResponse.read(body, 25).error_code.code == code
-    assert stored(core, tell) == [("you", "two", 0)]
+    assert stored(core) == [("you", "two", 0)]
 
 
-def test_version_23_of_fetch_offsets_knows_the_consumer(
-    core: ClusterCore, consumer: Consumer, tell: Tell, write: Make
-) -> None:
+def test_version_23_of_fetch_offsets_knows_the_consumer(core: ClusterCore, consumer: Consumer, write: Make) -> None:
     write(b"a", b"b")
     consumer.open(0, consumer_id="me")
-    store(tell, consumer.session, 0, 1)
+    store(consumer.session, 0, 1)
     for name, start in (("me", 1), ("nobody", 0)):
         request = FetchOffsetsRequest((FetchOffsetsTopic("two", (0,)),), name)
         (body,) = tell(SpuSession(core, 5001), SpuApi.FETCH_OFFSETS, request, version=23)

@@ -13,6 +13,7 @@ from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
 from fluvio_sync.testing._cluster.spu import SpuSession
+from tests.dev_cluster.messages import batch, produce, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def send(core: ClusterCore, produce: Make, tell: Make) -> Callable[..., tuple[int, tuple[object, ...], int]]:
+def send(core: ClusterCore) -> Callable[..., tuple[int, tuple[object, ...], int]]:
     """Produce a record set through filters for these texts; returns code, payload and base offset."""
     core.create_topic("t", TopicSpec())
     core.smartmodules.add("filter")
@@ -51,7 +52,7 @@ def stored(core: ClusterCore) -> list[tuple[int, int, list[bytes]]]:
 
 @pytest.mark.parametrize("codec", [0, 1])
 def test_all_batches_become_one_and_offsets_advance_by_the_incoming_records(
-    core: ClusterCore, batch: Make, send: Make, codec: int
+    core: ClusterCore, send: Make, codec: int
 ) -> None:
     records = batch(b"apple", b"pear", codec=codec) + batch(b"grape", b"fig", b"plum")
     assert send(records, "p") == (0, (), 0)
@@ -64,20 +65,20 @@ def test_all_batches_become_one_and_offsets_advance_by_the_incoming_records(
     assert [base for base, _, _ in stored(core)] == [0, 5, 10, 12]
 
 
-def test_nothing_left_is_success_at_offset_0_and_nothing_written(core: ClusterCore, batch: Make, send: Make) -> None:
+def test_nothing_left_is_success_at_offset_0_and_nothing_written(core: ClusterCore, send: Make) -> None:
     assert send(batch(b"a"), "a") == (0, (), 0)
     assert send(batch(b"a", b"b"), "x") == (0, (), 0)
     assert stored(core) == [(0, 1, [b"a"])]
 
 
-def test_a_record_at_which_it_fails_has_the_whole_entry_rejected(core: ClusterCore, batch: Make, send: Make) -> None:
+def test_a_record_at_which_it_fails_has_the_whole_entry_rejected(core: ClusterCore, send: Make) -> None:
     code, payload, _ = send(batch(b"good") + batch(b"good", b"\xff"), "good")
     assert code == 6004
     assert payload[1:] == (2, 0, b"k1", b"\xff")
     assert stored(core) == []
 
 
-def test_a_filter_without_its_parameter_cannot_begin(core: ClusterCore, batch: Make, produce: Make, tell: Make) -> None:
+def test_a_filter_without_its_parameter_cannot_begin(core: ClusterCore) -> None:
     core.create_topic("t", TopicSpec())
     core.smartmodules.add("filter")
     request = produce("t", (0, batch(b"a")), smartmodules=(SmartModuleInvocation("filter"),))
@@ -87,7 +88,7 @@ def test_a_filter_without_its_parameter_cannot_begin(core: ClusterCore, batch: M
     assert "'keep'" in str(result.error_code.payload[0])
 
 
-def test_a_batch_that_lost_nothing_is_still_a_correct_one(core: ClusterCore, batch: Make, send: Make) -> None:
+def test_a_batch_that_lost_nothing_is_still_a_correct_one(core: ClusterCore, send: Make) -> None:
     send(batch(b"a", b"ab"), "a")
     found = core.partition("t", 0)
     assert found is not None
