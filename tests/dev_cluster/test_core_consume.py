@@ -38,25 +38,16 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
 
-    Make = Callable[..., Any]
-
-
-@pytest.fixture
-def write(core: ClusterCore) -> Callable[..., None]:
-    """Have `two`, led by 5001 with the follower 5002, and write a batch to it."""
-    core.create_topic("two", TopicSpec(ComputedReplicas(1, 2)))
-
-    def send(*values: bytes) -> None:
-        tell(SpuSession(core, 5001), SpuApi.PRODUCE, produce("two", (0, batch(*values))))
-
-    return send
-
 
 class Consumer:
-    """A session of 5001 with a stream."""
+    """A session of 5001 that reads the topic `two`, whose leader is 5001 and whose follower is 5002."""
 
     def __init__(self, core: ClusterCore) -> None:
+        self.core = core
         self.session = SpuSession(core, 5001)
+
+    def write(self, *values: bytes) -> None:
+        tell(SpuSession(self.core, 5001), SpuApi.PRODUCE, produce("two", (0, batch(*values))))
 
     def open(self, offset: int, max_bytes: int = 1 << 20, **settings: Any) -> list[Any]:
         request = StreamFetchRequest("two", 0, offset, max_bytes, **settings)
@@ -84,48 +75,49 @@ def _values(records: bytes) -> list[bytes]:
 
 
 @pytest.fixture
-def consumer(core: ClusterCore, write: Make) -> Consumer:
+def consumer(core: ClusterCore) -> Consumer:
+    core.create_topic("two", TopicSpec(ComputedReplicas(1, 2)))
     return Consumer(core)
 
 
-def test_a_stream_sends_the_present_records_then_waits_for_an_acknowledgement(consumer: Consumer, write: Make) -> None:
-    write(b"a", b"b")
-    write(b"c")
+def test_a_stream_sends_the_present_records_then_waits_for_an_acknowledgement(consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
+    consumer.write(b"c")
     assert consumer.open(0) == [(1, 0, [b"a", b"b", b"c"])]
-    write(b"d")
+    consumer.write(b"d")
     assert consumer.pushed() == []
     assert consumer.acknowledge(3) == [(1, 0, [b"d"])]
     assert consumer.acknowledge(4) == []
-    write(b"e")
+    consumer.write(b"e")
     assert consumer.pushed() == [(1, 0, [b"e"])]
 
 
-def test_a_stream_begins_with_the_batch_that_holds_the_offset(consumer: Consumer, write: Make) -> None:
-    write(b"a", b"b")
-    write(b"c")
+def test_a_stream_begins_with_the_batch_that_holds_the_offset(consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
+    consumer.write(b"c")
     assert consumer.open(1) == [(1, 0, [b"a", b"b", b"c"])]
     assert consumer.open(2) == [(2, 0, [b"c"])]
 
 
-def test_a_stream_at_the_end_needs_no_acknowledgement(consumer: Consumer, write: Make) -> None:
-    write(b"a")
+def test_a_stream_at_the_end_needs_no_acknowledgement(consumer: Consumer) -> None:
+    consumer.write(b"a")
     assert consumer.open(1) == []
-    write(b"b")
+    consumer.write(b"b")
     assert consumer.pushed() == [(1, 0, [b"b"])]
 
 
-def test_batches_are_never_cut(consumer: Consumer, write: Make) -> None:
-    write(b"a" * 100)
-    write(b"b")
+def test_batches_are_never_cut(consumer: Consumer) -> None:
+    consumer.write(b"a" * 100)
+    consumer.write(b"b")
     assert consumer.open(0, max_bytes=10) == [(1, 0, [b"a" * 100])]
     assert consumer.acknowledge(1) == [(1, 0, [b"b"])]
 
 
 @pytest.mark.parametrize(("offset", "code"), [(-1, 71), (2, 2)])
-def test_a_stream_cannot_start_outside_the_log(consumer: Consumer, write: Make, offset: int, code: int) -> None:
-    write(b"a")
+def test_a_stream_cannot_start_outside_the_log(consumer: Consumer, offset: int, code: int) -> None:
+    consumer.write(b"a")
     assert consumer.open(offset) == [(1, code, [])]
-    write(b"b")
+    consumer.write(b"b")
     assert consumer.pushed() == []
 
 
@@ -137,10 +129,10 @@ def test_a_stream_of_an_unknown_partition_or_module_is_rejected(core: ClusterCor
     assert consumer.open(0, smartmodules=modules) == [(1, 6001, [])]
 
 
-def test_read_committed_streams_stop_at_the_high_watermark(core: ClusterCore, consumer: Consumer, write: Make) -> None:
-    write(b"a")
+def test_read_committed_streams_stop_at_the_high_watermark(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a")
     core.kill_spu(5002)
-    write(b"b")
+    consumer.write(b"b")
     assert consumer.open(0, isolation=1) == [(1, 0, [b"a"])]
     assert consumer.open(0, isolation=0) == [(2, 0, [b"a", b"b"])]
     assert consumer.acknowledge(1) == []
@@ -164,10 +156,10 @@ def test_a_stream_ends_with_its_partition_or_leader(
     assert consumer.acknowledge(0) == []
 
 
-def test_streams_of_a_session_that_is_gone_are_not_fed(core: ClusterCore, consumer: Consumer, write: Make) -> None:
+def test_streams_of_a_session_that_is_gone_are_not_fed(core: ClusterCore, consumer: Consumer) -> None:
     consumer.open(0)
     consumer.session.disconnect()
-    write(b"a")
+    consumer.write(b"a")
     assert consumer.pushed() == []
     assert consumer.session not in core.take_ready()
 
@@ -182,8 +174,8 @@ def test_an_unknown_stream_cannot_be_acknowledged(consumer: Consumer) -> None:
 # --- offsets -------------------------------------------------------------------------------------
 
 
-def test_offsets(core: ClusterCore, write: Make) -> None:
-    write(b"a", b"b")
+def test_offsets(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
     topics = (FetchOffsetsTopic("two", (0, 7)), FetchOffsetsTopic("nope", (0,)))
     request = FetchOffsetsRequest(topics)
     for spu, expected in ((5001, (0, 0, 2)), (5002, (3001, 0, 0))):
@@ -196,10 +188,10 @@ def test_offsets(core: ClusterCore, write: Make) -> None:
         assert found == [(0, *expected), (7, 3001, 0, 0), (0, 3001, 0, 0)]
 
 
-def test_the_one_shot_fetch(core: ClusterCore, write: Make) -> None:
-    write(b"a")
+def test_the_one_shot_fetch(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a")
     core.kill_spu(5002)
-    write(b"b")
+    consumer.write(b"b")
     wanted = tuple(FetchPartition(index, offset, 1000) for index, offset in ((0, 0), (0, 9), (1, 0)))
     for isolation, values in ((0, [b"a", b"b"]), (1, [b"a"])):
         request = FetchRequest((FetchTopic("two", wanted),), isolation=isolation)
@@ -227,8 +219,8 @@ def stored(core: ClusterCore, wanted: ConsumerOffsetFilter | None = None, spu: i
     return [(item.consumer_id, item.replica_id.topic, item.offset) for item in response.consumers]
 
 
-def test_consumers_store_offsets(core: ClusterCore, consumer: Consumer, write: Make) -> None:
-    write(b"a", b"b")
+def test_consumers_store_offsets(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
     consumer.open(0)
     consumer.open(0, consumer_id="me")
     consumer.open(0, consumer_id="you")
@@ -250,8 +242,8 @@ def test_consumers_store_offsets(core: ClusterCore, consumer: Consumer, write: M
     assert stored(core) == [("you", "two", 0)]
 
 
-def test_version_23_of_fetch_offsets_knows_the_consumer(core: ClusterCore, consumer: Consumer, write: Make) -> None:
-    write(b"a", b"b")
+def test_version_23_of_fetch_offsets_knows_the_consumer(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
     consumer.open(0, consumer_id="me")
     store(consumer.session, 0, 1)
     for name, start in (("me", 1), ("nobody", 0)):
