@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._net.connection import Connection
     from fluvio_sync._net.transport import Peer
-    from fluvio_sync.testing._cluster.core import ClusterCore
-    from fluvio_sync.testing._cluster.core import Peer as ServerSide
+    from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
 
 
 class MemoryTransport:
@@ -42,7 +41,7 @@ class MemoryTransport:
     def __init__(self, network: MemoryNetwork, peer: Peer) -> None:
         self.stage = Stage.CONNECTING
         self.peer = peer
-        self.session: ServerSide | None = None
+        self.session: ServerSession | None = None
         self.refusal = ""
         self.full = False
         self.ended = False
@@ -164,7 +163,7 @@ class MemoryNetwork:
         self.core = core
         self._now = now
         self._ports = {spu.address.port: number for number, spu in core.spus.items()}
-        self._transports: dict[ServerSide, MemoryTransport] = {}
+        self._transports: dict[ServerSession, MemoryTransport] = {}
 
     def connect(self, peer: Peer, **_times: object) -> MemoryTransport:
         """Return a transport to the node at the peer's port: an SPU's, otherwise the SC's.  A `Connector`."""

@@ -8,7 +8,6 @@ development and tests: nothing is replicated, authenticated or ever cleaned up.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fluvio_sync.errors import ConfigError, ServerError
@@ -63,16 +62,17 @@ class LocalCluster:
         tls_key: str | os.PathLike[str] | None = None,
         tls_client_ca: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._spus = spus
-        self._data_dir = None if data_dir is None else Path(data_dir)
         self._ports = [port + index if port else 0 for index in range(spus + 1)]
         self._in_process = in_process
-        self._host = host
-        self._strict = strict
-        self._platform = platform
-        self._versions: dict[str, Any] = {"sc_version": sc_version, "spu_version": spu_version}
-        files = {"tls_cert": tls_cert, "tls_key": tls_key, "tls_client_ca": tls_client_ca}
-        self._tls = {name: os.fspath(file) for name, file in files.items() if file is not None}
+        files = {"data_dir": data_dir, "tls_cert": tls_cert, "tls_key": tls_key, "tls_client_ca": tls_client_ca}
+        self._settings: dict[str, Any] = {
+            "host": host,
+            "strict": strict,
+            "platform": platform,
+            "sc_version": sc_version,
+            "spu_version": spu_version,
+            **{name: os.fspath(file) for name, file in files.items() if file is not None},
+        }
         self._running: ClusterProcess | ClusterThread | None = None
         self._owner = 0
 
@@ -85,56 +85,25 @@ class LocalCluster:
         """
         if self._running is not None:
             raise RuntimeError("the cluster is running already")
-        self._running = self._start_thread() if self._in_process else self._start_process()
+        settings = {"ports": self._ports, **self._settings}
+        self._running = _thread(settings) if self._in_process else ClusterProcess(settings)
         self._owner = os.getpid()
         endpoints = [self.endpoint, *self.spu_endpoints.values()]
         self._ports = [int(endpoint.rpartition(":")[2]) for endpoint in endpoints]
         return self
 
-    def _start_process(self) -> ClusterProcess:
-        arguments = ["--host", self._host, "--spus", str(self._spus)]
-        arguments += ["--ports", ",".join(map(str, self._ports))]
-        arguments += ["--platform", self._platform]
-        for name, version in self._versions.items():
-            arguments += [f"--{name.replace('_', '-')}", str(version)]
-        if self._data_dir is not None:
-            arguments += ["--data-dir", str(self._data_dir)]
-        if self._strict:
-            arguments.append("--strict")
-        for name, file in self._tls.items():
-            arguments += [f"--{name.replace('_', '-')}", file]
-        return ClusterProcess(arguments)
-
-    def _start_thread(self) -> ClusterThread:
-        # These import asyncio, which takes as long as the whole package and is needed for this alone.
-        from fluvio_sync.testing._cluster.server import ClusterServer  # noqa: PLC0415
-        from fluvio_sync.testing._cluster.thread import ClusterThread  # noqa: PLC0415
-
-        try:
-            server = ClusterServer(
-                host=self._host,
-                ports=self._ports,
-                data_dir=self._data_dir,
-                strict=self._strict,
-                platform=self._platform,
-                **self._versions,
-                **self._tls,
-            )
-        except (OSError, ValueError) as error:
-            raise RuntimeError(f"the development cluster did not start: {error}") from error
-        return ClusterThread(server)
-
     def close(self) -> None:
         """End it in good order; nothing happens if it does not run."""
-        running, self._running = self._running, None
-        if running is not None and self._owner == os.getpid():
-            running.stop()
+        self._end("stop")
 
     def kill(self) -> None:
         """End it as a crash would."""
+        self._end("kill")
+
+    def _end(self, how: Literal["stop", "kill"]) -> None:
         running, self._running = self._running, None
         if running is not None and self._owner == os.getpid():
-            running.kill()
+            getattr(running, how)()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -237,12 +206,12 @@ class LocalCluster:
 
         Raises `ConfigError` without `tls` where clients must show a certificate, and the errors of `read_partition`.
         """
-        if tls is None and "tls_client_ca" in self._tls:
+        if tls is None and "tls_client_ca" in self._settings:
             raise ConfigError(
                 "the cluster demands a certificate of its clients (tls_client_ca): "
                 "give records() a tls=TlsConfig.verified(...) with cert and key"
             )
-        if tls is None and self._tls:
+        if tls is None and "tls_cert" in self._settings:
             tls = TlsConfig.anonymous()
         return read_partition(self.endpoint, topic, partition, tls=tls)
 
@@ -303,3 +272,14 @@ class LocalCluster:
         `count`: how many requests; default: the next one.
         """
         self._order("cut_next_produce", spu=spu, when=when, count=count)
+
+
+def _thread(settings: dict[str, Any]) -> ClusterThread:
+    # These import asyncio, which takes as long as the whole package and is needed for this alone.
+    from fluvio_sync.testing._cluster.server import ClusterServer  # noqa: PLC0415
+    from fluvio_sync.testing._cluster.thread import ClusterThread  # noqa: PLC0415
+
+    try:
+        return ClusterThread(ClusterServer(**settings))
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"the development cluster did not start: {error}") from error

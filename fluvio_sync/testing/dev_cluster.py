@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The development cluster as a process: `fluvio-sync dev-cluster`.
 
-Its first line of output is the SC's endpoint.  With `--control` (for `LocalCluster`) it is driven
-by JSON lines instead: a first line that tells the endpoints or why there are none, then one answer
+Its first line of output is the SC's endpoint.  With `--control` and settings (for `LocalCluster`) it is
+driven by JSON lines instead: a first line that tells the endpoints or why there are none, then one answer
 for every order; it ends with its standard input.
 """
 
@@ -14,7 +14,6 @@ import errno
 import json
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.testing._cluster.orders import carry_out
@@ -38,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         server = _server(options)
     except (OSError, ValueError) as error:
-        return _report(error, control=options.control)
+        return _report(error, control=bool(options.control))
     asyncio.run(_run_by_orders(server) if options.control else _run(server))
     return 0
 
@@ -101,44 +100,28 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--host", default="127.0.0.1", help="the address to listen on, which clients are told (default: %(default)s)"
     )
-    parser.add_argument(
-        "--data-dir", metavar="DIR", type=Path, help="keep topics and records in this folder (default: in memory)"
-    )
+    parser.add_argument("--data-dir", metavar="DIR", help="keep topics and records in this folder (default: in memory)")
     parser.add_argument("--strict", action="store_true", help="reject batches that only a faulty producer sends")
     parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the servers' certificate chain (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
     parser.add_argument(
         "--tls-client-ca", metavar="FILE", help="demand certificates of this authority of the clients: mutual TLS"
     )
-    for hidden in ("--ports", "--platform", "--sc-version", "--spu-version"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument("--control", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--control", type=json.loads, metavar="SETTINGS", help=argparse.SUPPRESS)
     return parser
 
 
 def _server(options: argparse.Namespace) -> ClusterServer:
-    if options.spus < 1:
-        raise ValueError(f"a cluster has at least one SPU, not {options.spus}")
-    if options.ports:
-        ports = [int(port) for port in options.ports.split(",")]
-    else:
-        ports = [options.port + index if options.port else 0 for index in range(options.spus + 1)]
-    settings = {}
-    if options.platform:
-        settings["platform"] = options.platform
-    if options.sc_version:
-        settings["sc_version"] = int(options.sc_version)
-    if options.spu_version:
-        settings["spu_version"] = int(options.spu_version)
+    if options.control:
+        return ClusterServer(**options.control)
     return ClusterServer(
-        ports=ports,
+        ports=[options.port + index if options.port else 0 for index in range(options.spus + 1)],
         host=options.host,
         data_dir=options.data_dir,
         strict=options.strict,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         tls_client_ca=options.tls_client_ca,
-        **settings,
     )
 
 

@@ -16,7 +16,6 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync import Fluvio
-from tests.support.cluster import read_back
 from tests.support.hostile import Server, Talk
 from tests.support.waiting import SLACK, wait_until
 

@@ -25,52 +25,40 @@ from fluvio_sync.protocol.consume import (
     UpdateOffsetsRequest,
     UpdateOffsetsResponse,
 )
-from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
 from fluvio_sync.testing._cluster.spu import SpuSession
+from tests.dev_cluster.messages import batch, produce, sent, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster.core import ClusterCore
-    from fluvio_sync.testing._cluster.session import ServerSession
-
-    Tell = Callable[..., list[Reader]]
-    Make = Callable[..., Any]
-
-
-@pytest.fixture
-def write(core: ClusterCore, tell: Tell, produce: Make, batch: Make) -> Callable[..., None]:
-    """Have `two`, led by 5001 with the follower 5002, and write a batch to it."""
-    core.create_topic("two", TopicSpec(ComputedReplicas(1, 2)))
-
-    def send(*values: bytes) -> None:
-        tell(SpuSession(core, 5001), SpuApi.PRODUCE, produce("two", (0, batch(*values))))
-
-    return send
+    from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
 
 
 class Consumer:
-    """A session of 5001 with a stream."""
+    """A session of 5001 that reads the topic `two`, whose leader is 5001 and whose follower is 5002."""
 
-    def __init__(self, core: ClusterCore, tell: Tell) -> None:
+    def __init__(self, core: ClusterCore) -> None:
+        self.core = core
         self.session = SpuSession(core, 5001)
-        self._tell = tell
+
+    def write(self, *values: bytes) -> None:
+        tell(SpuSession(self.core, 5001), SpuApi.PRODUCE, produce("two", (0, batch(*values))))
 
     def open(self, offset: int, max_bytes: int = 1 << 20, **settings: Any) -> list[Any]:
         request = StreamFetchRequest("two", 0, offset, max_bytes, **settings)
-        return _responses(self._tell(self.session, SpuApi.STREAM_FETCH, request))
+        return _responses(tell(self.session, SpuApi.STREAM_FETCH, request))
 
     def pushed(self) -> list[Any]:
-        return _responses([split_response(frame[4:])[1] for frame in self.session.outgoing()])
+        return _responses(sent(self.session))
 
     def acknowledge(self, offset: int, stream: int = 1) -> list[Any]:
         request = UpdateOffsetsRequest((OffsetUpdate(offset, stream),))
-        answer, *pushed = self._tell(self.session, SpuApi.UPDATE_OFFSETS, request, version=1)
+        answer, *pushed = tell(self.session, SpuApi.UPDATE_OFFSETS, request, version=1)
         status = UpdateOffsetsResponse.read(answer, 0).status
         assert [(item.session_id, item.error.code) for item in status] == [(stream, 0)]
         return _responses(pushed)
@@ -87,54 +75,53 @@ def _values(records: bytes) -> list[bytes]:
 
 
 @pytest.fixture
-def consumer(core: ClusterCore, tell: Tell, write: Make) -> Consumer:
-    return Consumer(core, tell)
+def consumer(core: ClusterCore) -> Consumer:
+    core.create_topic("two", TopicSpec(ComputedReplicas(1, 2)))
+    return Consumer(core)
 
 
-def test_a_stream_sends_the_present_records_then_waits_for_an_acknowledgement(consumer: Consumer, write: Make) -> None:
-    write(b"a", b"b")
-    write(b"c")
+def test_a_stream_sends_the_present_records_then_waits_for_an_acknowledgement(consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
+    consumer.write(b"c")
     assert consumer.open(0) == [(1, 0, [b"a", b"b", b"c"])]
-    write(b"d")
+    consumer.write(b"d")
     assert consumer.pushed() == []
     assert consumer.acknowledge(3) == [(1, 0, [b"d"])]
     assert consumer.acknowledge(4) == []
-    write(b"e")
+    consumer.write(b"e")
     assert consumer.pushed() == [(1, 0, [b"e"])]
 
 
-def test_a_stream_begins_with_the_batch_that_holds_the_offset(consumer: Consumer, write: Make) -> None:
-    write(b"a", b"b")
-    write(b"c")
+def test_a_stream_begins_with_the_batch_that_holds_the_offset(consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
+    consumer.write(b"c")
     assert consumer.open(1) == [(1, 0, [b"a", b"b", b"c"])]
     assert consumer.open(2) == [(2, 0, [b"c"])]
 
 
-def test_a_stream_at_the_end_needs_no_acknowledgement(consumer: Consumer, write: Make) -> None:
-    write(b"a")
+def test_a_stream_at_the_end_needs_no_acknowledgement(consumer: Consumer) -> None:
+    consumer.write(b"a")
     assert consumer.open(1) == []
-    write(b"b")
+    consumer.write(b"b")
     assert consumer.pushed() == [(1, 0, [b"b"])]
 
 
-def test_batches_are_never_cut(consumer: Consumer, write: Make) -> None:
-    write(b"a" * 100)
-    write(b"b")
+def test_batches_are_never_cut(consumer: Consumer) -> None:
+    consumer.write(b"a" * 100)
+    consumer.write(b"b")
     assert consumer.open(0, max_bytes=10) == [(1, 0, [b"a" * 100])]
     assert consumer.acknowledge(1) == [(1, 0, [b"b"])]
 
 
 @pytest.mark.parametrize(("offset", "code"), [(-1, 71), (2, 2)])
-def test_a_stream_cannot_start_outside_the_log(consumer: Consumer, write: Make, offset: int, code: int) -> None:
-    write(b"a")
+def test_a_stream_cannot_start_outside_the_log(consumer: Consumer, offset: int, code: int) -> None:
+    consumer.write(b"a")
     assert consumer.open(offset) == [(1, code, [])]
-    write(b"b")
+    consumer.write(b"b")
     assert consumer.pushed() == []
 
 
-def test_a_stream_of_an_unknown_partition_or_module_is_rejected(
-    core: ClusterCore, consumer: Consumer, tell: Tell
-) -> None:
+def test_a_stream_of_an_unknown_partition_or_module_is_rejected(core: ClusterCore, consumer: Consumer) -> None:
     request = StreamFetchRequest("nope", 0, 0, 1000)
     refused = _responses(tell(SpuSession(core, 5001), SpuApi.STREAM_FETCH, request))
     assert refused == [(0, 6, [])]
@@ -142,10 +129,10 @@ def test_a_stream_of_an_unknown_partition_or_module_is_rejected(
     assert consumer.open(0, smartmodules=modules) == [(1, 6001, [])]
 
 
-def test_read_committed_streams_stop_at_the_high_watermark(core: ClusterCore, consumer: Consumer, write: Make) -> None:
-    write(b"a")
+def test_read_committed_streams_stop_at_the_high_watermark(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a")
     core.kill_spu(5002)
-    write(b"b")
+    consumer.write(b"b")
     assert consumer.open(0, isolation=1) == [(1, 0, [b"a"])]
     assert consumer.open(0, isolation=0) == [(2, 0, [b"a", b"b"])]
     assert consumer.acknowledge(1) == []
@@ -169,15 +156,15 @@ def test_a_stream_ends_with_its_partition_or_leader(
     assert consumer.acknowledge(0) == []
 
 
-def test_streams_of_a_session_that_is_gone_are_not_fed(core: ClusterCore, consumer: Consumer, write: Make) -> None:
+def test_streams_of_a_session_that_is_gone_are_not_fed(core: ClusterCore, consumer: Consumer) -> None:
     consumer.open(0)
     consumer.session.disconnect()
-    write(b"a")
+    consumer.write(b"a")
     assert consumer.pushed() == []
     assert consumer.session not in core.take_ready()
 
 
-def test_an_unknown_stream_cannot_be_acknowledged(consumer: Consumer, tell: Tell) -> None:
+def test_an_unknown_stream_cannot_be_acknowledged(consumer: Consumer) -> None:
     request = UpdateOffsetsRequest((OffsetUpdate(0, 9),))
     (body,) = tell(consumer.session, SpuApi.UPDATE_OFFSETS, request, version=1)
     (status,) = UpdateOffsetsResponse.read(body, 0).status
@@ -187,8 +174,8 @@ def test_an_unknown_stream_cannot_be_acknowledged(consumer: Consumer, tell: Tell
 # --- offsets -------------------------------------------------------------------------------------
 
 
-def test_offsets(core: ClusterCore, tell: Tell, write: Make) -> None:
-    write(b"a", b"b")
+def test_offsets(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
     topics = (FetchOffsetsTopic("two", (0, 7)), FetchOffsetsTopic("nope", (0,)))
     request = FetchOffsetsRequest(topics)
     for spu, expected in ((5001, (0, 0, 2)), (5002, (3001, 0, 0))):
@@ -201,10 +188,10 @@ def test_offsets(core: ClusterCore, tell: Tell, write: Make) -> None:
         assert found == [(0, *expected), (7, 3001, 0, 0), (0, 3001, 0, 0)]
 
 
-def test_the_one_shot_fetch(core: ClusterCore, tell: Tell, write: Make) -> None:
-    write(b"a")
+def test_the_one_shot_fetch(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a")
     core.kill_spu(5002)
-    write(b"b")
+    consumer.write(b"b")
     wanted = tuple(FetchPartition(index, offset, 1000) for index, offset in ((0, 0), (0, 9), (1, 0)))
     for isolation, values in ((0, [b"a", b"b"]), (1, [b"a"])):
         request = FetchRequest((FetchTopic("two", wanted),), isolation=isolation)
@@ -216,14 +203,14 @@ def test_the_one_shot_fetch(core: ClusterCore, tell: Tell, write: Make) -> None:
         assert topic.partitions[0].high_watermark == 1
 
 
-def store(tell: Tell, session: ServerSession, offset: int, stream: int) -> tuple[int, int]:
+def store(session: ServerSession, offset: int, stream: int) -> tuple[int, int]:
     request = UpdateConsumerOffsetRequest(offset, stream)
     (body,) = tell(session, SpuApi.UPDATE_CONSUMER_OFFSET, request, version=25)
     response = UpdateConsumerOffsetResponse.read(body, 25)
     return response.error_code.code, response.offset
 
 
-def stored(core: ClusterCore, tell: Tell, wanted: ConsumerOffsetFilter | None = None, spu: int = 5001) -> Any:
+def stored(core: ClusterCore, wanted: ConsumerOffsetFilter | None = None, spu: int = 5001) -> Any:
     request = FetchConsumerOffsetsRequest(wanted)
     (body,) = tell(SpuSession(core, spu), SpuApi.FETCH_CONSUMER_OFFSETS, request)
     response = FetchConsumerOffsetsResponse.read(body, 25)
@@ -232,35 +219,33 @@ def stored(core: ClusterCore, tell: Tell, wanted: ConsumerOffsetFilter | None = 
     return [(item.consumer_id, item.replica_id.topic, item.offset) for item in response.consumers]
 
 
-def test_consumers_store_offsets(core: ClusterCore, consumer: Consumer, tell: Tell, write: Make) -> None:
-    write(b"a", b"b")
+def test_consumers_store_offsets(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
     consumer.open(0)
     consumer.open(0, consumer_id="me")
     consumer.open(0, consumer_id="you")
-    assert store(tell, consumer.session, 1, 1) == (2, 0)  # a stream without a consumer
-    assert store(tell, consumer.session, 1, 9) == (3002, 0)  # no such stream
-    assert store(tell, consumer.session, 1, 2) == (0, 1)
-    assert store(tell, consumer.session, 0, 3) == (0, 0)
-    assert stored(core, tell) == [("me", "two", 1), ("you", "two", 0)]
-    assert stored(core, tell, ConsumerOffsetFilter(consumer_id="you")) == [("you", "two", 0)]
+    assert store(consumer.session, 1, 1) == (2, 0)  # a stream without a consumer
+    assert store(consumer.session, 1, 9) == (3002, 0)  # no such stream
+    assert store(consumer.session, 1, 2) == (0, 1)
+    assert store(consumer.session, 0, 3) == (0, 0)
+    assert stored(core) == [("me", "two", 1), ("you", "two", 0)]
+    assert stored(core, ConsumerOffsetFilter(consumer_id="you")) == [("you", "two", 0)]
     here, there = ReplicaKey("two", 0), ReplicaKey("two", 1)
-    assert len(stored(core, tell, ConsumerOffsetFilter(here))) == 2
-    assert stored(core, tell, ConsumerOffsetFilter(there)) == []
+    assert len(stored(core, ConsumerOffsetFilter(here))) == 2
+    assert stored(core, ConsumerOffsetFilter(there)) == []
     # Only the leader of the system topic knows them.
-    assert stored(core, tell, spu=5002) == 3001
+    assert stored(core, spu=5002) == 3001
     request = DeleteConsumerOffsetRequest(here, "me")
     for spu, code in ((5002, 3001), (5001, 0), (5001, 0)):
         (body,) = tell(SpuSession(core, spu), SpuApi.DELETE_CONSUMER_OFFSET, request, version=25)
         assert DeleteConsumerOffsetResponse.read(body, 25).error_code.code == code
-    assert stored(core, tell) == [("you", "two", 0)]
+    assert stored(core) == [("you", "two", 0)]
 
 
-def test_version_23_of_fetch_offsets_knows_the_consumer(
-    core: ClusterCore, consumer: Consumer, tell: Tell, write: Make
-) -> None:
-    write(b"a", b"b")
+def test_version_23_of_fetch_offsets_knows_the_consumer(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
     consumer.open(0, consumer_id="me")
-    store(tell, consumer.session, 0, 1)
+    store(consumer.session, 0, 1)
     for name, start in (("me", 1), ("nobody", 0)):
         request = FetchOffsetsRequest((FetchOffsetsTopic("two", (0,)),), name)
         (body,) = tell(SpuSession(core, 5001), SpuApi.FETCH_OFFSETS, request, version=23)

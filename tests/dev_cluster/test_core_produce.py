@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync.protocol.frames import split_response
 from fluvio_sync.protocol.metadata import (
     ComputedReplicas,
     TopicCompression,
@@ -14,23 +13,18 @@ from fluvio_sync.protocol.metadata import (
     TopicStorage,
 )
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
-from fluvio_sync.protocol.produce import ProduceRequest, ProduceResponse
+from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import ApiVersionsRequest, SpuApi
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SpuAddress
-from fluvio_sync.testing._cluster.partition_log import MemoryLog, MemoryStorage
+from fluvio_sync.testing._cluster.partition_log import LogStorage, PartitionLog
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
+from tests.dev_cluster.messages import batch, codes, outcome, produce, request_frame, sent, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster.session import ServerSession
-
-    Tell = Callable[..., list[Reader]]
-    Make = Callable[..., Any]
 
 
 @pytest.fixture
@@ -41,46 +35,21 @@ def topics(core: ClusterCore) -> ClusterCore:
     return core
 
 
-@pytest.fixture
-def outcome(tell: Tell, codes: Callable[..., Any]) -> Callable[..., list[tuple[int, int]]]:
-    """Send a produce request; returns (error code, base offset) of every entry."""
-
-    def send(session: ServerSession, request: ProduceRequest, *, now: float = 0.0) -> list[tuple[int, int]]:
-        (body,) = tell(session, SpuApi.PRODUCE, request, now=now)
-        found: list[tuple[int, int]] = codes(ProduceResponse.read(body, 25).topics)
-        return found
-
-    return send
-
-
-def test_entries_are_answered_in_order_and_written_one_after_the_other(
-    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
-) -> None:
+def test_entries_are_answered_in_order_and_written_one_after_the_other(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     request = produce("t", (0, batch(b"a", b"b")), (1, batch(b"x")), (7, b""), (0, batch(b"c")))
     assert outcome(session, request) == [(0, 0), (6, 0), (6, 0), (0, 2)]
     assert outcome(session, produce("nope", (0, batch(b"a")))) == [(6, 0)]
 
 
-def test_several_batches_of_an_entry_get_one_base_offset(
-    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
-) -> None:
-    session = SpuSession(topics, 5001)
-    records = batch(b"a", b"b") + batch(b"c") + batch(b"d", codec=1)
-    for base in (0, 4, 8):
-        assert outcome(session, produce("t", (0, records))) == [(0, base)]
-
-
-def test_an_entry_without_records_succeeds_at_offset_zero(
-    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
-) -> None:
+def test_an_entry_without_records_succeeds_at_offset_zero(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     outcome(session, produce("t", (0, batch(b"a"))))
     assert outcome(session, produce("t", (0, b""))) == [(0, 0)]
     assert outcome(session, produce("t")) == []
 
 
-def test_a_topic_may_demand_a_codec(core: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
+def test_a_topic_may_demand_a_codec(core: ClusterCore) -> None:
     core.create_topic("z", TopicSpec(compression=TopicCompression.ZSTD))
     core.create_topic("plain", TopicSpec(compression=TopicCompression.NONE))
     session = SpuSession(core, 5001)
@@ -91,7 +60,7 @@ def test_a_topic_may_demand_a_codec(core: ClusterCore, batch: Make, produce: Mak
     assert outcome(session, produce("plain", (0, batch(b"a", codec=1)))) == [(9000, 0)]
 
 
-def test_a_batch_may_not_exceed_the_segment(core: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
+def test_a_batch_may_not_exceed_the_segment(core: ClusterCore) -> None:
     records = batch(b"x" * 2000)
     spec = TopicSpec(storage=TopicStorage(len(records)))
     core.create_topic("fits", spec)
@@ -101,7 +70,7 @@ def test_a_batch_may_not_exceed_the_segment(core: ClusterCore, batch: Make, prod
     assert outcome(session, produce("small", (0, records))) == [(10, 0)]
 
 
-def test_a_batch_may_not_exceed_32_mib(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
+def test_a_batch_may_not_exceed_32_mib(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     overhead = len(batch(b"x" * 33_000_000)) - 33_000_000
     largest = batch(b"x" * (33_554_432 - overhead))
@@ -110,9 +79,7 @@ def test_a_batch_may_not_exceed_32_mib(topics: ClusterCore, batch: Make, produce
     assert outcome(session, produce("t", (0, too_large))) == [(10, 0)]
 
 
-def test_modules_are_unknown_by_name_and_passed_over_otherwise(
-    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
-) -> None:
+def test_modules_are_unknown_by_name_and_passed_over_otherwise(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     named = (SmartModuleInvocation(name="missing"),)
     (body,) = tell(session, SpuApi.PRODUCE, produce("t", (0, batch(b"a")), smartmodules=named))
@@ -141,9 +108,7 @@ FAULTY: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTY)
-def test_a_strict_cluster_closes_the_connection_and_says_why(
-    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make, fault: str
-) -> None:
+def test_a_strict_cluster_closes_the_connection_and_says_why(topics: ClusterCore, fault: str) -> None:
     session = SpuSession(topics, 5001)
     request = produce("t", (0, FAULTY[fault](batch(b"a", b"b"))))
     assert tell(session, SpuApi.PRODUCE, request) == []
@@ -154,9 +119,7 @@ def test_a_strict_cluster_closes_the_connection_and_says_why(
 
 
 @pytest.mark.parametrize("fault", ["magic", "checksum", "count"])
-def test_a_lenient_cluster_takes_the_faults_that_a_real_one_takes(
-    batch: Make, produce: Make, outcome: Make, fault: str
-) -> None:
+def test_a_lenient_cluster_takes_the_faults_that_a_real_one_takes(fault: str) -> None:
     core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9010)], strict=False)
     core.create_topic("t", TopicSpec())
     request = produce("t", (0, FAULTY[fault](batch(b"a", b"b"))))
@@ -167,7 +130,7 @@ def empty_batch() -> bytes:
     return struct.pack(">qiibIhiqqqhi", 0, 49, -1, 2, 0, 0, -1, 0, 0, -1, -1, -1) + bytes(4)
 
 
-def test_an_empty_batch_breaks_the_partition_until_its_spu_restarts(batch: Make, produce: Make, outcome: Make) -> None:
+def test_an_empty_batch_breaks_the_partition_until_its_spu_restarts() -> None:
     core = ClusterCore([SpuAddress(5001, "127.0.0.1", 9010)], strict=False)
     core.create_topic("t", TopicSpec())
     session = SpuSession(core, 5001)
@@ -179,16 +142,12 @@ def test_an_empty_batch_breaks_the_partition_until_its_spu_restarts(batch: Make,
     assert outcome(SpuSession(core, 5001), produce("t", (0, batch(b"a")))) == [(0, 0)]
 
 
-def test_a_full_disk_breaks_the_partition_until_its_leader_moves(
-    batch: Make, produce: Make, outcome: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Full(MemoryLog):
-        __slots__ = ()
-
+def test_a_full_disk_breaks_the_partition_until_its_leader_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(PartitionLog):
         def append(self, batches: object) -> int:
             raise OSError(28, "No space left on device")
 
-    storage = MemoryStorage()
+    storage = LogStorage()
     monkeypatch.setattr(storage, "open_log", lambda topic, partition: Full())
     spus = [SpuAddress(5001, "127.0.0.1", 9010), SpuAddress(5002, "127.0.0.1", 9020)]
     core = ClusterCore(spus, storage)
@@ -203,22 +162,13 @@ def test_a_full_disk_breaks_the_partition_until_its_leader_moves(
 # --- read-committed ------------------------------------------------------------------------------
 
 
-def hw(tell: Tell, core: ClusterCore, topic: str) -> int:
+def hw(core: ClusterCore, topic: str) -> int:
     request = FetchOffsetsRequest((FetchOffsetsTopic(topic, (0,)),))
     (body,) = tell(SpuSession(core, 5001), SpuApi.FETCH_OFFSETS, request)
     return FetchOffsetsResponse.read(body, 25).topics[0].partitions[0].last_stable_offset
 
 
-def test_read_committed_does_not_wait_while_all_replicas_live(
-    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
-) -> None:
-    request = produce("two", (0, batch(b"a")), committed=True)
-    assert outcome(SpuSession(topics, 5001), request) == [(0, 0)]
-
-
-def test_a_dead_follower_means_code_7_with_the_real_offset(
-    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
-) -> None:
+def test_a_dead_follower_means_code_7_with_the_real_offset(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     outcome(session, produce("two", (0, batch(b"a"))))
     topics.kill_spu(5002)
@@ -229,32 +179,26 @@ def test_a_dead_follower_means_code_7_with_the_real_offset(
     topics.on_time(5.69)
     assert session.outgoing() == []
     topics.on_time(5.7)
-    (frame,) = session.outgoing()
-    response = ProduceResponse.read(split_response(frame[4:])[1], 25)
-    (result,) = response.topics[0].partitions
+    (body,) = sent(session)
+    (result,) = ProduceResponse.read(body, 25).topics[0].partitions
     assert (result.error_code.code, result.error_code.payload) == (7, (700, 0))
     assert result.base_offset == 1
-    assert hw(tell, topics, "two") == 1
+    assert hw(topics, "two") == 1
     topics.restart_spu(5002)
-    assert hw(tell, topics, "two") == 2
+    assert hw(topics, "two") == 2
 
 
-def test_a_follower_that_returns_in_time_ends_the_wait(
-    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, codes: Make
-) -> None:
+def test_a_follower_that_returns_in_time_ends_the_wait(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     topics.kill_spu(5002)
     request = produce("two", (0, batch(b"a")), committed=True)
     assert tell(session, SpuApi.PRODUCE, request) == []
     topics.restart_spu(5002)
-    (frame,) = session.outgoing()
-    assert codes(ProduceResponse.read(split_response(frame[4:])[1], 25).topics) == [(0, 0)]
+    assert [codes(body) for body in sent(session)] == [[(0, 0)]]
     assert session.wakeup_at is None
 
 
-def test_a_wait_stops_all_behind_it_on_the_connection_and_nothing_else(
-    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
-) -> None:
+def test_a_wait_stops_all_behind_it_on_the_connection_and_nothing_else(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     topics.kill_spu(5002)
     tell(session, SpuApi.PRODUCE, produce("two", (0, batch(b"a")), committed=True))
@@ -266,9 +210,7 @@ def test_a_wait_stops_all_behind_it_on_the_connection_and_nothing_else(
     assert session.backlog == 0
 
 
-def test_waits_run_one_after_another_each_with_the_whole_timeout(
-    topics: ClusterCore, batch: Make, produce: Make, tell: Tell
-) -> None:
+def test_waits_run_one_after_another_each_with_the_whole_timeout(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     topics.kill_spu(5002)
     entries = [(0, batch(b"a")), (0, batch(b"b"))]
@@ -280,24 +222,24 @@ def test_waits_run_one_after_another_each_with_the_whole_timeout(
     assert len(session.outgoing()) == 1
 
 
-def test_a_timeout_of_zero_does_not_wait(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
-    topics.kill_spu(5002)
-    request = produce("two", (0, batch(b"a")), committed=True, timeout_ms=0)
-    assert outcome(SpuSession(topics, 5001), request) == [(7, 0)]
-
-
-def test_a_single_replica_never_waits(topics: ClusterCore, batch: Make, produce: Make, outcome: Make) -> None:
-    topics.kill_spu(5002)
-    request = produce("t", (0, batch(b"a")), committed=True)
-    assert outcome(SpuSession(topics, 5001), request) == [(0, 0)]
+@pytest.mark.parametrize(
+    ("alive", "topic", "timeout_ms", "code"),
+    [(True, "two", 1000, 0), (False, "two", 0, 7), (False, "t", 1000, 0)],
+    ids=["all replicas live", "a timeout of zero", "a single replica"],
+)
+def test_read_committed_may_not_have_to_wait(
+    topics: ClusterCore, topic: str, timeout_ms: int, code: int, *, alive: bool
+) -> None:
+    if not alive:
+        topics.kill_spu(5002)
+    request = produce(topic, (0, batch(b"a")), committed=True, timeout_ms=timeout_ms)
+    assert outcome(SpuSession(topics, 5001), request) == [(code, 0)]
 
 
 # --- faults to order -----------------------------------------------------------------------------
 
 
-def test_errors_to_order_are_answered_and_nothing_is_written(
-    topics: ClusterCore, batch: Make, produce: Make, outcome: Make
-) -> None:
+def test_errors_to_order_are_answered_and_nothing_is_written(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     topics.fail_next_produce(1000, count=2, topic="t")
     topics.fail_next_produce(72, topic="two", payload=("two", 0))
@@ -309,9 +251,7 @@ def test_errors_to_order_are_answered_and_nothing_is_written(
         topics.fail_next_produce(12345)
 
 
-def test_a_held_spu_carries_out_one_request_and_is_mute_until_released(
-    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make
-) -> None:
+def test_a_held_spu_carries_out_one_request_and_is_mute_until_released(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     topics.hold_replies(5001, on=True)
     for value in (b"a", b"b"):
@@ -327,9 +267,7 @@ def test_a_held_spu_carries_out_one_request_and_is_mute_until_released(
 
 
 @pytest.mark.parametrize(("when", "written"), [("before", 0), ("after", 1)])
-def test_a_connection_is_cut_before_or_after_the_write(
-    topics: ClusterCore, batch: Make, produce: Make, tell: Tell, outcome: Make, when: Any, written: int
-) -> None:
+def test_a_connection_is_cut_before_or_after_the_write(topics: ClusterCore, when: Any, written: int) -> None:
     session = SpuSession(topics, 5001)
     topics.cut_next_produce(5001, when)
     assert outcome(SpuSession(topics, 5002), produce("t", (1, batch(b"x")))) == [(0, 0)]
@@ -343,7 +281,7 @@ def test_a_connection_is_cut_before_or_after_the_write(
     assert again == [(0, written)]
 
 
-def test_a_killed_spu_drops_its_sessions(topics: ClusterCore, batch: Make, produce: Make, tell: Tell) -> None:
+def test_a_killed_spu_drops_its_sessions(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5002)
     other = SpuSession(topics, 5001)
     topics.kill_spu(5002)
@@ -394,9 +332,7 @@ def test_an_undecodable_request_closes_the_connection(topics: ClusterCore, paylo
     assert len(topics.violations) == 2
 
 
-def test_bytes_behind_a_request_are_ignored(
-    topics: ClusterCore, batch: Make, produce: Make, request_frame: Make
-) -> None:
+def test_bytes_behind_a_request_are_ignored(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5001)
     frame = request_frame(SpuApi.PRODUCE, produce("t", (0, batch(b"a"))))
     session.receive(frame[4:] + b"more", 0.0)

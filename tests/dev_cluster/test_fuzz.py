@@ -17,7 +17,7 @@ from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
 
 if TYPE_CHECKING:
-    from fluvio_sync.testing._cluster.session import ServerSession
+    from fluvio_sync.testing._cluster.core import ServerSession
 
 KEYS = sorted({API_VERSIONS, *map(int, ScApi), *map(int, SpuApi)})
 

@@ -14,10 +14,11 @@ import pytest
 
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
 from fluvio_sync.testing import LocalCluster
+from tests.dev_cluster.messages import batch, produce
 from tests.support.asking import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.official,
@@ -82,7 +83,7 @@ def test_it_produces_with_every_codec_and_semantic(cluster: LocalCluster) -> Non
 
 
 @pytest.fixture
-def lines(cluster: LocalCluster, batch: Callable[..., bytes], produce: Callable[..., Any]) -> LocalCluster:
+def lines(cluster: LocalCluster) -> LocalCluster:
     """The topic `lines` with 30 records in partition 1: six batches, with every codec."""
     cluster.create_topic("lines", partitions=2)
     endpoint = cluster.spu_endpoints[cluster.leader("lines", 1)]

@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync.protocol.batch import decode_record_set
-from fluvio_sync.testing._cluster.partition_log import FileLog, FileStorage, MemoryLog
+from fluvio_sync.testing._cluster.partition_log import FileLog, FileStorage, PartitionLog
+from tests.dev_cluster.messages import batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from fluvio_sync.testing._cluster.partition_log import PartitionLog
 
 EVERYTHING = 1 << 30
 
 
 @pytest.fixture(params=["memory", "file"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> PartitionLog:
-    return MemoryLog() if request.param == "memory" else FileLog(tmp_path / "t-0.log")
+    return PartitionLog() if request.param == "memory" else FileLog(tmp_path / "t-0.log")
 
 
 @pytest.fixture
-def filled(log: PartitionLog, batch: Callable[..., bytes]) -> PartitionLog:
+def filled(log: PartitionLog) -> PartitionLog:
     """A log with batches of 2, 1 and 3 records, the last two in one append."""
     log.append([(memoryview(batch(b"a", b"b")), 2)])
     log.append([(memoryview(batch(b"c")), 1), (memoryview(batch(b"d", b"e", b"f")), 3)])
@@ -79,7 +78,7 @@ def test_an_empty_log_has_nothing(log: PartitionLog) -> None:
     assert log.end_offset == log.size == 0
 
 
-def test_a_file_is_found_again(tmp_path: Path, batch: Callable[..., bytes]) -> None:
+def test_a_file_is_found_again(tmp_path: Path) -> None:
     log = FileLog(tmp_path / "t-0.log")
     log.append([(memoryview(batch(b"a", b"b")), 2)])
     log.close()
@@ -89,7 +88,7 @@ def test_a_file_is_found_again(tmp_path: Path, batch: Callable[..., bytes]) -> N
     assert values(log, 0, 3) == ALL[:3]
 
 
-def test_a_torn_tail_is_cut_off_wherever_it_was_torn(tmp_path: Path, batch: Callable[..., bytes]) -> None:
+def test_a_torn_tail_is_cut_off_wherever_it_was_torn(tmp_path: Path) -> None:
     path = tmp_path / "t-0.log"
     log = FileLog(path)
     log.append([(memoryview(batch(b"a", b"b")), 2)])
@@ -105,7 +104,7 @@ def test_a_torn_tail_is_cut_off_wherever_it_was_torn(tmp_path: Path, batch: Call
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 200, b"\xff" * 200, os.urandom(200)])
-def test_garbage_at_the_end_is_cut_off(tmp_path: Path, batch: Callable[..., bytes], garbage: bytes) -> None:
+def test_garbage_at_the_end_is_cut_off(tmp_path: Path, garbage: bytes) -> None:
     path = tmp_path / "t-0.log"
     log = FileLog(path)
     log.append([(memoryview(batch(b"a", b"b")), 2)])
@@ -117,9 +116,7 @@ def test_garbage_at_the_end_is_cut_off(tmp_path: Path, batch: Callable[..., byte
     assert path.stat().st_size == log.size
 
 
-def test_a_failed_write_leaves_nothing_behind(
-    tmp_path: Path, batch: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t-0.log"
     log = FileLog(path)
     log.append([(memoryview(batch(b"a", b"b")), 2)])

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,16 +15,15 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
 from fluvio_sync.testing import LocalCluster, StoredRecord, read_records, reader
+from tests.dev_cluster.messages import batch, produce
 from tests.support.asking import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Make = Callable[..., Any]
+    from collections.abc import Iterator
 
 
 @pytest.fixture
-def cluster(batch: Make, produce: Make) -> Iterator[LocalCluster]:
+def cluster() -> Iterator[LocalCluster]:
     """A cluster with two replicas of a topic `t` of five batches, ten records each."""
     with LocalCluster(spus=2, in_process=True) as running:
         running.create_topic("t", replication=2)
@@ -51,17 +50,12 @@ def test_they_may_come_in_many_responses(cluster: LocalCluster, monkeypatch: pyt
     assert [record.value for record in cluster.records("t")] == VALUES
 
 
-def test_records_that_are_not_replicated_are_read_too(cluster: LocalCluster, batch: Make, produce: Make) -> None:
+def test_records_that_are_not_replicated_are_read_too(cluster: LocalCluster) -> None:
     cluster.kill_spu(5002)
     endpoint = cluster.spu_endpoints[5001]
     with Asked(endpoint, SPU_CLIENT_RANGES) as asked:
         asked.ask(SpuApi.PRODUCE, produce("t", (0, batch(b"50"))))
     assert [record.value for record in cluster.records("t")] == [*VALUES, b"50"]
-
-
-def test_an_empty_partition_is_empty(cluster: LocalCluster) -> None:
-    cluster.create_topic("empty")
-    assert cluster.records("empty") == []
 
 
 def test_missing_topics_partitions_and_clusters_are_named(cluster: LocalCluster) -> None:
@@ -84,7 +78,7 @@ def test_it_does_not_wait_longer_than_it_may(cluster: LocalCluster, node: int) -
     assert 0.2 <= time.monotonic() - start < 5
 
 
-def test_a_batch_cut_short_is_left_for_the_next_response(batch: Make) -> None:
+def test_a_batch_cut_short_is_left_for_the_next_response() -> None:
     """A real SPU cuts at `max_bytes`, in the middle of a batch."""
     first = batch(b"a", b"b")
     second = b"\0\0\0\0\0\0\0\2" + batch(b"c")[8:]

@@ -4,24 +4,25 @@
 Pure: no socket, thread, clock or randomness, so that a simulation can run it on its own time.
 Everything runs in the one thread that drives the cluster; there are no locks.
 
-Owns the topics, the SPUs, the stored consumer offsets and the open sessions.  Its driver makes a session for each
-connection (`ScSession(core)`, `SpuSession(core, spu)`), brings request frames to it, sends the outgoing frames of the
-sessions from `take_ready()`, and calls `on_time()` when `wakeup_at` is due.
+`ClusterCore` owns the topics, the SPUs, the stored consumer offsets and the open sessions.  Its driver makes a session
+for each connection (`ScSession(core)`, `SpuSession(core, spu)`), brings request frames to it, sends the outgoing frames
+of the sessions from `take_ready()`, and calls `on_time()` when `wakeup_at` is due.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.admin import AdminStatus
 from fluvio_sync.protocol.error_code import Code, ErrorCode
+from fluvio_sync.protocol.frames import encode_response, split_request
 from fluvio_sync.protocol.metadata import (
     CleanupPolicy,
     ComputedReplicas,
     Endpoint,
     MetadataObject,
-    PartitionObject,
     PartitionResolution,
     TopicResolution,
     TopicSpec,
@@ -39,14 +40,14 @@ from fluvio_sync.testing._cluster.model import (
     Topic,
 )
 from fluvio_sync.testing._cluster.modules import texts_of
-from fluvio_sync.testing._cluster.partition_log import MemoryStorage
+from fluvio_sync.testing._cluster.partition_log import LogStorage
 from fluvio_sync.testing._cluster.topics import MAX_PARTITIONS, grown, placement, rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from fluvio_sync.protocol.frames import RequestHeader
     from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
-    from fluvio_sync.testing._cluster.partition_log import LogStorage
     from fluvio_sync.testing._cluster.stream import Stream
 
 STATUS_INTERVAL = 0.25
@@ -63,42 +64,108 @@ _SYSTEM_SPEC = TopicSpec(
 )
 
 
-class Peer(Protocol):
-    """The cluster's side of a connection, as the core and its driver see it; see `session`."""
+class ServerSession:
+    """A connection to a node, as bytes in and bytes out: the common part of `ScSession` and `SpuSession`.
 
-    @property
-    def node(self) -> int:
-        """The node that it is to."""
-        ...
+    It is strictly serial, like a real server's: a request is taken up only when the one before it has been answered.
+    Only the pushes of a Watch or a StreamFetch come in between.
 
-    @property
-    def closed(self) -> bool:
-        """Whether the connection is to be closed once `outgoing` is sent."""
-        ...
+    `closed`: the connection is to be closed once `outgoing()` is sent.
+    `backlog`: bytes of requests that wait for the one before them.
+    `node`: the SPU's id, 0 for the SC.
+    `header`: that of the request that was taken up last.
+    `requests`: the requests that it knows, by API key: the class and the method that returns the answer; None: later.
+    """
+
+    header: RequestHeader
+    requests: Mapping[int, tuple[Any, Callable[[Any], Any]]]
+
+    def __init__(self, core: ClusterCore, node: int) -> None:
+        self.closed = False
+        self.backlog = 0
+        self.node = node
+        self._core = core
+        self._queue: deque[bytes] = deque()
+        self._out: list[bytes] = []
+        core.add(self)
+
+    # --- called by its driver --------------------------------------------------------------------
 
     def receive(self, payload: bytes, now: float) -> None:
-        """Take one request frame, without its length, at this time in monotonic seconds."""
+        """Take one request frame, without its length.  `now`: monotonic seconds."""
+        if self.closed:
+            return
+        self._core.now = max(now, self._core.now)
+        self._queue.append(payload)
+        self.backlog += len(payload)
+        self.serve_queue()
 
     def outgoing(self) -> list[bytes]:
-        """Return the frames to be sent, and forget them."""
-        ...
+        """Return the frames to be sent, in order; they are forgotten here."""
+        if not self._out or self.node in self._core.faults.held:
+            return []
+        frames, self._out = self._out, []
+        return frames
 
     @property
     def wakeup_at(self) -> float | None:
-        """When `on_time` has to be called, in monotonic seconds."""
-        ...
+        """When `on_time` has to be called, in monotonic seconds, if nothing happens before."""
+        return None
 
     def on_time(self, now: float) -> None:
-        """Carry out the waits that end now."""
+        """Carry out the waits that end by `now`."""
+        self._core.now = max(now, self._core.now)
+
+    def disconnect(self) -> None:
+        """Forget the session: its connection is gone."""
+        self.closed = True
+        self._queue.clear()
+        self._out.clear()
+        for sessions in (self._core.sessions, self._core.ready, self._core.waiting):
+            sessions.pop(self, None)
+
+    # --- inside the cluster ----------------------------------------------------------------------
 
     def push_changes(self, label: str, epoch: int, changes: Sequence[Change]) -> None:
-        """Tell the watchers of this kind of object."""
+        """Tell the watchers of this kind of object; only the SC's sessions have any."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a reply is not ready to be sent yet."""
+        return bool(self._out) and self.node in self._core.faults.held
 
     def serve_queue(self) -> None:
         """Take up requests until one has to wait."""
+        while self._queue and not self.closed and not self.is_blocked:
+            payload = self._queue.popleft()
+            self.backlog -= len(payload)
+            try:
+                self._handle(payload)
+            except ProtocolError as error:
+                self._core.violations.append(f"node {self.node}: {error}")
+                self.close()
 
-    def disconnect(self) -> None:
-        """Forget it: its connection is gone."""
+    def _handle(self, payload: bytes) -> None:
+        self.header, reader = split_request(payload)
+        if self.header.api_key not in self.requests:
+            raise ProtocolError(f"unknown request {self.header.api_key}")
+        kind, handler = self.requests[self.header.api_key]
+        answer = handler(kind.read(reader, self.header.api_version))
+        if answer is not None:
+            self.push(self.header, answer)
+
+    def close(self) -> None:
+        """End the connection once the outgoing frames are sent."""
+        self.closed = True
+        self._queue.clear()
+        self._core.ready[self] = None
+
+    def push(self, header: RequestHeader, message: Any) -> None:
+        """Send a response to a request, or one of several."""
+        writer = Writer()
+        message.write(writer, header.api_version)
+        self._out.append(encode_response(header.correlation_id, writer.getvalue()))
+        self._core.ready[self] = None
 
 
 class ClusterCore:
@@ -115,6 +182,9 @@ class ClusterCore:
     `online`: the ids of the SPUs that run.
     `violations`: the errors of peers, one text each.
     `smartmodules`: the names of those that are loaded; each is the same filter, see `modules`.
+    `epochs`: the number of the last change to each kind of object.
+    `sessions`: the open ones; `ready`: those with something to send, or closed; `waiting`: those that wait for
+    replication.
     """
 
     def __init__(
@@ -144,12 +214,12 @@ class ClusterCore:
         self.topics: dict[str, Topic] = {}
         self.consumer_offsets: dict[tuple[str, str, int], tuple[int, int]] = {}
         self.status_due: float | None = None
-        self._storage = storage if storage is not None else MemoryStorage()
-        self._epochs: dict[str, int] = {}
+        self._storage = storage or LogStorage()
+        self.epochs: Counter[str] = Counter()
         self._stale: dict[str, Partition] = {}
-        self._sessions: dict[Peer, None] = {}
-        self._ready: dict[Peer, None] = {}
-        self._waiting: dict[Peer, None] = {}
+        self.sessions: dict[ServerSession, None] = {}
+        self.ready: dict[ServerSession, None] = {}
+        self.waiting: dict[ServerSession, None] = {}
         self._streams: dict[tuple[str, int], list[Stream]] = {}
         self._load()
         if CONSUMER_OFFSET_TOPIC not in self.topics:
@@ -157,21 +227,21 @@ class ClusterCore:
 
     # --- driving it ------------------------------------------------------------------------------
 
-    def take_ready(self) -> list[Peer]:
+    def take_ready(self) -> list[ServerSession]:
         """Return the sessions that have something to send, or are closed, since the last call."""
-        ready, self._ready = list(self._ready), {}
+        ready, self.ready = list(self.ready), {}
         return ready
 
     @property
     def wakeup_at(self) -> float | None:
         """When `on_time` is due, in monotonic seconds."""
-        due = [session.wakeup_at for session in self._waiting]
+        due = [session.wakeup_at for session in self.waiting]
         return min((time for time in (*due, self.status_due) if time is not None), default=None)
 
     def on_time(self, now: float) -> None:
         """Carry out the waits that end by `now`."""
         self.now = max(now, self.now)
-        for session in list(self._waiting):
+        for session in list(self.waiting):
             session.on_time(self.now)
         self.publish_statuses()
 
@@ -183,11 +253,11 @@ class ClusterCore:
 
     # --- called by sessions ----------------------------------------------------------------------
 
-    def add(self, session: Peer) -> None:
+    def add(self, session: ServerSession) -> None:
         """Take a new session, for a node that exists (KeyError)."""
         if session.node != SC:
             self.spus[session.node]
-        self._sessions[session] = None
+        self.sessions[session] = None
 
     def partition(self, topic: str, index: int) -> Partition | None:
         """Return a partition, if it exists."""
@@ -195,6 +265,13 @@ class ClusterCore:
         if found is None or not 0 <= index < len(found.partitions):
             return None
         return found.partitions[index]
+
+    def existing(self, topic: str, partition: int) -> Partition:
+        """Return a partition; `ValueError` if it does not exist."""
+        found = self.partition(topic, partition)
+        if found is None:
+            raise ValueError(f"there is no partition {partition} of a topic {topic!r}")
+        return found
 
     def led_by(self, spu: int, topic: str, index: int) -> Partition | None:
         """Return a partition, if it exists and this SPU leads it."""
@@ -210,36 +287,15 @@ class ClusterCore:
         self._feed_streams(partition)
         return base
 
-    def epoch(self, label: str) -> int:
-        """Return the number of the last change to this kind of object."""
-        return self._epochs.get(label, 0)
-
-    def mark_ready(self, session: Peer) -> None:
-        """Note that a session has something to send, or is closed."""
-        self._ready[session] = None
-
-    def mark_waiting(self, session: Peer, *, waiting: bool) -> None:
-        """Note that a session waits for replication, or no longer does."""
-        if waiting:
-            self._waiting[session] = None
-        else:
-            self._waiting.pop(session, None)
-
     def add_stream(self, stream: Stream) -> None:
         """Feed a stream from now on."""
-        self._streams.setdefault((stream.topic, stream.partition), []).append(stream)
+        self._streams.setdefault(stream.key, []).append(stream)
 
     def end_stream(self, stream: Stream) -> None:
         """Feed a stream no longer."""
-        streams = self._streams.get((stream.topic, stream.partition), [])
+        streams = self._streams.get(stream.key, [])
         if stream in streams:
             streams.remove(stream)
-
-    def forget(self, session: Peer) -> None:
-        """Drop a session whose connection is gone."""
-        self._sessions.pop(session, None)
-        self._ready.pop(session, None)
-        self._waiting.pop(session, None)
 
     def store_consumer_offset(self, key: tuple[str, str, int], offset: int | None) -> None:
         """Set (or delete) the offset of (consumer, topic, partition)."""
@@ -354,28 +410,24 @@ class ClusterCore:
         self._publish(partition.object())
         if moved:
             self._feed_streams(partition)
-            for session in list(self._waiting):
+            for session in list(self.waiting):
                 session.on_time(self.now)
 
     # --- watchers and streams --------------------------------------------------------------------
 
-    def _publish(self, item: MetadataObject, *, delete: bool = False) -> None:
-        label = item.LABEL
-        self._epochs[label] = self.epoch(label) + 1
-        for session in self._sessions:
-            session.push_changes(label, self.epoch(label), [Change(delete, item)])
+    def _publish(self, *items: MetadataObject, delete: bool = False) -> None:
+        if items:
+            label = items[0].LABEL
+            self.epochs[label] += 1
+            for session in self.sessions:
+                session.push_changes(label, self.epochs[label], [Change(delete, item) for item in items])
 
     def publish_statuses(self) -> None:
         """Tell watchers of the changes that writes made to partitions, if it is time."""
-        if self.status_due is None or self.now < self.status_due:
-            return
-        changes = [Change(delete=False, content=item.object()) for item in self._stale.values()]
-        self._stale.clear()
-        self.status_due = None
-        label = PartitionObject.LABEL
-        self._epochs[label] = self.epoch(label) + 1
-        for session in self._sessions if changes else ():
-            session.push_changes(label, self.epoch(label), changes)
+        if self.status_due is not None and self.now >= self.status_due:
+            self.status_due = None
+            self._publish(*[item.object() for item in self._stale.values()])
+            self._stale.clear()
 
     def _feed_streams(self, partition: Partition) -> None:
         for stream in self._streams.get((partition.topic, partition.index), ()):
@@ -393,9 +445,9 @@ class ClusterCore:
         self.spus[spu].online = False
         self.online.discard(spu)
         self.faults.held.discard(spu)
-        for session in [item for item in self._sessions if item.node == spu]:
+        for session in [item for item in self.sessions if item.node == spu]:
             session.disconnect()
-            self.mark_ready(session)
+            self.ready[session] = None
         self._publish(self.spus[spu].object())
         for partition in self._partitions():
             if partition.leader == spu:
@@ -425,10 +477,6 @@ class ClusterCore:
         self.spus[spu].local = local
         self._publish(self.spus[spu].object())
 
-    def load_smartmodule(self, name: str) -> None:
-        """Have a SmartModule: a filter, see `modules`."""
-        self.smartmodules.add(name)
-
     def texts_of(self, invocations: Sequence[SmartModuleInvocation]) -> list[str]:
         """Return the texts that records need to pass the SmartModules of a request; raises `ModuleError`."""
         return texts_of(invocations, self.smartmodules)
@@ -439,9 +487,7 @@ class ClusterCore:
         One that holds no replica of it takes the present leader's place, with all its records.
         """
         self._require(spu, online=True)
-        found = self.partition(topic, partition)
-        if found is None:
-            raise ValueError(f"there is no partition {partition} of a topic {topic!r}")
+        found = self.existing(topic, partition)
         if found.leader != spu:
             self._end_streams(found, ErrorCode(Code.NOT_LEADER_FOR_PARTITION))
             found.lead(spu)
@@ -471,8 +517,8 @@ class ClusterCore:
             self.faults.held.add(node)
             return
         self.faults.held.discard(node)
-        for session in [item for item in self._sessions if item.node == node]:
-            self.mark_ready(session)
+        for session in [item for item in self.sessions if item.node == node]:
+            self.ready[session] = None
             session.serve_queue()
 
     def cut_next_produce(self, spu: int, when: Cut = "after", count: int = 1) -> None:

@@ -110,21 +110,6 @@ class Partition:
     `codec`: the only codec that batches may have, or None; `max_batch`: bytes.
     """
 
-    __slots__ = (
-        "codec",
-        "failed",
-        "hw",
-        "index",
-        "leader",
-        "leo",
-        "log",
-        "max_batch",
-        "replicas",
-        "resolution",
-        "spec",
-        "topic",
-    )
-
     def __init__(
         self,
         topic: str,

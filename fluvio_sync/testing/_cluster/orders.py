@@ -27,16 +27,8 @@ if TYPE_CHECKING:
 
 def carry_out(server: ClusterServer, order: str, arguments: Mapping[str, Any]) -> Any:
     """Carry out an order; ValueError or TypeError if it makes no sense."""
-    table = _table(server)
-    if order not in table:
-        raise ValueError(f"unknown order {order!r}")
-    with server.changing():
-        return table[order](**arguments)
-
-
-def _table(server: ClusterServer) -> Mapping[str, Callable[..., Any]]:
     core = server.core
-    return {
+    table: Mapping[str, Callable[..., Any]] = {
         "kill_spu": server.kill_spu,
         "restart_spu": server.restart_spu,
         "kill_sc": server.kill_sc,
@@ -46,34 +38,27 @@ def _table(server: ClusterServer) -> Mapping[str, Callable[..., Any]]:
         "hold_replies": core.hold_replies,
         "cut_next_produce": core.cut_next_produce,
         "advertise": lambda spu, public, local: core.advertise(spu, _endpoint(public), _endpoint(local)),
-        "load_smartmodule": core.load_smartmodule,
+        "load_smartmodule": lambda name: core.smartmodules.update([name]),
         "violations": lambda: list(core.violations),
-        "create_topic": lambda **settings: _outcome(_create_topic(server, **settings)),
+        "create_topic": lambda name, **settings: _outcome(core.create_topic(name, _spec(**settings))),
         "delete_topic": lambda name: _outcome(core.delete_topic(name)),
         "add_partitions": lambda name, count: _outcome(core.add_partitions(name, count)),
-        "leader": lambda topic, partition: _leader(server, topic, partition),
+        "leader": lambda topic, partition: core.existing(topic, partition).leader,
     }
+    with server.changing():
+        return table[order](**arguments)
 
 
-def _create_topic(
-    server: ClusterServer,
-    *,
-    name: str,
-    partitions: int,
-    replication: int,
-    compression: str | None,
-    segment_size: int | None,
-) -> AdminStatus:
+def _spec(partitions: int, replication: int, compression: str | None, segment_size: int | None) -> TopicSpec:
     codec = (compression or "any").upper()
     if codec not in TopicCompression.__members__:
         known = ", ".join(name.lower() for name in TopicCompression.__members__)
         raise ValueError(f"a topic's compression is one of {known}, not {compression!r}")
-    spec = TopicSpec(
+    return TopicSpec(
         ComputedReplicas(partitions, replication, ignore_rack=True),
         storage=None if segment_size is None else TopicStorage(segment_size),
         compression=TopicCompression[codec],
     )
-    return server.core.create_topic(name, spec)
 
 
 def _endpoint(text: str | None) -> Endpoint | None:
@@ -81,13 +66,6 @@ def _endpoint(text: str | None) -> Endpoint | None:
         return None
     host, port = parse_endpoint(text)
     return Endpoint(port, host)
-
-
-def _leader(server: ClusterServer, topic: str, partition: int) -> int:
-    found = server.core.partition(topic, partition)
-    if found is None:
-        raise ValueError(f"there is no partition {partition} of a topic {topic!r}")
-    return found.leader
 
 
 def _outcome(status: AdminStatus) -> dict[str, object]:

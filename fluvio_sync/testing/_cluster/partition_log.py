@@ -13,7 +13,7 @@ import json
 import os
 import struct
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.protocol.batch import BATCH_HEADER
 
@@ -31,63 +31,11 @@ _DELTA = struct.Struct(">i")
 _DELTA_AT = 23
 
 
-class PartitionLog(Protocol):
-    """The log of a partition; `MemoryLog` and `FileLog` are the two kinds.
+class PartitionLog:
+    """The log of a partition, in memory: batches are views of the requests they came in, uncopied.
 
     `end_offset`: the offset of the next record; `size`: bytes of all batches.
     """
-
-    end_offset: int
-    size: int
-
-    def append(self, batches: Sequence[tuple[memoryview, int]]) -> int:
-        """Append whole batches, each with its number of records.
-
-        Returns the offset of the first record.  OSError if they could not be stored; then none is.
-        """
-        ...
-
-    def read(self, offset: int, end: int, max_bytes: int) -> list[Blob]:
-        """Return the batches from the one that holds `offset` to the last that ends by `end`.
-
-        At most `max_bytes` bytes, but at least one batch if there is one; joined, the pieces are a
-        record set without its length.
-        """
-        ...
-
-    def close(self) -> None:
-        """Close the files; the log is not used again."""
-        ...
-
-
-class LogStorage(Protocol):
-    """Makes logs, and keeps the cluster's own state beside them."""
-
-    def open_log(self, topic: str, partition: int, /) -> PartitionLog:
-        """Open a partition's log, with its earlier records if they are kept."""
-        ...
-
-    def remove_log(self, topic: str, partition: int) -> None:
-        """Remove a closed log for good."""
-        ...
-
-    def load_state(self) -> dict[str, Any] | None:
-        """Return the last argument of `save_state`, or None."""
-        ...
-
-    def save_state(self, state: dict[str, Any]) -> None:
-        """Keep `state` (JSON values) in place of the earlier state, whole or not at all."""
-        ...
-
-    def close(self) -> None:
-        """Close the rest; all logs are closed already."""
-        ...
-
-
-class MemoryLog:
-    """A log in memory.  Batches are views of the requests they came in, uncopied."""
-
-    __slots__ = ("_bases", "_bodies", "_ends", "end_offset", "size")
 
     def __init__(self) -> None:
         self.end_offset = 0
@@ -97,42 +45,63 @@ class MemoryLog:
         self._bodies: list[memoryview] = []
 
     def append(self, batches: Sequence[tuple[memoryview, int]]) -> int:
-        """See `PartitionLog`."""
+        """Append whole batches, each with its number of records.
+
+        Returns the offset of the first record.  OSError if they could not be stored; then none is.
+        """
         base = self.end_offset
+        self._store(batches)
         for batch, count in batches:
-            self._bases.append(self.end_offset)
-            self._bodies.append(batch[_BASE.size :])
-            self.end_offset += count
-            self.size += len(batch)
-            self._ends.append(self.size)
+            self._index(len(batch), count)
         return base
 
     def read(self, offset: int, end: int, max_bytes: int) -> list[Blob]:
-        """See `PartitionLog`."""
-        first, last = _span(self._bases, self._ends, offset, min(end, self.end_offset), max_bytes)
+        """Return the batches from the one that holds `offset` to the last that ends by `end`.
+
+        At most `max_bytes` bytes, but at least one batch if there is one; joined, the pieces are a
+        record set without its length.
+        """
+        end = min(end, self.end_offset)
+        if offset >= end:
+            return []
+        first = bisect_right(self._bases, offset) - 1
+        # A batch ends where the next one begins, so the one that holds `end` itself stays out.
+        last = len(self._bases) if end > self._bases[-1] else bisect_right(self._bases, end) - 1
+        fitting = bisect_right(self._ends, self._start(first) + max_bytes, first, last)
+        last = max(fitting, min(first + 1, last))
+        return self._load(first, last) if first < last else []
+
+    def _start(self, index: int) -> int:
+        return self._ends[index - 1] if index else 0
+
+    def _index(self, size: int, count: int) -> None:
+        self._bases.append(self.end_offset)
+        self.end_offset += count
+        self.size += size
+        self._ends.append(self.size)
+
+    def _store(self, batches: Sequence[tuple[memoryview, int]]) -> None:
+        self._bodies += [batch[_BASE.size :] for batch, _ in batches]
+
+    def _load(self, first: int, last: int) -> list[Blob]:
         pieces: list[Blob] = []
         for index in range(first, last):
             pieces += _BASE.pack(self._bases[index]), self._bodies[index]
         return pieces
 
     def close(self) -> None:
-        """See `PartitionLog`."""
+        """Close its files; it is not used again."""
 
 
-class FileLog:
+class FileLog(PartitionLog):
     """A log in a file: batches back to back, each append handed to the operating system at once.
 
     An incomplete batch at the end (the process died while it wrote) is cut off when the file is
     opened, and so is everything from the first bytes on that are no batch.
     """
 
-    __slots__ = ("_bases", "_ends", "_fd", "end_offset", "size")
-
     def __init__(self, path: Path) -> None:
-        self.end_offset = 0
-        self.size = 0
-        self._bases: list[int] = []
-        self._ends: list[int] = []
+        super().__init__()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._recover()
 
@@ -153,25 +122,12 @@ class FileLog:
             self._index(_PRELUDE + batch_len, last_delta + 1)
         os.ftruncate(self._fd, self.size)
 
-    def _index(self, size: int, count: int) -> None:
-        self._bases.append(self.end_offset)
-        self.end_offset += count
-        self.size += size
-        self._ends.append(self.size)
-
-    def append(self, batches: Sequence[tuple[memoryview, int]]) -> int:
-        """See `PartitionLog`."""
-        base = next_base = self.end_offset
+    def _store(self, batches: Sequence[tuple[memoryview, int]]) -> None:
+        base = self.end_offset
         pieces: list[Blob] = []
         for batch, count in batches:
-            pieces += _BASE.pack(next_base), batch[_BASE.size :]
-            next_base += count
-        self._write(pieces)
-        for batch, count in batches:
-            self._index(len(batch), count)
-        return base
-
-    def _write(self, pieces: list[Blob]) -> None:
+            pieces += _BASE.pack(base), batch[_BASE.size :]
+            base += count
         data = memoryview(b"".join(pieces))
         done = 0
         try:
@@ -181,57 +137,37 @@ class FileLog:
             os.ftruncate(self._fd, self.size)
             raise
 
-    def read(self, offset: int, end: int, max_bytes: int) -> list[Blob]:
-        """See `PartitionLog`."""
-        first, last = _span(self._bases, self._ends, offset, min(end, self.end_offset), max_bytes)
-        if first == last:
-            return []
-        start = self._ends[first - 1] if first else 0
-        return [os.pread(self._fd, self._ends[last - 1] - start, start)]
+    def _load(self, first: int, last: int) -> list[Blob]:
+        start = self._start(first)
+        return [os.pread(self._fd, self._start(last) - start, start)]
 
     def close(self) -> None:
         """See `PartitionLog`."""
         os.close(self._fd)
 
 
-def _span(bases: list[int], ends: list[int], offset: int, end: int, max_bytes: int) -> tuple[int, int]:
-    """Return the batches (first, behind the last) to read: see `PartitionLog.read`.
-
-    `bases` are the batches' base offsets, `ends` the bytes up to their ends; `end` is at most the
-    log's end.
-    """
-    if not bases or offset >= end:
-        return 0, 0
-    first = bisect_right(bases, offset) - 1
-    # A batch ends where the next one begins, so the one that holds `end` itself stays out.
-    last = len(bases) if end > bases[-1] else bisect_right(bases, end) - 1
-    start = ends[first - 1] if first else 0
-    fitting = bisect_right(ends, start + max_bytes, first, last)
-    return first, max(fitting, min(first + 1, last))
-
-
-class MemoryStorage:
-    """Keeps nothing beyond the life of the cluster."""
+class LogStorage:
+    """Makes logs, and keeps the cluster's own state beside them: here for the life of the cluster, in memory."""
 
     def open_log(self, _topic: str, _partition: int, /) -> PartitionLog:
-        """See `LogStorage`."""
-        return MemoryLog()
+        """Open a partition's log, with its earlier records if they are kept."""
+        return PartitionLog()
 
     def remove_log(self, topic: str, partition: int) -> None:
-        """See `LogStorage`."""
+        """Remove a closed log for good."""
 
     def load_state(self) -> dict[str, Any] | None:
-        """See `LogStorage`."""
+        """Return the last argument of `save_state`; None if it is not kept."""
         return None
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """See `LogStorage`."""
+        """Keep `state` (JSON values) in place of the earlier state, whole or not at all."""
 
     def close(self) -> None:
-        """See `LogStorage`."""
+        """Close the rest; all logs are closed already."""
 
 
-class FileStorage:
+class FileStorage(LogStorage):
     """A folder with `<topic>-<partition>.log` for every partition, and `cluster.json`.
 
     OSError if it cannot be used, or if another cluster uses it now.
@@ -254,7 +190,7 @@ class FileStorage:
     def _log_path(self, topic: str, partition: int) -> Path:
         return self._folder / f"{topic}-{partition}.log"
 
-    def open_log(self, topic: str, partition: int) -> PartitionLog:
+    def open_log(self, topic: str, partition: int, /) -> PartitionLog:
         """See `LogStorage`."""
         return FileLog(self._log_path(topic, partition))
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 START_TIMEOUT = 20.0
 """Seconds within which the child has to say that it is ready."""
@@ -35,16 +35,15 @@ _running: weakref.WeakSet[ClusterProcess] = weakref.WeakSet()
 class ClusterProcess:
     """A running child.
 
-    `arguments`: those of `python -m fluvio_sync.testing.dev_cluster`.  RuntimeError if it does not
-    start, with its reason.
+    `settings`: the arguments of `ClusterServer`.  RuntimeError if it does not start, with its reason.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, settings: Mapping[str, Any]) -> None:
         self._lock = threading.Lock()
         self._number = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._child = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "fluvio_sync.testing.dev_cluster", "--control", *arguments],
+            [sys.executable, "-m", "fluvio_sync.testing.dev_cluster", "--control", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(),

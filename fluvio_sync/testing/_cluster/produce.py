@@ -43,14 +43,12 @@ class _Entry:
 
 
 class ProduceJob:
-    """One produce request, from its entries to its response."""
-
-    __slots__ = ("_core", "_deadline", "_request", "_topics", "_unreplicated")
+    """One produce request.  `deadline`: when the present wait ends, in monotonic seconds; None: there is none."""
 
     def __init__(self, core: ClusterCore, spu: int, request: ProduceRequest) -> None:
         self._core = core
         self._request = request
-        self._deadline: float | None = None
+        self.deadline: float | None = None
         self._topics = [
             (topic.name, [self._write(spu, topic.name, data) for data in topic.partitions]) for topic in request.topics
         ]
@@ -104,25 +102,20 @@ class ProduceJob:
 
     # --- waiting for replication -----------------------------------------------------------------
 
-    @property
-    def deadline(self) -> float | None:
-        """When the present wait ends, in monotonic seconds."""
-        return self._deadline
-
     def is_done(self, now: float) -> bool:
         """Go on with the waits, one entry after another, each with the request's whole timeout."""
         while self._unreplicated:
             entry = self._unreplicated[0]
             assert entry.partition is not None
             if entry.partition.hw < entry.end:
-                if self._deadline is None:
-                    self._deadline = now + self._request.timeout_ms / 1000
-                if now < self._deadline:
+                if self.deadline is None:
+                    self.deadline = now + self._request.timeout_ms / 1000
+                if now < self.deadline:
                     return False
                 payload = (self._request.timeout_ms, _PRODUCE_KIND)
                 entry.error = ErrorCode(Code.REQUEST_TIMED_OUT, payload)
             self._unreplicated.popleft()
-            self._deadline = None
+            self.deadline = None
         return True
 
     def response(self) -> ProduceResponse:

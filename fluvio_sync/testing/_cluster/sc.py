@@ -7,7 +7,6 @@ Pure.  Runs in the one thread that drives the cluster.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fluvio_sync.errors import ProtocolError
@@ -28,15 +27,14 @@ from fluvio_sync.protocol.versions import (
     ScApi,
 )
 from fluvio_sync.protocol.watch import Change, ListRequest, ListResponse, WatchRequest, WatchUpdate
+from fluvio_sync.testing._cluster.core import ServerSession
 from fluvio_sync.testing._cluster.model import SC
-from fluvio_sync.testing._cluster.session import ServerSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from fluvio_sync.protocol.frames import RequestHeader
     from fluvio_sync.protocol.metadata import MetadataObject
-    from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.testing._cluster.core import ClusterCore
 
 _SEMVER = re.compile(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
@@ -53,34 +51,25 @@ _MIN_VERSIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    correlation_id: int
-    version: int
-    label: str
-
-
 class ScSession(ServerSession):
     """A connection to the SC."""
 
     def __init__(self, core: ClusterCore) -> None:
         super().__init__(core, SC)
-        self._watches: list[_Watch] = []
-
-    def _handler_table(self) -> Mapping[int, Callable[[RequestHeader, Reader], None]]:
-        return {
-            API_VERSIONS: self._api_versions,
-            ScApi.WATCH: self._watch,
-            ScApi.LIST: self._list,
-            ScApi.CREATE: self._create,
-            ScApi.DELETE: self._delete,
-            ScApi.UPDATE: self._update,
+        self._watches: list[tuple[str, RequestHeader]] = []
+        self.requests = {
+            API_VERSIONS: (ApiVersionsRequest, self._api_versions),
+            ScApi.WATCH: (WatchRequest, self._watch),
+            ScApi.LIST: (ListRequest, self._list),
+            ScApi.CREATE: (CreateTopicRequest, self._create),
+            ScApi.DELETE: (DeleteTopicRequest, self._delete),
+            ScApi.UPDATE: (UpdateTopicRequest, self._update),
         }
 
     @property
     def wakeup_at(self) -> float | None:
         """See `ServerSession`: changes that writes made to partitions are gathered for a while."""
-        watching = any(watch.label == PartitionObject.LABEL for watch in self._watches)
+        watching = any(label == PartitionObject.LABEL for label, _ in self._watches)
         return self._core.status_due if watching else None
 
     def on_time(self, now: float) -> None:
@@ -90,28 +79,23 @@ class ScSession(ServerSession):
 
     def push_changes(self, label: str, epoch: int, changes: Sequence[Change]) -> None:
         """Tell every Watch of this kind of object of its changes."""
-        for watch in self._watches:
-            if watch.label == label:
-                update = WatchUpdate(label, epoch, tuple(changes))
-                self.push(watch.correlation_id, watch.version, update)
+        for watched, header in self._watches:
+            if watched == label:
+                self.push(header, WatchUpdate(label, epoch, tuple(changes)))
 
-    def _api_versions(self, header: RequestHeader, reader: Reader) -> None:
-        request = ApiVersionsRequest.read(reader, header.api_version)
+    def _api_versions(self, request: ApiVersionsRequest) -> ApiVersionsResponse:
         if not _SEMVER.fullmatch(request.client_version):
             raise ProtocolError(f"client version {request.client_version!r} is not semantic")
         highest = self._core.sc_version
         keys = tuple(ApiVersionKey(key, min(low, highest), highest) for key, low in _MIN_VERSIONS.items())
-        answer = ApiVersionsResponse(ErrorCode.NONE, keys, self._core.platform)
-        self.push(header.correlation_id, header.api_version, answer)
+        return ApiVersionsResponse(ErrorCode.NONE, keys, self._core.platform)
 
-    def _watch(self, header: RequestHeader, reader: Reader) -> None:
-        label = WatchRequest.read(reader, header.api_version).label
+    def _watch(self, request: WatchRequest) -> WatchUpdate:
+        label = request.label
         if label not in _WATCHABLE:
             raise ProtocolError(f"objects of the kind {label!r} cannot be watched")
-        watch = _Watch(header.correlation_id, header.api_version, label)
-        self._watches.append(watch)
-        update = WatchUpdate(label, self._core.epoch(label), all=self._objects(label))
-        self.push(watch.correlation_id, watch.version, update)
+        self._watches.append((label, self.header))
+        return WatchUpdate(label, self._core.epochs[label], all=self._objects(label))
 
     def _objects(self, label: str) -> tuple[MetadataObject, ...]:
         if label == TopicObject.LABEL:
@@ -123,37 +107,26 @@ class ScSession(ServerSession):
             return tuple(spu.object() for spu in self._core.spus.values())
         return ()
 
-    def _list(self, header: RequestHeader, reader: Reader) -> None:
-        request = ListRequest.read(reader, header.api_version)
+    def _list(self, request: ListRequest) -> ListResponse:
         items = [item for item in self._objects(request.label) if _is_listed(item, request)]
-        answer = ListResponse(request.label, tuple(items))
-        self.push(header.correlation_id, header.api_version, answer)
+        return ListResponse(request.label, tuple(items))
 
-    def _create(self, header: RequestHeader, reader: Reader) -> None:
-        request = CreateTopicRequest.read(reader, header.api_version)
+    def _create(self, request: CreateTopicRequest) -> AdminStatus:
         if request.label != TopicObject.LABEL:
-            answer = _unsupported("creating", request.label)
-        else:
-            answer = self._core.create_topic(request.name, request.spec, dry_run=request.dry_run)
-        self.push(header.correlation_id, header.api_version, answer)
+            return _unsupported("creating", request.label)
+        return self._core.create_topic(request.name, request.spec, dry_run=request.dry_run)
 
-    def _delete(self, header: RequestHeader, reader: Reader) -> None:
-        request = DeleteTopicRequest.read(reader, header.api_version)
+    def _delete(self, request: DeleteTopicRequest) -> AdminStatus:
         if request.label != TopicObject.LABEL:
-            answer = _unsupported("deleting", request.label)
-        else:
-            answer = self._core.delete_topic(request.name, force=request.force)
-        self.push(header.correlation_id, header.api_version, answer)
+            return _unsupported("deleting", request.label)
+        return self._core.delete_topic(request.name, force=request.force)
 
-    def _update(self, header: RequestHeader, reader: Reader) -> None:
-        request = UpdateTopicRequest.read(reader, header.api_version)
+    def _update(self, request: UpdateTopicRequest) -> AdminStatus:
         if request.label != TopicObject.LABEL:
-            answer = _unsupported("updating", request.label)
-        elif isinstance(request.action, AddMirror):
-            answer = AdminStatus(request.name, ErrorCode(Code.MIRROR_NOT_FOUND), "not found")
-        else:
-            answer = self._core.add_partitions(request.name, request.action.count)
-        self.push(header.correlation_id, header.api_version, answer)
+            return _unsupported("updating", request.label)
+        if isinstance(request.action, AddMirror):
+            return AdminStatus(request.name, ErrorCode(Code.MIRROR_NOT_FOUND), "not found")
+        return self._core.add_partitions(request.name, request.action.count)
 
 
 def _is_listed(item: MetadataObject, request: ListRequest) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.errors import ProtocolError
@@ -26,10 +27,8 @@ from fluvio_sync.testing._serving import Port
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
-    from fluvio_sync.testing._cluster.core import Peer
-    from fluvio_sync.testing._cluster.session import ServerSession
+    from fluvio_sync.testing._cluster.core import ServerSession
 
 MAX_FRAME = 64 * 1024 * 1024
 """The longest request, in bytes, that is accepted."""
@@ -135,7 +134,7 @@ class _Connection(asyncio.BufferedProtocol):
     @property
     def _is_over(self) -> bool:
         """Whether nothing more will be sent on it."""
-        pending = self._arrived or self.session.backlog or self.session.waiting
+        pending = self._arrived or self.session.backlog or self.session.is_blocked
         return self.session.closed or (self._eof and not pending)
 
     def abort(self) -> None:
@@ -163,7 +162,7 @@ class ClusterServer:
         *,
         ports: Sequence[int] = (0, 0),
         host: str = "127.0.0.1",
-        data_dir: Path | None = None,
+        data_dir: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
         tls_client_ca: str | None = None,
@@ -172,7 +171,7 @@ class ClusterServer:
         self._tls = server_context(tls_cert, tls_key, tls_client_ca)
         self._host = host
         self._ports: dict[int, Port] = {}
-        self.connections: dict[Peer, _Connection] = {}
+        self.connections: dict[ServerSession, _Connection] = {}
         self.buffer = memoryview(bytearray(_RECEIVE))
         self._stopped = asyncio.Event()
         self._due: float | None = None
@@ -184,11 +183,11 @@ class ClusterServer:
                 port.abandon()
             raise
 
-    def _make_core(self, ports: Sequence[int], data_dir: Path | None, settings: dict[str, Any]) -> ClusterCore:
+    def _make_core(self, ports: Sequence[int], data_dir: str | None, settings: dict[str, Any]) -> ClusterCore:
         for index, port in enumerate(ports):
             self._bind(FIRST_SPU + index - 1 if index else SC, port)
         spus = [SpuAddress(spu, self._host, self._ports[spu].number) for spu in self._spus()]
-        storage = FileStorage(data_dir) if data_dir is not None else None
+        storage = FileStorage(Path(data_dir)) if data_dir is not None else None
         try:
             return ClusterCore(spus, storage, wall_clock=time.time, **settings)
         except BaseException:

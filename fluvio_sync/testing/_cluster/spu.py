@@ -39,16 +39,12 @@ from fluvio_sync.protocol.versions import (
     ApiVersionsResponse,
     SpuApi,
 )
+from fluvio_sync.testing._cluster.core import ServerSession
 from fluvio_sync.testing._cluster.model import CONSUMER_OFFSET_TOPIC
 from fluvio_sync.testing._cluster.produce import ProduceJob
-from fluvio_sync.testing._cluster.session import ServerSession
 from fluvio_sync.testing._cluster.stream import Stream, rejection, visible_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from fluvio_sync.protocol.frames import RequestHeader
-    from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.testing._cluster.core import ClusterCore
 
 _PLATFORM = "0.0.0"
@@ -65,23 +61,19 @@ class SpuSession(ServerSession):
         self.streams: dict[int, Stream] = {}
         self._last_stream = 0
         self._job: ProduceJob | None = None
-        self._job_header: RequestHeader | None = None
-
-    def _handler_table(self) -> Mapping[int, Callable[[RequestHeader, Reader], None]]:
-        return {
-            API_VERSIONS: self._api_versions,
-            SpuApi.PRODUCE: self._produce,
-            SpuApi.FETCH: self._fetch,
-            SpuApi.FETCH_OFFSETS: self._fetch_offsets,
-            SpuApi.STREAM_FETCH: self._stream_fetch,
-            SpuApi.UPDATE_OFFSETS: self._update_offsets,
-            SpuApi.UPDATE_CONSUMER_OFFSET: self._update_consumer_offset,
-            SpuApi.DELETE_CONSUMER_OFFSET: self._delete_consumer_offset,
-            SpuApi.FETCH_CONSUMER_OFFSETS: self._fetch_consumer_offsets,
+        self.requests = {
+            API_VERSIONS: (ApiVersionsRequest, self._api_versions),
+            SpuApi.PRODUCE: (ProduceRequest, self._produce),
+            SpuApi.FETCH: (FetchRequest, self._fetch),
+            SpuApi.FETCH_OFFSETS: (FetchOffsetsRequest, self._fetch_offsets),
+            SpuApi.STREAM_FETCH: (StreamFetchRequest, self._stream_fetch),
+            SpuApi.UPDATE_OFFSETS: (UpdateOffsetsRequest, self._update_offsets),
+            SpuApi.UPDATE_CONSUMER_OFFSET: (UpdateConsumerOffsetRequest, self._update_consumer_offset),
+            SpuApi.DELETE_CONSUMER_OFFSET: (DeleteConsumerOffsetRequest, self._delete_consumer_offset),
+            SpuApi.FETCH_CONSUMER_OFFSETS: (FetchConsumerOffsetsRequest, self._fetch_consumer_offsets),
         }
 
-    def _api_versions(self, header: RequestHeader, reader: Reader) -> None:
-        request = ApiVersionsRequest.read(reader, header.api_version)
+    def _api_versions(self, request: ApiVersionsRequest) -> ApiVersionsResponse:
         highest = self._core.spu_version
         streaming = highest if request.client_version else _ANONYMOUS_STREAM_FETCH
         keys = (
@@ -91,15 +83,14 @@ class SpuSession(ServerSession):
             ApiVersionKey(SpuApi.STREAM_FETCH, 0, streaming),
             ApiVersionKey(SpuApi.UPDATE_OFFSETS, 0, 0),
         )
-        answer = ApiVersionsResponse(ErrorCode.NONE, keys, _PLATFORM)
-        self.push(header.correlation_id, header.api_version, answer)
+        return ApiVersionsResponse(ErrorCode.NONE, keys, _PLATFORM)
 
     # --- produce ---------------------------------------------------------------------------------
 
     @property
-    def waiting(self) -> bool:
+    def is_blocked(self) -> bool:
         """See `ServerSession`: a read-committed reply waits for replication."""
-        return self._job is not None or super().waiting
+        return self._job is not None or super().is_blocked
 
     @property
     def wakeup_at(self) -> float | None:
@@ -110,7 +101,7 @@ class SpuSession(ServerSession):
         """See `ServerSession`."""
         super().on_time(now)
         if self._job is not None:
-            self._go_on()
+            self._go_on(self._job)
             self.serve_queue()
 
     def disconnect(self) -> None:
@@ -119,40 +110,35 @@ class SpuSession(ServerSession):
             self._core.end_stream(stream)
         super().disconnect()
 
-    def _produce(self, header: RequestHeader, reader: Reader) -> None:
-        request = ProduceRequest.read(reader, header.api_version)
+    def _produce(self, request: ProduceRequest) -> None:
         cut = self._core.faults.take_cut(self.node)
-        if cut != "before":
-            self._job = ProduceJob(self._core, self.node, request)
-            self._job_header = header
-        if cut is not None:
-            self._job = None
+        job = ProduceJob(self._core, self.node, request) if cut != "before" else None
+        if cut is None and job is not None:
+            self._go_on(job)
+        else:
             self.close()
-            return
-        self._go_on()
 
-    def _go_on(self) -> None:
-        job, header = self._job, self._job_header
-        assert job is not None
-        assert header is not None
-        done = job.is_done(self._core.now)
-        self._core.mark_waiting(self, waiting=not done)
-        if done:
+    def _go_on(self, job: ProduceJob) -> None:
+        if job.is_done(self._core.now):
             self._job = None
-            self.push(header.correlation_id, header.api_version, job.response())
+            self._core.waiting.pop(self, None)
+            self.push(self.header, job.response())
+        else:
+            self._job = job
+            self._core.waiting[self] = None
 
     # --- consume ---------------------------------------------------------------------------------
 
-    def _fetch_offsets(self, header: RequestHeader, reader: Reader) -> None:
-        request = FetchOffsetsRequest.read(reader, header.api_version)
-        topics = tuple(
-            TopicOffsets(
-                topic.name,
-                tuple(self._offsets(topic.name, index, request.consumer_id) for index in topic.partitions),
+    def _fetch_offsets(self, request: FetchOffsetsRequest) -> FetchOffsetsResponse:
+        return FetchOffsetsResponse(
+            tuple(
+                TopicOffsets(
+                    topic.name,
+                    tuple(self._offsets(topic.name, index, request.consumer_id) for index in topic.partitions),
+                )
+                for topic in request.topics
             )
-            for topic in request.topics
         )
-        self.push(header.correlation_id, header.api_version, FetchOffsetsResponse(topics))
 
     def _offsets(self, topic: str, index: int, consumer_id: str | None) -> PartitionOffsets:
         partition = self._core.led_by(self.node, topic, index)
@@ -164,9 +150,8 @@ class SpuSession(ServerSession):
             start = stored[0] + 1 if stored else 0
         return PartitionOffsets(ErrorCode.NONE, index, start, partition.hw)
 
-    def _stream_fetch(self, header: RequestHeader, reader: Reader) -> None:
-        request = StreamFetchRequest.read(reader, header.api_version)
-        send = partial(self.push, header.correlation_id, header.api_version)
+    def _stream_fetch(self, request: StreamFetchRequest) -> None:
+        send = partial(self.push, self.header)
         partition = self._core.led_by(self.node, request.topic, request.partition)
         if partition is None:
             Stream(send, request, 0).end(PLAIN_CODES[Code.NOT_LEADER_FOR_PARTITION])
@@ -184,33 +169,31 @@ class SpuSession(ServerSession):
             self._core.add_stream(stream)
             stream.feed(partition)
 
-    def _update_offsets(self, header: RequestHeader, reader: Reader) -> None:
-        request = UpdateOffsetsRequest.read(reader, header.api_version)
+    def _update_offsets(self, request: UpdateOffsetsRequest) -> None:
         statuses = []
         for update in request.offsets:
             known = update.session_id in self.streams
             error = Code.NONE if known else Code.FETCH_SESSION_NOT_FOUD
             statuses.append(OffsetUpdateStatus(update.session_id, PLAIN_CODES[error]))
-        answer = UpdateOffsetsResponse(tuple(statuses))
-        self.push(header.correlation_id, header.api_version, answer)
+        self.push(self.header, UpdateOffsetsResponse(tuple(statuses)))
         for update in request.offsets:
             stream = self.streams.get(update.session_id)
             if stream is None:
                 continue
-            partition = self._core.led_by(self.node, stream.topic, stream.partition)
+            partition = self._core.led_by(self.node, *stream.key)
             if partition is not None:
                 stream.advance(update.offset, partition)
 
-    def _fetch(self, header: RequestHeader, reader: Reader) -> None:
-        request = FetchRequest.read(reader, header.api_version)
-        topics = tuple(
-            FetchedTopic(
-                topic.name,
-                tuple(self._fetched(topic.name, wanted, request.isolation) for wanted in topic.fetch_partitions),
+    def _fetch(self, request: FetchRequest) -> FetchResponse:
+        return FetchResponse(
+            tuple(
+                FetchedTopic(
+                    topic.name,
+                    tuple(self._fetched(topic.name, wanted, request.isolation) for wanted in topic.fetch_partitions),
+                )
+                for topic in request.topics
             )
-            for topic in request.topics
         )
-        self.push(header.correlation_id, header.api_version, FetchResponse(topics))
 
     def _fetched(self, topic: str, wanted: FetchPartition, isolation: int) -> FetchedPartition:
         index, offset = wanted.partition_index, wanted.fetch_offset
@@ -226,52 +209,36 @@ class SpuSession(ServerSession):
 
     # --- consumer offsets ------------------------------------------------------------------------
 
-    def _update_consumer_offset(self, header: RequestHeader, reader: Reader) -> None:
-        request = UpdateConsumerOffsetRequest.read(reader, header.api_version)
+    def _update_consumer_offset(self, request: UpdateConsumerOffsetRequest) -> UpdateConsumerOffsetResponse:
         stream = self.streams.get(request.session_id)
-        error, offset = ErrorCode.NONE, request.offset
         if stream is None:
-            error, offset = PLAIN_CODES[Code.FETCH_SESSION_NOT_FOUD], 0
-        elif stream.consumer_id is None:
-            error, offset = ErrorCode(Code.OTHER, ("stream without consumer id",)), 0
-        else:
-            key = (stream.consumer_id, stream.topic, stream.partition)
-            self._core.store_consumer_offset(key, offset)
-        answer = UpdateConsumerOffsetResponse(offset, error)
-        self.push(header.correlation_id, header.api_version, answer)
+            return UpdateConsumerOffsetResponse(0, PLAIN_CODES[Code.FETCH_SESSION_NOT_FOUD])
+        if stream.consumer_id is None:
+            return UpdateConsumerOffsetResponse(0, ErrorCode(Code.OTHER, ("stream without consumer id",)))
+        self._core.store_consumer_offset((stream.consumer_id, *stream.key), request.offset)
+        return UpdateConsumerOffsetResponse(request.offset, ErrorCode.NONE)
 
     def _keeps_offsets(self) -> bool:
         return self._core.led_by(self.node, CONSUMER_OFFSET_TOPIC, 0) is not None
 
-    def _delete_consumer_offset(self, header: RequestHeader, reader: Reader) -> None:
-        request = DeleteConsumerOffsetRequest.read(reader, header.api_version)
-        error = PLAIN_CODES[Code.PARTITION_NOT_LEADER]
-        if self._keeps_offsets():
-            error = ErrorCode.NONE
-            replica = request.replica_id
-            key = (request.consumer_id, replica.topic, replica.partition)
-            self._core.store_consumer_offset(key, None)
-        answer = DeleteConsumerOffsetResponse(error)
-        self.push(header.correlation_id, header.api_version, answer)
+    def _delete_consumer_offset(self, request: DeleteConsumerOffsetRequest) -> DeleteConsumerOffsetResponse:
+        if not self._keeps_offsets():
+            return DeleteConsumerOffsetResponse(PLAIN_CODES[Code.PARTITION_NOT_LEADER])
+        replica = request.replica_id
+        self._core.store_consumer_offset((request.consumer_id, replica.topic, replica.partition), None)
+        return DeleteConsumerOffsetResponse(ErrorCode.NONE)
 
-    def _fetch_consumer_offsets(self, header: RequestHeader, reader: Reader) -> None:
-        request = FetchConsumerOffsetsRequest.read(reader, header.api_version)
-        answer = FetchConsumerOffsetsResponse(PLAIN_CODES[Code.PARTITION_NOT_LEADER], ())
-        if self._keeps_offsets():
-            wanted = request.filter_opts or ConsumerOffsetFilter()
-            answer = FetchConsumerOffsetsResponse(ErrorCode.NONE, self._stored(wanted))
-        self.push(header.correlation_id, header.api_version, answer)
-
-    def _stored(self, wanted: ConsumerOffsetFilter) -> tuple[ConsumerOffset, ...]:
+    def _fetch_consumer_offsets(self, request: FetchConsumerOffsetsRequest) -> FetchConsumerOffsetsResponse:
+        if not self._keeps_offsets():
+            return FetchConsumerOffsetsResponse(PLAIN_CODES[Code.PARTITION_NOT_LEADER], ())
+        wanted = request.filter_opts or ConsumerOffsetFilter()
         offsets = (
-            ConsumerOffset(consumer, ReplicaKey(topic, partition), offset, time)
-            for (consumer, topic, partition), (
-                offset,
-                time,
-            ) in self._core.consumer_offsets.items()
+            ConsumerOffset(consumer, ReplicaKey(topic, partition), *stored)
+            for (consumer, topic, partition), stored in self._core.consumer_offsets.items()
         )
-        return tuple(
+        found = tuple(
             item
             for item in offsets
             if wanted.consumer_id in (None, item.consumer_id) and wanted.replica_id in (None, item.replica_id)
         )
+        return FetchConsumerOffsetsResponse(ErrorCode.NONE, found)

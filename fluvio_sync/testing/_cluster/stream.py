@@ -26,32 +26,19 @@ class Stream:
     After each response with records the consumer has to acknowledge (`advance`) before it gets
     more.  Only whole batches are sent, at least one, even if it is larger than the consumer's
     `max_bytes`: the official client loses the tail of a batch that it received half of.
-    """
 
-    __slots__ = ("_acknowledged", "_offset", "_over", "_request", "_respond", "id")
+    `key`: the topic and the partition that it reads; `consumer_id`: the consumer whose offset may be stored.
+    """
 
     def __init__(self, send: Callable[[StreamFetchResponse], None], request: StreamFetchRequest, number: int) -> None:
         self.id = number
+        self.key = request.topic, request.partition
+        self.consumer_id = request.consumer_id
         self._respond = send
         self._request = request
         self._offset = request.fetch_offset
         self._acknowledged = True
         self._over = False
-
-    @property
-    def topic(self) -> str:
-        """The topic that it reads."""
-        return self._request.topic
-
-    @property
-    def partition(self) -> int:
-        """The partition that it reads."""
-        return self._request.partition
-
-    @property
-    def consumer_id(self) -> str | None:
-        """The consumer whose offset may be stored."""
-        return self._request.consumer_id
 
     def feed(self, partition: Partition) -> None:
         """Send the records that there are, unless the consumer has not acknowledged the ones before."""
@@ -75,9 +62,9 @@ class Stream:
         self._send(0, error, b"")
 
     def _send(self, hw: int, error: ErrorCode, records: bytes) -> None:
-        fetched = FetchedPartition(self.partition, error, hw, records=records)
-        response = StreamFetchResponse(self.topic, self.id, fetched)
-        self._respond(response)
+        topic, partition = self.key
+        fetched = FetchedPartition(partition, error, hw, records=records)
+        self._respond(StreamFetchResponse(topic, self.id, fetched))
 
 
 def visible_end(partition: Partition, isolation: int) -> int:
