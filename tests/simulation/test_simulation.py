@@ -22,7 +22,7 @@ from fluvio_sync._runtime.sender import Sender
 from tests.simulation.world import Broken, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fluvio_sync._core.metadata import MetadataDiff
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue
@@ -65,7 +65,7 @@ class LostRetry(Dispatcher):
     """Forgets the batches of a failed attempt if they were several."""
 
     def _attempt_failed(
-        self, queue: PartitionQueue, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+        self, queue: PartitionQueue, batches: Sequence[Batch], error: FluvioError, now: float, floor: float = 0.0
     ) -> None:
         if len(batches) < 2:
             super()._attempt_failed(queue, batches, error, now, floor)
@@ -77,7 +77,7 @@ class SwappedOrder(Dispatcher):
     """Retries in another order."""
 
     def _attempt_failed(
-        self, queue: PartitionQueue, batches: list[Batch], error: FluvioError, now: float, floor: float = 0.0
+        self, queue: PartitionQueue, batches: Sequence[Batch], error: FluvioError, now: float, floor: float = 0.0
     ) -> None:
         super()._attempt_failed(queue, batches, error, now, floor)
         queue.sealed.rotate(1)
