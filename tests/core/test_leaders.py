@@ -184,6 +184,7 @@ def test_a_commit_wait_goes_on_though_its_leader_was_about_to_be_abandoned(answe
     rig.send()
     (request,) = writes(rig.connect())
     rig.push("Partition", [partition("t-0", 5002)])
+    rig.push("Partition", [partition("t-0", 5001)])
     (commit_wait,) = asks(rig.answer(request, 7))
     for _ in range(5):
         assert asks(rig.run(0.11)) == []
