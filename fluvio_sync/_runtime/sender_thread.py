@@ -123,12 +123,12 @@ class SenderThread:
     def _run_step(self) -> None:
         """Run one step, or sleep while another thread leads."""
         # A leader wakes this thread when it leaves work behind; `send()` has the lock for a moment only.
-        nap = _LOOK if self._led else _BUSY
+        pause = _LOOK if self._led else _BUSY
         # Before the attempt: a thread that has the lock then compares its timers with this after it.
-        self._sleeps_until = self._clock.monotonic() + nap
+        self._sleeps_until = self._clock.monotonic() + pause
         timeout = self._prepare()
         if timeout is None:
-            if self._poller.sleep(nap) and self._step_lock.acquire(timeout=_SHORT):
+            if self._poller.sleep(pause) and self._step_lock.acquire(timeout=_SHORT):
                 self._step_lock.release()
             return
         if timeout > 0 and self._poller.can_be_borrowed:

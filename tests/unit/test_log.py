@@ -112,8 +112,8 @@ def test_an_event_without_fields(records: list[logging.LogRecord]) -> None:
 
 
 def test_a_field_cannot_forge_a_line(records: list[logging.LogRecord]) -> None:
-    get_logger("sender").warning("metadata.lost", error="boom\nERROR root forged")
-    assert records[0].getMessage() == r"metadata.lost error='boom\nERROR root forged'"
+    get_logger("sender").warning("sc.disconnected", error="boom\nERROR root forged")
+    assert records[0].getMessage() == r"sc.disconnected error='boom\nERROR root forged'"
 
 
 def test_fields_that_logging_reserves_are_renamed(records: list[logging.LogRecord]) -> None:
