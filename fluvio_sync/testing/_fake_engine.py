@@ -231,7 +231,7 @@ class RecordingCore(ClusterCore):
                     offset += 1
         return base
 
-    def texts_of(self, _invocations: Sequence[SmartModuleInvocation]) -> list[str]:
+    def texts_of(self, invocations: Sequence[SmartModuleInvocation]) -> list[str]:  # noqa: ARG002 - as the real one
         """Return no text: records need none."""
         return []
 

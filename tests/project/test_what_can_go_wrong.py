@@ -188,7 +188,10 @@ def test_an_spu_at_an_address_of_another_network(own: LocalCluster) -> None:
         ("no-bytes", lambda fluvio: fluvio.topic_producer("orders").send({"item": "tea"})),
         ("too-large", lambda fluvio: fluvio.topic_producer("orders").send(bytes(2_000_000))),
         ("no-partition", lambda fluvio: fluvio.topic_producer("orders").send("x", partition=7)),
-        ("module", lambda fluvio: fluvio.topic_producer("orders", smartmodules=[MODULE]).send("x", partition=0).result(5)),
+        (
+            "module",
+            lambda fluvio: fluvio.topic_producer("orders", smartmodules=[MODULE]).send("x", partition=0).result(5),
+        ),
     ],
 )
 def test_a_call_that_cannot_work(name: str, use: Callable[[Any], object], fluvio: Fluvio) -> None:
