@@ -25,13 +25,11 @@ _RESPONSE_HEAD = struct.Struct(">ii")
 class ProduceFault:
     """A fault that happens to one produce request.
 
-    `kind`: when the connection is cut:
-      `"before"`: before a byte of the request is forwarded;
-      `"during"`: after `sent` bytes of it;
-      `"after"`: once the server has answered, so that the request is carried out and its reply is lost;
-      `"lost reply"`: not at all, but the reply never comes.
-    `sent`: bytes of the request that are forwarded, for `"during"`; default: half of them.
-    `reset`: a cut resets the client's connection; False: it ends in good order (EOF).
+    * `kind`: when the connection is cut.  `"before"`: before a byte of the request is forwarded; `"during"`: after
+      `sent` bytes of it; `"after"`: once the server has answered, so that the request is carried out and its reply is
+      lost; `"lost reply"`: not at all, but the reply never comes.
+    * `sent`: bytes of the request that are forwarded, for `"during"`; default: half of them.
+    * `reset`: a cut resets the client's connection; False: it ends in good order (EOF).
     """
 
     kind: Literal["before", "during", "after", "lost reply"]
