@@ -190,7 +190,7 @@ def test_an_spu_at_an_address_of_another_network(own: LocalCluster) -> None:
         ("no-partition", lambda fluvio: fluvio.topic_producer("orders").send("x", partition=7)),
         (
             "module",
-            lambda fluvio: fluvio.topic_producer("orders", smartmodules=[MODULE]).send("x", partition=0).result(5),
+            lambda fluvio: fluvio.topic_producer("orders", smartmodules=[MODULE]).send("x", partition=0).result(),
         ),
     ],
 )
