@@ -34,7 +34,7 @@ PAGE = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")
 SHOWN = {name: block.text for block in blocks(PAGE) if block.language == "text" for name in block.words}
 ONCE = attempts(1, timeout=1.0)
 TWICE = attempts(2, timeout=1.0)
-MODULE = SmartModule("my-filter")
+MODULES = [SmartModule("my-filter")]
 
 
 def plain(text: str) -> str:
@@ -190,7 +190,7 @@ def test_an_spu_at_an_address_of_another_network(own: LocalCluster) -> None:
         ("no-partition", lambda fluvio: fluvio.topic_producer("orders").send("x", partition=7)),
         (
             "module",
-            lambda fluvio: fluvio.topic_producer("orders", smartmodules=[MODULE]).send("x", partition=0).result(),
+            lambda fluvio: fluvio.topic_producer("orders", smartmodules=MODULES).send("x", partition=0).result(),
         ),
     ],
 )
