@@ -71,7 +71,7 @@ def fluvio(own: LocalCluster) -> Iterator[Fluvio]:
 
 def test_every_text_of_the_page_is_shown_here() -> None:
     proven = re.findall(
-        r'(?:raising|assert_shown|^ {8})\("([a-z-]+)"', Path(__file__).read_text(encoding="utf-8"), re.MULTILINE
+        r'(?:raising|assert_shown|^ {8})\(\s*"([a-z-]+)"', Path(__file__).read_text(encoding="utf-8"), re.MULTILINE
     )
     assert sorted(proven) == sorted(SHOWN)
 
