@@ -163,13 +163,13 @@ class Bare:
         """Have the client find the leader, and connect as it did."""
         self._client.topic_producer(topic, linger=0).send(b"x").result()
         engine: Any = self._client._holder.engine  # noqa: SLF001
-        lines = [line for line in engine.sender._lines.values() if line.connection.versions is not None]  # noqa: SLF001
-        endpoint = lines[0].connection.peer.endpoint
+        known = [item for item in engine.sender._connections.values() if item.versions is not None]  # noqa: SLF001
+        endpoint = known[0].peer.endpoint
         connection = socket.create_connection((endpoint.host, endpoint.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         from fluvio_sync.protocol.versions import SpuApi  # noqa: PLC0415 - see above
 
-        return connection, lines[0].connection.version(SpuApi.PRODUCE)
+        return connection, known[0].version(SpuApi.PRODUCE)
 
     def _frame(self, topic: str, value: bytes, version: int) -> bytes:
         from fluvio_sync.protocol.batch import BatchBuilder  # noqa: PLC0415 - see above
