@@ -169,7 +169,7 @@ class Sending(threading.Thread):
 
     def _failed(self, number: int, error: DeliveryError) -> None:
         if self.patient:
-            raise Broken(f"{self.name}: record {number} was given up though the cluster came back: {error}") from error
+            raise Broken(f"{self.name}: record {number} failed though the cluster came back: {error}") from error
         if not error.may_be_stored:
             self.unstored.append(number)
 

@@ -1,105 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of real processes: their exit, forks, Ctrl-C, and their output."""
+"""The life of real processes: their exit, their output, and forks."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing.util
-import signal
-import subprocess
 import sys
-import textwrap
 import time
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fluvio_sync import Fluvio
-from tests.support.hostile import Server, Talk
-from tests.support.waiting import SLACK, wait_until
+from tests.support.scripts import finish, run, running, values
+from tests.support.waiting import SLACK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from fluvio_sync.testing.cluster import LocalCluster
     from tests.support.cluster import Where
-
-TIMEOUT = 15
-
-PREAMBLE = """
-import json, os, signal, sys, threading, time
-from fluvio_sync import *
-# A test run in the background of a shell inherits that SIGINT is ignored; these scripts have a terminal's.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-endpoint, topic = sys.argv[1:3]
-def say(*words):
-    print(*words, flush=True)
-def patient(delay=0.02):
-    return AtLeastOnce(RetryPolicy(max_retries=1000, initial_delay=delay, max_delay=delay, timeout=30))
-"""
-
-
-def command(script: str, *arguments: str, flags: tuple[str, ...] = ()) -> list[str]:
-    return [sys.executable, *flags, "-c", PREAMBLE + textwrap.dedent(script), *arguments]
-
-
-def run(script: str, *arguments: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run a script to its end; it finds `endpoint` and `topic`."""
-    return subprocess.run(
-        command(script, *arguments, flags=flags), capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
-
-
-class Running:
-    """A process that runs a script, and talks in lines."""
-
-    def __init__(self, script: str, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            command(script, *arguments),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def hear(self) -> str:
-        """Return the next line that it says."""
-        stdout = self._pipe(self.process.stdout)
-        return stdout.readline().strip()
-
-    def tell(self) -> None:
-        """Let it go on: it waits in `input()`."""
-        stdin = self._pipe(self.process.stdin)
-        stdin.write("\n")
-        stdin.flush()
-
-    def end(self) -> tuple[int, str]:
-        """Return its exit status and its standard error."""
-        _, stderr = self.process.communicate(timeout=TIMEOUT)
-        return self.process.returncode, stderr
-
-    @staticmethod
-    def _pipe(pipe: IO[str] | None) -> IO[str]:
-        assert pipe is not None
-        return pipe
-
-
-@contextmanager
-def running(script: str, *arguments: str) -> Iterator[Running]:
-    process = Running(script, *arguments)
-    try:
-        yield process
-    finally:
-        process.process.kill()
-        process.process.communicate()
-
-
-def values(where: Where, topic: str, count: int) -> list[str]:
-    """Return the topic's values, once there are `count`."""
-    return [record.value.decode() for record in where.records(topic, count=count)]
-
 
 # --- the exit ------------------------------------------------------------------------------------
 
@@ -197,76 +117,45 @@ def test_a_signal_handler_that_exits_loses_nothing(where: Where) -> None:
     assert values(where, topic, 1) == ["queued"]
 
 
-DYING = """
-    producer = Fluvio.connect(endpoint, exit_timeout=0.5).topic_producer(topic)
-    producer.send("warm").result(5)
-    say("ready")
-    input()
-    for number in range(5):
-        producer.send(str(number))
-    while not {condition}:
-        time.sleep(0.001)
-    say(time.monotonic())
-    """
-
-
 @pytest.mark.alone
-def test_leaving_a_dead_cluster_is_bounded_and_says_what_is_lost(own: LocalCluster) -> None:
+@pytest.mark.parametrize(
+    ("fault", "clients", "longest"),
+    [("dead", 1, 0.5), ("dead", 4, 0.5), ("mute", 1, 2.5)],  # replies are waited for 2 s at most
+)
+def test_leaving_a_cluster_that_fails_is_bounded_and_tells_the_loss(
+    own: LocalCluster, fault: str, clients: int, longest: float
+) -> None:
     own.create_topic("t")
-    script = DYING.format(condition="producer.stats().records_queued == 5")
-    with running(script, own.endpoint, "t") as process:
-        process.hear()
-        own.kill_spu(5001)
-        process.tell()
-        started = float(process.hear())
-        status, stderr = process.end()
-        took = time.monotonic() - started
-    assert status == 0
-    assert 0.5 <= took <= 0.5 + 2 * SLACK
-    (line,) = stderr.splitlines()
-    assert line.startswith("fluvio_sync: 5 records not acknowledged within 0.5 s")
-    assert "exit_timeout" in line
-
-
-@pytest.mark.alone
-def test_leaving_a_cluster_that_does_not_answer_is_bounded(own: LocalCluster) -> None:
-    own.create_topic("t")
-    script = DYING.format(condition="producer.stats().records_in_flight")
-    with running(script, own.endpoint, "t") as process:
-        process.hear()
-        own.hold_replies(5001)
-        process.tell()
-        started = float(process.hear())
-        status, stderr = process.end()
-        took = time.monotonic() - started
-    assert status == 0
-    assert 0.5 <= took <= 0.5 + 2 + 2 * SLACK, "replies are waited for 2 s at most"
-    assert len(stderr.splitlines()) == 1
-    assert "5 records" in stderr
-
-
-@pytest.mark.alone
-def test_many_clients_leave_together(own: LocalCluster) -> None:
-    own.create_topic("t")
-    script = """
-        clients = [Fluvio.connect(endpoint, exit_timeout=0.5) for _ in range(4)]
-        producers = [fluvio.topic_producer(topic) for fluvio in clients]
+    script = f"""
+        producers = [Fluvio.connect(endpoint, exit_timeout=0.5).topic_producer(topic) for _ in range({clients})]
+        for producer in producers:
+            producer.send("warm").result(5)
         say("ready")
         input()
-        for producer in producers:
-            producer.send("lost")
+        for number in range(5):
+            for producer in producers:
+                producer.send(str(number))
+        pending = "records_queued" if "{fault}" == "dead" else "records_in_flight"
+        while not all(getattr(producer.stats(), pending) for producer in producers):
+            time.sleep(0.001)
         say(time.monotonic())
         """
     with running(script, own.endpoint, "t") as process:
         process.hear()
-        own.kill_spu(5001)
+        if fault == "dead":
+            own.kill_spu(5001)
+        else:
+            own.hold_replies(5001)
         process.tell()
         started = float(process.hear())
         status, stderr = process.end()
         took = time.monotonic() - started
     assert status == 0
-    assert took <= 0.5 + 2 * SLACK
-    assert stderr.startswith("fluvio_sync: 1 record not acknowledged within 0.5 s (exit_timeout), and lost")
+    assert 0.5 <= took <= longest + 2 * SLACK
+    lines = stderr.splitlines()
+    assert len(lines) == clients
+    for line in lines:
+        assert line.startswith("fluvio_sync: 5 records not acknowledged within 0.5 s (exit_timeout), and lost")
 
 
 def test_an_at_most_once_record_that_is_lost_at_exit_is_told_of(own: LocalCluster) -> None:
@@ -276,7 +165,7 @@ def test_an_at_most_once_record_that_is_lost_at_exit_is_told_of(own: LocalCluste
         producer = fluvio.topic_producer(topic, delivery_semantic=AtMostOnce())
         say("ready")
         input()
-        # What nobody has heard of yet is tried at once, and dropped where nobody listens, which is only logged.
+        # A leader that is not known to be offline is tried at once, and the record dropped, which is only logged.
         while fluvio._holder.engine.metadata.spu_online(5001):
             threading.Event().wait(0.005)
         producer.send("lost")
@@ -495,53 +384,12 @@ def test_multiprocessing(where: Where, tmp_path: Path, method: str) -> None:
     topic = where.topic()
     script = tmp_path / "script.py"
     script.write_text(MULTIPROCESSING)
-    done = subprocess.run(
-        [sys.executable, *NO_FORK_WARNING, str(script), where.endpoint, topic, method],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    done = finish([sys.executable, *NO_FORK_WARNING, str(script), where.endpoint, topic, method])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     expected = ["parent", f"{method} client", f"{method} producer"]
     if method == "fork":
         expected += ["process inherited", "pool inherited"]
     assert sorted(values(where, topic, len(expected))) == sorted(expected)
-
-
-# --- Ctrl-C --------------------------------------------------------------------------------------
-
-INTERRUPTED = """
-    fluvio = Fluvio.connect(endpoint, buffer_memory=100_000)
-    producer = fluvio.topic_producer(topic, max_request_size=99_000, max_block=60)
-    producer.send("0").result(5)
-    say("ready")
-    input()
-    future = producer.send(bytes(90_000))
-    say("go")
-    try:
-        {call}
-    except KeyboardInterrupt:
-        say(time.monotonic())
-    else:
-        say("not interrupted")
-    input()
-    future.result(5)
-    assert producer.send("usable").result(5).acknowledged
-    assert producer.flush(5).failed == 0
-    """
-
-BLOCKING = {
-    "result": "future.result()",
-    "exception": "future.exception(60)",
-    "wait": "import concurrent.futures; concurrent.futures.wait([future])",
-    "flush": "producer.flush()",
-    "send": "producer.send(bytes(20_000))",
-    "send_all": "producer.send_all([bytes(20_000)] * 10)",
-    "topic_producer": "fluvio.topic_producer('no-such-topic', max_request_size=99_000)",
-    "topics": "fluvio.topics()",
-    "create_topic": "fluvio.create_topic('another')",
-}
 
 
 def test_many_clients_leave_nothing_behind_in_multiprocessing(own: LocalCluster) -> None:
@@ -553,169 +401,52 @@ def test_many_clients_leave_nothing_behind_in_multiprocessing(own: LocalCluster)
     assert len(registry) == before
 
 
-@pytest.mark.alone
-@pytest.mark.parametrize("call", BLOCKING)
-def test_ctrl_c_ends_a_blocking_call_and_nothing_else(own: LocalCluster, call: str) -> None:
+def test_a_child_forked_right_after_connecting_sends(own: LocalCluster) -> None:
     own.create_topic("t")
-    with running(INTERRUPTED.format(call=BLOCKING[call]), own.endpoint, "t") as process:
-        assert process.hear() == "ready"
-        own.hold_replies(5001)
-        own.hold_replies(0)
-        process.tell()
-        assert process.hear() == "go"
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.process.wait(0.15)
-        sent = time.monotonic()
-        process.process.send_signal(signal.SIGINT)
-        assert float(process.hear()) - sent < SLACK
-        own.hold_replies(5001, on=False)
-        own.hold_replies(0, on=False)
-        process.tell()
-        assert process.end() == (0, "")
-
-
-@pytest.mark.alone
-@pytest.mark.parametrize("call", ["fluvio.close()", "producer.close()"])
-def test_ctrl_c_ends_closing(own: LocalCluster, call: str) -> None:
-    own.create_topic("t")
-    script = f"""
-        fluvio = Fluvio.connect(endpoint, exit_timeout=0.2)
+    script = """
+        fluvio = Fluvio.connect(endpoint)
         producer = fluvio.topic_producer(topic)
-        producer.send("0").result(5)
+        before = producer.send("parent")
+        child = os.fork()
+        if child == 0:
+            say(producer.send("child").result(10).acknowledged)
+            fluvio.close(5)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        say(before.result(10).acknowledged, status)
+        """
+    for _ in range(5):
+        done = run(script, own.endpoint, "t", flags=NO_FORK_WARNING)
+        assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["True", "True", "0"], "")
+    assert sorted(record.value for record in own.records("t")) == [b"child"] * 5 + [b"parent"] * 5
+
+
+def test_the_sender_imports_nothing(own: LocalCluster) -> None:
+    """A module that is being imported by a thread when the process forks can never be imported in the child."""
+    own.create_topic("t")
+    script = """
+        fluvio = Fluvio.connect(endpoint)
+        imported = []
+        class Watch:
+            def find_spec(self, name, path=None, target=None):
+                if threading.current_thread() is not threading.main_thread():
+                    imported.append((threading.current_thread().name, name))
+        sys.meta_path.insert(0, Watch())
+        retrying = AtLeastOnce(RetryPolicy(max_retries=3, initial_delay=0.01))
+        for settings in ({}, {"compression": "gzip"}, {"isolation": "read-committed"}, {"delivery_semantic": retrying}):
+            fluvio.topic_producer(topic, **settings).send("x").result(10)
         say("ready")
         input()
-        future = producer.send("1")
-        say("go")
-        try:
-            {call}
-        except KeyboardInterrupt:
-            say(time.monotonic())
+        future = fluvio.topic_producer(topic, delivery_semantic=retrying).send("x")
+        say(type(future.exception(10)).__name__)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        done.wait(10)
+        say(imported)
         """
     with running(script, own.endpoint, "t") as process:
-        process.hear()
-        own.hold_replies(5001)
+        assert process.hear() == "ready"
+        own.fail_next_produce(1000, count=10)
         process.tell()
-        assert process.hear() == "go"
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.process.wait(0.15)
-        sent = time.monotonic()
-        process.process.send_signal(signal.SIGINT)
-        assert float(process.hear()) - sent < SLACK
-        own.hold_replies(5001, on=False)
-        status, _ = process.end()
-        assert status == 0
-
-
-@pytest.mark.alone
-def test_ctrl_c_ends_connecting_to_a_silent_peer() -> None:
-    def behave(talk: Talk) -> None:
-        talk.wait_for_end()
-
-    script = """
-        say("go")
-        for address in (endpoint, "localhost:" + endpoint.rpartition(":")[2]):
-            try:
-                Fluvio.connect(address, connect_timeout=60)
-            except KeyboardInterrupt:
-                say(time.monotonic())
-        assert threading.active_count() == 1
-        """
-    with Server(behave) as server, running(script, server.endpoint, "") as process:
-        assert process.hear() == "go"
-        for connections in (1, 2):
-            wait_until(lambda count=connections: server.connections == count, "it has connected")  # type: ignore[misc]
-            sent = time.monotonic()
-            process.process.send_signal(signal.SIGINT)
-            assert float(process.hear()) - sent < SLACK
-        assert process.end() == (0, "")
-
-
-def report_of(script: str, where: Where, topic: str) -> Any:
-    done = run(script, where.endpoint, topic)
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)
-
-
-@pytest.mark.interrupts
-def test_a_signal_handler_may_send(where: Where) -> None:
-    topic = where.topic()
-    script = """
-        fluvio = Fluvio.connect(endpoint)
-        producer = fluvio.topic_producer(topic)
-        sent = refused = 0
-        def handler(*_):
-            global sent, refused
-            try:
-                producer.send("handler")
-                sent += 1
-            except RuntimeError:
-                refused += 1
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-        end = time.monotonic() + 1
-        number = 0
-        while time.monotonic() < end:
-            producer.send(str(number))
-            number += 1
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        result = producer.flush(10)
-        print(json.dumps([number, sent, refused, result.acked, fluvio._holder.engine.accumulator.used]))
-        """
-    number, sent, _, acked, used = report_of(script, where, topic)
-    assert number > 100
-    assert sent > 10
-    assert acked == number + sent
-    assert used == 0
-    found = values(where, topic, acked)
-    assert [value for value in found if value != "handler"] == [str(count) for count in range(number)]
-
-
-@pytest.mark.interrupts
-def test_exceptions_may_come_at_any_moment_of_a_call(where: Where) -> None:
-    topic = where.topic()
-    script = """
-        class Now(BaseException):
-            pass
-        def handler(*_):
-            raise Now
-        fluvio = Fluvio.connect(endpoint)
-        producer = fluvio.topic_producer(topic, linger=0.001, batch_size=2000)
-        producer.send("warm").result(5)
-        signal.signal(signal.SIGALRM, handler)
-        end = time.monotonic() + 2
-        number = raised = 0
-        kept = []
-        while time.monotonic() < end:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0003 + number % 7 * 0.0001)
-                while True:
-                    number += 1
-                    future = producer.send(str(number))
-                    kept.append([number, future])
-                    if number % 50 == 0:
-                        future.result(5)
-                    elif number % 51 == 0:
-                        producer.flush(5)
-                    elif number % 52 == 0:
-                        future.add_done_callback(lambda _: None)
-            except Now:
-                raised += 1
-            except RuntimeError:  # threading.Condition's own, if the signal comes right when it has let its lock go
-                assert sys.exc_info()[1].__context__.__class__ is Now
-                raised += 1
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        producer.flush(10)
-        assert all(future.done() for _, future in kept)
-        places = [[future.result(0).offset, name] for name, future in kept]
-        assert producer.send("usable").result(5).acknowledged
-        used = fluvio._holder.engine.accumulator.used
-        stats = producer.stats()
-        print(json.dumps([raised, used, stats.records_queued + stats.records_in_flight, places]))
-        fluvio.close(5)
-        """
-    raised, used, unresolved, places = report_of(script, where, topic)
-    assert raised > 50
-    assert (used, unresolved) == (0, 0)
-    found = values(where, topic, len(places))
-    for offset, name in places:
-        assert found[offset] == str(name)
+        assert process.hear() == "RetriesExhaustedError"
+        assert process.hear() == "[]"

@@ -25,7 +25,7 @@ UWSGI = shutil.which("uwsgi", path=os.pathsep.join([str(Path(sys.executable).par
 if UWSGI is None:
     pytest.skip("uWSGI is not installed", allow_module_level=True)
 
-SIMPLE = PLAIN._replace(target="uwsgi_app:application")
+SIMPLE = PLAIN._replace(settings={})
 
 
 def uwsgi(app: App, *options: str) -> Callable[[str], list[str]]:
@@ -84,8 +84,7 @@ def test_every_answered_request_is_stored_where_its_answer_says(
 @pytest.mark.parametrize("option", ["--lazy-apps", "--py-call-uwsgi-fork-hooks", None])
 def test_sending_while_the_application_is_loaded(cluster: LocalCluster, option: str | None) -> None:
     """The master cannot, unless it forks as Python does: a worker could inherit a lock that is never released."""
-    app = SIMPLE._replace(settings={"SEND_IN_MASTER": "1"})
-    with serving(app, cluster, uwsgi(app, "--enable-threads", *[option] if option else [])) as server:
+    with serving(PLAIN, cluster, uwsgi(PLAIN, "--enable-threads", *[option] if option else [])) as server:
         refused = server.get("x").note
         # Until its application is loaded, a worker of uWSGI's hears no signal: it would be killed after a minute.
         loads = 2 if option == "--lazy-apps" else 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps of the official wheel for the client's tests, in a process of its own.
 
-The wheel's calls hold the interpreter's lock, ignore Ctrl-C and have no time-outs, so the test kills this process if
+The wheel's calls hold the interpreter's lock, ignore Ctrl-C and have no timeouts, so the test kills this process if
 it hangs.  The cluster is that of the profile file that FLV_PROFILE_PATH names.  One JSON object comes on standard
 input, and one goes to standard output; bytes are in hexadecimal.
 """

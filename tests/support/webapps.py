@@ -75,7 +75,7 @@ PLAIN = App(
     "wsgi_app:application",
     "views",
     "fluvio_sync",
-    {},
+    {"SEND_AT_IMPORT": "1"},
     lambda url, value: urllib.request.Request(f"{url}/{value}"),
 )
 DJANGO = App(
