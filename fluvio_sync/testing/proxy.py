@@ -123,7 +123,7 @@ class FaultProxy:
 
         Bytes do not wait for each other: a thousand small requests take one delay together.
         """
-        self._order(lambda: [setattr(link, "delay", seconds) for link in self._links(direction)])
+        self._order(lambda: self._delay(seconds, direction))
 
     def limit(self, bytes_per_second: float | None, direction: Direction | None = None) -> None:
         """Limit the bandwidth, which all connections share; None: no limit.
@@ -186,6 +186,10 @@ class FaultProxy:
     def _links(self, direction: Direction | None) -> list[Link]:
         links = {"requests": self._forwarder.to_server, "responses": self._forwarder.to_client}
         return [*links.values()] if direction is None else [links[direction]]
+
+    def _delay(self, seconds: float, direction: Direction | None) -> None:
+        for link in self._links(direction):
+            link.delay = seconds
 
     def _limit(self, rate: float | None, direction: Direction | None) -> None:
         for link in self._links(direction):

@@ -373,8 +373,8 @@ def test_a_sender_feels_a_limited_bandwidth(proxy: FaultProxy) -> None:
         proxy.limit(1)
         sock.setblocking(False)
         taken = 0
-        with pytest.raises(BlockingIOError):
-            while taken < 16_000_000:
+        with contextlib.suppress(BlockingIOError):
+            while taken < 1_000_000:
                 taken += sock.send(b"\0" * 65536)
         assert taken < 1_000_000
     with pytest.raises(ValueError, match="above 0"):
