@@ -114,6 +114,7 @@ class Engine:
             tls=self._context,
             server_name=self._server_name(None, config.endpoint),
             authority=authority(tls),
+            patience=config.request_timeout,
         )
         self.watch = parts.watch(
             self.sc,
@@ -173,11 +174,10 @@ class Engine:
         """
         retry.load()
         watch = self.watch
-        timeout = self.config.connect_timeout
         try:
             connection = watch.start(self.clock.monotonic())
             if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise blocking.connect_timed_out(connection, timeout, "the request for its metadata")
+                raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
         except BaseException:
             self.sender.abandon()
             raise
@@ -210,6 +210,7 @@ class Engine:
             authority=self.sc.authority,
             origin=origin,
             remedy=_REMEDY,
+            patience=self.sc.patience,
         )
 
     def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:
