@@ -20,6 +20,7 @@ from fluvio_sync._net.dialling import Dialling, is_of_application
 from fluvio_sync._net.liveness import set_options
 from fluvio_sync._net.resolver import Resolution
 from fluvio_sync._net.tls import explain
+from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync.errors import ConnectError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Peer(NamedTuple):
     endpoint: Endpoint
     ranges: Mapping[int, tuple[int, int]]
     client_id: str
-    tls: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | TlsFiles | None = None
     server_name: str | None = None
     authority: str = ""
     origin: str = ""
@@ -286,9 +287,11 @@ class SocketTransport:
             assert sock is not None
             assert tls is not None
             plain = sock
+            name = self._peer.server_name
+            context = tls.context() if isinstance(tls, TlsFiles) else tls
             self._sock = None  # an exception in between must not leave two owners of the one descriptor
             sock = self._sock = uninterrupted(
-                lambda: tls.wrap_socket(plain, server_hostname=self._peer.server_name, do_handshake_on_connect=False)
+                lambda: context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
             )
         return sock
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fluvio_sync import Fluvio
 from fluvio_sync._net.transport import SocketTransport
-from fluvio_sync.testing import LocalCluster
+
+if TYPE_CHECKING:
+    from fluvio_sync.testing import LocalCluster
 
 pytestmark = pytest.mark.alone
 
