@@ -21,6 +21,7 @@ from fluvio_sync._net import blocking
 from fluvio_sync._net.poller import Poller
 from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync._net.transport import Peer, SocketTransport
+from fluvio_sync._runtime import shortage
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
 from fluvio_sync._runtime.callbacks import CallbackThread
@@ -95,18 +96,6 @@ class Engine:
         self.config = config
         self.pid = os.getpid()
         self.clock = clock or SystemClock()
-        self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
-        self.metadata = Metadata(use_local_address=config.use_spu_local_address)
-        self.accumulator = Accumulator(
-            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
-        )
-        self.poller = parts.poller()
-        self.dispatcher = parts.dispatcher(
-            self.metadata,
-            connect_timeout=config.connect_timeout,
-            request_timeout=config.request_timeout,
-            on_failing=self.accumulator.failing_changed,
-        )
         self.sc = Peer(
             name="SC",
             endpoint=config.endpoint,
@@ -116,6 +105,19 @@ class Engine:
             server_name=self._server_name(None, config.endpoint),
             authority=authority(tls),
             patience=config.request_timeout,
+        )
+        with shortage.explained(self.sc.unreachable):
+            self.poller = parts.poller()
+        self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
+        self.metadata = Metadata(use_local_address=config.use_spu_local_address)
+        self.accumulator = Accumulator(
+            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
+        )
+        self.dispatcher = parts.dispatcher(
+            self.metadata,
+            connect_timeout=config.connect_timeout,
+            request_timeout=config.request_timeout,
+            on_failing=self.accumulator.failing_changed,
         )
         self.watch = parts.watch(
             self.sc,
@@ -176,14 +178,16 @@ class Engine:
         retry.load()
         watch = self.watch
         try:
-            connection = watch.start(self.clock.monotonic())
-            if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
+            with shortage.explained(self.sc.unreachable):
+                connection = watch.start(self.clock.monotonic())
+                if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
+                    raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
+                self.poller.update(connection)
+            shortage.start(self.thread.start, self.sc.unreachable)
         except BaseException:
+            self.thread.ask_to_stop()  # it may run: Ctrl-C
             self.sender.abandon()
             raise
-        self.poller.update(connection)
-        self.thread.start()
 
     def _is_established(self) -> bool:
         self.watch.take_over(self.watch.advance())
