@@ -502,8 +502,8 @@ class Dispatcher:
             if wait is None:
                 self._fail(batch, failures.retries_exhausted(batch, error, now))
                 continue
-            wait = 0.0 if moved else max(wait, floor)
-            if now + wait >= batch.deadline:
+            wait = 0.0 if moved else queue.wait_for(max(wait, floor), batch.deadline - now)
+            if wait is None:
                 self._fail(batch, failures.delivery_timed_out(batch, error, now))
                 continue
             survivors.append(batch)
