@@ -19,6 +19,7 @@ from fluvio_sync._core.metadata import Metadata
 from fluvio_sync._core.partition import FlushBarrier
 from fluvio_sync._net import blocking
 from fluvio_sync._net.poller import Poller
+from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync._net.transport import Peer, SocketTransport
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
@@ -88,12 +89,12 @@ class Engine:
         """Make all parts, each after those that it needs; nothing connects and no thread runs before `open`."""
         parts = parts or Parts()
         tls = config.tls
+        self.log = get_logger("client").bind(client_id=config.client_id)
         # First: it may raise, and the poller has sockets.
-        self._context = tls.ssl_context() if isinstance(tls, TlsConfig) else tls
+        self._tls = TlsFiles.read(tls, self.log) if isinstance(tls, TlsConfig) else tls
         self.config = config
         self.pid = os.getpid()
         self.clock = clock or SystemClock()
-        self.log = get_logger("client").bind(client_id=config.client_id)
         self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
         self.metadata = Metadata(use_local_address=config.use_spu_local_address)
         self.accumulator = Accumulator(
@@ -111,9 +112,10 @@ class Engine:
             endpoint=config.endpoint,
             ranges=SC_CLIENT_RANGES,
             client_id=config.client_id,
-            tls=self._context,
+            tls=self._tls,
             server_name=self._server_name(None, config.endpoint),
             authority=authority(tls),
+            patience=config.request_timeout,
         )
         self.watch = parts.watch(
             self.sc,
@@ -173,11 +175,10 @@ class Engine:
         """
         retry.load()
         watch = self.watch
-        timeout = self.config.connect_timeout
         try:
             connection = watch.start(self.clock.monotonic())
             if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise blocking.connect_timed_out(connection, timeout, "the request for its metadata")
+                raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
         except BaseException:
             self.sender.abandon()
             raise
@@ -205,11 +206,12 @@ class Engine:
             endpoint=endpoint,
             ranges=SPU_CLIENT_RANGES,
             client_id=self.config.client_id,
-            tls=self._context,
+            tls=self._tls,
             server_name=self._server_name(self.metadata.spu_name(spu), endpoint),
             authority=self.sc.authority,
             origin=origin,
             remedy=_REMEDY,
+            patience=self.sc.patience,
         )
 
     def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:

@@ -17,7 +17,6 @@ from fluvio_sync._core.events import Connected, Disconnected, MetadataChanged, O
 from fluvio_sync._core.failures import unusable
 from fluvio_sync._core.partition import Acknowledged, Dropped, Failed, Sent
 from fluvio_sync._core.pipeline import PipelineState, Request
-from fluvio_sync._net.blocking import connect_timed_out
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.transport import Stage
 from fluvio_sync._runtime.spu_requests import ask_offsets, encode_produce, read_high_watermark, read_response
@@ -255,7 +254,7 @@ class Sender:
         """Poll for the events that a connection wants now; called when its `wants_changed` says so."""
         connection.wants_changed = False
         self._poller.update(connection)
-        if connection.more or connection.stage is Stage.RESOLVING or connection.stage is Stage.CONNECTING:
+        if connection.more or connection.stage is not Stage.READY:
             self._unready[connection] = None
         elif self._unready:
             self._unready.pop(connection, None)
@@ -350,7 +349,7 @@ class Sender:
             self._lose_watch(error)
             return
         if not watch.established and not updates and now >= connection.deadline:
-            self._lose_watch(connect_timed_out(connection, watch.timeout, "the request for its metadata"))
+            self._lose_watch(connection.timed_out(now, "the request for its metadata"))
         if watch.unreadable is not None:
             self._log.warning("metadata.unreadable", error=str(watch.unreadable))
             watch.unreadable = None
@@ -473,7 +472,7 @@ class Sender:
         try:
             peer = self._peer_of(pipeline.spu)
             pipeline.name = str(peer)
-            timeout = self._dispatcher.connect_timeout
+            timeout = pipeline.connect_by - now  # the connection names the stage that takes too long
             connection = Connection(peer, self._connector, timeout=timeout, now=now, notify=self._poller.wake)
         except FluvioError as error:
             self._events.append(Disconnected(pipeline, generation, error))
