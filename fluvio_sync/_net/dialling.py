@@ -125,7 +125,7 @@ class Dialling:
             return
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             self._drop(attempt)
-            self._failed(info, OSError(code, os.strerror(code)), now)
+            self._failed(info, error_of(code), now)
 
     def _is_connected(self, attempt: _Attempt, now: float) -> bool:
         """Whether an attempt has succeeded; one that failed is removed."""
@@ -139,7 +139,7 @@ class Dialling:
                 return True
             code = errno.ECONNREFUSED  # the attempt to connect to a free port has met its own source port
         self._drop(attempt)
-        self._failed(attempt.info, OSError(code, os.strerror(code)), now)
+        self._failed(attempt.info, error_of(code), now)
         return False
 
     def _drop(self, attempt: _Attempt) -> None:
@@ -179,3 +179,9 @@ def _remember(endpoint: Endpoint, address: Any) -> None:
 def is_of_application(error: OSError) -> bool:
     """Whether a signal handler raised it, such as a `TimeoutError`: an error of the system has a number."""
     return error.errno is None and not isinstance(error, ssl.SSLError)
+
+
+def error_of(code: int) -> OSError:
+    """Return the error for a socket's error number; `os.strerror` does not know those of Windows."""
+    texts: dict[int, str] = getattr(socket, "errorTab", {})  # on Windows alone
+    return OSError(code, texts.get(code) or os.strerror(code))

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
-_TLS_CHUNK = 256 * 1024
+_CHUNK = 256 * 1024
 
 
 class Pollable(Protocol):
@@ -238,22 +239,13 @@ class SocketTransport:
         sock = self._sock
         assert sock is not None
         try:
-            if isinstance(sock, ssl.SSLSocket):
-                return self._send_tls(sock, pending)
+            if isinstance(sock, ssl.SSLSocket) or not _HAS_SENDMSG:
+                return _send_joined(sock, pending)
             if len(pending) == 1:
                 return sock.send(pending[0])
             return sock.sendmsg([buffer for _, buffer in zip(range(_MAX_BUFFERS), pending, strict=False)])
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
-
-    @staticmethod
-    def _send_tls(sock: ssl.SSLSocket, pending: deque[memoryview]) -> int:
-        if len(pending) > 1 and len(pending[0]) < _TLS_CHUNK:
-            # After a write that would block, TLS wants the same bytes again: joined buffers stay joined.
-            joined = memoryview(b"".join(pending))
-            pending.clear()
-            pending.append(joined)
-        return sock.send(pending[0][:_TLS_CHUNK])
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive the bytes that are there."""
@@ -312,3 +304,12 @@ class SocketTransport:
 
     def _unreachable(self, why: str) -> ConnectError:
         return self._peer.unreachable(f"{why}; {self._peer.remedy}" if self._peer.remedy else why)
+
+
+def _send_joined(sock: socket.socket, pending: deque[memoryview]) -> int:
+    if len(pending) > 1 and len(pending[0]) < _CHUNK:
+        # After a write that would block, TLS wants the same bytes again: joined buffers stay joined.
+        joined = memoryview(b"".join(pending))
+        pending.clear()
+        pending.append(joined)
+    return sock.send(pending[0][:_CHUNK])
