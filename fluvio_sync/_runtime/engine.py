@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from fluvio_sync._net.transport import Connector
     from fluvio_sync.config import ProducerConfig
 
+# Seconds after which a connection to the SC is given up that acknowledges nothing.  Its requests are small, so that no
+# slow network needs longer, and until then no new leader is noticed.
+_SC_PATIENCE = 15.0
 _REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"
 
 
@@ -105,7 +108,7 @@ class Engine:
             tls=self._tls,
             server_name=self._server_name(None, config.endpoint),
             authority=authority(tls),
-            patience=config.request_timeout,
+            patience=min(config.request_timeout, _SC_PATIENCE),
         )
         with shortage.explained(self.sc.unreachable):
             self.poller = parts.poller()
@@ -224,7 +227,7 @@ class Engine:
             authority=self.sc.authority,
             origin=origin,
             remedy=_REMEDY,
-            patience=self.sc.patience,
+            patience=self.config.request_timeout,
         )
 
     def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:

@@ -41,7 +41,8 @@ def test_the_system_gives_up_connections_that_nothing_acknowledges(
             assert isinstance(connection.transport, SocketTransport)
             sock = connection.transport.sock
             assert sock is not None
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
+            limit = milliseconds if connection.owner else min(milliseconds, 15_000)  # the SC's requests are small
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == limit
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
 
