@@ -69,7 +69,7 @@ class TopicProducer:
     def _attach(self) -> None:
         """Find the topic in the client of this process; threads that do so at once get the same state."""
         engine = self._holder.running()
-        topic_state = engine.topic_state(self.topic, self.config)
+        topic_state = engine.topic_state(self.topic, self.config, self)
         partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
         with engine.accumulator.lock:
             if self._process is Process.current:

@@ -34,7 +34,8 @@ class FlushResult(NamedTuple):
 class ProducerStats(NamedTuple):
     """A snapshot of all handles of a topic that have the same settings.
 
-    Bytes are those of keys and values.  Numbers other than queued and in flight are totals since the client was made.
+    Bytes are those of keys and values.  Numbers other than queued and in flight are totals: `Fluvio.stats()` counts
+    since the client was made, `TopicProducer.stats()` since the first of the producers that have these settings.
 
     * `records_queued`, `bytes_queued`, `batches_queued`: wait in this process now.
     * `records_in_flight`, `bytes_in_flight`, `batches_in_flight`: sent to an SPU and not answered yet.
@@ -230,6 +231,13 @@ class Counters:
     records_rejected: int = 0
     records_retried: int = 0
     records_unacknowledged: int = 0
+
+    def add(self, other: Counters) -> None:
+        """Add the totals of another."""
+        for name in self.__slots__:
+            if name != "latency_max":
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latency_max = max(self.latency_max, other.latency_max)
 
     def latency(self) -> tuple[float, float] | None:
         """Return mean and maximum latency in seconds, None before the first acknowledgement."""

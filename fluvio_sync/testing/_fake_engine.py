@@ -135,11 +135,11 @@ class FakeEngine(Engine):
         self.network.collect()
         self.thread.run()
 
-    def topic_state(self, topic: str, config: ProducerConfig) -> TopicState:
+    def topic_state(self, topic: str, config: ProducerConfig, handle: object) -> TopicState:
         """Return the state of a topic, which is created if any is to exist; each record is a batch."""
         if self._any and topic not in self.metadata.topics:
             self.add_topic(topic, 1, TopicCompression.ANY)
-        return super().topic_state(topic, replace(config, batch_size=1))
+        return super().topic_state(topic, replace(config, batch_size=1), handle)
 
     def release(self) -> None:
         """Deliver the held records."""
