@@ -532,10 +532,7 @@ class Dispatcher:
     # Outcomes.
 
     def _time_out(self, batch: Batch, now: float) -> None:
-        queue = batch.queue
-        why = batch.last_error
-        if why is None and isinstance(queue.state, Waiting):
-            why = ConnectError(self._router.reason(queue))
+        why = batch.last_error or self._router.obstacle(batch.queue, now)
         self._fail(batch, failures.delivery_timed_out(batch, why, now))
 
     def _fail(self, batch: Batch, failure: Callable[[int], FluvioError]) -> None:

@@ -23,6 +23,7 @@ from fluvio_sync._net import blocking
 from fluvio_sync._net.poller import Poller
 from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync._net.transport import Peer, SocketTransport
+from fluvio_sync._runtime import shortage
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
 from fluvio_sync._runtime.callbacks import CallbackThread
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from fluvio_sync._net.transport import Connector
     from fluvio_sync.config import ProducerConfig
 
+# Seconds after which a connection to the SC is given up that acknowledges nothing.  Its requests are small, so that no
+# slow network needs longer, and until then no new leader is noticed.
+_SC_PATIENCE = 15.0
 _REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"
 
 
@@ -94,6 +98,18 @@ class Engine:
         self.config = config
         self.pid = os.getpid()
         self.clock = clock or SystemClock()
+        self.sc = Peer(
+            name="SC",
+            endpoint=config.endpoint,
+            ranges=SC_CLIENT_RANGES,
+            client_id=config.client_id,
+            tls=self._tls,
+            server_name=self._server_name(None, config.endpoint),
+            authority=authority(tls),
+            patience=min(config.request_timeout, _SC_PATIENCE),
+        )
+        with shortage.explained(self.sc.unreachable):
+            self.poller = parts.poller()
         self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
         self.metadata = Metadata(use_local_address=config.use_spu_local_address)
         self.accumulator = Accumulator(
@@ -104,22 +120,11 @@ class Engine:
             self._wake,
             self._stands_still,
         )
-        self.poller = parts.poller()
         self.dispatcher = parts.dispatcher(
             self.metadata,
             connect_timeout=config.connect_timeout,
             request_timeout=config.request_timeout,
             on_failing=self.accumulator.failing_changed,
-        )
-        self.sc = Peer(
-            name="SC",
-            endpoint=config.endpoint,
-            ranges=SC_CLIENT_RANGES,
-            client_id=config.client_id,
-            tls=self._tls,
-            server_name=self._server_name(None, config.endpoint),
-            authority=authority(tls),
-            patience=config.request_timeout,
         )
         self.watch = parts.watch(
             self.sc,
@@ -183,14 +188,16 @@ class Engine:
         retry.load()
         watch = self.watch
         try:
-            connection = watch.start(self.clock.monotonic())
-            if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
+            with shortage.explained(self.sc.unreachable):
+                connection = watch.start(self.clock.monotonic())
+                if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
+                    raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
+                self.poller.update(connection)
+            shortage.start(self.thread.start, self.sc.unreachable)
         except BaseException:
+            self.thread.ask_to_stop()  # it may run: Ctrl-C
             self.sender.abandon()
             raise
-        self.poller.update(connection)
-        self.thread.start()
 
     def _is_established(self) -> bool:
         self.watch.take_over(self.watch.advance())
@@ -218,7 +225,7 @@ class Engine:
             authority=self.sc.authority,
             origin=origin,
             remedy=_REMEDY,
-            patience=self.sc.patience,
+            patience=self.config.request_timeout,
         )
 
     def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:
