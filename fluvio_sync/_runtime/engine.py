@@ -23,6 +23,7 @@ from fluvio_sync._net.transport import Peer, SocketTransport
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
 from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._runtime.log_thread import LogThread
 from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync._runtime.sender_thread import LAST_STEP, SenderThread
@@ -79,6 +80,7 @@ class Parts(NamedTuple):
     watch: type[MetadataWatch] = MetadataWatch
     sender: type[Sender] = Sender
     thread: type[SenderThread] = SenderThread
+    log_thread: type[LogThread] = LogThread
 
 
 class Engine:
@@ -93,7 +95,8 @@ class Engine:
         self.config = config
         self.pid = os.getpid()
         self.clock = clock or SystemClock()
-        self.log = get_logger("client").bind(client_id=config.client_id)
+        self.log_thread = parts.log_thread(config.client_id)
+        self.log = get_logger("client", self.log_thread.put).bind(client_id=config.client_id)
         self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
         self.metadata = Metadata(use_local_address=config.use_spu_local_address)
         self.accumulator = Accumulator(
@@ -348,6 +351,7 @@ class Engine:
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],
+                log_events_dropped=self.log_thread.dropped,
             )
 
     def refuse_in_callback(self, call: str) -> None:
