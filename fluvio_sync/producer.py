@@ -269,10 +269,8 @@ class TopicProducer:
             return
         if isinstance(self.config.delivery_semantic, AtMostOnce):  # its records raise no error
             unseen = Unseen(result.failed, None)
-        if unseen.records:
-            log = self._engine.log
-            log.error("records.lost", topic=self.topic, records=unseen.records, error=str(unseen.first_error))
-            tell_loss(error, unseen, f"the producer for topic {self.topic!r}", self._holder.config.exit_timeout, log)
+        log = self._engine.log.bind(topic=self.topic)
+        tell_loss(error, unseen, f"the producer for topic {self.topic!r}", self._holder.config.exit_timeout, log)
 
     def __repr__(self) -> str:
         return f"<TopicProducer for {self.topic!r} at {self._holder.endpoint}>"

@@ -205,14 +205,14 @@ class HandleStats:
         """Note that a caller saw the error of one failed record."""
         whole = self._whole
         with self._lock:
-            if span.counted:
+            if not span.counted:
+                span.unseen -= 1
+            elif span.unseen > 0:
                 self._unseen_records, whole._unseen_records, span.unseen = (
                     self._unseen_records - 1,
                     whole._unseen_records - 1,
                     span.unseen - 1,
                 )
-            else:
-                span.unseen -= 1
             if span.unseen <= 0:
                 self._unseen.pop(span, None)
                 whole._unseen.pop(span, None)
@@ -226,8 +226,9 @@ class HandleStats:
             whole._unseen_records, self._unseen_records = whole._unseen_records - records, 0
             for span in spans:
                 whole._unseen.pop(span, None)
+                span.unseen = 0
         failure = next((span.failure for span in spans), None)
-        # A future that a caller looks at only after its failure was taken makes the number too small, never too large.
+        # Looking at a failure beyond the remembered ones, once it was taken, makes the next number too small.
         return Unseen(max(0, records), None if failure is None else failure())
 
     def take(self) -> FlushResult:

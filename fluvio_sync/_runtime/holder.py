@@ -122,14 +122,12 @@ class EngineHolder:
             self.engine = None
         _exit.remove_engine(engine)
         result, unseen = engine.handle_stats.take(), engine.handle_stats.take_unseen()
-        if lost:
-            engine.log.error("records.lost", records=lost, reason="the client was closed before they were completed")
-        elif leaving is not None and unseen.records:
-            engine.log.error("records.lost", records=unseen.records, error=str(unseen.first_error))
-        engine.log_thread.close(AT_END)
         if leaving is not None:
             unseen = unseen._replace(records=max(unseen.records, lost))  # at-most-once records raise no error
             tell_loss(leaving, unseen, f"the client of {self.endpoint}", self.config.exit_timeout, engine.log)
+        elif lost:
+            engine.log.error("records.lost", records=lost, reason="the client was closed before they were completed")
+        engine.log_thread.close(AT_END)
         return result, unseen.first_error
 
     def forget(self) -> None:

@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
 
 def tell_loss(leaving: BaseException, lost: Unseen, owner: str, timeout: float, log: Logger) -> None:
-    """Add a note to the exception, and write a line to standard error unless the application's log shows errors.
+    """Log the loss, add a note to the exception, and write a line to standard error unless the log shows errors.
 
     * `leaving`: the exception that left the block.
     * `lost`: the records; nothing is told if there are none.
     * `owner`: the client or the producer whose block it is.
     * `timeout`: `exit_timeout`, in seconds.
-    * `log`: the client's, which has been given an event about them.
+    * `log`: the client's.
     """
     if not lost.records:
         return
+    error = {} if lost.first_error is None else {"error": str(lost.first_error)}
+    log.error("records.lost", records=lost.records, reason=f"{type(leaving).__name__} left the `with` block", **error)
     first = "" if lost.first_error is None else f"; the first error: {lost.first_error}"
     text = (
         f"{counted(lost.records, 'record')} lost by the end of the `with` block of {owner}, which "
