@@ -291,10 +291,11 @@ class Fluvio:
     ) -> None:
         """Close; raise the first failure if records failed whose futures no caller looked at.
 
-        After Ctrl-C or the like it waits at most `exit_timeout`.
+        If an exception leaves the block, it waits at most `exit_timeout`, and raises nothing.  A note of the exception
+        (Python 3.11), and a line on standard error unless the application logs errors, tell how many records were lost.
         """
-        leaving = error is not None and not isinstance(error, Exception)
-        _, unseen = self._holder.close(self._holder.config.exit_timeout if leaving else None)
+        timeout = None if error is None else self._holder.config.exit_timeout
+        _, unseen = self._holder.close(timeout, leaving=error)
         if unseen is not None and error is None:
             raise unseen
 

@@ -27,6 +27,7 @@ from fluvio_sync._runtime import shortage
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
 from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._runtime.log_thread import LogThread
 from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync._runtime.sender_thread import LAST_STEP, SenderThread
@@ -83,6 +84,7 @@ class Parts(NamedTuple):
     watch: type[MetadataWatch] = MetadataWatch
     sender: type[Sender] = Sender
     thread: type[SenderThread] = SenderThread
+    log_thread: type[LogThread] = LogThread
 
 
 class Engine:
@@ -92,7 +94,8 @@ class Engine:
         """Make all parts, each after those that it needs; nothing connects and no thread runs before `open`."""
         parts = parts or Parts()
         tls = config.tls
-        self.log = get_logger("client").bind(client_id=config.client_id)
+        self.log_thread = parts.log_thread(config.client_id)
+        self.log = get_logger("client", self.log_thread.put).bind(client_id=config.client_id)
         # First: it may raise, and the poller has sockets.
         self._tls = TlsFiles.read(tls, self.log) if isinstance(tls, TlsConfig) else tls
         self.config = config
@@ -376,6 +379,7 @@ class Engine:
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],
+                log_events_dropped=self.log_thread.dropped,
             )
 
     def refuse_to_wait(self, call: str) -> None:
