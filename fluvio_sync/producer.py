@@ -240,7 +240,6 @@ class TopicProducer:
         """
         limit = seconds("timeout", timeout, optional=True)
         engine = self._here()
-        engine.refuse_in_callback("close()")
         engine.close_handle(self._topic_state, self._handle_stats, limit)
         return self._handle_stats.take()
 

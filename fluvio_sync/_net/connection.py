@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fluvio_sync._net.dialling import is_of_application
 from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, NO_TLS, alert_of, explain
 from fluvio_sync._net.transport import READ, WRITE, Stage
+from fluvio_sync._settings.endpoint import DEFAULT_PORT, Endpoint
 from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_response
 from fluvio_sync.protocol.primitives import Writer
@@ -26,6 +27,7 @@ from fluvio_sync.protocol.versions import (
     API_VERSIONS_VERSION,
     ApiVersionsRequest,
     ApiVersionsResponse,
+    SpuApi,
     negotiate,
 )
 
@@ -226,8 +228,20 @@ class Connection:
         response = ApiVersionsResponse.read(reader, API_VERSIONS_VERSION)
         if response.error_code.code:
             raise self.peer.unreachable(f"it rejected the API-versions request: {response.error_code.text}")
+        self._check_kind(response)
         self.versions = response
         self.stage = Stage.READY
+
+    def _check_kind(self, response: ApiVersionsResponse) -> None:
+        """Raise `ConnectError` for an SPU where the SC was expected, or the SC where an SPU was."""
+        wants_spu = SpuApi.PRODUCE in self.peer.ranges
+        if not wants_spu and response.is_of_spu():
+            usual = Endpoint(self.peer.endpoint.host, DEFAULT_PORT)
+            hint = "give the address of the SC" + ("" if usual == self.peer.endpoint else f", which usually is {usual}")
+            raise self.peer.unreachable(f"this is an SPU (Stream Processing Unit) and not the SC; {hint}", hint)
+        if wants_spu and response.is_of_sc():
+            hint = "give the public address of the SPU (fluvio cluster spu list shows it)"
+            raise self.peer.unreachable(f"this is an SC (Streaming Controller) and not an SPU; {hint}", hint)
 
     # Bytes.
 

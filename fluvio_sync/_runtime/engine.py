@@ -14,6 +14,7 @@ from fluvio_sync import retry
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.log import get_logger
 from fluvio_sync._base.text import counted
+from fluvio_sync._base.threads import reentered
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.metadata import Metadata
 from fluvio_sync._core.partition import FlushBarrier
@@ -98,7 +99,12 @@ class Engine:
         self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
         self.metadata = Metadata(use_local_address=config.use_spu_local_address)
         self.accumulator = Accumulator(
-            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
+            config.buffer_memory,
+            config.request_timeout,
+            self.clock,
+            self.callbacks,
+            self._wake,
+            self._stands_still,
         )
         self.poller = parts.poller()
         self.dispatcher = parts.dispatcher(
@@ -146,15 +152,18 @@ class Engine:
             clock=self.clock,
             created=self._is_created,
         )
-        self.handle_stats = HandleStats()  # of all handles
+        self.handle_stats = HandleStats(lock=self.callbacks.lock)  # of all handles
         self._absent: dict[str, int] = {}  # topics that were absent, with the `topics_version` in which they were
 
     def _wake(self) -> bool:
         """Have the sender look at the dirty queues; False if it has done so already."""
-        if not self.accumulator.lock._is_owned() and self.thread.work_at_once():  # type: ignore[attr-defined]  # noqa: SLF001
+        if self.thread.work_at_once():
             return False
         self.poller.wake()
         return True
+
+    def _stands_still(self) -> bool:
+        return self.thread.stands_still()
 
     @property
     def reconnects(self) -> int:
@@ -238,6 +247,8 @@ class Engine:
         accumulator = self.accumulator
         with accumulator.lock:
             if topic not in self.metadata.topics and self._absent.get(topic) != self.metadata.topics_version:
+                if self.thread.stands_still():
+                    raise reentered()
                 accumulator.changed.wait_for(
                     lambda: topic in self.metadata.topics or accumulator.closed, self.config.metadata_timeout
                 )
@@ -288,7 +299,7 @@ class Engine:
         self, topic_states: Iterable[TopicState], handle_stats: HandleStats | None, timeout: float | None
     ) -> None:
         """Wait until the records sent so far are completed and the callbacks that are due have run."""
-        self.refuse_in_callback("flush()")
+        self.refuse_to_wait("flush()")
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         barrier = self.accumulator.begin_flush(topic_states, handle_stats)
         if not self.accumulator.wait_flushed(barrier, self.thread.lead(lambda: not barrier.batches, timeout)):
@@ -302,6 +313,7 @@ class Engine:
 
     def close_handle(self, topic_state: TopicState, handle_stats: HandleStats, timeout: float | None) -> None:
         """Wait for a handle's records; those that are left after the timeout fail."""
+        self.refuse_to_wait("close()")
         handle_stats.closed = True
         with self.accumulator.lock:
             self.accumulator.space.notify_all()
@@ -324,7 +336,7 @@ class Engine:
 
     def drain(self, timeout: float | None) -> int:
         """Take no more records and wait for those there are; returns the number left after the timeout."""
-        self.refuse_in_callback("close()")
+        self.refuse_to_wait("close()")
         accumulator = self.accumulator
         accumulator.refuse_more()
         try:
@@ -352,14 +364,18 @@ class Engine:
                 last_error_at=None if error is None else error[1],
             )
 
-    def refuse_in_callback(self, call: str) -> None:
-        """Raise `RuntimeError` on the callback thread, which would wait for itself."""
+    def refuse_to_wait(self, call: str) -> None:
+        """Raise `RuntimeError` on the callback thread, and in a handler that interrupts the library."""
         if self.callbacks.is_current_thread():
             raise RuntimeError(f"{call} was called from a callback of a future, where waiting would never end")
+        if self.accumulator.lock.is_mine() or self.thread.stands_still():
+            raise reentered()
 
     def abandon(self) -> None:
         """Close this process's copies of the sockets of an engine that belongs to the parent process."""
         self.sender.abandon()
+        # A thread that does not exist here may have had it; the outcomes of the parent's records can be asked for.
+        self.callbacks.lock._at_fork_reinit()  # noqa: SLF001 - as `threading` does
 
 
 def flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeoutError:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
 import time
 import weakref
 from typing import Any
 
+from fluvio_sync._base.threads import OwnedLock, reentered
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
@@ -36,7 +36,7 @@ class EngineHolder:
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
-        self._lock = threading.Lock()
+        self._lock = OwnedLock()
         self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, with its time
         self._closed = False
         _holders.add(self)
@@ -61,13 +61,19 @@ class EngineHolder:
             return engine
         began = time.monotonic()
         timeout = self.config.connect_timeout
-        if not self._lock.acquire(timeout=timeout):
-            message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
-            raise ConnectTimeoutError(message, address=self.endpoint)
+        lock = self._lock
+        if lock.is_mine():
+            raise reentered()
         try:
+            if not lock.acquire(timeout=timeout):
+                message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
+                raise ConnectTimeoutError(message, address=self.endpoint)
             return self._make_engine(began)
         finally:
-            self._lock.release()
+            try:  # noqa: SIM105 - see `OwnedLock`
+                lock.release()
+            except RuntimeError:
+                pass
 
     def _make_engine(self, began: float) -> Engine:
         """Return the engine.  Called with the lock held, for which the caller has waited since `began`."""
@@ -123,7 +129,7 @@ class EngineHolder:
 
     def forget(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""
-        self._lock = threading.Lock()
+        self._lock = OwnedLock()
         engine, self.engine = self.engine, None
         if engine is not None:
             engine.abandon()

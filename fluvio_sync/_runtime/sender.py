@@ -61,8 +61,9 @@ class Sender:
 
     * `finished_batches`: counts them.
     * `in_step`: a step is under way, or an exception has left it.
-    * `interruptible`: signals can raise exceptions in the thread that has the step lock.  So they are not taken for
-      bugs of this library, and another thread completes the futures that have waiters.
+    * `interruptible`: a thread of the application has the step lock.  An exception there may be the application's: of a
+      signal handler, or injected as a time limit.  So it is not taken for a bug of this library, and another thread
+      completes the futures that have waiters.
     * `unnotified`: the outcomes of these futures.
     """
 
@@ -181,7 +182,7 @@ class Sender:
 
     def next_timer(self) -> float:
         """Return when a timer is due, in monotonic seconds.  Called with the lock held."""
-        due = self._dispatcher.next_timer()
+        due = self._dispatcher.timers.next()
         for connection in list(self._unready):  # another thread may run the step
             due = min(due, connection.next_timer())
         watched = self._watch.connection

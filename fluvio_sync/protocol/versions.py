@@ -110,6 +110,14 @@ class ApiVersionsResponse(Message):
                 return key.min_version, key.max_version
         return None
 
+    def is_of_spu(self) -> bool:
+        """Return whether an SPU answered, as far as can be told."""
+        return self.offered(SpuApi.PRODUCE) is not None and self.offered(ScApi.WATCH) is None
+
+    def is_of_sc(self) -> bool:
+        """Return whether an SC answered, as far as can be told."""
+        return self.offered(ScApi.WATCH) is not None and self.offered(SpuApi.PRODUCE) is None
+
 
 def negotiate(api_name: str, api_key: int, ours: tuple[int, int], server: ApiVersionsResponse) -> int:
     """Return the version to use of a request: the lower of the two highest, if the ranges overlap.

@@ -73,7 +73,7 @@ def test_a_queue_behind_requests_that_are_lost_connects_at_once() -> None:
 
 
 def test_requests_that_are_lost_and_repeated_at_once_make_one_connection() -> None:
-    rig = Rig(MAX_IN_FLIGHT + 1, delivery_semantic=policy(initial_delay=0))
+    rig = Rig(MAX_IN_FLIGHT + 1, delivery_semantic=policy(max_retries=1, initial_delay=0))
     rig.send(to=0)
     (first,) = writes(rig.connect())
     for index in range(1, MAX_IN_FLIGHT + 1):
