@@ -14,7 +14,7 @@ import time
 import weakref
 from typing import Any
 
-from fluvio_sync._base.threads import OwnedLock, reentered
+from fluvio_sync._base.threads import OwnedLock, reentered, slices
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
@@ -67,7 +67,7 @@ class EngineHolder:
         if lock.is_mine():
             raise reentered()
         try:
-            if not lock.acquire(timeout=timeout):
+            if not any(lock.acquire(timeout=part) for part in slices(timeout)):
                 message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
                 raise ConnectTimeoutError(message, address=self.endpoint)
             return self._make_engine(began)
