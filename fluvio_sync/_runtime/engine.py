@@ -18,6 +18,7 @@ from fluvio_sync._base.threads import reentered
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.metadata import Metadata
 from fluvio_sync._core.partition import FlushBarrier
+from fluvio_sync._core.topic import agreed_compression
 from fluvio_sync._net import blocking
 from fluvio_sync._net.poller import Poller
 from fluvio_sync._net.tls_files import TlsFiles
@@ -26,22 +27,20 @@ from fluvio_sync._runtime import shortage
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
 from fluvio_sync._runtime.callbacks import CallbackThread
+from fluvio_sync._runtime.log_thread import LogThread
 from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync._runtime.sender_thread import LAST_STEP, SenderThread
 from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
-from fluvio_sync.config import Compression, TlsConfig
+from fluvio_sync.config import TlsConfig
 from fluvio_sync.errors import (
     ClosedError,
-    ConfigError,
     ConnectError,
     FlushTimeoutError,
     FluvioError,
     MetadataTimeoutError,
     TopicNotFoundError,
 )
-from fluvio_sync.protocol.compression import compressor
-from fluvio_sync.protocol.metadata import TopicCompression
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.stats import HandleStats, Health
 from fluvio_sync.tls import authority
@@ -85,6 +84,7 @@ class Parts(NamedTuple):
     watch: type[MetadataWatch] = MetadataWatch
     sender: type[Sender] = Sender
     thread: type[SenderThread] = SenderThread
+    log_thread: type[LogThread] = LogThread
 
 
 class Engine:
@@ -94,7 +94,8 @@ class Engine:
         """Make all parts, each after those that it needs; nothing connects and no thread runs before `open`."""
         parts = parts or Parts()
         tls = config.tls
-        self.log = get_logger("client").bind(client_id=config.client_id)
+        self.log_thread = parts.log_thread(config.client_id)
+        self.log = get_logger("client", self.log_thread.put).bind(client_id=config.client_id)
         # First: it may raise, and the poller has sockets.
         self._tls = TlsFiles.read(tls, self.log) if isinstance(tls, TlsConfig) else tls
         self.config = config
@@ -249,8 +250,11 @@ class Engine:
 
     # Topics.
 
-    def topic_state(self, topic: str, config: ProducerConfig) -> TopicState:
-        """Return the state of a topic under these settings; waits for it at most `metadata_timeout`."""
+    def topic_state(self, topic: str, config: ProducerConfig, handle: object) -> TopicState:
+        """Return the state of a topic under a producer's settings; waits for it at most `metadata_timeout`.
+
+        * `handle`: the producer, as long as which it stays.
+        """
         accumulator = self.accumulator
         with accumulator.lock:
             if topic not in self.metadata.topics and self._absent.get(topic) != self.metadata.topics_version:
@@ -263,12 +267,16 @@ class Engine:
                 raise ClosedError("the client is closed")
             if topic not in self.metadata.topics:
                 raise self._no_topic(topic)
-            setting = self.metadata.topics[topic].spec.compression
-        compression = _agreed_compression(topic, setting, config)
+            known = self.metadata.topics[topic]
+        compression = agreed_compression(topic, known, config)
         # Handles that differ only in partitioner or serializers share a state: a serializer may be a new function at
         # every call.
         shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
-        return accumulator.topic_state(topic, shared, compression, self.metadata)
+        with accumulator.lock:
+            self.dispatcher.forget(accumulator.forget_unused(self.metadata))
+            topic_state = accumulator.topic_state(topic, shared, compression, self.metadata)
+            topic_state.add_handle(handle)
+            return topic_state
 
     def _is_created(self, topic: str) -> bool:
         """Whether a topic's partitions all exist, with leaders that are online."""
@@ -291,7 +299,9 @@ class Engine:
                 f"within {timeout} s (metadata_timeout){last}",
                 hint="look at the SC's log",
             )
-        self._absent[topic] = self.metadata.topics_version
+        version = self.metadata.topics_version
+        self._absent = {name: seen for name, seen in self._absent.items() if seen == version}
+        self._absent[topic] = version
         hint = f"create it with create_topic({topic!r})"
         return TopicNotFoundError(
             f"the cluster at {self.config.endpoint} has no topic {topic!r}, and none appeared within {timeout} s "
@@ -369,6 +379,7 @@ class Engine:
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],
+                log_events_dropped=self.log_thread.dropped,
             )
 
     def refuse_to_wait(self, call: str) -> None:
@@ -391,26 +402,3 @@ def flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeou
         f"flush() ran out of its {timeout} s with {counted(barrier.records, 'record')} still on the way",
         outstanding=barrier.records,
     )
-
-
-_TOPIC_CODECS = {
-    TopicCompression.NONE: Compression.NONE,
-    TopicCompression.GZIP: Compression.GZIP,
-    TopicCompression.SNAPPY: Compression.SNAPPY,
-    TopicCompression.LZ4: Compression.LZ4,
-    TopicCompression.ZSTD: Compression.ZSTD,
-}
-
-
-def _agreed_compression(topic: str, setting: TopicCompression, config: ProducerConfig) -> Compression:
-    """Return the codec that topic and producer agree on; the SPU would reject every batch with another."""
-    fixed = _TOPIC_CODECS.get(setting)  # None: any
-    if fixed is None:
-        return config.compression or Compression.NONE
-    if config.compression is not None and config.compression is not fixed:
-        raise ConfigError(
-            f"topic {topic!r} takes compression {fixed.value!r} only, and the producer is set to "
-            f"{config.compression.value!r}: leave the setting out to use the topic's"
-        )
-    compressor(fixed.codec, None)  # raises ConfigError if the codec's library is missing
-    return fixed

@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fluvio_sync._net.transport import READ, WRITE, Stage
+from fluvio_sync._runtime.log_thread import LogThread
 from fluvio_sync.protocol.frames import FrameReader
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
@@ -20,9 +21,18 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
+    from fluvio_sync._base.log import Event
     from fluvio_sync._net.connection import Connection
     from fluvio_sync._net.transport import Peer, Polls
     from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
+
+
+class LogInPlace(LogThread):
+    """Emits events in the thread in which they happen, so that a test finds them at once."""
+
+    def put(self, event: Event) -> None:
+        """Emit an event."""
+        event.emit()
 
 
 class MemoryTransport:
