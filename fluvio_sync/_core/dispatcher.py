@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core import failures
-from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
+from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, DoubtMetadata, Report, Write
 from fluvio_sync._core.events import HANDLERS
 from fluvio_sync._core.partition import (
     IDLE,
@@ -50,14 +50,12 @@ if TYPE_CHECKING:
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue, State
     from fluvio_sync.delivery import Isolation
+    from fluvio_sync.protocol.error_code import ErrorCode
     from fluvio_sync.protocol.produce import PartitionResult
     from fluvio_sync.stats import HandleStats
 
-# Seconds that a replaced leader gets to answer its requests: usually it runs and its answer is near.
+# Seconds that a replaced leader or address gets to answer its requests: usually it runs and its answer is near.
 ABANDON_GRACE = 0.3
-# Seconds before the next attempt at an SPU whose disk is full, or whose partition rejects writes after a storage error:
-# it needs an operator or a restart.
-LONG_DELAY = 1.0
 
 
 class Dispatcher:
@@ -177,8 +175,8 @@ class Dispatcher:
         """Let queues that wait for such a change go on at once."""
         diff = event.diff
         for spu in diff.spus:
-            if not self.metadata.spu_online(spu):
-                self._abandon_spu(spu, now)
+            if spu in diff.moved or not self.metadata.spu_online(spu):
+                self._leave_spu(spu, now)
         for queues in list(self._queues.values()):
             for queue in queues:
                 if (
@@ -189,10 +187,18 @@ class Dispatcher:
                 ):
                     self._route_changed(queue, now)
 
-    def _abandon_spu(self, spu: int, now: float) -> None:
-        """Await no answer of an SPU that the SC reports offline."""
-        for pipeline in list(self.pipelines.values()):
-            if pipeline.spu == spu and pipeline.state is not PipelineState.DOWN:
+    def _leave_spu(self, spu: int, now: float) -> None:
+        """Await no answer of an SPU that the SC reports offline, and for a moment only those of an old address."""
+        online = self.metadata.spu_online(spu)
+        for pipeline in [item for item in self.pipelines.values() if item.spu == spu]:
+            if pipeline.state is PipelineState.DOWN:
+                pass
+            elif online:
+                del self.pipelines[spu, pipeline.isolation]  # there will be another one, to the new address
+                for queue in pipeline.retire(now + ABANDON_GRACE):
+                    self._reschedule(queue, now)
+                self._arm(pipeline, now)
+            else:
                 self._drop_connection(pipeline, ConnectError(f"the SC reported SPU {spu} offline"), now)
 
     def _route_changed(self, queue: PartitionQueue, now: float) -> None:
@@ -376,10 +382,7 @@ class Dispatcher:
         pipeline.state = PipelineState.DOWN
         requests, pipeline.in_flight = pipeline.in_flight, deque()
         for request in requests:
-            request.lost = True
-            if request.wrote_any:
-                for batch in request.batches:
-                    batch.maybe_written = True
+            request.lose()
             for queue, batches in request.live_entries:
                 self._attempt_failed(queue, batches, error, now)
         for queue in [queue for queues in self._queues.values() for queue in queues]:
@@ -446,7 +449,7 @@ class Dispatcher:
             self._recovered(queue)
             self._reschedule(queue, now)
             return
-        treatment = failures.treatment_of(code.code)
+        treatment = self._treatment_of(code)
         error = failures.server_error(code, queue.topic, queue.partition, pipeline.spu)
         if treatment is failures.Treatment.AWAIT_COMMIT:
             self._await_commit(CommitWait(queue, pipeline, batches, result.base_offset, now), error, now)
@@ -462,8 +465,14 @@ class Dispatcher:
             self._began_to_fail(queue, error)
             self._reschedule(queue, now)
         else:
-            floor = LONG_DELAY if treatment is failures.Treatment.WAIT_LONG else 0.0
+            floor = failures.LONG_DELAY if treatment is failures.Treatment.WAIT_LONG else 0.0
             self._attempt_failed(queue, batches, error, now, floor)
+
+    def _treatment_of(self, code: ErrorCode) -> failures.Treatment:
+        treatment = failures.treatment_of(code.code)
+        if treatment is failures.Treatment.REFRESH:
+            self._actions.append(DoubtMetadata())
+        return treatment
 
     def _unread_answer(self, queue: PartitionQueue, count: int, result: PartitionResult) -> None:
         """At-most-once: a rejection is counted, and reported once until the server accepts again."""
@@ -471,6 +480,7 @@ class Dispatcher:
         if not code.code:
             queue.rejected = False
             return
+        self._treatment_of(code)
         queue.topic_state.counters.records_rejected += count
         if not queue.rejected:
             queue.rejected = True

@@ -8,6 +8,7 @@ lock, since the thread that holds one may not exist in the child.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import threading
@@ -21,7 +22,7 @@ from fluvio_sync._runtime.engine import ClientConfig, Engine
 from fluvio_sync._settings.environment import misspelt
 from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
-from fluvio_sync.stats import FlushResult
+from fluvio_sync.stats import FlushResult, Health
 
 _holders: weakref.WeakSet[EngineHolder] = weakref.WeakSet()
 
@@ -38,6 +39,7 @@ class EngineHolder:
         self.engine: Engine | None = None
         self._lock = threading.Lock()
         self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, with its time
+        self._failed_at = 0  # in milliseconds since the epoch
         self._closed = False
         _holders.add(self)
 
@@ -87,11 +89,41 @@ class EngineHolder:
             engine.open()
         except FluvioError as error:
             self._failure = time.monotonic(), error
+            self._failed_at = engine.clock.time_ms()
             raise
         self._failure = None
         self.engine = engine
         _exit.add_engine(self, engine)
         return engine
+
+    def health(self) -> Health | None:
+        """Return a snapshot without I/O; None if there was no attempt to connect in this process."""
+        engine, failure = self.present(), self._failure
+        if engine is not None:
+            return engine.health()
+        if failure is None or self._closed:
+            return None
+        return Health(
+            connected=False,
+            leaders={},
+            records_queued=0,
+            bytes_queued=0,
+            records_in_flight=0,
+            last_error=str(failure[1]),
+            last_error_at=self._failed_at,
+        )
+
+    def try_again(self) -> None:
+        """Have a thread of its own connect, unless one does."""
+        if self.waits_for_fork() or not self._lock.acquire(blocking=False):
+            return
+        self._lock.release()
+        with contextlib.suppress(RuntimeError):  # where no thread can be started, the next probe tries
+            threading.Thread(target=self._try, name=f"{self.config.client_id}-connect", daemon=True).start()
+
+    def _try(self) -> None:
+        with contextlib.suppress(FluvioError):  # which `health` tells
+            self.running()
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -124,6 +156,7 @@ class EngineHolder:
     def forget(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""
         self._lock = threading.Lock()
+        self._failure = None
         engine, self.engine = self.engine, None
         if engine is not None:
             engine.abandon()

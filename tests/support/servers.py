@@ -68,9 +68,11 @@ def partition(name: str, leader: int, resolution: PartitionResolution = Partitio
     return PartitionObject(name, PartitionSpec(leader, (leader,)), PartitionStatus(resolution))
 
 
-def spu(number: int, resolution: SpuResolution = SpuResolution.ONLINE, port: int = 9010) -> SpuObject:
+def spu(
+    number: int, resolution: SpuResolution = SpuResolution.ONLINE, port: int = 9010, rack: str | None = None
+) -> SpuObject:
     endpoint = IngressPort(port, (IngressAddr(None, "127.0.0.1"),))
-    spec = SpuSpec(number, SpuType.CUSTOM, endpoint, WireEndpoint(port + 1, "127.0.0.1"))
+    spec = SpuSpec(number, SpuType.CUSTOM, endpoint, WireEndpoint(port + 1, "127.0.0.1"), rack)
     return SpuObject(f"custom-spu-{number}", spec, SpuStatus(resolution))
 
 
@@ -113,7 +115,8 @@ class SpuTransport(MemoryTransport):
 class Servers:
     """The SC, and the SPUs' side of the handshake.
 
-    `objects`: the SC's, by label and name; `sc_online`: it takes connections; `sc_silent`: it answers a Watch with
+    `objects`: the SC's, by label and name; `sc_online`: it takes connections; `sc_unreachable`: connections to it are
+    never made; `sc_asked`: how often it was asked for its versions; `sc_silent`: it answers a Watch with
     nothing, until `tell` pushes; `spu_ranges`: the versions that SPUs offer, by API; `arrived`: the produce requests
     by connection and correlation id, in order; `transports`: those that something refers to.
     """
@@ -121,6 +124,8 @@ class Servers:
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {"SPU": {}, "Partition": {}, "Topic": {}}
         self.sc_online = True
+        self.sc_unreachable = False
+        self.sc_asked = 0
         self.sc_silent = False
         self.spu_ranges = dict(SPU_CLIENT_RANGES)
         self.arrived: dict[tuple[MemoryTransport, int], ProduceRequest] = {}
@@ -131,7 +136,7 @@ class Servers:
         network: Any = self
         transport = MemoryTransport(network, peer) if peer.name == "SC" else SpuTransport(network, peer)
         self.transports.add(transport)
-        if isinstance(transport, SpuTransport):
+        if isinstance(transport, SpuTransport) or self.sc_unreachable:
             pass  # the test connects it
         elif self.sc_online:
             transport.session = network
@@ -140,10 +145,13 @@ class Servers:
         return transport
 
     def carry(self, transport: MemoryTransport, data: bytes) -> None:
+        if transport.forgotten:
+            return
         with paused():
             for payload in transport.frames.feed(memoryview(data)):
                 header, reader = split_request(payload)
                 if header.api_key == API_VERSIONS:
+                    self.sc_asked += not isinstance(transport, SpuTransport)
                     self._answer_versions(transport, header)
                 elif not isinstance(transport, SpuTransport):
                     self._watch(transport, header, WatchRequest.read(reader, header.api_version).label)
@@ -171,6 +179,11 @@ class Servers:
         if label in self._streams:
             transport, header = self._streams[label]
             transport.feed(_frame(header, WatchUpdate(label, 0, changes, everything)))
+
+    def forget_sc_connections(self) -> None:
+        """Have a firewall forget the connections to the SC."""
+        for transport, _ in self._streams.values():
+            transport.forgotten = True
 
     def end_sc_connection(self) -> None:
         for transport, _ in self._streams.values():
