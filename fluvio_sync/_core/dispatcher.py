@@ -17,16 +17,7 @@ from typing import TYPE_CHECKING
 from fluvio_sync._core import failures
 from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, DoubtMetadata, Report, Write
 from fluvio_sync._core.events import HANDLERS
-from fluvio_sync._core.partition import (
-    IDLE,
-    Acknowledged,
-    BackingOff,
-    Dropped,
-    Failed,
-    Lingering,
-    Sent,
-    Waiting,
-)
+from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
 from fluvio_sync._core.pipeline import (
     COMMIT_POLL_INTERVAL,
     AwaitingCommit,
@@ -50,7 +41,6 @@ if TYPE_CHECKING:
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue, State
     from fluvio_sync.delivery import Isolation
-    from fluvio_sync.protocol.error_code import ErrorCode
     from fluvio_sync.protocol.produce import PartitionResult
     from fluvio_sync.stats import HandleStats
 
@@ -189,12 +179,11 @@ class Dispatcher:
 
     def _leave_spu(self, spu: int, now: float) -> None:
         """Await no answer of an SPU that the SC reports offline, and for a moment only those of an old address."""
-        online = self.metadata.spu_online(spu)
-        for pipeline in [item for item in self.pipelines.values() if item.spu == spu]:
-            if pipeline.state is PipelineState.DOWN:
+        for pipeline in list(self.pipelines.values()):
+            if pipeline.spu != spu or pipeline.state is PipelineState.DOWN:
                 pass
-            elif online:
-                del self.pipelines[spu, pipeline.isolation]  # there will be another one, to the new address
+            elif self.metadata.spu_online(spu):
+                del self.pipelines[spu, pipeline.isolation]  # another one is made, to the new address
                 for queue in pipeline.retire(now + ABANDON_GRACE):
                     self._reschedule(queue, now)
                 self._arm(pipeline, now)
@@ -449,7 +438,9 @@ class Dispatcher:
             self._recovered(queue)
             self._reschedule(queue, now)
             return
-        treatment = self._treatment_of(code)
+        treatment = failures.treatment_of(code.code)
+        if treatment is failures.Treatment.REFRESH:
+            self._actions.append(DoubtMetadata())
         error = failures.server_error(code, queue.topic, queue.partition, pipeline.spu)
         if treatment is failures.Treatment.AWAIT_COMMIT:
             self._await_commit(CommitWait(queue, pipeline, batches, result.base_offset, now), error, now)
@@ -468,19 +459,14 @@ class Dispatcher:
             floor = failures.LONG_DELAY if treatment is failures.Treatment.WAIT_LONG else 0.0
             self._attempt_failed(queue, batches, error, now, floor)
 
-    def _treatment_of(self, code: ErrorCode) -> failures.Treatment:
-        treatment = failures.treatment_of(code.code)
-        if treatment is failures.Treatment.REFRESH:
-            self._actions.append(DoubtMetadata())
-        return treatment
-
     def _unread_answer(self, queue: PartitionQueue, count: int, result: PartitionResult) -> None:
         """At-most-once: a rejection is counted, and reported once until the server accepts again."""
         code = result.error_code
         if not code.code:
             queue.rejected = False
             return
-        self._treatment_of(code)
+        if failures.treatment_of(code.code) is failures.Treatment.REFRESH:
+            self._actions.append(DoubtMetadata())
         queue.topic_state.counters.records_rejected += count
         if not queue.rejected:
             queue.rejected = True
