@@ -180,7 +180,7 @@ class _Cluster:
 
         try:
             if not blocking.drive(connection, established, connection.deadline, _CLOCK):
-                raise blocking.connect_timed_out(connection, self._timeout, "the request for its metadata")
+                raise connection.timed_out(_CLOCK.monotonic(), "the request for its metadata")
         finally:
             connection.close()
 
@@ -282,7 +282,7 @@ class _Diagnosis:
         """Go on until the connection is beyond a stage."""
         limit = _CLOCK.monotonic() + self._timeout
         if not blocking.drive(connection, lambda: _is_beyond(connection, stage), limit, _CLOCK):
-            raise blocking.connect_timed_out(connection, self._timeout)
+            raise connection.timed_out(_CLOCK.monotonic())
 
     def _watch(self) -> str:
         self._cluster.watch()

@@ -10,8 +10,8 @@ waiter to each of the others.  Hence
 
 * futures never share a condition: two callers of `wait` would take shared ones crosswise and deadlock;
 * once a condition exists, the future's state (`_own`) changes only with that condition held;
-* until then the state is that of the `BatchFutures`, whose lock decides between the two.  That lock is a leaf: it is
-  held for a few stores, and no other lock is taken and no foreign code runs inside it.
+* until then the state is that of the `BatchFutures`, whose lock decides between the two.  That lock is the client's for
+  outcomes, and a leaf: it is held for a few stores, and no other lock is taken and no foreign code runs inside it.
 
 Threads: any thread reads and waits; the thread that runs the sender's step completes futures; callbacks run on the
 client's callback thread.
@@ -23,9 +23,9 @@ import logging
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
 from datetime import timedelta
-from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
+from fluvio_sync._base.threads import Condition, OwnedLock
 from fluvio_sync.errors import ForkedError, PlainTimeoutError
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class Callbacks(Protocol):
     @property
     def lead(self) -> Callable[[Callable[[], bool], float | None], float | None] | None:
         """`SenderThread.lead`; None where no thread leads."""
+        ...
+
+    @property
+    def lock(self) -> OwnedLock:
+        """The client's lock for outcomes."""
         ...
 
     def is_current_thread(self) -> bool:
@@ -129,7 +134,7 @@ class BatchFutures:
         self.first_timestamp: int = first_timestamp
         self.timestamps: Sequence[int] = timestamps
         self.callbacks: Callbacks = callbacks
-        self.lock: Lock = Lock()
+        self.lock: OwnedLock = callbacks.lock
         self.process: object = Process.current
         self.state: str = PENDING
         self.acknowledged: bool = False
@@ -246,7 +251,7 @@ class DeliveryFuture(Future[RecordMetadata]):
         if cond is not None:
             return cond
         # Made outside the leaf lock: an allocation may run the garbage collector, whose finalizers may use futures.
-        fresh: Condition = Condition()
+        fresh = Condition(OwnedLock())
         waiters: list[Any] = []
         while True:
             shared, _ = self._locate()
@@ -266,7 +271,8 @@ class DeliveryFuture(Future[RecordMetadata]):
         """Return a condition of this process: the inherited one may be held by a thread that does not exist here."""
         if not isinstance(self._waiters, list):
             self._waiters = []
-        cond: Condition = self.__dict__.setdefault("_adopted", Condition())  # atomic: all threads get the same one
+        # Atomic: all threads get the same one.
+        cond: Condition = self.__dict__.setdefault("_adopted", Condition(OwnedLock()))
         return cond
 
     def _get_state(self) -> str:
@@ -282,10 +288,7 @@ class DeliveryFuture(Future[RecordMetadata]):
             return None
         if self._error is None:
             error = shared.failure(index)
-            with shared.lock:
-                first = self._error is None
-                if first:
-                    self._error = error
+            first = self.__dict__.setdefault("_error", error) is error  # atomic: all threads get the same one
             span = shared.span_of(index)
             if first and span is not None:
                 span.handle_stats.looked_at(span)
@@ -307,7 +310,7 @@ class DeliveryFuture(Future[RecordMetadata]):
         if cond is None:
             return  # added to `watched`, then interrupted (Ctrl-C) before it had its condition: no thread waits
         shared, _ = self._locate()
-        with cond:
+        with cond.lock:
             if self._own is FINISHED:
                 return  # added twice, for the same reason
             self._own = FINISHED
@@ -380,10 +383,8 @@ class DeliveryFuture(Future[RecordMetadata]):
             left = lead(self.done, left)
             if self.done():
                 return
-        cond = self._condition
-        # The lock itself, which is written in C: `with` a Condition runs Python code, where a signal's exception could
-        # leave it locked, and the sender would wait for it for ever.
-        with cond._lock:  # type: ignore[attr-defined]
+        cond = self._get_condition()
+        with cond.lock:
             cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), left)
         if not self.done():
             shared = self._shared

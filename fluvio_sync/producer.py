@@ -8,6 +8,8 @@ else.  Any thread may use any method.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 # Records that are queued together: the lock is held for a tenth of a millisecond.
 _GROUP = 128
+_FIELD_NAMES = re.compile(":[^:]*:")  # in the format of a buffer of structures (PEP 3118)
+_NOT_DATA = frozenset("OP&uw")  # the formats of objects, pointers and wide characters
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -99,7 +103,8 @@ class TopicProducer:
     ) -> DeliveryFuture:
         """Queue a record and return its future at once.
 
-        * `value`: bytes-like, `str` (as UTF-8), or an object that `value_serializer` accepts.
+        * `value`: bytes-like (of an array of numbers the bytes in memory), `str` (as UTF-8), or an object that
+          `value_serializer` accepts.
         * `key`: the same, for `key_serializer`; None (default) is no key: such records go round the online partitions.
           `b""` is a key like any other.
         * `partition`: the number of the partition; None (default) leaves the choice to the partitioner.
@@ -140,11 +145,13 @@ class TopicProducer:
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
         """Queue many records and return a future for each, in order.
 
-        * `records`: values, or `(key, value)` pairs (a tuple of exactly two).
+        * `records`: values, or `(key, value)` pairs (a tuple of exactly two).  A single text or bytes object, and a
+          mapping, raise `TypeError`.
 
         A record that cannot be queued (a wrong type, too large, no space within `max_block`, which covers the whole
         call) fails the future in its place, and the others are sent.
         """
+        refuse_single(records)
         until = self._here().clock.monotonic() + self.config.max_block
         value_serializer, key_serializer = self.config.value_serializer, self.config.key_serializer
         topic_state = self._topic_state
@@ -240,7 +247,6 @@ class TopicProducer:
         """
         limit = seconds("timeout", timeout, optional=True)
         engine = self._here()
-        engine.refuse_in_callback("close()")
         engine.close_handle(self._topic_state, self._handle_stats, limit)
         return self._handle_stats.take()
 
@@ -282,12 +288,34 @@ def to_bytes(part: str, data: Any, serializer: Any) -> bytes:
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)  # a copy: the caller may change the buffer after send() returned
     try:
-        return bytes(memoryview(data))
+        view = memoryview(data)
     except TypeError:
+        raise _not_bytes(part, data) from None
+    # A number has no bytes but those of this machine's memory, and an object only an address in it.
+    if not view.ndim or not _NOT_DATA.isdisjoint(_FIELD_NAMES.sub("", view.format)):
+        raise _not_bytes(part, data)
+    return view.tobytes()
+
+
+def _not_bytes(part: str, data: Any) -> TypeError:
+    return TypeError(
+        f"a record's {part} is bytes-like or str, not {type(data).__name__}; "
+        f"set {part}_serializer to send other objects"
+    )
+
+
+def refuse_single(records: object) -> None:
+    """Raise `TypeError` for an object that is iterable, but into no records."""
+    if isinstance(records, (str, bytes, bytearray, memoryview)):
         raise TypeError(
-            f"a record's {part} is bytes-like or str, not {type(data).__name__}; "
-            f"set {part}_serializer to send other objects"
-        ) from None
+            f"send_all() takes an iterable of records, and this is one {type(records).__name__}: pass it to send(), "
+            "or in a list"
+        )
+    if isinstance(records, Mapping):
+        raise TypeError(
+            f"send_all() takes values or (key, value) pairs, and iterating over a {type(records).__name__} gives its "
+            "keys alone: pass its items()"
+        )
 
 
 def to_milliseconds(timestamp: int | datetime) -> int:

@@ -8,8 +8,9 @@ A `HandleStats` belongs to one producer handle and counts the outcomes of its ow
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
+
+from fluvio_sync._base.threads import OwnedLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,10 +136,11 @@ class HandleStats:
     # The number of unseen failures that are remembered; raising takes one.
     _REMEMBERED = 100
 
-    def __init__(self, whole: HandleStats | None = None) -> None:
+    def __init__(self, whole: HandleStats | None = None, lock: OwnedLock | None = None) -> None:
+        """`lock`: the client's for all outcomes; None: that of `whole`, or one of its own."""
         self.closed = False
         self._whole = self if whole is None else whole
-        self._lock: Lock = Lock() if whole is None else whole._lock
+        self._lock: OwnedLock = lock or (OwnedLock() if whole is None else whole._lock)
         self._unseen: dict[OwnerSpan, None] = {}
         self._acked = 0
         self._unacknowledged = 0

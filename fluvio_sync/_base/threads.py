@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Daemon threads, and two defences against exceptions of signal handlers: an uninterrupted call and a lock."""
+"""Daemon threads, and locks and calls that stand the interruptions of signal handlers and finalizers."""
 
 from __future__ import annotations
 
 import _thread
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fluvio_sync._base.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 T = TypeVar("T")
+
+# Seconds of one wait of `Condition.wait_for`: an exception that another thread injects comes between two of them.
+_LOOK = 1.0
 
 
 def started(target: Callable[..., None], name: str, *arguments: object) -> threading.Thread | None:
@@ -54,24 +63,161 @@ class LockBusyError(Exception):
     """Another thread has the lock."""
 
 
-class TryLock(_thread.RLock):  # type: ignore[misc] # final in the stubs alone
-    """A lock that `with` takes if it is free, and that no exception of a signal handler leaves locked.
+def reentered() -> RuntimeError:
+    """Return the error of a call from within the library's own code."""
+    return RuntimeError(
+        "the client was called from within itself, by a signal handler, a finalizer or a log handler that interrupted "
+        "it; nothing was done.  Have the handler set a flag, and call the client where the program looks at the flag "
+        "(a signal handler may raise SystemExit: queued records are delivered)"
+    )
 
-    Raises `LockBusyError` if another thread has it.  A handler runs, and may raise, after each call in the main thread.
-    Between `acquire()` and a `try` behind it, or in a context manager's `__exit__` before `release()`, such an
-    exception would keep the lock for ever.  Here the attempt stands inside the `try`, and `__exit__` is the built-in
-    lock's own, one call into C.  The caller must not have the lock already.
+
+if TYPE_CHECKING:
+
+    class _RLock:  # the stubs say that it is final, and have not all of it
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...  # noqa: FBT001, FBT002
+        def release(self) -> None: ...
+        def is_mine(self) -> bool: ...
+        def _acquire_restore(self, state: tuple[int, int]) -> None: ...
+        def _at_fork_reinit(self) -> None: ...
+        def __exit__(self, *error: object) -> None: ...
+
+else:
+    _RLock = _thread.RLock
+
+
+class OwnedLock(_RLock):
+    """The kind of every lock that a thread of the application may take.
+
+    **The thread that has it does not take it again.**  A signal handler, a finalizer, the callback of a weak reference
+    or a log handler may interrupt the library while it has the lock, and call the library.  There a plain lock waits
+    for ever, and a re-entrant one lets the call change data that are half changed.  This one raises `RuntimeError`.
+
+    **No exception leaves it locked.**  The exception of a signal handler, or one that another thread injects
+    (`PyThreadState_SetAsyncExc`), comes when a function begins or when a call into C returns.  Since CPython 3.14 that
+    is also between the `__enter__` of a built-in lock and the block of its `with` (github.com/python/cpython, issue
+    148874).  Behind an `__enter__` that is written in Python there is no such moment (unless a debugger replaces the
+    interpreter's loop, PEP 523).  In here, `acquire` stands inside the `try` whose handler begins with `release`, which
+    raises `RuntimeError` if the thread does not have the lock.  `__exit__` is the built-in lock's, one call into C.
+
+    Where the call of `__enter__` is too slow, or a timeout is needed, the same is written out:
+
+        if lock.is_mine():
+            raise reentered()
+        try:
+            lock.acquire()
+            ...
+        finally:
+            try:
+                lock.release()
+            except RuntimeError:
+                pass
     """
 
-    def __enter__(self) -> bool:  # type: ignore[override]
-        """Take the lock."""
+    def __new__(cls) -> Self:
+        """Make a lock: of the kind that gevent or eventlet have put in the place of `threading.RLock`, if they have."""
+        kind = type(threading.RLock())
+        lock: Self = super().__new__(cls) if kind is _thread.RLock else _green(cls, kind)()
+        return lock
+
+    def __enter__(self) -> bool:
+        """Take the lock; raises `RuntimeError` if the thread has it already."""
+        if self.is_mine():
+            raise reentered()
         try:
-            if not self.acquire(blocking=False):
-                raise LockBusyError
+            self.acquire()
         except BaseException:
-            if self._is_owned():  # type: ignore[attr-defined]
+            try:  # noqa: SIM105 - a call of a function of ours could itself be interrupted
                 self.release()
+            except RuntimeError:
+                pass
             raise
         return True
 
-    is_mine = _thread.RLock._is_owned  # type: ignore[attr-defined] # noqa: SLF001 - whether the calling thread has it
+    if not TYPE_CHECKING:
+        is_mine = _thread.RLock._is_owned  # noqa: SLF001 - whether the calling thread has it
+
+
+class TryLock(OwnedLock):
+    """A lock that `with` takes if it is free; raises `LockBusyError` if another thread has it."""
+
+    def __enter__(self) -> bool:
+        """Take the lock, or raise `LockBusyError`; the caller does not have it."""
+        try:
+            if self.acquire(blocking=False):
+                return True
+        except BaseException:
+            try:  # noqa: SIM105 - as above
+                self.release()
+            except RuntimeError:
+                pass
+            raise
+        raise LockBusyError
+
+
+@cache
+def _green(cls: type[Any], kind: type[Any]) -> type[Any]:
+    """Return the same class for a lock that belongs to a greenlet: to the built-in one, all of a thread are one."""
+    own = {name: vars(cls)[name] for name in ("__doc__", "__enter__")}
+    return type(cls.__name__, (kind,), {**own, "is_mine": kind._is_owned})  # noqa: SLF001 - as above
+
+
+class Condition:
+    """A condition of an `OwnedLock`, as `threading.Condition`, out of which an exception comes as it is.
+
+    In `threading.Condition.wait` there is a moment when the lock is given back and the `finally` that takes it again is
+    not reached: a signal's exception there becomes a `RuntimeError`, because the lock is not the thread's any more.
+
+    `concurrent.futures` takes a future's condition as it does a lock: hence `acquire`, `release` and `with`.
+    """
+
+    __slots__ = ("_waiters", "acquire", "lock", "release")
+
+    def __init__(self, lock: OwnedLock) -> None:
+        self.lock = lock
+        self.acquire = lock.acquire
+        self.release = lock.release
+        self._waiters: list[threading.Lock] = []
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait at most `timeout` seconds for `notify_all`.  Called with the lock held, which is free meanwhile."""
+        mine = (1, threading.get_ident())
+        waiter = threading.Lock()
+        waiter.acquire()
+        self._waiters.append(waiter)
+        try:
+            self.lock.release()
+            waiter.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+        finally:
+            self.lock._acquire_restore(mine)  # noqa: SLF001 - no signal ends its wait
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def wait_for(self, predicate: Callable[[], object], timeout: float | None = None) -> bool:
+        """Wait at most `timeout` seconds until `predicate()`; False if it did not come true."""
+        until = None if timeout is None else SystemClock.monotonic() + timeout
+        left = timeout
+        while not predicate():
+            if until is not None:
+                left = until - SystemClock.monotonic()
+                if left <= 0:
+                    return False
+            self.wait(_LOOK if left is None else min(left, _LOOK))
+        return True
+
+    def notify_all(self) -> None:
+        """Wake the waiting threads.  Called with the lock held.  If that is interrupted, the next call repeats it."""
+        for waiter in self._waiters:
+            try:  # noqa: SIM105 - three more calls for each
+                waiter.release()
+            except RuntimeError:
+                pass  # it was woken before
+        self._waiters.clear()
+
+    def __enter__(self) -> bool:
+        return self.lock.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.lock.release()

@@ -59,7 +59,10 @@ class Dispatcher:
         request_timeout: float,
         on_failing: Callable[[PartitionQueue, bool], None],
     ) -> None:
-        """`on_failing`: called when a queue's last attempt failed (True), or succeeded again (False)."""
+        """Make a dispatcher without queues; `timers` says when `tick` has something to do.
+
+        * `on_failing`: called when a queue's last attempt failed (True), or succeeded again (False).
+        """
         self.metadata = metadata
         self.connect_timeout = connect_timeout
         self.request_timeout = request_timeout
@@ -68,7 +71,7 @@ class Dispatcher:
         self._queues: dict[tuple[str, int], list[PartitionQueue]] = {}
         self._actions: list[Action] = []
         self._to_fill: dict[SpuPipeline, None] = {}  # they may accept another request
-        self._timers: Timers[PartitionQueue | SpuPipeline] = Timers()
+        self.timers: Timers[PartitionQueue | SpuPipeline] = Timers()
         self._on_failing = on_failing
 
     # The sender's calls.
@@ -86,10 +89,10 @@ class Dispatcher:
 
     def tick(self, now: float) -> None:
         """Time passed."""
-        heap = self._timers.heap
+        heap = self.timers.heap
         if not heap or heap[0][0] > now:
             return
-        due = self._timers.due(now)
+        due = self.timers.due(now)
         # Pipelines first: batches of a request whose connection is closed now, and of which no byte was sent, are
         # certainly not stored.
         for item in due:
@@ -101,10 +104,6 @@ class Dispatcher:
         for item in due:
             if not isinstance(item, SpuPipeline):
                 self._queue_due(item, now)
-
-    def next_timer(self) -> float:
-        """Return when `tick` has something to do, at the earliest; infinite if never."""
-        return self._timers.next()
 
     def take_actions(self, now: float) -> list[Action]:
         """Return the actions, in order, and forget them.
@@ -139,7 +138,7 @@ class Dispatcher:
         """
         self._actions = []
         self._to_fill = {}
-        self._timers = Timers()
+        self.timers = Timers()
         self._queues = {}
         for pipeline in self.pipelines.values():
             pipeline.reset()
@@ -292,7 +291,7 @@ class Dispatcher:
         """Set the item's timer."""
         when = item.next_timer(now)
         if when is not None:
-            self._timers.arm(item, when)
+            self.timers.arm(item, when)
 
     # Pipelines.
 
@@ -499,8 +498,8 @@ class Dispatcher:
             if wait is None:
                 self._fail(batch, failures.retries_exhausted(batch, error, now))
                 continue
-            wait = 0.0 if moved else max(wait, floor)
-            if now + wait >= batch.deadline:
+            wait = 0.0 if moved else queue.wait_for(max(wait, floor), batch.deadline - now)
+            if wait is None:
                 self._fail(batch, failures.delivery_timed_out(batch, error, now))
                 continue
             survivors.append(batch)

@@ -347,6 +347,11 @@ class PartitionQueue:
         semantic = self.topic_state.config.delivery_semantic
         return semantic.retry_policy.delays() if isinstance(semantic, AtLeastOnce) else iter(())
 
+    def wait_for(self, delay: float, left: float) -> float | None:
+        """Return the policy's seconds until the next attempt, None if there is no time for another one."""
+        semantic = self.topic_state.config.delivery_semantic
+        return semantic.retry_policy.wait_for(delay, left) if isinstance(semantic, AtLeastOnce) else None
+
     def is_over_share(self, charge: int, quota: int) -> bool:
         """Whether a failing queue would hold more than its share of memory with `charge` bytes more.
 

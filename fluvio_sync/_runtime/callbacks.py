@@ -11,7 +11,7 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from fluvio_sync._base.threads import started
+from fluvio_sync._base.threads import Condition, OwnedLock, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class CallbackThread:
-    """Runs callbacks in the order in which their batches were completed."""
+    """Runs callbacks in the order in which their batches were completed.
+
+    `lock`: guards its own data, and the outcomes of all futures and handles of the client; inside it no other is taken.
+    """
 
     def __init__(self, name: str) -> None:
         # A thread that waits for a future leads the sender's steps meanwhile (see `sender_thread`).  It calls `lead`
@@ -29,9 +32,8 @@ class CallbackThread:
         self.lead: Callable[[Callable[[], bool], float | None], float | None] | None = None
         self._name = name
         self._queue: Due = SimpleQueue()
-        # Taken without the Condition: its `with` runs Python code, where a signal's exception could leave it locked.
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self.lock = OwnedLock()
+        self._changed = Condition(self.lock)
         self._submitted = 0
         self._finished = 0
         self._thread: threading.Thread | None = None
@@ -39,7 +41,7 @@ class CallbackThread:
 
     def submit(self, work: Work) -> None:
         """Queue functions, each of which runs the callbacks of one finished future and raises nothing."""
-        with self._lock:
+        with self.lock:
             self._submitted += 1
             self._queue.put(work)
             running = self._thread is not None or self._start()
@@ -56,13 +58,13 @@ class CallbackThread:
 
     def wait_for_due(self, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds until all callbacks submitted so far have run; False if they have not."""
-        with self._lock:
+        with self.lock:
             due = self._submitted
             return self._changed.wait_for(lambda: self._finished >= due, timeout)
 
     def stop(self) -> None:
         """Have the thread end after the callbacks that are due; a later callback starts another thread."""
-        with self._lock:
+        with self.lock:
             if self._thread is not None:
                 self._queue.put(None)
                 # A later thread gets a queue of its own: this one may still run callbacks.
@@ -80,7 +82,7 @@ class CallbackThread:
             return False
         for run_callbacks in work:
             run_callbacks()
-        with self._lock:
+        with self.lock:
             self._finished += 1
             self._changed.notify_all()
         return True

@@ -14,11 +14,13 @@ from fluvio_sync import retry
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.log import get_logger
 from fluvio_sync._base.text import counted
+from fluvio_sync._base.threads import reentered
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.metadata import Metadata
 from fluvio_sync._core.partition import FlushBarrier
 from fluvio_sync._net import blocking
 from fluvio_sync._net.poller import Poller
+from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync._net.transport import Peer, SocketTransport
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
@@ -88,16 +90,21 @@ class Engine:
         """Make all parts, each after those that it needs; nothing connects and no thread runs before `open`."""
         parts = parts or Parts()
         tls = config.tls
+        self.log = get_logger("client").bind(client_id=config.client_id)
         # First: it may raise, and the poller has sockets.
-        self._context = tls.ssl_context() if isinstance(tls, TlsConfig) else tls
+        self._tls = TlsFiles.read(tls, self.log) if isinstance(tls, TlsConfig) else tls
         self.config = config
         self.pid = os.getpid()
         self.clock = clock or SystemClock()
-        self.log = get_logger("client").bind(client_id=config.client_id)
         self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
         self.metadata = Metadata(use_local_address=config.use_spu_local_address)
         self.accumulator = Accumulator(
-            config.buffer_memory, config.request_timeout, self.clock, self.callbacks, self._wake
+            config.buffer_memory,
+            config.request_timeout,
+            self.clock,
+            self.callbacks,
+            self._wake,
+            self._stands_still,
         )
         self.poller = parts.poller()
         self.dispatcher = parts.dispatcher(
@@ -111,9 +118,10 @@ class Engine:
             endpoint=config.endpoint,
             ranges=SC_CLIENT_RANGES,
             client_id=config.client_id,
-            tls=self._context,
+            tls=self._tls,
             server_name=self._server_name(None, config.endpoint),
             authority=authority(tls),
+            patience=config.request_timeout,
         )
         self.watch = parts.watch(
             self.sc,
@@ -144,15 +152,18 @@ class Engine:
             clock=self.clock,
             created=self._is_created,
         )
-        self.handle_stats = HandleStats()  # of all handles
+        self.handle_stats = HandleStats(lock=self.callbacks.lock)  # of all handles
         self._absent: dict[str, int] = {}  # topics that were absent, with the `topics_version` in which they were
 
     def _wake(self) -> bool:
         """Have the sender look at the dirty queues; False if it has done so already."""
-        if not self.accumulator.lock._is_owned() and self.thread.work_at_once():  # type: ignore[attr-defined]  # noqa: SLF001
+        if self.thread.work_at_once():
             return False
         self.poller.wake()
         return True
+
+    def _stands_still(self) -> bool:
+        return self.thread.stands_still()
 
     @property
     def reconnects(self) -> int:
@@ -173,11 +184,10 @@ class Engine:
         """
         retry.load()
         watch = self.watch
-        timeout = self.config.connect_timeout
         try:
             connection = watch.start(self.clock.monotonic())
             if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise blocking.connect_timed_out(connection, timeout, "the request for its metadata")
+                raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
         except BaseException:
             self.sender.abandon()
             raise
@@ -205,11 +215,12 @@ class Engine:
             endpoint=endpoint,
             ranges=SPU_CLIENT_RANGES,
             client_id=self.config.client_id,
-            tls=self._context,
+            tls=self._tls,
             server_name=self._server_name(self.metadata.spu_name(spu), endpoint),
             authority=self.sc.authority,
             origin=origin,
             remedy=_REMEDY,
+            patience=self.sc.patience,
         )
 
     def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:
@@ -266,6 +277,8 @@ class Engine:
         self.sender.call_soon(self.watch.doubt)
         was_absent = self._absent.get(topic) == metadata.topics_version
         if not was_absent:
+            if self.thread.stands_still():
+                raise reentered()
             accumulator.changed.wait_for(lambda: topic in metadata.topics or accumulator.closed, timeout)
         if accumulator.closed:
             raise ClosedError("the client is closed")
@@ -299,7 +312,7 @@ class Engine:
         self, topic_states: Iterable[TopicState], handle_stats: HandleStats | None, timeout: float | None
     ) -> None:
         """Wait until the records sent so far are completed and the callbacks that are due have run."""
-        self.refuse_in_callback("flush()")
+        self.refuse_to_wait("flush()")
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         barrier = self.accumulator.begin_flush(topic_states, handle_stats)
         if not self.accumulator.wait_flushed(barrier, self.thread.lead(lambda: not barrier.batches, timeout)):
@@ -313,6 +326,7 @@ class Engine:
 
     def close_handle(self, topic_state: TopicState, handle_stats: HandleStats, timeout: float | None) -> None:
         """Wait for a handle's records; those that are left after the timeout fail."""
+        self.refuse_to_wait("close()")
         handle_stats.closed = True
         with self.accumulator.lock:
             self.accumulator.space.notify_all()
@@ -335,7 +349,7 @@ class Engine:
 
     def drain(self, timeout: float | None) -> int:
         """Take no more records and wait for those there are; returns the number left after the timeout."""
-        self.refuse_in_callback("close()")
+        self.refuse_to_wait("close()")
         accumulator = self.accumulator
         accumulator.refuse_more()
         try:
@@ -365,14 +379,18 @@ class Engine:
                 disconnected_since=self.clock.time_ms() - round(1000 * silence) if self.watch.failing else None,
             )
 
-    def refuse_in_callback(self, call: str) -> None:
-        """Raise `RuntimeError` on the callback thread, which would wait for itself."""
+    def refuse_to_wait(self, call: str) -> None:
+        """Raise `RuntimeError` on the callback thread, and in a handler that interrupts the library."""
         if self.callbacks.is_current_thread():
             raise RuntimeError(f"{call} was called from a callback of a future, where waiting would never end")
+        if self.accumulator.lock.is_mine() or self.thread.stands_still():
+            raise reentered()
 
     def abandon(self) -> None:
         """Close this process's copies of the sockets of an engine that belongs to the parent process."""
         self.sender.abandon()
+        # A thread that does not exist here may have had it; the outcomes of the parent's records can be asked for.
+        self.callbacks.lock._at_fork_reinit()  # noqa: SLF001 - as `threading` does
 
 
 def flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeoutError:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import threading
 import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._base.threads import OwnedLock, reentered, started
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
@@ -23,6 +23,9 @@ from fluvio_sync._settings.environment import misspelt
 from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
 from fluvio_sync.stats import FlushResult, Health
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 _holders: weakref.WeakSet[EngineHolder] = weakref.WeakSet()
 
@@ -37,9 +40,10 @@ class EngineHolder:
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
-        self._lock = threading.Lock()
+        self._lock = OwnedLock()
         self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, with its time
         self._failed_at = 0  # in milliseconds since the epoch
+        self._trying: Thread | None = None
         self._closed = False
         _holders.add(self)
 
@@ -63,13 +67,19 @@ class EngineHolder:
             return engine
         began = time.monotonic()
         timeout = self.config.connect_timeout
-        if not self._lock.acquire(timeout=timeout):
-            message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
-            raise ConnectTimeoutError(message, address=self.endpoint)
+        lock = self._lock
+        if lock.is_mine():
+            raise reentered()
         try:
+            if not lock.acquire(timeout=timeout):
+                message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
+                raise ConnectTimeoutError(message, address=self.endpoint)
             return self._make_engine(began)
         finally:
-            self._lock.release()
+            try:  # noqa: SIM105 - see `OwnedLock`
+                lock.release()
+            except RuntimeError:
+                pass
 
     def _make_engine(self, began: float) -> Engine:
         """Return the engine.  Called with the lock held, for which the caller has waited since `began`."""
@@ -114,12 +124,9 @@ class EngineHolder:
         )
 
     def try_again(self) -> None:
-        """Have a thread of its own connect, unless one does."""
-        if self.waits_for_fork() or not self._lock.acquire(blocking=False):
-            return
-        self._lock.release()
-        with contextlib.suppress(RuntimeError):  # where no thread can be started, the next probe tries
-            threading.Thread(target=self._try, name=f"{self.config.client_id}-connect", daemon=True).start()
+        """Have a thread of its own connect, unless one does or none can be started."""
+        if not self.waits_for_fork() and (self._trying is None or not self._trying.is_alive()):
+            self._trying = started(self._try, f"{self.config.client_id}-connect")
 
     def _try(self) -> None:
         with contextlib.suppress(FluvioError):  # which `health` tells
@@ -155,8 +162,8 @@ class EngineHolder:
 
     def forget(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""
-        self._lock = threading.Lock()
-        self._failure = None
+        self._lock = OwnedLock()
+        self._failure = self._trying = None
         engine, self.engine = self.engine, None
         if engine is not None:
             engine.abandon()

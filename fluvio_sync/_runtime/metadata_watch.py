@@ -105,8 +105,7 @@ class MetadataWatch:
         return self.successor.connection
 
     def _subscribe(self, now: float) -> Subscription:
-        connection = Connection(self._peer, self._connector, timeout=self.timeout, now=now, notify=self._notify)
-        return Subscription(connection, self.timeout)
+        return Subscription(Connection(self._peer, self._connector, timeout=self.timeout, now=now, notify=self._notify))
 
     def receive(self, now: float) -> list[WatchUpdate]:
         """Return the received updates; raises `FluvioError`."""

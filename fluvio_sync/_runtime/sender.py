@@ -63,8 +63,9 @@ class Sender:
 
     * `finished_batches`: counts them.
     * `in_step`: a step is under way, or an exception has left it.
-    * `interruptible`: signals can raise exceptions in the thread that has the step lock.  So they are not taken for
-      bugs of this library, and another thread completes the futures that have waiters.
+    * `interruptible`: a thread of the application has the step lock.  An exception there may be the application's: of a
+      signal handler, or injected as a time limit.  So it is not taken for a bug of this library, and another thread
+      completes the futures that have waiters.
     * `unnotified`: the outcomes of these futures.
     """
 
@@ -184,7 +185,7 @@ class Sender:
 
     def next_timer(self) -> float:
         """Return when a timer is due, in monotonic seconds.  Called with the lock held."""
-        due = self._dispatcher.next_timer()
+        due = self._dispatcher.timers.next()
         for connection in list(self._unready):  # another thread may run the step
             due = min(due, connection.next_timer())
         return min(due, self._watch.due)
@@ -251,7 +252,7 @@ class Sender:
         """Poll for the events that a connection wants now; called when its `wants_changed` says so."""
         connection.wants_changed = False
         self._poller.update(connection)
-        if connection.more or connection.stage is Stage.RESOLVING or connection.stage is Stage.CONNECTING:
+        if connection.more or connection.stage is not Stage.READY:
             self._unready[connection] = None
         elif self._unready:
             self._unready.pop(connection, None)
@@ -500,7 +501,7 @@ class Sender:
         try:
             peer = self._peer_of(pipeline.spu)
             pipeline.name = str(peer)
-            timeout = self._dispatcher.connect_timeout
+            timeout = pipeline.connect_by - now  # the connection names the stage that takes too long
             connection = Connection(peer, self._connector, timeout=timeout, now=now, notify=self._poller.wake)
         except FluvioError as error:
             self._events.append(Disconnected(pipeline, generation, error))

@@ -16,7 +16,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, ParamSpec
 
-from fluvio_sync._base.threads import LockBusyError, TryLock
+from fluvio_sync._base.threads import LockBusyError, TryLock, reentered
 from fluvio_sync._runtime.sender import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ class SenderThread:
         self._clock = clock
         self._log = log
         self._step_lock = TryLock()
-        self._main = threading.main_thread().ident  # after a fork there is another object of this class
         self._sleeps_until = -math.inf  # monotonic seconds, of the background thread
         self._led = False  # a thread of the application leads now
         self._stopping = False
         self._stopping_when_idle = False
         self._crashes = 0
+        self._ident: int | None = None  # of the background thread
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     # Life.
@@ -96,6 +96,7 @@ class SenderThread:
     # The background thread.
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         while not self._stopping and not (self._stopping_when_idle and self._accumulator.is_empty()):
             try:
                 self._sender.notify()
@@ -178,22 +179,27 @@ class SenderThread:
     def lead(self, is_done: Callable[[], bool], timeout: float | None) -> float | None:
         """Run steps in the calling thread until `is_done()`, for at most `timeout` seconds; return those that are left.
 
-        Returns at once if another thread has the step lock.  Raises `RuntimeError` from within a step: the caller is a
-        log handler or a signal handler, and the step that it waits for stands still beneath it.
+        Returns at once if another thread has the step lock.  Raises `RuntimeError` in a handler that interrupts the
+        library's own work, which stands still beneath it.
         """
-        if self._step_lock.is_mine():
-            raise RuntimeError(
-                "a log handler or a signal handler interrupted the sender's own work, which waiting here would stop; "
-                "do not wait for records there (a signal handler may raise SystemExit: queued records are delivered)"
-            )
+        if self._accumulator.lock.is_mine() or self.stands_still():
+            raise reentered()
         until = None if timeout is None else self._clock.monotonic() + timeout
         if self._poller.can_be_borrowed:
             self._with_step_lock(self._lead, is_done, math.inf if until is None else until)
         return None if until is None else max(0.0, until - self._clock.monotonic())
 
+    def stands_still(self) -> bool:
+        """Whether steps, or what they wait for, stand still as long as the caller waits: it interrupts them."""
+        return (
+            self._step_lock.is_mine()
+            or self._accumulator.callbacks.lock.is_mine()
+            or threading.get_ident() == self._ident
+        )
+
     def work_at_once(self) -> bool:
         """Send the calling thread's new records, if it is one that leads; False if another thread has to."""
-        if not self.led_by_waiter or self._step_lock.is_mine():
+        if not self.led_by_waiter or self._accumulator.lock.is_mine() or self.stands_still():
             return False
         return self._with_step_lock(self._sender.work_at_once)
 
@@ -205,13 +211,8 @@ class SenderThread:
                 if self._stopping:
                     return False
                 had = True
-                self._sender.interruptible = threading.get_ident() == self._main
-                try:
-                    work(*arguments, **more)
-                except Exception:
-                    if self._sender.interruptible:  # it may be a timeout of the application
-                        raise
-                    self._log.error("sender.internal_error", exc_info=True)
+                self._sender.interruptible = True
+                work(*arguments, **more)
         except LockBusyError:
             return False
         finally:
@@ -229,7 +230,7 @@ class SenderThread:
                 now = clock.monotonic()
                 if until <= now or is_done():
                     return
-                sender.work(min(max(0.0, due - now), LONGEST_WAIT))
+                sender.work(min(max(0.0, due - now), _LOOK))  # a time limit that is injected comes between two waits
                 if is_done():
                     return
         finally:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core.metadata import LABELS
-from fluvio_sync._net.blocking import connect_timed_out
 from fluvio_sync._net.transport import Stage
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.versions import ScApi
@@ -24,13 +23,11 @@ class Subscription:
     * `taken_over`: the metadata cache has taken over an update of it.
     """
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
-        """`timeout`: seconds for the connection and its first updates, for messages."""
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.established = False
         self.unreadable: ProtocolError | None = None
         self.taken_over = False
-        self._timeout = timeout
         self._received: set[str] = set()  # labels of streams that have pushed
         self._streams: dict[int, str] = {}
         self._version = 0
@@ -63,7 +60,7 @@ class Subscription:
                 self._received.add(update.label)
         self.established = self._received.issuperset(LABELS)
         if not self.established and not heard and now >= connection.deadline:
-            raise connect_timed_out(connection, self._timeout, "the request for its metadata")
+            raise connection.timed_out(now, "the request for its metadata")
         return heard
 
     def take_updates(self) -> list[WatchUpdate]:

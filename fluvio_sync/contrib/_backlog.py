@@ -5,23 +5,24 @@ One daemon thread connects, again and again if need be, and hands over the queue
 bytes; a record that finds no space is dropped, and counted.  A backlog belongs to one process: a child of a fork makes
 another.
 
-`_lock` guards everything.  It is held for a few stores; nothing is sent, logged or written inside, and a finalizer
-or a signal handler that interrupts may call `put()` itself.
+`_lock` guards everything.  It is held for a few stores; nothing is sent, logged or written inside.  A finalizer or a
+signal handler that interrupts these may call `put()` and `drop()`, which then go without the lock: it is the thread's.
+So no statement calls a function between reading and storing a number.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
-from fluvio_sync._base.threads import started
+from fluvio_sync._base.threads import Condition, OwnedLock, started
 from fluvio_sync.client import waits_for_fork
 from fluvio_sync.errors import BufferFullError, FlushTimeoutError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from fluvio_sync.client import Fluvio
@@ -68,9 +69,8 @@ class Backlog:
         self._limit = limit
         self._report = report
         self._clock = SystemClock()
-        # Taken by itself: `with` a Condition runs Python, where the exception of a signal could leave it locked.
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._lock = OwnedLock()
+        self._changed = Condition(self._lock)
         self._items: deque[Item] = deque()
         self._used = 0
         self._put = 0
@@ -84,18 +84,29 @@ class Backlog:
 
     def put(self, item: Item) -> None:
         """Queue a record, or drop it."""
-        with self._lock:
-            taken = self._end_at is None and self._used + item.charge <= self._limit and self._is_running()
-            if taken:
-                self._items.append(item)
-                self._used += item.charge
-                self._put += 1
-                self._changed.notify_all()
+        if self._lock.is_mine():
+            taken = self._thread is not None and self._take(item)
+        else:
+            with self._lock:
+                taken = self._is_running() and self._take(item)
         if not taken:
             self.drop("there is no space for it, or no thread to send it")
 
+    def _take(self, item: Item) -> bool:
+        charge = item.charge
+        if self._end_at is not None or self._used + charge > self._limit:
+            return False
+        self._items.append(item)
+        self._used += charge
+        self._put += 1
+        self._changed.notify_all()
+        return True
+
     def drop(self, reason: str) -> None:
         """Count a dropped record; the 1st, 10th, 100th and so on are reported."""
+        if self._lock.is_mine():
+            self._dropped_here += 1
+            return
         with self._lock:
             self._dropped_here += 1
             dropped = self._dropped_here
@@ -149,9 +160,10 @@ class Backlog:
         else:
             thread.join(timeout + _LAST_STEP)
         with self._lock:
-            self._dropped_here += len(self._items)
-            self._handed_over += len(self._items)
-            self._items.clear()
+            items, self._items = self._items, deque()
+            left = len(items)
+            self._dropped_here += left
+            self._handed_over += left
             self._changed.notify_all()
         return self.dropped
 
@@ -176,13 +188,15 @@ class Backlog:
         producer = self._connect()
         while producer is not None and (item := self._next()) is not None:
             self._send(producer, item)
+            charge = item.charge
             with self._lock:
-                self._used -= item.charge
+                self._used -= charge
                 self._handed_over += 1
                 self._changed.notify_all()
         result = self._client.close(max(0.0, (self._end_at or 0.0) - self._clock.monotonic()))
+        failed = result.failed
         with self._lock:
-            self._dropped_here += result.failed
+            self._dropped_here += failed
             self._producer = None
 
     def _connect(self) -> TopicProducer | None:

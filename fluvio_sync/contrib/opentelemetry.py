@@ -13,7 +13,6 @@ configures.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -24,6 +23,7 @@ except ImportError as error:
     ) from error
 
 from fluvio_sync import __version__
+from fluvio_sync._base.threads import OwnedLock
 from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS, distinct, snapshot
 from fluvio_sync.errors import DeliveryError, RejectedError
 from fluvio_sync.futures import error_of
@@ -228,7 +228,7 @@ class _End:
         self._span = span
         self._left = left
         self._failed = False
-        self._lock = threading.Lock()
+        self._lock = OwnedLock()
 
     def one(self, future: Future[RecordMetadata]) -> None:
         """End the span; called when its only record is resolved."""

@@ -8,12 +8,12 @@ unless records are held; then the thread that calls `release()` does.
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._base.threads import OwnedLock, reentered
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._runtime.admin import check_topic, describe
 from fluvio_sync._runtime.engine import Engine, Parts
@@ -197,8 +197,7 @@ class FakePoller(MemoryPoller):
 
     def wake(self) -> None:
         """Run steps, unless the caller has the client's lock: it waits for space, because records are held."""
-        if not self._engine.accumulator.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
-            self._engine.thread.work_at_once()
+        self._engine.thread.work_at_once()
 
 
 class FakeSender(Sender):
@@ -248,7 +247,7 @@ class CallersSteps:
         self._poller = poller
         self._accumulator = accumulator
         self._clock = clock
-        self._lock = threading.RLock()  # records reach the list in the order of their offsets
+        self._lock = OwnedLock()  # records reach the list in the order of their offsets
 
     def run(self) -> None:
         """Run steps until nothing is left to do."""
@@ -261,13 +260,19 @@ class CallersSteps:
 
     def work_at_once(self) -> bool:
         """Deliver the new records; False within a step, which goes on until they are."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+        if self.stands_still() or self._accumulator.lock.is_mine():
             return False
         self.run()
         return True
 
+    def stands_still(self) -> bool:
+        """Whether the caller interrupts a step, or what steps wait for."""
+        return self._lock.is_mine() or self._accumulator.callbacks.lock.is_mine()
+
     def lead(self, is_done: Callable[[], bool], timeout: float | None) -> float | None:
         """Wait for the test to release held records where nothing else bounds the wait; return the seconds left."""
+        if self._accumulator.lock.is_mine() or self.stands_still():
+            raise reentered()
         if timeout is None and self.engine.held:
             with self._accumulator.lock:
                 if not self._accumulator.flushed.wait_for(is_done, _PATIENCE):

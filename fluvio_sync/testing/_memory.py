@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._net.connection import Connection
-    from fluvio_sync._net.transport import Peer
+    from fluvio_sync._net.transport import Peer, Polls
     from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
 
 
@@ -57,9 +57,13 @@ class MemoryTransport:
         """Return a number that no other transport has."""
         return self._number
 
-    def wants(self) -> int:
-        """Return WRITE, as a socket that is being connected."""
-        return WRITE
+    def polls(self, events: int) -> Polls:
+        """Return itself; WRITE while it is being connected."""
+        return ((self, WRITE if self.stage is Stage.CONNECTING else events),)
+
+    def progress(self, now: float) -> str:  # noqa: ARG002 - as the other transports
+        """Return nothing: there is one address."""
+        return ""
 
     def advance(self, events: int, now: float) -> None:  # noqa: ARG002 - as the other transports
         """Take the network's answer to the attempt to connect."""
@@ -140,7 +144,8 @@ class MemoryPoller:
         for connection in self._connections:
             transport = connection.transport
             assert isinstance(transport, MemoryTransport)
-            events = transport.ready() & connection.events()
+            ((_, wanted),) = connection.polls()
+            events = transport.ready() & wanted
             if events:
                 ready.append((connection, events))
         return ready

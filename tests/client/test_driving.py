@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import signal
 import subprocess
@@ -244,13 +245,71 @@ def test_a_bug_in_the_middle_of_a_decision_is_overcome(
         monkeypatch.setattr(Dispatcher, name, original)
         raise ZeroDivisionError
 
-    # No signal interrupts the thread of the pool: an exception there is known to be a bug.
-    with Fluvio.connect(own.endpoint) as fluvio, ThreadPoolExecutor(1) as pool:
+    with Fluvio.connect(own.endpoint) as fluvio:
         producer = fluvio.topic_producer("t")
         with caplog.at_level(logging.WARNING, logger="fluvio_sync"):
             monkeypatch.setattr(Dispatcher, name, fail_once)
-            pool.submit(producer.send_all, [b"x"] * 20).result(LONG)
-            assert pool.submit(producer.flush, 5).result(LONG) == (20, 0, 0, None)
+            # This does not lead: no exception interrupts the background thread, so one there is known to be a bug.
+            assert not wait(producer.send_all([b"x"] * 20), LONG).not_done
+            assert producer.flush(LONG) == (20, 0, 0, None)
         assert used_memory(fluvio) == 0
         assert caplog.text.count("sender.internal_error") == 1
         assert caplog.text.count("sender.interrupted") == 1
+
+
+class TimeLimitError(Exception):
+    """As of a job queue that runs its jobs in threads."""
+
+
+def test_a_time_limit_that_is_injected_in_a_thread_ends_its_wait_and_nothing_else(
+    own: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint) as fluvio, ThreadPoolExecutor(1) as pool:
+        producer = fluvio.topic_producer("t", linger=0)
+        for _ in range(20):
+            producer.send(b"x").result(LONG)
+        own.hold_replies(5001)
+        future = producer.send(b"y")
+        thread = pool.submit(threading.get_ident).result(LONG)
+        with caplog.at_level(logging.ERROR, logger="fluvio_sync"):
+            job = pool.submit(future.result, LONG)
+            while not fluvio._holder.engine.thread._led and not future.done():  # type: ignore[union-attr]
+                time.sleep(0.001)
+            began = time.monotonic()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeLimitError))
+            assert isinstance(job.exception(LONG), TimeLimitError)
+            assert time.monotonic() - began < LONG / 2  # it waits for a second at a time
+        own.hold_replies(5001, on=False)
+        assert future.result(LONG).acknowledged
+        assert producer.send(b"z").result(LONG).acknowledged
+        assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", ["records_queued", "_replied"])
+def test_an_exception_in_a_step_that_a_thread_leads_reaches_its_caller(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """A time limit that comes in the middle of a decision is not logged as a bug, and no record is lost."""
+    own.create_topic("t")
+    original = getattr(Dispatcher, name)
+
+    def fail_once(*_arguments: object) -> None:
+        monkeypatch.setattr(Dispatcher, name, original)
+        raise TimeLimitError
+
+    def lead() -> list[BaseException | None]:
+        producer.send(b"x").result(LONG)  # from here on it leads
+        with parked(fluvio, monkeypatch):
+            monkeypatch.setattr(Dispatcher, name, fail_once)
+            with pytest.raises(TimeLimitError):
+                endlessly(producer)
+        return [producer.send(b"y").exception(LONG)]
+
+    with Fluvio.connect(own.endpoint) as fluvio, ThreadPoolExecutor(1) as pool:
+        producer = fluvio.topic_producer("t", linger=0)
+        with caplog.at_level(logging.ERROR, logger="fluvio_sync"):
+            assert pool.submit(lead).result(LONG) == [None]
+        assert producer.flush(LONG).failed == 0
+        assert used_memory(fluvio) == 0
+        assert caplog.text == ""

@@ -317,7 +317,7 @@ def test_send_within_send_raises_and_does_not_dead_lock() -> None:
         """A value during whose handling a signal handler, say, sends another."""
 
         def __len__(self) -> int:
-            if rig.accumulator.lock._is_owned():  # type: ignore[attr-defined]
+            if rig.accumulator.lock.is_mine():
                 rig.send(b"inner")
             return 1
 

@@ -296,9 +296,10 @@ def test_a_connection_that_takes_too_long_is_a_failed_attempt() -> None:
     rig = Rig(connect_timeout=2.0, delivery_semantic=policy(max_retries=0))
     future = rig.send()
     rig.step()
-    assert disconnects(rig.run(1.9)) == []
-    assert len(disconnects(rig.run(0.2))) == 1
-    with pytest.raises(RetriesExhaustedError, match=r"did not complete the connection within 2\.0 s"):
+    rig.run(1.9)
+    assert not future.done()
+    rig.run(0.2)
+    with pytest.raises(RetriesExhaustedError, match=r"SPU 5001 at .* still connecting after 2\.0 s"):
         future.result(0)
 
 
@@ -440,7 +441,7 @@ def test_records_of_a_topic_that_is_gone_fail_when_the_sc_has_pushed_all_kinds(o
     assert "the cluster has no topic 't'" in str(future.exception(0))
 
 
-def test_if_the_next_delay_would_pass_the_deadline_the_batch_fails_now() -> None:
+def test_a_delay_that_would_pass_the_deadline_leaves_a_reserve_for_a_last_attempt() -> None:
     rig = Rig(delivery_semantic=policy(timeout=0.5, max_retries=9))
     future = rig.send()
     (pipeline,) = connects(rig.step())
@@ -450,9 +451,30 @@ def test_if_the_next_delay_would_pass_the_deadline_the_batch_fails_now() -> None
     rig.step(0.100)
     assert not future.done()
     rig.lose(pipeline, BROKEN)  # the next delay would be 1 s
+    assert connects(rig.run(0.339)) == []
+    assert connects(rig.run(0.002)) == [pipeline]  # 0.05 s before the deadline
+    rig.lose(pipeline, BROKEN)
     with pytest.raises(DeliveryTimeoutError) as caught:
         future.result(0)
-    assert caught.value.elapsed == pytest.approx(0.110)
+    assert (caught.value.attempts, caught.value.elapsed) == (4, pytest.approx(0.451))
+
+
+def test_batches_that_are_ready_one_after_the_other_share_their_last_attempts() -> None:
+    rig = Rig(delivery_semantic=policy(timeout=10.0, max_retries=None))
+    rig.servers.spus_online = False
+    futures, made = [], []
+    for _ in range(200):
+        futures.append(rig.send())
+        made.append(rig.clock.now)
+        rig.queue().seal_open(rig.clock.now)
+        rig.run(0.01)
+    rig.run(10.0 - (rig.clock.now - made[0]) - 1.5)
+    assert not any(future.done() for future in futures)
+    assert len(connects(rig.run(4.0))) <= 8  # one for each half of the reserve
+    for future, at in zip(futures, made, strict=True):
+        error = future.exception(0)
+        assert isinstance(error, DeliveryTimeoutError)
+        assert 9.0 - 0.001 <= error.elapsed <= 10.0, at
 
 
 def test_a_lingering_batch_of_a_partition_without_leader_fails_at_linger_plus_timeout() -> None:

@@ -25,6 +25,7 @@ from tests.support.rig import Rig
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fluvio_sync._base.threads import OwnedLock
     from fluvio_sync._core.partition import Batch, PartitionQueue
 
 LONG = 20.0  # seconds that nothing here takes
@@ -187,15 +188,15 @@ def test_a_callback_that_raises_is_logged_and_the_others_run(caplog: pytest.LogC
 def test_a_stopped_callback_thread_ends_and_another_runs_later_callbacks() -> None:
     first, second = Maker(1), Maker(1)
     second.batch.callbacks = first.callbacks
-    threads: list[threading.Thread] = []
+    threads: dict[Maker, threading.Thread] = {}
     for made in (first, second):
-        made.futures[0].add_done_callback(lambda _: threads.append(threading.current_thread()))
+        made.futures[0].add_done_callback(lambda _, made=made: threads.update({made: threading.current_thread()}))  # type: ignore[misc]
     first.acknowledge(0)
     first.callbacks.stop()
     second.acknowledge(0)
     assert first.callbacks.wait_for_due(LONG)
-    threads[0].join(LONG)
-    assert [thread.is_alive() for thread in threads] == [False, True]
+    threads[first].join(LONG)
+    assert [threads[made].is_alive() for made in (first, second)] == [False, True]
     first.callbacks.stop()
 
 
@@ -282,7 +283,7 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
         class Trap:
             """Stands in for the outcome's lock and completes it around the first acquisition."""
 
-            def __init__(self, lock: threading.Lock, when: str) -> None:
+            def __init__(self, lock: OwnedLock, when: str) -> None:
                 self.lock, self.when, self.sprung = lock, when, False
 
             def spring(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lock that no exception of a signal handler leaves locked.
+"""The locks that no exception of a signal handler leaves locked, and that are not taken twice.
 
 The interpreter runs a signal handler when a function begins and when a call returns, and at no other point of code
 without loops.  A profiler is told at exactly these points (`call`, `c_return`), and an exception that it raises comes
@@ -15,11 +15,12 @@ import random
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync._base.threads import LockBusyError, TryLock
+from fluvio_sync._base.threads import Condition, LockBusyError, OwnedLock, TryLock
 from tests.support.interruption import Interruption
 
 if TYPE_CHECKING:
@@ -60,11 +61,10 @@ def is_free(lock: Any) -> bool:
     """Whether another thread can take a lock."""
 
     def take() -> bool:
-        try:
-            with lock:
-                return True
-        except LockBusyError:
-            return False
+        taken = lock.acquire(blocking=False)
+        if taken:
+            lock.release()
+        return bool(taken)
 
     return bool(in_a_thread(take))
 
@@ -112,19 +112,83 @@ def test_a_lock_that_another_thread_has_is_not_waited_for(held: TryLock) -> None
         assert not held.is_mine()
 
 
-def test_an_exception_wherever_a_signal_handler_runs_leaves_it_free() -> None:
+@pytest.mark.parametrize(("kind", "points"), [(TryLock, 5), (OwnedLock, 6)])
+def test_an_exception_wherever_a_signal_handler_runs_leaves_it_free(kind: type[OwnedLock], points: int) -> None:
     def work() -> None:
         with lock:
             len("")
 
     for at in itertools.count():
-        lock = TryLock()
+        lock = kind()
         was_interrupted = interrupted_after_call(work, at)
         assert not lock.is_mine()
         assert is_free(lock)
         if not was_interrupted:
-            assert at == 5  # `work` and `__enter__` began; `acquire`, `len` and `__exit__` returned
+            # `work` and `__enter__` began; `acquire`, `len` and `__exit__` returned, of an `OwnedLock` `_is_owned` too
+            assert at == points
             return
+
+
+def test_the_thread_that_has_it_does_not_take_it_again() -> None:
+    lock = OwnedLock()
+    with lock:
+        with pytest.raises(RuntimeError, match="was called from within itself"), lock:
+            raise AssertionError("it was taken")
+        assert lock.is_mine()
+        assert not is_free(lock)
+    assert is_free(lock)
+
+
+@pytest.mark.parametrize("timeout", [0.0, 0.05, 1e12])
+def test_an_exception_of_a_wait_comes_out_as_it_is_and_leaves_the_lock_free(timeout: float) -> None:
+    def work() -> None:
+        with lock:
+            condition.wait(timeout)
+
+    for at in itertools.count():
+        lock = OwnedLock()
+        condition = Condition(lock)
+        if timeout > 1:
+            threading.Timer(0.01, waking(lock, condition)).start()
+        was_interrupted = interrupted_after_call(work, at)
+        assert not lock.is_mine()
+        assert is_free(lock)
+        if not was_interrupted:
+            assert at > 10
+            return
+
+
+def waking(lock: OwnedLock, condition: Condition) -> Callable[[], None]:
+    """Return a function that wakes those that wait, once they do."""
+
+    def wake() -> None:
+        for _ in range(100):
+            with lock:
+                condition.notify_all()
+            time.sleep(0.001)
+
+    return wake
+
+
+def test_a_condition_wakes_all_that_wait_and_says_whether_its_predicate_came_true() -> None:
+    lock, answers = OwnedLock(), []
+    condition = Condition(lock)
+    come: list[bool] = []
+
+    def wait() -> None:
+        with lock:
+            answers.append(condition.wait_for(lambda: come, LONG))
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    with lock:
+        assert not condition.wait_for(lambda: False, 0.01)
+        come.append(True)
+        condition.notify_all()
+    for thread in threads:
+        thread.join(LONG)
+    assert answers == [True] * 3
 
 
 def test_an_exception_wherever_a_signal_handler_runs_leaves_it_to_the_thread_that_has_it(held: TryLock) -> None:
@@ -140,7 +204,7 @@ def test_an_exception_wherever_a_signal_handler_runs_leaves_it_to_the_thread_tha
         assert not held.is_mine()
         assert not is_free(held)
         if not was_interrupted:
-            assert at == 4  # `work` and `__enter__` began; `acquire` and `_is_owned` returned
+            assert at == 3  # `work` and `__enter__` began; `acquire` returned
             return
 
 
@@ -164,8 +228,9 @@ def test_this_method_finds_the_lock_that_is_taken_before_a_try() -> None:
 
 
 @pytest.mark.interrupts
-def test_real_signals_leave_it_free() -> None:
-    lock = TryLock()
+@pytest.mark.parametrize("kind", [TryLock, OwnedLock])
+def test_real_signals_leave_it_free(kind: type[OwnedLock]) -> None:
+    lock = kind()
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise Interruption
@@ -181,7 +246,7 @@ def test_real_signals_leave_it_free() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
-def take_until_interrupted(lock: TryLock) -> None:
+def take_until_interrupted(lock: OwnedLock) -> None:
     signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-4))
     while True:
         with lock:

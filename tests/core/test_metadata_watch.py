@@ -116,7 +116,7 @@ def test_a_healthy_watch_is_not_replaced_after_not_leader() -> None:
 
 def test_metadata_that_spus_contradict_for_a_second_is_read_anew_and_then_more_rarely() -> None:
     """The SC answers and its streams bring nothing: they are dead, or the SPUs have not heard of the leader yet."""
-    policy = RetryPolicy(max_retries=1000, initial_delay=0.5, max_delay=0.5, timeout=1000.0)
+    policy = RetryPolicy(max_retries=1000, initial_delay=0.5, max_delay=0.5, timeout=900.0)
     rig = Rig(delivery_semantic=AtLeastOnce(policy))
     asked, made = rig.servers.sc_asked, []
     rig.send()

@@ -105,6 +105,11 @@ def test_a_web_server() -> None:
         Fluvio.connect(server.endpoint)
 
 
+def test_an_spu_in_the_place_of_the_sc(own: LocalCluster) -> None:
+    with raising("spu-as-sc"):
+        Fluvio.connect(own.spu_endpoints[5001])
+
+
 def test_versions_that_do_not_meet() -> None:
     def answer(talk: Talk) -> None:
         header, _ = talk.request()

@@ -96,6 +96,9 @@ class NoThread:
     def __init__(self, *_parts: object, **_settings: object) -> None:
         pass
 
+    def stands_still(self) -> bool:
+        return False
+
     def work_at_once(self) -> bool:
         return False
 

@@ -115,8 +115,9 @@ class SpuTransport(MemoryTransport):
 class Servers:
     """The SC, and the SPUs' side of the handshake.
 
-    `objects`: the SC's, by label and name; `sc_online`: it takes connections; `sc_unreachable`: connections to it are
-    never made; `sc_asked`: how often it was asked for its versions; `sc_silent`: it answers a Watch with
+    `objects`: the SC's, by label and name; `sc_online`, `spus_online`: they take connections, those to SPUs when the
+    test says so; `sc_unreachable`: connections to the SC are never made; `sc_asked`: how often it was asked for its
+    versions; `sc_silent`: it answers a Watch with
     nothing, until `tell` pushes; `spu_ranges`: the versions that SPUs offer, by API; `arrived`: the produce requests
     by connection and correlation id, in order; `transports`: those that something refers to.
     """
@@ -126,6 +127,7 @@ class Servers:
         self.sc_online = True
         self.sc_unreachable = False
         self.sc_asked = 0
+        self.spus_online = True
         self.sc_silent = False
         self.spu_ranges = dict(SPU_CLIENT_RANGES)
         self.arrived: dict[tuple[MemoryTransport, int], ProduceRequest] = {}
@@ -136,8 +138,10 @@ class Servers:
         network: Any = self
         transport = MemoryTransport(network, peer) if peer.name == "SC" else SpuTransport(network, peer)
         self.transports.add(transport)
-        if isinstance(transport, SpuTransport) or self.sc_unreachable:
-            pass  # the test connects it
+        if isinstance(transport, SpuTransport):  # the test connects it
+            transport.refusal = "" if self.spus_online else "Connection refused"
+        elif self.sc_unreachable:
+            pass
         elif self.sc_online:
             transport.session = network
         else:

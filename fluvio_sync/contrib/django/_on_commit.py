@@ -8,7 +8,6 @@ caller to raise to: a failure is logged and counted.
 from __future__ import annotations
 
 import os
-import threading
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from fluvio_sync._base.log import get_logger
+from fluvio_sync._base.threads import OwnedLock
 from fluvio_sync.contrib.django import _clients
 from fluvio_sync.contrib.django._aliases import DEFAULT
 from fluvio_sync.contrib.django._record import Record, for_prepared, prepare
@@ -95,7 +95,7 @@ class _Failures:
             os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = OwnedLock()
         self._counts: Counter[str] = Counter()
         self._warned: set[str] = set()
 
