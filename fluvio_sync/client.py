@@ -371,6 +371,16 @@ def check_client_settings(settings: Mapping[str, Any]) -> None:
         _Checked.connect(**settings)
 
 
+def condition(client: Fluvio) -> Health | None:
+    """Return a client's health without I/O; None if it has not tried to connect in this process, or is closed."""
+    return client._holder.health()  # noqa: SLF001 - the same module's class
+
+
+def try_again(client: Fluvio) -> None:
+    """Have a client connect in the background, because no request of the application will make it."""
+    client._holder.try_again()  # noqa: SLF001 - the same module's class
+
+
 def waits_for_fork(client: Fluvio) -> bool:
     """Return whether this process is to fork its workers first, as uWSGI's master, and must not start a thread."""
     return client._holder.waits_for_fork()  # noqa: SLF001 - the same module's class
