@@ -14,7 +14,7 @@ import time
 import weakref
 from typing import Any
 
-from fluvio_sync._base.threads import OwnedLock, reentered
+from fluvio_sync._base.threads import AtFirstUse, OwnedLock, reentered
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
@@ -33,10 +33,11 @@ class EngineHolder:
     * `engine`: None until its first use.
     """
 
+    _lock = AtFirstUse(OwnedLock)
+
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
-        self._lock = OwnedLock()
         self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, with its time
         self._closed = False
         _holders.add(self)
@@ -129,7 +130,7 @@ class EngineHolder:
 
     def forget(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""
-        self._lock = OwnedLock()
+        vars(self).pop("_lock", None)
         engine, self.engine = self.engine, None
         if engine is not None:
             engine.abandon()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import stat
 import sys
 import threading
-from queue import Empty, Queue
 from typing import BinaryIO
 
 _CHUNK = 65_536
@@ -38,7 +38,7 @@ class Chunks:
         self.taken: int = 0
         self.size: int | None = _size(stream)
         self._stream = stream
-        self._read: Queue[bytes | OSError] = Queue(maxsize=4)
+        self._read: queue.Queue[bytes | OSError] = queue.Queue(maxsize=4)
         self._ended = False
         threading.Thread(target=self._run, name="fluvio-sync-input", daemon=True).start()
 
@@ -56,7 +56,7 @@ class Chunks:
             return None
         try:
             chunk = self._read.get(timeout=timeout)
-        except Empty:
+        except queue.Empty:
             return b""
         if isinstance(chunk, OSError):
             raise chunk
