@@ -16,7 +16,7 @@ from typing import Any
 
 from fluvio_sync._base.threads import AtFirstUse, OwnedLock, reentered
 from fluvio_sync._runtime import exit as _exit
-from fluvio_sync._runtime import uwsgi
+from fluvio_sync._runtime import greenlets, uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
 from fluvio_sync._settings.environment import misspelt
 from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
@@ -86,6 +86,7 @@ class EngineHolder:
             # If each waiting thread tried again, the last one would wait many timeouts.
             raise copy.copy(self._failure[1]) from self._failure[1].__cause__
         uwsgi.refuse_before_fork()
+        greenlets.refuse_partly_patched()
         engine = Engine(self.config)
         if self._failure is None:
             for variable, meant in misspelt(os.environ).items():

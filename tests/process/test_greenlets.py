@@ -95,3 +95,34 @@ class TestPatched:
 
     def test_in_a_fork_of_a_process_that_sent(self, where: Where, kind: str) -> None:
         run(where, kind, MADE, FORKED, "patch()", USED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "library", "left_out"),
+    [("gevent", GEVENT, "thread"), ("gevent", GEVENT, "select"), ("eventlet", EVENTLET, "select")],
+)
+def test_a_partly_patched_process_is_told_the_remedy(where: Where, kind: str, library: str, left_out: str) -> None:
+    pytest.importorskip(kind, reason=f"{kind} is not installed")
+    patch = library.replace("patch_all()", f"patch_all({left_out}=False)")
+    patch = patch.replace("monkey_patch()", f"monkey_patch({left_out}=False)")
+    connect = "import sys; patch(); from fluvio_sync import *; Fluvio.connect(sys.argv[1])"
+    line = [sys.executable, "-c", f"{patch}\n{connect}", where.endpoint]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 1
+    words = ("fluvio_sync.errors.ConfigError", f"{kind} has patched", ".monkey", "() without arguments")
+    assert all(word in done.stderr.splitlines()[-1] for word in words)
+
+
+@pytest.mark.parametrize("left_out", ["thread=False, select=False", "socket=False"])
+def test_gevent_without_modules_that_do_not_matter(where: Where, left_out: str) -> None:
+    pytest.importorskip("gevent", reason="gevent is not installed")
+    patch = GEVENT.replace("patch_all()", f"patch_all({left_out})")
+    send = """
+import sys; patch()
+from fluvio_sync import *
+with Fluvio.connect(sys.argv[1]) as fluvio:
+    print(fluvio.topic_producer(sys.argv[2]).send(b"x").result(timeout=20).offset)
+"""
+    line = [sys.executable, "-c", f"{patch}\n{send}", where.endpoint, where.topic()]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
