@@ -118,7 +118,7 @@ class Fluvio:
 
         Errors:
 
-        * `ConfigError`: a setting or the profile cannot work.
+        * `ConfigError`: a setting or the profile cannot work; or gevent or eventlet are patched in part only.
         * `ConnectError`: the SC cannot be reached; `ConnectTimeoutError` after `connect_timeout`.
         * `ProtocolError`: the server does not speak Fluvio's protocol.
         * `UnsupportedVersionError`: client and server share no version of it.

@@ -109,8 +109,6 @@ def test_deleted_topics_leave_nothing(own: LocalCluster) -> None:
             lambda: not any(topic.startswith("topic-") for topic in engine.metadata.topics),
             "the deletions are known",
         )
-            lambda: not any(topic.startswith("topic-") for topic in engine.metadata.topics), "the deletions are known"
-        )
         own.create_topic("last")
         fluvio.topic_producer("last")
         assert parts(engine)[0] <= KEPT
