@@ -39,6 +39,12 @@ class AskOffsets(NamedTuple):
     wait: CommitWait
 
 
+class AskProgress(NamedTuple):
+    """Ask the pipeline's connection how much of its stream has arrived at the SPU; answered by `Progressed`."""
+
+    pipeline: SpuPipeline
+
+
 class Report(NamedTuple):
     """Log a change of state."""
 
@@ -47,4 +53,4 @@ class Report(NamedTuple):
     fields: dict[str, object]
 
 
-Action = Connect | Disconnect | Write | AskOffsets | Report | Outcome
+Action = Connect | Disconnect | Write | AskOffsets | AskProgress | Report | Outcome

@@ -12,8 +12,16 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
-from fluvio_sync._core.events import Connected, Disconnected, MetadataChanged, OffsetsReplied, Replied, Written
+from fluvio_sync._core.actions import AskOffsets, AskProgress, Connect, Disconnect, Report, Write
+from fluvio_sync._core.events import (
+    Connected,
+    Disconnected,
+    MetadataChanged,
+    OffsetsReplied,
+    Progressed,
+    Replied,
+    Written,
+)
 from fluvio_sync._core.failures import unusable
 from fluvio_sync._core.partition import Acknowledged, Dropped, Failed, Sent
 from fluvio_sync._core.pipeline import PipelineState, Request
@@ -52,6 +60,7 @@ _PERFORMERS = {
     Connect: "_connect",
     Disconnect: "_disconnect",
     AskOffsets: "_ask_offsets",
+    AskProgress: "_ask_progress",
     Report: "_report",
 }
 
@@ -499,13 +508,18 @@ class Sender:
         connection.expected[correlation] = request
         buffers = encode_produce(request, connection, correlation)
         try:
-            connection.send(buffers, request)
+            request.end = connection.send(buffers, request)
             self._collect_written(connection)
         except FluvioError as error:
             self._lose(connection, error)
         else:
             if connection.wants_changed:
                 self._reregister(connection)
+
+    def _ask_progress(self, action: AskProgress) -> None:
+        connection = self._connections.get(action.pipeline)
+        if connection is not None:
+            self._events.append(Progressed(action.pipeline, connection.generation, connection.arrived()))
 
     def _ask_offsets(self, action: AskOffsets) -> None:
         wait = action.wait
