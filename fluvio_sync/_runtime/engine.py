@@ -126,7 +126,6 @@ class Engine:
         self.dispatcher = parts.dispatcher(
             self.metadata,
             connect_timeout=config.connect_timeout,
-            request_timeout=config.request_timeout,
             on_failing=self.accumulator.failing_changed,
         )
         self.watch = parts.watch(

@@ -248,7 +248,7 @@ def look_for(rig: Rig, name: str, timeout: float = 0.0) -> Exception | None:
     engine = rig.engine
     engine.config = engine.config._replace(metadata_timeout=timeout)
     try:
-        engine.topic_state(name, ProducerConfig())
+        engine.topic_state(name, ProducerConfig(), rig)
     except (MetadataTimeoutError, TopicNotFoundError) as error:
         return error
     return None
