@@ -133,7 +133,7 @@ class Connection:
         finally:
             self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
         if self.stage is Stage.VERSIONS:
-            self._ask_versions()
+            self.ask_versions()
 
     def next_timer(self) -> float:
         """Return when `advance` has something to do without an event."""
@@ -187,8 +187,12 @@ class Connection:
         message.write(writer, version)
         return self._send_request(api.value, version, writer.getvalue())
 
-    def send(self, buffers: Sequence[Buffer], tag: object) -> None:
-        """Queue a frame's bytes and write as many as the transport takes."""
+    def arrived(self) -> int:
+        """Return the place in the stream up to which the peer has it, as far as the system knows."""
+        return self._sent_bytes - self.transport.unacknowledged()
+
+    def send(self, buffers: Sequence[Buffer], tag: object) -> int:
+        """Queue a frame's bytes, write as many as the transport takes, and return their end in the stream."""
         size = sum(map(len, buffers))
         if size < _SMALL:
             buffers = (b"".join(buffers),)  # cheaper to copy than to keep a list of
@@ -200,6 +204,7 @@ class Connection:
         self._flush()
         if self._pending:
             self.wants_changed = True
+        return frame.end
 
     def _send_request(self, api_key: int, version: int, body: bytes) -> int:
         correlation = self.next_correlation()
@@ -209,7 +214,8 @@ class Connection:
 
     # API versions.
 
-    def _ask_versions(self) -> None:
+    def ask_versions(self) -> None:
+        """Ask for the API versions: a server answers that at any time, so it also tells whether the server is there."""
         system = os.uname() if hasattr(os, "uname") else None
         writer = Writer()
         ApiVersionsRequest(
