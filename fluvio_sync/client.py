@@ -29,7 +29,6 @@ from fluvio_sync.errors import ConfigError
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.metadata import TopicCompression
-from fluvio_sync.stats import FlushResult, Health, ProducerStats, sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from fluvio_sync.config import ProducerSettings
+    from fluvio_sync.stats import FlushResult, Health, ProducerStats
     from fluvio_sync.topics import TopicDescription
 
 P = ParamSpec("P")
@@ -271,12 +271,7 @@ class Fluvio:
     def stats(self) -> dict[str, ProducerStats]:
         """Return a snapshot of each topic's counters under all settings; no I/O, and empty unless it is `running`."""
         engine = self._holder.present()
-        if engine is None:
-            return {}
-        found: dict[str, list[ProducerStats]] = {}
-        for topic_state in list(engine.accumulator.topic_states.values()):
-            found.setdefault(topic_state.topic, []).append(engine.accumulator.stats(topic_state, engine.reconnects))
-        return {topic: sum_of(parts) for topic, parts in found.items()}
+        return {} if engine is None else engine.accumulator.stats_by_topic(engine.reconnects)
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Drain, then close all connections; returns the outcomes of all producers' records.
@@ -296,10 +291,11 @@ class Fluvio:
     ) -> None:
         """Close; raise the first failure if records failed whose futures no caller looked at.
 
-        After Ctrl-C or the like it waits at most `exit_timeout`.
+        If an exception leaves the block, it waits at most `exit_timeout`, and raises nothing.  A note of the exception
+        (Python 3.11), and a line on standard error unless the application logs errors, tell how many records were lost.
         """
-        leaving = error is not None and not isinstance(error, Exception)
-        _, unseen = self._holder.close(self._holder.config.exit_timeout if leaving else None)
+        timeout = None if error is None else self._holder.config.exit_timeout
+        _, unseen = self._holder.close(timeout, leaving=error)
         if unseen is not None and error is None:
             raise unseen
 

@@ -68,7 +68,7 @@ class Dispatcher:
         self.request_timeout = request_timeout
         self.pipelines: dict[tuple[int, Isolation], SpuPipeline] = {}
         self._router = Router(metadata)
-        self._queues: dict[tuple[str, int], list[PartitionQueue]] = {}
+        self._queues: dict[PartitionQueue, None] = {}
         self._actions: list[Action] = []
         self._to_fill: dict[SpuPipeline, None] = {}  # they may accept another request
         self.timers: Timers[PartitionQueue | SpuPipeline] = Timers()
@@ -154,6 +154,12 @@ class Dispatcher:
                 queue.requeue()
                 self._reschedule(queue, now)
 
+    def forget(self, queues: Iterable[PartitionQueue]) -> None:
+        """Forget empty queues, whose topic and settings no producer has any more."""
+        for queue in queues:
+            self._queues.pop(queue, None)
+            queue.timer = None
+
     def report(self, level: str, event: str, **fields: object) -> None:
         """Have a change of state logged."""
         self._actions.append(Report(level, event, fields))
@@ -166,15 +172,14 @@ class Dispatcher:
         for spu in diff.spus:
             if spu in diff.moved or not self.metadata.spu_online(spu):
                 self._leave_spu(spu, now)
-        for queues in list(self._queues.values()):
-            for queue in queues:
-                if (
-                    (diff.watch_changed and isinstance(queue.state, Waiting))
-                    or queue.topic in diff.topics
-                    or (queue.topic, queue.partition) in diff.partitions
-                    or self._router.leader(queue) in diff.spus
-                ):
-                    self._route_changed(queue, now)
+        for queue in list(self._queues):
+            if (
+                (diff.watch_changed and isinstance(queue.state, Waiting))
+                or queue.topic in diff.topics
+                or (queue.topic, queue.partition) in diff.partitions
+                or self._router.leader(queue) in diff.spus
+            ):
+                self._route_changed(queue, now)
 
     def _leave_spu(self, spu: int, now: float) -> None:
         """Await no answer of an SPU that the SC reports offline, and for a moment only those of an old address."""
@@ -208,9 +213,7 @@ class Dispatcher:
 
     def _reschedule(self, queue: PartitionQueue, now: float) -> None:
         """Decide the next state of a queue that has no request in flight and no delay to wait for."""
-        queues = self._queues.get((queue.topic, queue.partition), ())
-        if queue not in queues:
-            self._queues[queue.topic, queue.partition] = [*queues, queue]
+        self._queues[queue] = None
         oldest = queue.sealed[0] if queue.sealed else queue.open
         if oldest is not None and oldest.deadline <= now:
             for batch in queue.take_expired(now):
@@ -373,7 +376,7 @@ class Dispatcher:
             request.lose()
             for queue, batches in request.live_entries:
                 self._attempt_failed(queue, batches, error, now)
-        for queue in [queue for queues in self._queues.values() for queue in queues]:
+        for queue in list(self._queues):
             if isinstance(queue.state, AwaitingCommit) and queue.state.wait.pipeline is pipeline:
                 self._attempt_failed(queue, queue.state.batches, error, now)
         # A failed attempt may have queued the batches behind it, which connects.
@@ -525,10 +528,7 @@ class Dispatcher:
     # Outcomes.
 
     def _time_out(self, batch: Batch, now: float) -> None:
-        queue = batch.queue
-        why = batch.last_error
-        if why is None and isinstance(queue.state, Waiting):
-            why = ConnectError(self._router.reason(queue))
+        why = batch.last_error or self._router.obstacle(batch.queue, now)
         self._fail(batch, failures.delivery_timed_out(batch, why, now))
 
     def _fail(self, batch: Batch, failure: Callable[[int], FluvioError]) -> None:

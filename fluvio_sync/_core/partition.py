@@ -369,6 +369,10 @@ class PartitionQueue:
         """The batches that a request carries or the leader stored, oldest first."""
         return self.state.batches
 
+    def is_unused(self) -> bool:
+        """Whether it has nothing to do, and no other part of the client refers to it to do something."""
+        return self.state is IDLE and not self.unresolved and not self.dirty
+
     def waiting(self) -> list[Batch]:
         """Return the batches that no request carries, oldest first."""
         return [*self.sealed] if self.open is None else [*self.sealed, self.open]

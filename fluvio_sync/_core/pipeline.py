@@ -18,7 +18,7 @@ from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, RequestTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from fluvio_sync._core.partition import Batch, PartitionQueue
     from fluvio_sync.protocol.produce import PartitionResult
@@ -49,6 +49,7 @@ class SpuPipeline:
     * `name`: the server in messages, with its address once that is known.
     * `connect_by`: monotonic seconds, while the connection is being made.
     * `generation`: counts the connections, so that events of an old one are recognised.
+    * `why_late`: says why the connection that is being made is not ready yet; the sender's.
     * `ready`: the partition queues with batches to send, and some that have moved on since; see `has_queued`.
     * `retire_at`: when it ends, because the SPU has another address; infinite if it has not.
     """
@@ -69,6 +70,7 @@ class SpuPipeline:
         "state",
         "timer",
         "was_up",
+        "why_late",
     )
 
     def __init__(self, spu: int, isolation: Isolation, *, connect_timeout: float, request_timeout: float) -> None:
@@ -87,6 +89,7 @@ class SpuPipeline:
         self.retire_at = math.inf
         self.timer: float | None = None
         self.was_up = False
+        self.why_late: Callable[[float], FluvioError] | None = None
         self.last_error: FluvioError | None = None
 
     def __repr__(self) -> str:
@@ -195,6 +198,7 @@ class SpuPipeline:
         """Count another connection, which is being made from now on."""
         self.state = PipelineState.CONNECTING
         self.generation += 1
+        self.why_late = None
         self.connect_by = now + self.connect_timeout
 
     def answered(self, request: Request, now: float) -> None:

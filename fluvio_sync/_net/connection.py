@@ -79,6 +79,7 @@ class Connection:
         """Begin to connect; `timeout`: seconds for all of it; `notify`: called from the resolver's thread."""
         self.peer = peer
         self.timeout = timeout
+        self._began = now
         self.deadline = now + timeout
         self.transport = connector(peer, deadline=self.deadline, now=now, notify=notify)
         self.stage = self.transport.stage
@@ -307,13 +308,14 @@ class Connection:
     # Errors.
 
     def timed_out(self, now: float, then: str = "") -> ConnectTimeoutError:
-        """Return the error of a connection that was not made in time, or whose first request, `then`, had no answer."""
-        limit = f"{round(self.timeout, 3)} s (connect_timeout)"
+        """Return the error of a connection that is not made by now, or whose first request, `then`, has no answer."""
+        is_over = now >= self.deadline
+        limit = f"{round(self.timeout, 3)} s (connect_timeout)" if is_over else f"{now - self._began:.1f} s"
         address = str(self.peer.endpoint)
         failure = f"cannot connect to the {self.peer}"
         if self.stage is Stage.RESOLVING:
-            reason = f"{self.transport.progress(now)}"
-            return ConnectTimeoutError(f"{failure}: {reason} (connect_timeout)", address=address, hint=_RESOLVER)
+            reason = self.transport.progress(now) + (" (connect_timeout)" if is_over else "")
+            return ConnectTimeoutError(f"{failure}: {reason}", address=address, hint=_RESOLVER)
         if self.stage is Stage.CONNECTING:
             tried = self.transport.progress(now)
             reason = f"still {self.stage.value} after {limit}" + (f": {tried}" if tried else "")

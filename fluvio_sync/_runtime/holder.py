@@ -19,6 +19,8 @@ from fluvio_sync._base.threads import OwnedLock, reentered, started
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
+from fluvio_sync._runtime.log_thread import AT_END
+from fluvio_sync._runtime.loss import tell_loss
 from fluvio_sync._settings.environment import misspelt
 from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
@@ -140,11 +142,13 @@ class EngineHolder:
         """Whether it is to connect at first use, in uWSGI's workers."""
         return self.engine is None and uwsgi.is_before_fork()
 
-    def close(self, timeout: float | None) -> tuple[FlushResult, Exception | None]:
+    def close(
+        self, timeout: float | None, leaving: BaseException | None = None
+    ) -> tuple[FlushResult, Exception | None]:
         """Close for good: drain for at most `timeout` seconds (None: until the records' deadlines), then disconnect.
 
-        Returns the outcomes of the records since the last call, and the error of the first one whose future no caller
-        looked at.
+        `leaving`: the exception that leaves a `with` block; it is told how many records were lost.  Returns the
+        outcomes of the records since the last call, and the error of the first one whose future no caller looked at.
         """
         with self._lock:
             engine = self.present()
@@ -156,9 +160,14 @@ class EngineHolder:
             self._closed = True
             self.engine = None
         _exit.remove_engine(engine)
-        if lost:
+        result, unseen = engine.handle_stats.take(), engine.handle_stats.take_unseen()
+        if leaving is not None:
+            unseen = unseen._replace(records=max(unseen.records, lost))  # at-most-once records raise no error
+            tell_loss(leaving, unseen, f"the client of {self.endpoint}", self.config.exit_timeout, engine.log)
+        elif lost:
             engine.log.error("records.lost", records=lost, reason="the client was closed before they were completed")
-        return engine.handle_stats.take(), engine.handle_stats.take_unseen_failure()
+        engine.log_thread.close(AT_END)
+        return result, unseen.first_error
 
     def forget(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""

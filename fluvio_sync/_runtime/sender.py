@@ -507,6 +507,7 @@ class Sender:
             self._events.append(Disconnected(pipeline, generation, error))
             return
         connection.owner, connection.generation = pipeline, generation
+        pipeline.why_late = connection.timed_out
         self._connections[pipeline] = connection
         if pipeline.was_up:
             self.reconnects += 1

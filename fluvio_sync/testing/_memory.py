@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fluvio_sync._net.transport import READ, WRITE, Stage
+from fluvio_sync._runtime.log_thread import LogThread
 from fluvio_sync.protocol.frames import FrameReader
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
@@ -20,9 +21,18 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
+    from fluvio_sync._base.log import Event
     from fluvio_sync._net.connection import Connection
     from fluvio_sync._net.transport import Peer, Polls
     from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
+
+
+class LogInPlace(LogThread):
+    """Emits events in the thread in which they happen, so that a test finds them at once."""
+
+    def put(self, event: Event) -> None:
+        """Emit an event."""
+        event.emit()
 
 
 class MemoryTransport:
@@ -99,6 +109,9 @@ class MemoryTransport:
         if self.error is not None:
             raise self.error
         return 0 if self.ended else None
+
+    def acknowledge_at_once(self) -> None:
+        """Do nothing: no sender waits for acknowledgements."""
 
     def end_sending(self) -> None:
         """Do nothing: the session has no end of input."""

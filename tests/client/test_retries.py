@@ -17,7 +17,7 @@ from fluvio_sync import (
 )
 from fluvio_sync._core.pipeline import PipelineState
 from fluvio_sync.testing import FaultProxy, LocalCluster
-from tests.support.client import assert_settled, attempts
+from tests.support.client import assert_settled, attempts, emit_events
 from tests.support.cluster import place, read_back
 from tests.support.waiting import SLACK, in_thread, wait_until, within
 
@@ -190,6 +190,7 @@ def test_errors_and_logs_keep_records_to_themselves(
     texts += [repr(future), repr(limited), repr(limited.stats()), repr(Fluvio(limited._holder)), repr(limited.config)]
     own.restart_spu(5001)
     future.result(5)
+    emit_events(Fluvio(producer._holder))
     texts += [caplog.text, *(str(vars(record)) for record in caplog.records)]
     assert len(caplog.records) > 5
     assert not [text for text in texts if "secret" in text]

@@ -400,12 +400,12 @@ def test_records_that_still_wait_for_the_socket_when_they_are_closed(*, of_handl
 
 def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
     """Its deadline runs from then on, and the queue's timer was for a later one."""
-    rig = Rig(connect_timeout=60.0, batch_size=100, linger=10.0, delivery_semantic=policy(timeout=5.0))
+    rig = Rig(connect_timeout=60.0, batch_size=100, linger=12.0, delivery_semantic=policy(timeout=5.0))
     rig.send(b"x" * 100)
     rig.run(4.9)
     lingering = rig.send(b"y")
     rig.run(0.2)
-    assert rig.queue().timer == pytest.approx(1000.0 + 4.9 + 10.0 + 5.0)
+    assert rig.queue().timer == pytest.approx(1000.0 + 4.9 + 12.0 + 5.0)
     rig.send(b"x" * 100)
     rig.run(5.01)
     assert isinstance(lingering.exception(0), DeliveryTimeoutError)

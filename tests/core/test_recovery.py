@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(protocol.__file__).parent
 ERROR = ConnectError("the connection broke")
-PATIENT = AtLeastOnce(RetryPolicy(max_retries=1000, initial_delay=0.01, timeout=1000.0))
-ONE_ATTEMPT = AtLeastOnce(RetryPolicy(max_retries=0, timeout=1000.0))
+PATIENT = AtLeastOnce(RetryPolicy(max_retries=1000, initial_delay=0.01, timeout=900.0))
+ONE_ATTEMPT = AtLeastOnce(RetryPolicy(max_retries=0, timeout=900.0))
 
 
 # One line of so many is interrupted, others at each run.

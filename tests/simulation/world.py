@@ -32,7 +32,7 @@ from fluvio_sync.retry import RetryPolicy, RetryStrategy
 from fluvio_sync.stats import HandleStats
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SpuAddress
-from fluvio_sync.testing._memory import MemoryPoller
+from fluvio_sync.testing._memory import LogInPlace, MemoryPoller
 from fluvio_sync.tls import TlsConfig
 from tests.simulation.network import SimulatedNetwork
 
@@ -201,7 +201,12 @@ class World:
             exit_timeout=0.0,
             buffer_memory=self.limit,
         )
-        chosen: Any = {"connector": self.network.connect, "poller": MemoryPoller, "thread": NoThread} | parts
+        chosen: Any = {
+            "connector": self.network.connect,
+            "poller": MemoryPoller,
+            "thread": NoThread,
+            "log_thread": LogInPlace,
+        } | parts
         self.engine = Engine(config, self.clock, Parts(**chosen))
         self.accumulator = self.engine.accumulator
         self.sender = self.engine.sender

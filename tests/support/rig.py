@@ -26,7 +26,7 @@ from fluvio_sync.protocol.produce import PartitionResult, ProduceRequest, Produc
 from fluvio_sync.protocol.versions import SpuApi
 from fluvio_sync.protocol.watch import Change
 from fluvio_sync.stats import HandleStats
-from fluvio_sync.testing._memory import MemoryPoller
+from fluvio_sync.testing._memory import LogInPlace, MemoryPoller
 from fluvio_sync.tls import TlsConfig
 from tests.support.interruption import Interruption, paused
 from tests.support.servers import Servers, partition, response, spu, topic
@@ -137,7 +137,12 @@ class Rig:
             exit_timeout=0.0,
             buffer_memory=limit,
         )
-        replaced: dict[str, Any] = {"poller": MemoryPoller, "dispatcher": RecordingDispatcher, "thread": NoThread}
+        replaced: dict[str, Any] = {
+            "poller": MemoryPoller,
+            "dispatcher": RecordingDispatcher,
+            "thread": NoThread,
+            "log_thread": LogInPlace,
+        }
         engine = Engine(config, self.clock, Parts(connector=self.servers.connect, **replaced))
         self.engine = engine
         self.metadata, self.accumulator, self.sender = engine.metadata, engine.accumulator, engine.sender
