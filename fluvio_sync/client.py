@@ -104,7 +104,7 @@ class Fluvio:
         * `spu_address_override`: addresses of SPUs whose advertised address does not work from here: a mapping from
           SPU id to `"host:port"`, or a function of the id and the advertised address (default none).
         * `connect_timeout`: seconds for a connection (default 10).
-        * `request_timeout`: seconds for the answer to a request (default 30).
+        * `request_timeout`: seconds for the answer to a request (default 30); a retry policy may shorten it.
         * `metadata_timeout`: seconds that `topic_producer` waits for a topic (default 10).
         * `exit_timeout`: seconds for draining at the interpreter's exit (default 5).
         * `buffer_memory`: bytes that unresolved records may hold, 128 each on top of key and value (default 32 MiB).
@@ -118,7 +118,7 @@ class Fluvio:
 
         Errors:
 
-        * `ConfigError`: a setting or the profile cannot work.
+        * `ConfigError`: a setting or the profile cannot work; or gevent or eventlet are patched in part only.
         * `ConnectError`: the SC cannot be reached; `ConnectTimeoutError` after `connect_timeout`.
         * `ProtocolError`: the server does not speak Fluvio's protocol.
         * `UnsupportedVersionError`: client and server share no version of it.

@@ -43,6 +43,12 @@ class DoubtMetadata(NamedTuple):
     """Have the SC asked, if it brings nothing: an SPU does not lead a partition that the metadata says it leads."""
 
 
+class AskProgress(NamedTuple):
+    """Ask the pipeline's connection how much of its stream has arrived at the SPU; answered by `Progressed`."""
+
+    pipeline: SpuPipeline
+
+
 class Report(NamedTuple):
     """Log a change of state."""
 
@@ -51,4 +57,4 @@ class Report(NamedTuple):
     fields: dict[str, object]
 
 
-Action = Connect | Disconnect | Write | AskOffsets | DoubtMetadata | Report | Outcome
+Action = Connect | Disconnect | Write | AskOffsets | AskProgress | DoubtMetadata | Report | Outcome

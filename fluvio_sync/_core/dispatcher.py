@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core import failures
-from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, DoubtMetadata, Report, Write
+from fluvio_sync._core.actions import AskOffsets, AskProgress, Connect, Disconnect, DoubtMetadata, Report, Write
 from fluvio_sync._core.events import HANDLERS
 from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
 from fluvio_sync._core.pipeline import (
@@ -56,7 +56,6 @@ class Dispatcher:
         metadata: Metadata,
         *,
         connect_timeout: float,
-        request_timeout: float,
         on_failing: Callable[[PartitionQueue, bool], None],
     ) -> None:
         """Make a dispatcher without queues; `timers` says when `tick` has something to do.
@@ -65,7 +64,6 @@ class Dispatcher:
         """
         self.metadata = metadata
         self.connect_timeout = connect_timeout
-        self.request_timeout = request_timeout
         self.pipelines: dict[tuple[int, Isolation], SpuPipeline] = {}
         self._router = Router(metadata)
         self._queues: dict[PartitionQueue, None] = {}
@@ -88,10 +86,7 @@ class Dispatcher:
             self._reschedule(queue, now)
 
     def tick(self, now: float) -> None:
-        """Time passed."""
-        heap = self.timers.heap
-        if not heap or heap[0][0] > now:
-            return
+        """A timer is due."""
         due = self.timers.due(now)
         # Pipelines first: batches of a request whose connection is closed now, and of which no byte was sent, are
         # certainly not stored.
@@ -100,6 +95,8 @@ class Dispatcher:
                 error = item.overdue(now)
                 if error is not None:
                     self._drop_connection(item, error, now)
+                elif item.needs_look(now):
+                    self._actions.append(AskProgress(item))
                 self._arm(item, now)
         for item in due:
             if not isinstance(item, SpuPipeline):
@@ -299,8 +296,8 @@ class Dispatcher:
     # Pipelines.
 
     def _new_pipeline(self, spu: int, isolation: Isolation) -> SpuPipeline:
-        timeouts = {"connect_timeout": self.connect_timeout, "request_timeout": self.request_timeout}
-        pipeline = self.pipelines[spu, isolation] = SpuPipeline(spu, isolation, **timeouts)
+        pipeline = SpuPipeline(spu, isolation, connect_timeout=self.connect_timeout)
+        self.pipelines[spu, isolation] = pipeline
         return pipeline
 
     def _connect(self, pipeline: SpuPipeline, now: float) -> None:
@@ -330,9 +327,10 @@ class Dispatcher:
             for queue, batches in request.entries:
                 self._move(queue, Move.SEND, InFlight(request, batches))
             request.start()
+            pipeline.progress.follow(request, now, first=not pipeline.in_flight)
             pipeline.in_flight.append(request)
             self._actions.append(Write(request))
-            if pipeline.timer is None or pipeline.reply_deadline(request) < pipeline.timer:
+            if pipeline.timer is None or pipeline.progress.look_at < pipeline.timer:
                 self._arm(pipeline, now)
 
     def _disconnected(self, event: events.Disconnected, now: float) -> None:
@@ -407,6 +405,14 @@ class Dispatcher:
             self._recovered(queue)
             self._reschedule(queue, now)
         self._to_fill[request.pipeline] = None
+
+    def _progressed(self, event: events.Progressed, now: float) -> None:
+        pipeline, generation, arrived = event
+        if generation == pipeline.generation and pipeline.state is PipelineState.UP:
+            error = pipeline.see(arrived, now)
+            if error is not None:
+                self._drop_connection(pipeline, error, now)
+            self._arm(pipeline, now)
 
     def _replied(self, event: events.Replied, now: float) -> None:
         request = event.request

@@ -190,8 +190,12 @@ class Connection:
         message.write(writer, version)
         return self._send_request(api.value, version, writer.getvalue())
 
-    def send(self, buffers: Sequence[Buffer], tag: object) -> None:
-        """Queue a frame's bytes and write as many as the transport takes."""
+    def arrived(self) -> int:
+        """Return the place in the stream up to which the peer has it, as far as the system knows."""
+        return self._sent_bytes - self.transport.unacknowledged()
+
+    def send(self, buffers: Sequence[Buffer], tag: object) -> int:
+        """Queue a frame's bytes, write as many as the transport takes, and return their end in the stream."""
         size = sum(map(len, buffers))
         if size < _SMALL:
             buffers = (b"".join(buffers),)  # cheaper to copy than to keep a list of
@@ -203,6 +207,7 @@ class Connection:
         self._flush()
         if self._pending:
             self.wants_changed = True
+        return frame.end
 
     def _send_request(self, api_key: int, version: int, body: bytes) -> int:
         correlation = self.next_correlation()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fluvio_sync._base.threads import Condition, OwnedLock, reentered
+from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, reentered
 from fluvio_sync._core.accounting import record_outcome
 from fluvio_sync._core.partition import IDLE, RECORD_CHARGE, Batch, FlushBarrier, Lingering, PartitionQueue
 from fluvio_sync._core.topic import TopicState, check_size
@@ -402,7 +402,7 @@ class Accumulator:
                 raise self._buffer_full(queue, f"no space within {waited:.1f} s (max_block)")
             self._waiting += 1
             try:
-                self.space.wait(remaining)
+                self.space.wait(min(remaining, LONGEST_SLEEP))
             finally:
                 self._waiting -= 1
             if self.closed or handle_stats.closed:

@@ -126,7 +126,6 @@ class Engine:
         self.dispatcher = parts.dispatcher(
             self.metadata,
             connect_timeout=config.connect_timeout,
-            request_timeout=config.request_timeout,
             on_failing=self.accumulator.failing_changed,
         )
         self.watch = parts.watch(
@@ -394,8 +393,8 @@ class Engine:
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],
-                disconnected_since=self.clock.time_ms() - round(1000 * silence) if self.watch.failing else None,
                 log_events_dropped=self.log_thread.dropped,
+                disconnected_since=self.clock.time_ms() - round(1000 * silence) if self.watch.failing else None,
             )
 
     def refuse_to_wait(self, call: str) -> None:

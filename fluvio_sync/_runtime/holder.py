@@ -15,9 +15,9 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._base.threads import OwnedLock, reentered, started
+from fluvio_sync._base.threads import AtFirstUse, OwnedLock, reentered, slices, started
 from fluvio_sync._runtime import exit as _exit
-from fluvio_sync._runtime import uwsgi
+from fluvio_sync._runtime import greenlets, uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
 from fluvio_sync._runtime.log_thread import AT_END
 from fluvio_sync._runtime.loss import tell_loss
@@ -39,10 +39,11 @@ class EngineHolder:
     * `engine`: None until its first use.
     """
 
+    _lock = AtFirstUse(OwnedLock)
+
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
-        self._lock = OwnedLock()
         self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, with its time
         self._failed_at = 0  # in milliseconds since the epoch
         self._trying: Thread | None = None
@@ -73,7 +74,7 @@ class EngineHolder:
         if lock.is_mine():
             raise reentered()
         try:
-            if not lock.acquire(timeout=timeout):
+            if not any(lock.acquire(timeout=part) for part in slices(timeout)):
                 message = f"cannot connect to the SC at {self.endpoint}: another thread has tried to for {timeout} s"
                 raise ConnectTimeoutError(message, address=self.endpoint)
             return self._make_engine(began)
@@ -93,6 +94,7 @@ class EngineHolder:
             # If each waiting thread tried again, the last one would wait many timeouts.
             raise copy.copy(self._failure[1]) from self._failure[1].__cause__
         uwsgi.refuse_before_fork()
+        greenlets.refuse_partly_patched()
         engine = Engine(self.config)
         if self._failure is None:
             for variable, meant in misspelt(os.environ).items():
@@ -171,7 +173,7 @@ class EngineHolder:
 
     def forget(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""
-        self._lock = OwnedLock()
+        vars(self).pop("_lock", None)
         self._failure = self._trying = None
         engine, self.engine = self.engine, None
         if engine is not None:

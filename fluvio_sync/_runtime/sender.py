@@ -12,8 +12,16 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, DoubtMetadata, Report, Write
-from fluvio_sync._core.events import Connected, Disconnected, MetadataChanged, OffsetsReplied, Replied, Written
+from fluvio_sync._core.actions import AskOffsets, AskProgress, Connect, Disconnect, DoubtMetadata, Report, Write
+from fluvio_sync._core.events import (
+    Connected,
+    Disconnected,
+    MetadataChanged,
+    OffsetsReplied,
+    Progressed,
+    Replied,
+    Written,
+)
 from fluvio_sync._core.failures import unusable
 from fluvio_sync._core.partition import Acknowledged, Dropped, Failed, Sent
 from fluvio_sync._core.pipeline import PipelineState, Request
@@ -54,6 +62,7 @@ _PERFORMERS = {
     Disconnect: "_disconnect",
     AskOffsets: "_ask_offsets",
     DoubtMetadata: "_doubt_metadata",
+    AskProgress: "_ask_progress",
     Report: "_report",
 }
 
@@ -228,7 +237,9 @@ class Sender:
                 self._calls.popleft()  # only now: an interrupted call is repeated
             for queue in accumulator.take_dirty():
                 dispatcher.records_queued(queue, now)
-            dispatcher.tick(now)
+            heap = dispatcher.timers.heap
+            if heap and heap[0][0] <= now:
+                dispatcher.tick(now)
             actions = dispatcher.take_actions(now)
         for action in actions:
             try:
@@ -529,13 +540,18 @@ class Sender:
         connection.expected[correlation] = request
         buffers = encode_produce(request, connection, correlation)
         try:
-            connection.send(buffers, request)
+            request.end = connection.send(buffers, request)
             self._collect_written(connection)
         except FluvioError as error:
             self._lose(connection, error)
         else:
             if connection.wants_changed:
                 self._reregister(connection)
+
+    def _ask_progress(self, action: AskProgress) -> None:
+        connection = self._connections.get(action.pipeline)
+        if connection is not None:
+            self._events.append(Progressed(action.pipeline, connection.generation, connection.arrived()))
 
     def _ask_offsets(self, action: AskOffsets) -> None:
         wait = action.wait

@@ -82,10 +82,12 @@ def spu(
 class SpuTransport(MemoryTransport):
     """A connection to an SPU.
 
-    `room`: how many bytes it takes before it is full; `failure`: raised wherever the client looks at it next.
+    `room`: how many bytes it takes before it is full; `under_way`: how many of those that it took the SPU's machine has
+    not acknowledged; `failure`: raised wherever the client looks at it next.
     """
 
     room = sys.maxsize
+    under_way = 0
     failure: FluvioError | None = None
 
     def advance(self, events: int, now: float) -> None:
@@ -98,6 +100,9 @@ class SpuTransport(MemoryTransport):
         self.take_more(-len(taken))
         self._network.carry(self, bytes(taken))
         return len(taken)
+
+    def unacknowledged(self) -> int:
+        return self.under_way
 
     def take_more(self, size: int) -> None:
         self.room += size
