@@ -134,6 +134,8 @@ def test_a_client_that_could_not_connect_is_told_of() -> None:
     assert numbers['fluvio_client_connected{client="shop"}'] == 0
     assert numbers['fluvio_client_last_error_timestamp_seconds{client="shop"}'] > 1_700_000_000
     assert not fluvio.running
+    fluvio._holder.forget()  # as in the child of a fork, which has tried nothing
+    assert scraped(registry) == {}
 
 
 def test_names_follow_prometheus_conventions() -> None:
