@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import errno
 import json
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -38,17 +39,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         server = _server(options)
     except (OSError, ValueError) as error:
         return _report(error, control=bool(options.control))
-    asyncio.run(_run_by_orders(server) if options.control else _run(server))
+    if options.control:
+        asyncio.run(_run_by_orders(server))
+        return 0
+    try:
+        asyncio.run(_run(server))
+    except _OutputError as error:
+        # The interpreter flushes standard output once more when it exits, and must not fail then.
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        sys.stderr.write(f"fluvio-sync dev-cluster: {error}\n")
+        return 1
     return 0
+
+
+class _OutputError(Exception):
+    """Standard output takes no more."""
 
 
 async def _run(server: ClusterServer) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    _say(server.endpoint)
-    _say("This cluster is for development and tests. Ctrl-C ends it.")
+    _show(server.endpoint)
+    _show("This cluster is for development and tests. Ctrl-C ends it.")
     await server.serve()
-    _say("The cluster has ended.")
+    _show("The cluster has ended.")
 
 
 async def _run_by_orders(server: ClusterServer) -> None:
@@ -136,6 +151,13 @@ def _report(error: OSError | ValueError, *, control: bool) -> int:
             reason += "; is a cluster running already? --port chooses another, --port 0 any that is free"
     sys.stderr.write(f"fluvio-sync dev-cluster: {reason}\n")
     return 1
+
+
+def _show(line: str) -> None:
+    try:
+        _say(line)
+    except OSError as error:
+        raise _OutputError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def _say(line: str) -> None:
