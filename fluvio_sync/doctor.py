@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.text import did_you_mean
+from fluvio_sync._base.threads import slices
 from fluvio_sync._net import blocking
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.resolver import Resolution
@@ -175,7 +176,7 @@ class _Cluster:
         connection = watch.start(_CLOCK.monotonic())
 
         def established() -> bool:
-            watch.take_over(watch.advance())
+            watch.take_over(watch.receive(_CLOCK.monotonic()))
             return watch.established
 
         try:
@@ -237,7 +238,7 @@ class _Diagnosis:
     def _resolve(self) -> str:
         endpoint = self._cluster.sc.endpoint
         resolution = Resolution(endpoint, lambda: None)
-        if not resolution.done.wait(self._timeout):
+        if not any(resolution.done.wait(part) for part in slices(self._timeout)):
             why = f"the name {endpoint.host!r} was not resolved within {self._timeout:g} s"
             raise _Finding(why, "look at this machine's DNS servers, or use an address instead of a name")
         if resolution.error is not None:

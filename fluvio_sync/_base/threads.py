@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from fluvio_sync._base.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
 
 T = TypeVar("T")
 
-# Seconds of one wait of `Condition.wait_for`: an exception that another thread injects comes between two of them.
-_LOOK = 1.0
+LONGEST_SLEEP = 1.0
+"""Seconds of one wait of a thread of the application: an injected exception comes between two of them."""
 
 
 def started(target: Callable[..., None], name: str, *arguments: object) -> threading.Thread | None:
@@ -57,6 +57,14 @@ def uninterrupted(make: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return made[0]
+
+
+def slices(timeout: float) -> Iterator[float]:
+    """Divide a wait into ones of at most `LONGEST_SLEEP`: on Windows Ctrl-C is raised between two of them."""
+    while timeout > LONGEST_SLEEP:
+        yield LONGEST_SLEEP
+        timeout -= LONGEST_SLEEP
+    yield timeout
 
 
 class AtFirstUse(Generic[T]):
@@ -225,7 +233,7 @@ class Condition:
                 left = until - SystemClock.monotonic()
                 if left <= 0:
                     return False
-            self.wait(_LOOK if left is None else min(left, _LOOK))
+            self.wait(LONGEST_SLEEP if left is None else min(left, LONGEST_SLEEP))
         return True
 
     def notify_all(self) -> None:

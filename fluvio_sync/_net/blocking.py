@@ -7,6 +7,7 @@ import math
 import selectors
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._base.threads import LONGEST_SLEEP
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.poller import register
 from fluvio_sync._net.transport import SocketTransport, Stage
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from fluvio_sync._base.clock import Clock
     from fluvio_sync._net.transport import Peer, Polls
     from fluvio_sync.protocol.primitives import Reader
-
-# Seconds of one poll; pollers reject very long ones.
-_LONGEST_POLL = 3600.0
 
 
 def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
@@ -75,7 +73,7 @@ def drive(connection: Connection, until: Callable[[], bool], deadline: float, cl
                 return True
             if now >= deadline:
                 return False
-            wait = min(max(0.0, min(deadline, connection.next_timer()) - now), _LONGEST_POLL)
+            wait = min(max(0.0, min(deadline, connection.next_timer()) - now), LONGEST_SLEEP)
             polls = connection.polls()
             if not polls:
                 connection.transport.wait_resolved(wait)

@@ -79,6 +79,7 @@ class Connection:
         """Begin to connect; `timeout`: seconds for all of it; `notify`: called from the resolver's thread."""
         self.peer = peer
         self.timeout = timeout
+        self._began = now
         self.deadline = now + timeout
         self.transport = connector(peer, deadline=self.deadline, now=now, notify=notify)
         self.stage = self.transport.stage
@@ -126,7 +127,7 @@ class Connection:
             finally:
                 self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
             if self.stage is Stage.VERSIONS:
-                self._ask_versions()
+                self.ask_versions()
         if now >= self.deadline and self.stage is not Stage.READY:
             raise self.timed_out(now)
 
@@ -189,8 +190,12 @@ class Connection:
         message.write(writer, version)
         return self._send_request(api.value, version, writer.getvalue())
 
-    def send(self, buffers: Sequence[Buffer], tag: object) -> None:
-        """Queue a frame's bytes and write as many as the transport takes."""
+    def arrived(self) -> int:
+        """Return the place in the stream up to which the peer has it, as far as the system knows."""
+        return self._sent_bytes - self.transport.unacknowledged()
+
+    def send(self, buffers: Sequence[Buffer], tag: object) -> int:
+        """Queue a frame's bytes, write as many as the transport takes, and return their end in the stream."""
         size = sum(map(len, buffers))
         if size < _SMALL:
             buffers = (b"".join(buffers),)  # cheaper to copy than to keep a list of
@@ -202,6 +207,7 @@ class Connection:
         self._flush()
         if self._pending:
             self.wants_changed = True
+        return frame.end
 
     def _send_request(self, api_key: int, version: int, body: bytes) -> int:
         correlation = self.next_correlation()
@@ -211,7 +217,8 @@ class Connection:
 
     # API versions.
 
-    def _ask_versions(self) -> None:
+    def ask_versions(self) -> None:
+        """Ask for the API versions: a server answers that at any time, so it also tells whether the server is there."""
         system = os.uname() if hasattr(os, "uname") else None
         writer = Writer()
         ApiVersionsRequest(
@@ -306,13 +313,14 @@ class Connection:
     # Errors.
 
     def timed_out(self, now: float, then: str = "") -> ConnectTimeoutError:
-        """Return the error of a connection that was not made in time, or whose first request, `then`, had no answer."""
-        limit = f"{round(self.timeout, 3)} s (connect_timeout)"
+        """Return the error of a connection that is not made by now, or whose first request, `then`, has no answer."""
+        is_over = now >= self.deadline
+        limit = f"{round(self.timeout, 3)} s (connect_timeout)" if is_over else f"{now - self._began:.1f} s"
         address = str(self.peer.endpoint)
         failure = f"cannot connect to the {self.peer}"
         if self.stage is Stage.RESOLVING:
-            reason = f"{self.transport.progress(now)}"
-            return ConnectTimeoutError(f"{failure}: {reason} (connect_timeout)", address=address, hint=_RESOLVER)
+            reason = self.transport.progress(now) + (" (connect_timeout)" if is_over else "")
+            return ConnectTimeoutError(f"{failure}: {reason}", address=address, hint=_RESOLVER)
         if self.stage is Stage.CONNECTING:
             tried = self.transport.progress(now)
             reason = f"still {self.stage.value} after {limit}" + (f": {tried}" if tried else "")

@@ -96,7 +96,7 @@ class Dialling:
         ]
         texts = [*self._failures, *silent, *(f"{self._shown(info)}not tried" for info in self._waiting)]
         unique = list(dict.fromkeys(texts)) or ["its name has no address"]
-        more = [f"{len(unique) - _MAX_SHOWN} more addresses failed"] if len(unique) > _MAX_SHOWN else []
+        more = [f"{len(unique) - _MAX_SHOWN} more addresses"] if len(unique) > _MAX_SHOWN else []
         return "; ".join(unique[:_MAX_SHOWN] + more)
 
     def progress(self, now: float) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fluvio_sync._base.threads import uninterrupted
 from fluvio_sync._net.dialling import Dialling, is_of_application
-from fluvio_sync._net.liveness import set_options
+from fluvio_sync._net.liveness import set_options, unacknowledged
 from fluvio_sync._net.resolver import Resolution
 from fluvio_sync._net.tls import explain
 from fluvio_sync._net.tls_files import TlsFiles
@@ -139,6 +139,10 @@ class Transport(Protocol):
         """
         ...
 
+    def unacknowledged(self) -> int:
+        """Return how many of the bytes taken the peer's system has not acknowledged; 0 where it is not known."""
+        ...
+
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive into a buffer; return the number of bytes, 0 at the end of the stream, None if there are none now."""
         ...
@@ -246,6 +250,10 @@ class SocketTransport:
             return sock.sendmsg([buffer for _, buffer in zip(range(_MAX_BUFFERS), pending, strict=False)])
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
+
+    def unacknowledged(self) -> int:
+        """Return how many of the bytes taken the peer's system has not acknowledged."""
+        return 0 if self._sock is None else unacknowledged(self._sock)
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive the bytes that are there."""

@@ -15,7 +15,9 @@ import weakref
 from typing import TYPE_CHECKING
 
 from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._base.stderr import say
 from fluvio_sync._base.text import counted
+from fluvio_sync._runtime.log_thread import AT_END
 
 if TYPE_CHECKING:
     from fluvio_sync._runtime.engine import Engine
@@ -63,12 +65,13 @@ def _drain() -> None:
     for engine in engines:
         engine.thread.stop()
         if lost[engine]:
-            print(  # noqa: T201 - the last chance to say it
-                f"fluvio_sync: {counted(lost[engine], 'record')} not acknowledged within "
-                f"{engine.config.exit_timeout} s (exit_timeout), and lost; call flush() or close() before the program "
-                "ends, or raise exit_timeout",
-                file=sys.stderr,
+            say(
+                f"{counted(lost[engine], 'record')} not acknowledged within {engine.config.exit_timeout} s "
+                "(exit_timeout), and lost; call flush() or close() before the program ends, or raise exit_timeout"
             )
+    until = clock.monotonic() + AT_END
+    for engine in engines:
+        engine.log_thread.close(max(0.0, until - clock.monotonic()))
 
 
 atexit.register(_drain)

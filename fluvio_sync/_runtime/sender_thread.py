@@ -16,7 +16,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, ParamSpec
 
-from fluvio_sync._base.threads import LockBusyError, TryLock, reentered
+from fluvio_sync._base.threads import LONGEST_SLEEP, LockBusyError, TryLock, reentered, slices
 from fluvio_sync._runtime.sender import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class SenderThread:
     def stop(self) -> None:
         """Have the thread end and wait for it."""
         self.ask_to_stop()
-        self._thread.join(LAST_STEP)
+        for part in slices(LAST_STEP):
+            self._thread.join(part)
 
     def stop_when_idle(self) -> None:
         """Have the thread end by itself once nothing is unresolved; takes no lock, for finalizers."""
@@ -230,7 +231,7 @@ class SenderThread:
                 now = clock.monotonic()
                 if until <= now or is_done():
                     return
-                sender.work(min(max(0.0, due - now), _LOOK))  # a time limit that is injected comes between two waits
+                sender.work(min(max(0.0, due - now), LONGEST_SLEEP))
                 if is_done():
                     return
         finally:

@@ -14,6 +14,8 @@ import sys
 import threading
 from typing import BinaryIO
 
+from fluvio_sync._base.threads import LONGEST_SLEEP
+
 _CHUNK = 65_536
 
 
@@ -54,10 +56,13 @@ class Chunks:
         """Return the next bytes, b"" after `timeout` seconds without any, None at the end; raises `OSError`."""
         if self._ended:
             return None
-        try:
-            chunk = self._read.get(timeout=timeout)
-        except queue.Empty:
-            return b""
+        while True:
+            try:
+                chunk = self._read.get(timeout=LONGEST_SLEEP if timeout is None else timeout)
+                break
+            except queue.Empty:
+                if timeout is not None:
+                    return b""
         if isinstance(chunk, OSError):
             raise chunk
         self.taken += len(chunk)

@@ -80,6 +80,9 @@ class FluvioHandler(logging.Handler):
     Each process of a fork sends its own records; the parent's records are sent by the parent.
     """
 
+    ignores_fluvio_sync = True
+    """For the library, which asks whether its own errors are shown."""
+
     def __init__(
         self,
         topic: str,
@@ -105,7 +108,7 @@ class FluvioHandler(logging.Handler):
         self._config = ProducerConfig.from_settings(ProducerConfig(max_block=_MAX_BLOCK), of_producer)
         defaults = {"client_id": "fluvio-sync-logging", "endpoint": endpoint, "buffer_memory": self._limit}
         self._client = unconnected(defaults | of_client)
-        self._own_threads = tuple(f"{self._client.client_id}-{role}" for role in ("sender", "backlog"))
+        self._own_threads = tuple(f"{self._client.client_id}-{role}" for role in ("sender", "backlog", "log"))
         self._formatting: tuple[int, int] | None = None  # the process and the thread that runs `emit`
         self._reports = 0
         self._backlog: Backlog | None = None  # until the first record: see `AtFirstUse`

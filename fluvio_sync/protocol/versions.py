@@ -64,8 +64,8 @@ SC_CLIENT_RANGES: Mapping[int, tuple[int, int]] = {
 SPU_CLIENT_RANGES: Mapping[int, tuple[int, int]] = {
     SpuApi.PRODUCE: (8, 25),
     SpuApi.FETCH: (11, 25),
-    SpuApi.FETCH_OFFSETS: (23, 25),
-    SpuApi.STREAM_FETCH: (23, 25),
+    SpuApi.FETCH_OFFSETS: (22, 25),
+    SpuApi.STREAM_FETCH: (22, 25),
     SpuApi.UPDATE_OFFSETS: (0, 0),
     SpuApi.UPDATE_CONSUMER_OFFSET: (24, 25),
     SpuApi.DELETE_CONSUMER_OFFSET: (24, 25),

@@ -29,6 +29,21 @@ assert not hasattr(os, "fork")
 say("all")
 """
 
+DATA_DIR = """
+from fluvio_sync.testing import LocalCluster
+folder = sys.argv[1]
+for number in range(2):
+    with LocalCluster(data_dir=folder) as cluster:
+        if not number:
+            cluster.create_topic("kept")
+        with Fluvio.connect(cluster.endpoint) as fluvio, fluvio.topic_producer("kept") as producer:
+            say(producer.send(b"x").result(10).offset)
+        try:
+            LocalCluster(data_dir=folder).start()
+        except RuntimeError as error:
+            say(str(error).rpartition(folder)[2])
+"""
+
 
 @pytest.fixture(autouse=True)
 def portable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,6 +54,12 @@ def portable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_records_of_all_sizes_are_sent() -> None:
     ended = run(SIZES, "", "")
     assert (ended.stdout, ended.stderr) == ("all\n", "")
+
+
+def test_a_development_cluster_keeps_its_data(tmp_path: Path) -> None:
+    ended = run(DATA_DIR, str(tmp_path), "")
+    used = " is in use by another cluster"
+    assert (ended.stdout.splitlines(), ended.stderr) == (["0", used, "1", used], "")
 
 
 def test_windows_error_numbers_have_a_text(monkeypatch: pytest.MonkeyPatch) -> None:

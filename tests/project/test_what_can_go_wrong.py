@@ -298,6 +298,20 @@ Fluvio.connect({own.endpoint!r}, exit_timeout=0.1).topic_producer("orders").send
     assert_shown("exit", printed)
 
 
+def test_an_exception_that_leaves_records_behind(own: LocalCluster) -> None:
+    own.create_topic("orders")
+    own.hold_replies(5001)
+    printed = run(f"""
+import contextlib
+from fluvio_sync import Fluvio
+with contextlib.suppress(KeyError), Fluvio.connect({own.endpoint!r}, exit_timeout=0.1) as fluvio:
+    fluvio.topic_producer("orders").send("x")
+    raise KeyError
+""")
+    own.hold_replies(5001, on=False)
+    assert_shown("left", printed)
+
+
 def test_a_callback_that_waits(own: LocalCluster, fluvio: Fluvio) -> None:
     producer = fluvio.topic_producer("orders")
     seen: list[BaseException] = []
