@@ -425,7 +425,10 @@ class Accumulator:
                 f"partition {queue.partition} of topic {queue.topic!r} fails and holds its share of {self.quota} bytes"
             )
         else:
-            held = f"buffer full: {self.limit} bytes of unacknowledged records (buffer_memory)"
+            held = (
+                f"buffer full: {self.used} of {self.limit} bytes (buffer_memory) hold unacknowledged records, "
+                f"{RECORD_CHARGE} bytes each on top of key and value"
+            )
         return BufferFullError(f"{held}; {why}; this record for topic {queue.topic!r} was not taken")
 
     def finish(self, outcomes: Iterable[Outcome], now: float) -> None:

@@ -158,7 +158,10 @@ def test_a_full_buffer_raises_at_once_if_so_set() -> None:
     rig = Rig(limit=1000, on_full="raise", max_request_size=500, batch_size=500)
     rig.send(b"x" * 400)
     rig.send(b"x" * 300)
-    with pytest.raises(BufferFullError, match=r"buffer full: 1000 bytes.*on_full is 'raise'.*topic 't' was not taken"):
+    with pytest.raises(
+        BufferFullError,
+        match=r"buffer full: 956 of 1000 bytes.*on_full is 'raise'.*topic 't' was not taken",
+    ):
         rig.send(b"x" * 100)
     assert rig.accumulator.used == 700 + 2 * RECORD_CHARGE
 
