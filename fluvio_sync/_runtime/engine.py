@@ -394,6 +394,8 @@ class Engine:
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],
                 log_events_dropped=self.log_thread.dropped,
+                memory_used=self.accumulator.used,
+                memory_limit=self.accumulator.limit,
                 disconnected_since=self.clock.time_ms() - round(1000 * silence) if self.watch.failing else None,
             )
 

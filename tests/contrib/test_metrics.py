@@ -106,12 +106,16 @@ def test_measures_of_a_client_as_a_whole() -> None:
         records_in_flight=0,
         last_error=None,
         last_error_at=None,
+        memory_used=700,
+        memory_limit=1000,
     )
     topics = dict.fromkeys("ab", FakeProducer("a").stats()._replace(reconnects=3))  # which are those of the client
     assert {measure.name: measure.read(Snapshot(health, topics)) for measure in OF_CLIENTS} == {
         "connected": 1,
         "partitions_without_leader": 1,
         "reconnects": 3,
+        "memory_used": 700,
+        "memory_limit": 1000,
         "last_error_timestamp": None,
     }
 
