@@ -118,7 +118,7 @@ class Fluvio:
 
         Errors:
 
-        * `ConfigError`: a setting or the profile cannot work.
+        * `ConfigError`: a setting or the profile cannot work; or gevent or eventlet are patched in part only.
         * `ConnectError`: the SC cannot be reached; `ConnectTimeoutError` after `connect_timeout`.
         * `ProtocolError`: the server does not speak Fluvio's protocol.
         * `UnsupportedVersionError`: client and server share no version of it.
@@ -369,6 +369,16 @@ def check_client_settings(settings: Mapping[str, Any]) -> None:
         _Checked.connect("unknown.invalid", **given)
     else:
         _Checked.connect(**settings)
+
+
+def condition(client: Fluvio) -> Health | None:
+    """Return a client's health without I/O; None if it has not tried to connect in this process, or is closed."""
+    return client._holder.health()  # noqa: SLF001 - the same module's class
+
+
+def try_again(client: Fluvio) -> None:
+    """Have a client connect in the background, because no request of the application will make it."""
+    client._holder.try_again()  # noqa: SLF001 - the same module's class
 
 
 def waits_for_fork(client: Fluvio) -> bool:

@@ -89,13 +89,16 @@ def sum_of(parts: list[ProducerStats]) -> ProducerStats:
 class Health(NamedTuple):
     """The condition of a client, for readiness probes.
 
-    * `connected`: the SC (Streaming Controller) pushes its metadata.
+    * `connected`: the SC (Streaming Controller) pushes its metadata; False once it does not, and could not be reached
+      again at the first attempt.
     * `leaders`: for each partition (topic, number) that records were sent to, the id of the SPU (Stream Processing
       Unit) that leads it; None while there is none.
     * `records_queued`, `bytes_queued`: wait in this process.
     * `records_in_flight`: sent to an SPU and not answered yet.
     * `last_error`: the text of the latest failure; None before the first.
     * `last_error_at`: when it was, in milliseconds since the epoch; None before the first.
+    * `disconnected_since`: when the SC was last heard, in milliseconds since the epoch; None while it is connected, and
+      if it was never reached.
     * `log_events_dropped`: events of the client that the application's log handlers were too slow for, so far.
     """
 
@@ -106,6 +109,7 @@ class Health(NamedTuple):
     records_in_flight: int
     last_error: str | None
     last_error_at: int | None
+    disconnected_since: int | None = None
     log_events_dropped: int = 0
 
 

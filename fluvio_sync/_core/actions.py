@@ -39,6 +39,10 @@ class AskOffsets(NamedTuple):
     wait: CommitWait
 
 
+class DoubtMetadata(NamedTuple):
+    """Have the SC asked, if it brings nothing: an SPU does not lead a partition that the metadata says it leads."""
+
+
 class Report(NamedTuple):
     """Log a change of state."""
 
@@ -47,4 +51,4 @@ class Report(NamedTuple):
     fields: dict[str, object]
 
 
-Action = Connect | Disconnect | Write | AskOffsets | Report | Outcome
+Action = Connect | Disconnect | Write | AskOffsets | DoubtMetadata | Report | Outcome

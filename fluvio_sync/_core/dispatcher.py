@@ -15,18 +15,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core import failures
-from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
+from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, DoubtMetadata, Report, Write
 from fluvio_sync._core.events import HANDLERS
-from fluvio_sync._core.partition import (
-    IDLE,
-    Acknowledged,
-    BackingOff,
-    Dropped,
-    Failed,
-    Lingering,
-    Sent,
-    Waiting,
-)
+from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
 from fluvio_sync._core.pipeline import (
     COMMIT_POLL_INTERVAL,
     AwaitingCommit,
@@ -53,11 +44,8 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.produce import PartitionResult
     from fluvio_sync.stats import HandleStats
 
-# Seconds that a replaced leader gets to answer its requests: usually it runs and its answer is near.
+# Seconds that a replaced leader or address gets to answer its requests: usually it runs and its answer is near.
 ABANDON_GRACE = 0.3
-# Seconds before the next attempt at an SPU whose disk is full, or whose partition rejects writes after a storage error:
-# it needs an operator or a restart.
-LONG_DELAY = 1.0
 
 
 class Dispatcher:
@@ -182,8 +170,8 @@ class Dispatcher:
         """Let queues that wait for such a change go on at once."""
         diff = event.diff
         for spu in diff.spus:
-            if not self.metadata.spu_online(spu):
-                self._abandon_spu(spu, now)
+            if spu in diff.moved or not self.metadata.spu_online(spu):
+                self._leave_spu(spu, now)
         for queue in list(self._queues):
             if (
                 (diff.watch_changed and isinstance(queue.state, Waiting))
@@ -193,10 +181,17 @@ class Dispatcher:
             ):
                 self._route_changed(queue, now)
 
-    def _abandon_spu(self, spu: int, now: float) -> None:
-        """Await no answer of an SPU that the SC reports offline."""
+    def _leave_spu(self, spu: int, now: float) -> None:
+        """Await no answer of an SPU that the SC reports offline, and for a moment only those of an old address."""
         for pipeline in list(self.pipelines.values()):
-            if pipeline.spu == spu and pipeline.state is not PipelineState.DOWN:
+            if pipeline.spu != spu or pipeline.state is PipelineState.DOWN:
+                pass
+            elif self.metadata.spu_online(spu):
+                del self.pipelines[spu, pipeline.isolation]  # another one is made, to the new address
+                for queue in pipeline.retire(now + ABANDON_GRACE):
+                    self._reschedule(queue, now)
+                self._arm(pipeline, now)
+            else:
                 self._drop_connection(pipeline, ConnectError(f"the SC reported SPU {spu} offline"), now)
 
     def _route_changed(self, queue: PartitionQueue, now: float) -> None:
@@ -378,10 +373,7 @@ class Dispatcher:
         pipeline.state = PipelineState.DOWN
         requests, pipeline.in_flight = pipeline.in_flight, deque()
         for request in requests:
-            request.lost = True
-            if request.wrote_any:
-                for batch in request.batches:
-                    batch.maybe_written = True
+            request.lose()
             for queue, batches in request.live_entries:
                 self._attempt_failed(queue, batches, error, now)
         for queue in list(self._queues):
@@ -449,6 +441,8 @@ class Dispatcher:
             self._reschedule(queue, now)
             return
         treatment = failures.treatment_of(code.code)
+        if treatment is failures.Treatment.REFRESH:
+            self._actions.append(DoubtMetadata())
         error = failures.server_error(code, queue.topic, queue.partition, pipeline.spu)
         if treatment is failures.Treatment.AWAIT_COMMIT:
             self._await_commit(CommitWait(queue, pipeline, batches, result.base_offset, now), error, now)
@@ -464,7 +458,7 @@ class Dispatcher:
             self._began_to_fail(queue, error)
             self._reschedule(queue, now)
         else:
-            floor = LONG_DELAY if treatment is failures.Treatment.WAIT_LONG else 0.0
+            floor = failures.LONG_DELAY if treatment is failures.Treatment.WAIT_LONG else 0.0
             self._attempt_failed(queue, batches, error, now, floor)
 
     def _unread_answer(self, queue: PartitionQueue, count: int, result: PartitionResult) -> None:
@@ -473,6 +467,8 @@ class Dispatcher:
         if not code.code:
             queue.rejected = False
             return
+        if failures.treatment_of(code.code) is failures.Treatment.REFRESH:
+            self._actions.append(DoubtMetadata())
         queue.topic_state.counters.records_rejected += count
         if not queue.rejected:
             queue.rejected = True

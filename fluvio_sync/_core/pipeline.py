@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fluvio_sync._core.partition import State
 from fluvio_sync.delivery import Isolation
-from fluvio_sync.errors import ConnectTimeoutError, FluvioError, RequestTimeoutError
+from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -51,6 +51,7 @@ class SpuPipeline:
     * `generation`: counts the connections, so that events of an old one are recognised.
     * `why_late`: says why the connection that is being made is not ready yet; the sender's.
     * `ready`: the partition queues with batches to send, and some that have moved on since; see `has_queued`.
+    * `retire_at`: when it ends, because the SPU has another address; infinite if it has not.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class SpuPipeline:
         "queued",
         "ready",
         "request_timeout",
+        "retire_at",
         "spu",
         "state",
         "timer",
@@ -84,6 +86,7 @@ class SpuPipeline:
         self.ready: deque[PartitionQueue] = deque()
         self.in_flight: deque[Request] = deque()
         self.connect_by = 0.0
+        self.retire_at = math.inf
         self.timer: float | None = None
         self.was_up = False
         self.why_late: Callable[[float], FluvioError] | None = None
@@ -165,11 +168,16 @@ class SpuPipeline:
     def next_timer(self, now: float) -> float | None:
         """Return when the dispatcher has to look at it, None if never."""
         if self.state is PipelineState.CONNECTING:
-            return self.connect_by
-        return max(self.reply_deadline(self.in_flight[0]), now) if self.in_flight else None
+            return min(self.connect_by, self.retire_at)
+        due = self.reply_deadline(self.in_flight[0]) if self.in_flight else math.inf
+        if self.retire_at < due and self.state is PipelineState.UP:
+            due = self.retire_at
+        return max(due, now) if due < math.inf else None
 
     def overdue(self, now: float) -> FluvioError | None:
-        """Return the error of a connection, or of an answer, that is late; None if none is."""
+        """Return the error of a connection, or of an answer, that is late, or of an old address; None if none is."""
+        if now >= self.retire_at and self.state is not PipelineState.DOWN:
+            return ConnectError(f"{self.name} did not answer, and the SC reports that it has another address")
         if self.state is PipelineState.CONNECTING and now >= self.connect_by:
             return ConnectTimeoutError(
                 f"{self.name} did not complete the connection within {self.connect_timeout} s (connect_timeout)"
@@ -178,6 +186,13 @@ class SpuPipeline:
             waited = now - self.in_flight[0].in_line_at
             return RequestTimeoutError(f"{self.name} did not answer a produce request within {waited:.1f} s")
         return None
+
+    def retire(self, at: float) -> list[PartitionQueue]:
+        """Take no more batches, and end at `at`, or at once if it is not connected; return the queues that wait."""
+        queues = self.queues()
+        self.ready.clear()
+        self.retire_at = at if self.state is PipelineState.UP else -math.inf
+        return queues
 
     def begin_to_connect(self, now: float) -> None:
         """Count another connection, which is being made from now on."""
@@ -252,6 +267,13 @@ class Request:
         """Have the answer no longer count for this queue, which went to another leader."""
         self.abandoned.add(queue)
         self.note_latest_deadline()
+
+    def lose(self) -> None:
+        """Note that its connection broke: batches of which a byte was sent may be stored."""
+        self.lost = True
+        if self.wrote_any:
+            for batch in self.batches:
+                batch.maybe_written = True
 
     def start(self) -> None:
         """Note another attempt of its batches."""

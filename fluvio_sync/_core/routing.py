@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core.metadata import Route
@@ -39,10 +40,12 @@ class Router:
         return None if item is None else item.spec.leader
 
     def has_moved(self, queue: PartitionQueue) -> bool:
-        """Whether the metadata names another leader than the one that the last attempt went to."""
+        """Whether the metadata names another leader, or address, than the one that the last attempt went to."""
         route = self._metadata.route(queue.topic, queue.partition)
         pipeline = pipeline_of(queue)
-        return route.spu is not None and pipeline is not None and route.spu != pipeline.spu
+        if route.spu is None or pipeline is None:
+            return False
+        return route.spu != pipeline.spu or pipeline.retire_at < math.inf
 
     def reason(self, queue: PartitionQueue) -> str:
         """Return why there is no leader to send to."""

@@ -127,7 +127,7 @@ class Connection:
             finally:
                 self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
             if self.stage is Stage.VERSIONS:
-                self._ask_versions()
+                self.ask_versions()
         if now >= self.deadline and self.stage is not Stage.READY:
             raise self.timed_out(now)
 
@@ -212,7 +212,8 @@ class Connection:
 
     # API versions.
 
-    def _ask_versions(self) -> None:
+    def ask_versions(self) -> None:
+        """Ask for the API versions: a server answers that at any time, so it also tells whether the server is there."""
         system = os.uname() if hasattr(os, "uname") else None
         writer = Writer()
         ApiVersionsRequest(

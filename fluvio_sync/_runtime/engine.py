@@ -28,7 +28,7 @@ from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
 from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync._runtime.log_thread import LogThread
-from fluvio_sync._runtime.metadata_watch import MetadataWatch
+from fluvio_sync._runtime.metadata_watch import FRESH, MetadataWatch
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync._runtime.sender_thread import LAST_STEP, SenderThread
 from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
@@ -203,7 +203,7 @@ class Engine:
             raise
 
     def _is_established(self) -> bool:
-        self.watch.take_over(self.watch.advance())
+        self.watch.take_over(self.watch.receive(self.clock.monotonic()))
         return self.watch.established
 
     def _server_name(self, spu_name: str | None, endpoint: Endpoint) -> str | None:
@@ -257,16 +257,8 @@ class Engine:
         """
         accumulator = self.accumulator
         with accumulator.lock:
-            if topic not in self.metadata.topics and self._absent.get(topic) != self.metadata.topics_version:
-                if self.thread.stands_still():
-                    raise reentered()
-                accumulator.changed.wait_for(
-                    lambda: topic in self.metadata.topics or accumulator.closed, self.config.metadata_timeout
-                )
-            if accumulator.closed:
-                raise ClosedError("the client is closed")
             if topic not in self.metadata.topics:
-                raise self._no_topic(topic)
+                self._await_topic(topic)
             known = self.metadata.topics[topic]
         compression = agreed_compression(topic, known, config)
         # Handles that differ only in partitioner or serializers share a state: a serializer may be a new function at
@@ -290,10 +282,31 @@ class Engine:
         with self.accumulator.lock:
             self._absent.pop(topic, None)
 
-    def _no_topic(self, topic: str) -> FluvioError:
+    def _await_topic(self, topic: str) -> None:
+        """Wait for a topic that the metadata does not have, and ask the SC meanwhile.  Called with the lock held.
+
+        Raises `TopicNotFoundError`, `MetadataTimeoutError`, `ClosedError`.
+        """
+        accumulator, metadata, timeout = self.accumulator, self.metadata, self.config.metadata_timeout
+        asked = self.clock.monotonic()
+        self.sender.call_soon(self.watch.doubt)
+        was_absent = self._absent.get(topic) == metadata.topics_version
+        if not was_absent:
+            if self.thread.stands_still():
+                raise reentered()
+            accumulator.changed.wait_for(lambda: topic in metadata.topics or accumulator.closed, timeout)
+        if accumulator.closed:
+            raise ClosedError("the client is closed")
+        if topic not in metadata.topics:
+            # Without a timeout there is no time to ask.
+            heard = was_absent or not timeout or self.watch.heard_at >= asked - FRESH
+            raise self._no_topic(topic, heard=heard)
+
+    def _no_topic(self, topic: str, *, heard: bool) -> FluvioError:
         timeout = self.config.metadata_timeout
-        if not self.metadata.complete:
-            last = f": {self.watch.last_error}" if self.watch.last_error else ""
+        if not (heard and self.metadata.complete):
+            silence = self.clock.monotonic() - self.watch.heard_at
+            last = f": {self.watch.last_error or f'it has not been heard for {silence:.1f} s'}"
             return MetadataTimeoutError(
                 f"topic {topic!r} is not known and the SC at {self.config.endpoint} could not be asked "
                 f"within {timeout} s (metadata_timeout){last}",
@@ -371,8 +384,9 @@ class Engine:
             queues = self.accumulator.queues()
             queued, in_flight = unresolved(queues)
             error = self.last_error
+            silence = self.clock.monotonic() - self.watch.heard_at
             return Health(
-                connected=self.metadata.live,
+                connected=not self.watch.failing,
                 leaders={(ln.topic, ln.partition): self.metadata.route(ln.topic, ln.partition).spu for ln in queues},
                 records_queued=sum(batch.builder.count for batch in queued),
                 bytes_queued=sum(batch.builder.payload for batch in queued),
@@ -380,6 +394,7 @@ class Engine:
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],
                 log_events_dropped=self.log_thread.dropped,
+                disconnected_since=self.clock.time_ms() - round(1000 * silence) if self.watch.failing else None,
             )
 
     def refuse_to_wait(self, call: str) -> None:

@@ -28,7 +28,8 @@ _drained_by: int | None = None  # the process in which the end of multiprocessin
 
 def add_engine(owner: object, engine: Engine) -> None:
     """Have an engine drained at exit, and stopped when its owner is garbage-collected."""
-    _engines.difference_update([known for known in _engines if known.thread.has_ended()])
+    # A copy, made in one call: while `has_ended` runs, other threads may add their engines.
+    _engines.difference_update([known for known in list(_engines) if known.thread.has_ended()])
     _engines.add(engine)
     weakref.finalize(owner, engine.thread.stop_when_idle).atexit = False
     global _drained_by  # noqa: PLW0603 - a process drains once

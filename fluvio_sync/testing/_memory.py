@@ -43,6 +43,7 @@ class MemoryTransport:
     * `full`: the client's socket takes no bytes.
     * `error`: raised once the received bytes are read.
     * `ended`: the stream ends once the received bytes are read.
+    * `forgotten`: bytes arrive no more, and neither side is told; see `MemoryNetwork.forget`.
     """
 
     buffers_input = True
@@ -55,6 +56,7 @@ class MemoryTransport:
         self.refusal = ""
         self.full = False
         self.ended = False
+        self.forgotten = False
         self.error: OSError | None = None
         self.frames = FrameReader()
         self._network = network
@@ -119,7 +121,8 @@ class MemoryTransport:
 
     def feed(self, data: bytes) -> None:
         """Bring bytes of the session to the client."""
-        self._received += data
+        if not self.forgotten:
+            self._received += data
 
     def ready(self) -> int:
         """Return the events that a poll would show."""
@@ -207,7 +210,7 @@ class MemoryNetwork:
 
     def deliver(self, transport: MemoryTransport, payload: bytes) -> None:
         """Bring a frame to a session."""
-        if transport.session is not None:
+        if transport.session is not None and not transport.forgotten:
             transport.session.receive(payload, self._now())
 
     def collect(self) -> None:
@@ -228,6 +231,10 @@ class MemoryNetwork:
     def end(self, transport: MemoryTransport) -> None:
         """End the stream to the client, since the session has closed the connection."""
         transport.ended = True
+
+    def forget(self, transport: MemoryTransport) -> None:
+        """Lose all bytes from here on, as a firewall that has forgotten a connection does."""
+        transport.forgotten = True
 
     def closed(self, transport: MemoryTransport) -> None:
         """Disconnect the session of a transport that the client has closed."""

@@ -105,7 +105,10 @@ def test_deleted_topics_leave_nothing(own: LocalCluster) -> None:
             own.create_topic(f"topic-{number}")
             fluvio.topic_producer(f"topic-{number}").send(b"x").result(LONG)
             own.delete_topic(f"topic-{number}")
-        wait_until(lambda: not any(topic.startswith("topic-") for topic in engine.metadata.topics), "the deletions are known")
+        wait_until(
+            lambda: not any(topic.startswith("topic-") for topic in engine.metadata.topics),
+            "the deletions are known",
+        )
         own.create_topic("last")
         fluvio.topic_producer("last")
         assert parts(engine)[0] <= KEPT

@@ -102,7 +102,7 @@ def test_a_queue_whose_commit_wait_expired_is_at_rest() -> None:
 def test_changes_beside_the_leader_change_nothing() -> None:
     rig, _, _ = waiting()
     rig.push("Topic", [topic("t", 2)])
-    rig.push("SPU", [spu(5001, port=9999)])
+    rig.push("SPU", [spu(5001, rack="other")])
     assert writes(rig.run(1.0)) == []
     assert isinstance(rig.queue().state, AwaitingCommit)
 

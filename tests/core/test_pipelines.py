@@ -45,7 +45,7 @@ def test_changes_beside_a_partition_move_nothing() -> None:
     rig.send()
     (pipeline,) = connects(rig.step())
     rig.push("Topic", [], delete=True)
-    rig.push("SPU", [spu(5001, port=9999)])
+    rig.push("SPU", [spu(5001, rack="other")])
     assert rig.step() == []
     assert [len(writes(rig.connect())), pipeline.state] == [1, PipelineState.UP]
 
@@ -203,14 +203,6 @@ def test_only_the_connections_of_an_spu_that_is_offline_are_closed() -> None:
     rig.push("SPU", [spu(5002, SpuResolution.OFFLINE)])
     assert disconnects(rig.step()) == [requests[5002].pipeline]
     assert not requests[5001].lost
-
-
-def test_the_connection_to_an_spu_whose_address_changes_is_kept() -> None:
-    rig = Rig()
-    rig.send()
-    rig.connect()
-    rig.push("SPU", [spu(5001, port=9999)])
-    assert disconnects(rig.step()) == []
 
 
 def test_a_connection_that_is_gone_is_not_closed() -> None:

@@ -144,6 +144,7 @@ class Rig:
             "log_thread": LogInPlace,
         }
         engine = Engine(config, self.clock, Parts(connector=self.servers.connect, **replaced))
+        self.engine = engine
         self.metadata, self.accumulator, self.sender = engine.metadata, engine.accumulator, engine.sender
         self.poller: Any = engine.poller
         self.dispatcher: Any = engine.dispatcher
@@ -234,6 +235,10 @@ class Rig:
         with paused():
             self.servers.tell(label, **pushed)
         self._work()
+
+    def forget_sc(self) -> None:
+        """Have a firewall forget the connections to the SC; new ones work."""
+        self.servers.forget_sc_connections()
 
     def lose_sc(self) -> list[Action]:
         """End the connection to the SC, which takes no other one until `sc_online` is set."""
