@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds of one wait of `Condition.wait_for`: an exception that another thread injects comes between two of them.
-_LOOK = 1.0
+LONGEST_SLEEP = 1.0
+"""Seconds of one wait of a thread of the application: an injected exception comes between two of them."""
 
 
 def started(target: Callable[..., None], name: str, *arguments: object) -> threading.Thread | None:
@@ -202,7 +202,7 @@ class Condition:
                 left = until - SystemClock.monotonic()
                 if left <= 0:
                     return False
-            self.wait(_LOOK if left is None else min(left, _LOOK))
+            self.wait(LONGEST_SLEEP if left is None else min(left, LONGEST_SLEEP))
         return True
 
     def notify_all(self) -> None:

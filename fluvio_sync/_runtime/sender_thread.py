@@ -16,7 +16,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, ParamSpec
 
-from fluvio_sync._base.threads import LockBusyError, TryLock, reentered
+from fluvio_sync._base.threads import LONGEST_SLEEP, LockBusyError, TryLock, reentered
 from fluvio_sync._runtime.sender import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class SenderThread:
                 now = clock.monotonic()
                 if until <= now or is_done():
                     return
-                sender.work(min(max(0.0, due - now), _LOOK))  # a time limit that is injected comes between two waits
+                sender.work(min(max(0.0, due - now), LONGEST_SLEEP))
                 if is_done():
                     return
         finally:
