@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.text import did_you_mean
+from fluvio_sync._base.threads import slices
 from fluvio_sync._net import blocking
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.resolver import Resolution
@@ -175,12 +176,12 @@ class _Cluster:
         connection = watch.start(_CLOCK.monotonic())
 
         def established() -> bool:
-            watch.take_over(watch.advance())
+            watch.take_over(watch.receive(_CLOCK.monotonic()))
             return watch.established
 
         try:
             if not blocking.drive(connection, established, connection.deadline, _CLOCK):
-                raise blocking.connect_timed_out(connection, self._timeout, "the request for its metadata")
+                raise connection.timed_out(_CLOCK.monotonic(), "the request for its metadata")
         finally:
             connection.close()
 
@@ -237,7 +238,7 @@ class _Diagnosis:
     def _resolve(self) -> str:
         endpoint = self._cluster.sc.endpoint
         resolution = Resolution(endpoint, lambda: None)
-        if not resolution.done.wait(self._timeout):
+        if not any(resolution.done.wait(part) for part in slices(self._timeout)):
             why = f"the name {endpoint.host!r} was not resolved within {self._timeout:g} s"
             raise _Finding(why, "look at this machine's DNS servers, or use an address instead of a name")
         if resolution.error is not None:
@@ -282,7 +283,7 @@ class _Diagnosis:
         """Go on until the connection is beyond a stage."""
         limit = _CLOCK.monotonic() + self._timeout
         if not blocking.drive(connection, lambda: _is_beyond(connection, stage), limit, _CLOCK):
-            raise blocking.connect_timed_out(connection, self._timeout)
+            raise connection.timed_out(_CLOCK.monotonic())
 
     def _watch(self) -> str:
         self._cluster.watch()

@@ -8,16 +8,19 @@ else.  Any thread may use any method.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._core.topic import check_size
+from fluvio_sync._runtime.loss import tell_loss
 from fluvio_sync._settings.checks import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
 from fluvio_sync.errors import ClosedError, FluvioError
 from fluvio_sync.futures import BatchFutures, DeliveryFuture, Process
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
-from fluvio_sync.stats import FlushResult, HandleStats, OwnerSpan, ProducerStats
+from fluvio_sync.stats import FlushResult, HandleStats, OwnerSpan, ProducerStats, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 # Records that are queued together: the lock is held for a tenth of a millisecond.
 _GROUP = 128
+_FIELD_NAMES = re.compile(":[^:]*:")  # in the format of a buffer of structures (PEP 3118)
+_NOT_DATA = frozenset("OP&uw")  # the formats of objects, pointers and wide characters
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -65,7 +70,7 @@ class TopicProducer:
     def _attach(self) -> None:
         """Find the topic in the client of this process; threads that do so at once get the same state."""
         engine = self._holder.running()
-        topic_state = engine.topic_state(self.topic, self.config)
+        topic_state = engine.topic_state(self.topic, self.config, self)
         partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
         with engine.accumulator.lock:
             if self._process is Process.current:
@@ -99,7 +104,8 @@ class TopicProducer:
     ) -> DeliveryFuture:
         """Queue a record and return its future at once.
 
-        * `value`: bytes-like, `str` (as UTF-8), or an object that `value_serializer` accepts.
+        * `value`: bytes-like (of an array of numbers the bytes in memory), `str` (as UTF-8), or an object that
+          `value_serializer` accepts.
         * `key`: the same, for `key_serializer`; None (default) is no key: such records go round the online partitions.
           `b""` is a key like any other.
         * `partition`: the number of the partition; None (default) leaves the choice to the partitioner.
@@ -140,11 +146,13 @@ class TopicProducer:
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
         """Queue many records and return a future for each, in order.
 
-        * `records`: values, or `(key, value)` pairs (a tuple of exactly two).
+        * `records`: values, or `(key, value)` pairs (a tuple of exactly two).  A single text or bytes object, and a
+          mapping, raise `TypeError`.
 
         A record that cannot be queued (a wrong type, too large, no space within `max_block`, which covers the whole
         call) fails the future in its place, and the others are sent.
         """
+        refuse_single(records)
         until = self._here().clock.monotonic() + self.config.max_block
         value_serializer, key_serializer = self.config.value_serializer, self.config.key_serializer
         topic_state = self._topic_state
@@ -251,17 +259,24 @@ class TopicProducer:
     ) -> None:
         """Close; raise the first failure if records failed whose futures no caller looked at.
 
-        After Ctrl-C or the like it does not wait: the client delivers the records, within its `exit_timeout`.
+        If an exception leaves the block, it waits at most the client's `exit_timeout`, and raises nothing.  A note of
+        the exception (Python 3.11), and a line on standard error unless the application logs errors, tell how many
+        records were lost.  After Ctrl-C or the like it does not wait: the client delivers the records.
         """
         if error is not None and not isinstance(error, Exception):
             self._handle_stats.closed = True
             return
-        self.close()
-        unseen = self._handle_stats.take_unseen_failure()
-        if unseen is not None:
-            if error is None:
-                raise unseen
-            self._engine.log.error("records.lost", topic=self.topic, error=str(unseen))
+        timeout = None if error is None else self._holder.config.exit_timeout
+        result = self.close(timeout)
+        unseen = self._handle_stats.take_unseen()
+        if error is None:
+            if unseen.first_error is not None:
+                raise unseen.first_error
+            return
+        if isinstance(self.config.delivery_semantic, AtMostOnce):  # its records raise no error
+            unseen = Unseen(result.failed, None)
+        log = self._engine.log.bind(topic=self.topic)
+        tell_loss(error, unseen, f"the producer for topic {self.topic!r}", self._holder.config.exit_timeout, log)
 
     def __repr__(self) -> str:
         return f"<TopicProducer for {self.topic!r} at {self._holder.endpoint}>"
@@ -281,12 +296,34 @@ def to_bytes(part: str, data: Any, serializer: Any) -> bytes:
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)  # a copy: the caller may change the buffer after send() returned
     try:
-        return bytes(memoryview(data))
+        view = memoryview(data)
     except TypeError:
+        raise _not_bytes(part, data) from None
+    # A number has no bytes but those of this machine's memory, and an object only an address in it.
+    if not view.ndim or not _NOT_DATA.isdisjoint(_FIELD_NAMES.sub("", view.format)):
+        raise _not_bytes(part, data)
+    return view.tobytes()
+
+
+def _not_bytes(part: str, data: Any) -> TypeError:
+    return TypeError(
+        f"a record's {part} is bytes-like or str, not {type(data).__name__}; "
+        f"set {part}_serializer to send other objects"
+    )
+
+
+def refuse_single(records: object) -> None:
+    """Raise `TypeError` for an object that is iterable, but into no records."""
+    if isinstance(records, (str, bytes, bytearray, memoryview)):
         raise TypeError(
-            f"a record's {part} is bytes-like or str, not {type(data).__name__}; "
-            f"set {part}_serializer to send other objects"
-        ) from None
+            f"send_all() takes an iterable of records, and this is one {type(records).__name__}: pass it to send(), "
+            "or in a list"
+        )
+    if isinstance(records, Mapping):
+        raise TypeError(
+            f"send_all() takes values or (key, value) pairs, and iterating over a {type(records).__name__} gives its "
+            "keys alone: pass its items()"
+        )
 
 
 def to_milliseconds(timestamp: int | datetime) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a failed attempt is tried again: `RetryPolicy`, over the generators of `backoff`.
+"""When a failed attempt is tried again, and until when: `RetryPolicy`, over the generators of `backoff`.
 
 Pure: no socket, thread, clock or log, and randomness only where a policy asks for jitter.  Policies are immutable and
 any thread may use one; an iterator of delays belongs to one batch.  `load`, or the first delay, imports the modules
@@ -8,16 +8,27 @@ that compute delays: `backoff` imports asyncio, which takes some 50 ms.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fluvio_sync._base.text import counted
 from fluvio_sync._settings import checks
+from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
     from fractions import Fraction
+
+# Seconds before the timeout that a last attempt gets, if a tenth of the timeout is not less.
+_RESERVE = 1.0
+# Seconds by which a timer may miss, so that a last attempt is not followed by another.
+_TICK = 0.001
+# Attempts at which a policy's representation stops to count.
+_SHOWN = 1000
 
 
 class RetryStrategy(enum.Enum):
@@ -45,15 +56,17 @@ class Uniform(Protocol):
 
 
 @checks.refuse_unknown
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RetryPolicy:
     """How often, when and for how long an at-least-once batch is tried again.  Immutable, hashable.
 
-    * `max_retries`: attempts after the first, an `int` of at least 0 (default 4; 0 means one attempt).
+    * `max_retries`: attempts after the first, an `int` of at least 0 (0 means one attempt); None (default): as many as
+      the timeout allows.  None needs delays above 0.
     * `initial_delay`: seconds before the first retry (default 0.020); 0 makes every delay 0.
-    * `max_delay`: the bound of every delay, in seconds (default 200).
+    * `max_delay`: the bound of every delay, in seconds (default 10).
     * `timeout`: seconds from the moment a batch is ready to be sent until its futures are done in any case (default
-      300; more than 0).  If the next delay would pass it, the batch fails at once.
+      300; more than 0).  A delay that would leave less than a second of it, or a tenth if that is less, is shortened to
+      leave just that for a last attempt; with less left the batch fails.
     * `strategy`: a `RetryStrategy` or its name (default exponential): the delay stays (fixed), is the sum of the two
       before it (Fibonacci), or is `multiplier` times the one before (exponential).
     * `multiplier`: the factor of the exponential strategy (default 10, as in Fluvio's documentation; at least 1).
@@ -61,15 +74,14 @@ class RetryPolicy:
 
     Durations are `float`, `int` or `timedelta`; they are kept as `float`.  Raises `ConfigError` for anything else.
 
-    The defaults are those of Fluvio's Rust client, with one difference.  That client multiplies by
-    the *number of milliseconds* of the initial delay: 10 ms gives 10, 100, 1000 as here, but its
-    default of 20 ms gives 20, 400, 8000, 160000 where this policy waits 0.02, 0.2, 2 and 20 s; 1 ms
-    would never grow.
+    Fluvio's Rust client gives up after 4 retries, and so loses records whenever a cluster restarts.  It also multiplies
+    by the *number of milliseconds* of the initial delay: 10 ms gives 10, 100, 1000 as here, but its default of 20 ms
+    gives 20, 400, 8000, 160000 where this policy waits 0.02, 0.2, 2 and 10 s; 1 ms would never grow.
     """
 
-    max_retries: int = 4
+    max_retries: int | None = None
     initial_delay: float = 0.020
-    max_delay: float = 200.0
+    max_delay: float = 10.0
     timeout: float = 300.0
     strategy: RetryStrategy = RetryStrategy.EXPONENTIAL_BACKOFF
     multiplier: float = 10.0
@@ -80,7 +92,7 @@ class RetryPolicy:
         def __init__(
             self,
             *,
-            max_retries: int = ...,
+            max_retries: int | None = ...,
             initial_delay: float | timedelta = ...,
             max_delay: float | timedelta = ...,
             timeout: float | timedelta = ...,
@@ -91,7 +103,8 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         keep = object.__setattr__
-        keep(self, "max_retries", checks.size("max_retries", self.max_retries, minimum=0))
+        if self.max_retries is not None:
+            keep(self, "max_retries", checks.size("max_retries", self.max_retries, minimum=0))
         keep(self, "initial_delay", checks.seconds("initial_delay", self.initial_delay))
         keep(self, "max_delay", checks.seconds("max_delay", self.max_delay))
         keep(self, "timeout", checks.seconds("timeout", self.timeout, positive=True))
@@ -99,17 +112,59 @@ class RetryPolicy:
         keep(self, "strategy", strategy)
         keep(self, "multiplier", checks.number("multiplier", self.multiplier, minimum=1.0))
         keep(self, "jitter", checks.flag("jitter", self.jitter))
+        if self.max_retries is None and 0 in (self.initial_delay, self.max_delay):
+            raise ConfigError(
+                "max_retries cannot be None with an initial_delay or max_delay of 0: attempts would follow one another "
+                "without a pause until the timeout"
+            )
+
+    def __repr__(self) -> str:
+        """Return the settings that are not the defaults, the timeout, and what they amount to if nothing answers."""
+        shown = [
+            f"{field.name}={(value.value if isinstance(value, enum.Enum) else value)!r}"
+            for field in fields(self)
+            if (value := getattr(self, field.name)) != field.default or field.name == "timeout"
+        ]
+        attempts, last = self._schedule()
+        means = f"{counted(attempts, 'attempt')}, the last at {last:.3g} s"
+        if attempts == _SHOWN:
+            means = f"{attempts} attempts or more"
+        return f"RetryPolicy({', '.join(shown)}: {means})"
+
+    def _schedule(self) -> tuple[int, float]:
+        """Return the number of attempts and when the last of them is made, if each fails at once."""
+        attempts, elapsed = 1, 0.0
+        for delay in dataclasses.replace(self, jitter=False).delays():
+            wait = self.wait_for(delay, self.timeout - elapsed)
+            if wait is None or attempts == _SHOWN:
+                break
+            attempts, elapsed = attempts + 1, elapsed + wait
+        return attempts, elapsed
+
+    def wait_for(self, delay: float, left: float) -> float | None:
+        """Return the seconds until the next attempt, None if there is no time for another one.
+
+        * `delay`: the policy's, which is shortened so that a last attempt is made before the timeout.
+        * `left`: seconds until the timeout.
+        """
+        reserve = min(_RESERVE, self.timeout / 10)
+        if left < reserve + _TICK:
+            return None
+        # Batches that are ready one after the other reach their last attempts so, too: never sooner than half the
+        # reserve, or each of them would make the client connect once more.
+        return min(delay, max(left - reserve, reserve / 2))
 
     def delays(self, random: Uniform | None = None) -> Iterator[float]:
-        """Yield the seconds before each retry: `max_retries` of them, none above `max_delay`.
+        """Yield the seconds before each retry, none above `max_delay`: `max_retries` of them; None: without end.
 
-        Every call begins anew.
+        Every call begins anew.  The timeout may shorten a delay.
 
         * `random`: the source of jitter, such as a `random.Random(seed)` (default the random module).  A policy without
           jitter does not use it.
         """
         # Not islice(), which refuses a number above sys.maxsize.
-        for _, exact in zip(range(self.max_retries), self._exact_delays(), strict=False):
+        retries = itertools.count() if self.max_retries is None else range(self.max_retries)
+        for _, exact in zip(retries, self._exact_delays(), strict=False):
             delay = float(exact)
             yield _jittered(delay, random) if self.jitter else delay
 

@@ -70,7 +70,8 @@ class TlsConfig:
         * `cert`: the client's certificate, a path or PEM text (default none); a cluster may require one.
         * `key`: its private key, a path or PEM text; without it, `cert` holds both.
 
-        Raises `ConfigError` if one is missing or of the wrong type.  `Fluvio.connect` reads the files.
+        Raises `ConfigError` if one is missing or of the wrong type.  `Fluvio.connect` reads the files, and the client
+        reads them again when it makes a connection after they changed.
         """
         if not isinstance(domain, str) or not domain:
             raise ConfigError(f"domain cannot be {shown(domain)}: it is the name in the SC's certificate")
@@ -92,6 +93,11 @@ class TlsConfig:
         if self.policy is not TlsPolicy.VERIFIED:
             return None
         return self.domain if spu_name is None else f"{spu_name}.{self.domain}"
+
+    def files(self) -> list[str]:
+        """Return the paths among the settings."""
+        sources = (self.ca_cert, self.cert, self.key)
+        return [source for source in sources if source is not None and not is_inline(source)]
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return a new context for a client's connections, None for plain TCP.

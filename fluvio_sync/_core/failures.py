@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.error_code import ErrorCode
 
 
+# Seconds before the next attempt at an SPU whose disk is full, or whose partition rejects writes after a storage error:
+# it needs an operator or a restart.
+LONG_DELAY = 1.0
+
+
 class Treatment(enum.Enum):
     """How the client treats a server's error code: (in words, whether the batch may be stored in spite of it)."""
 

@@ -13,6 +13,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.futures import BatchFutures
 from fluvio_sync.protocol.batch import BatchBuilder, decode_record_set
@@ -292,6 +293,7 @@ IDLE = Idle()
 class PartitionQueue:
     """The batches of one partition under one set of settings.
 
+    `timeout`, `patience`: seconds for all attempts of a batch, and for the answer to one.
     `unresolved` holds every batch from its first record until it is accounted for, in order.  The other places
     (`open`, `sealed`, the state's batches) say how far each is, and can be made again from it: see `rebuild`.
     """
@@ -307,6 +309,7 @@ class PartitionQueue:
         "one_batch_per_request",
         "open",
         "partition",
+        "patience",
         "rejected",
         "sealed",
         "state",
@@ -325,6 +328,7 @@ class PartitionQueue:
         self.partition = partition
         self.acked = isinstance(semantic, AtLeastOnce)
         self.timeout = semantic.retry_policy.timeout if isinstance(semantic, AtLeastOnce) else request_timeout
+        self.patience = reply_timeout(self.timeout, request_timeout) if self.acked else request_timeout
         self.linger = config.linger
         self.batch_size = config.batch_size
         self.max_request_size = config.max_request_size
@@ -347,6 +351,11 @@ class PartitionQueue:
         semantic = self.topic_state.config.delivery_semantic
         return semantic.retry_policy.delays() if isinstance(semantic, AtLeastOnce) else iter(())
 
+    def wait_for(self, delay: float, left: float) -> float | None:
+        """Return the policy's seconds until the next attempt, None if there is no time for another one."""
+        semantic = self.topic_state.config.delivery_semantic
+        return semantic.retry_policy.wait_for(delay, left) if isinstance(semantic, AtLeastOnce) else None
+
     def is_over_share(self, charge: int, quota: int) -> bool:
         """Whether a failing queue would hold more than its share of memory with `charge` bytes more.
 
@@ -363,6 +372,10 @@ class PartitionQueue:
     def in_flight(self) -> Sequence[Batch]:
         """The batches that a request carries or the leader stored, oldest first."""
         return self.state.batches
+
+    def is_unused(self) -> bool:
+        """Whether it has nothing to do, and no other part of the client refers to it to do something."""
+        return self.state is IDLE and not self.unresolved and not self.dirty
 
     def waiting(self) -> list[Batch]:
         """Return the batches that no request carries, oldest first."""
@@ -409,13 +422,16 @@ class PartitionQueue:
             self.sealed.append(batch)
             self.open = None
 
-    def take(self, room: int, now: float) -> list[Batch]:
-        """Remove and return the ready batches, oldest first, that fit into `room` bytes."""
-        taken = []
+    def take(self, room: int, now: float, *, at_least_one: bool = False) -> list[Batch]:
+        """Remove and return the ready batches, oldest first, that fit into `room` bytes.
+
+        `at_least_one`: the first is taken even if it does not.
+        """
+        taken: list[Batch] = []
         while self.sealed or (self.open is not None and self.open.ready_at <= now):
             if not self.sealed:
                 self.seal_open(now)
-            if self.sealed[0].builder.size > room:
+            if self.sealed[0].builder.size > room and (taken or not at_least_one):
                 break
             batch = self.sealed.popleft()
             room -= batch.builder.size

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core.metadata import Route
-from fluvio_sync._core.partition import OFFLINE_PATIENCE
-from fluvio_sync._core.pipeline import pipeline_of
+from fluvio_sync._core.partition import OFFLINE_PATIENCE, Waiting
+from fluvio_sync._core.pipeline import PipelineState, Queued, pipeline_of
+from fluvio_sync.errors import ConnectError
 
 if TYPE_CHECKING:
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import PartitionQueue
+    from fluvio_sync.errors import FluvioError
 
 
 class Router:
@@ -37,11 +40,22 @@ class Router:
         return None if item is None else item.spec.leader
 
     def has_moved(self, queue: PartitionQueue) -> bool:
-        """Whether the metadata names another leader than the one that the last attempt went to."""
+        """Whether the metadata names another leader, or address, than the one that the last attempt went to."""
         route = self._metadata.route(queue.topic, queue.partition)
         pipeline = pipeline_of(queue)
-        return route.spu is not None and pipeline is not None and route.spu != pipeline.spu
+        if route.spu is None or pipeline is None:
+            return False
+        return route.spu != pipeline.spu or pipeline.retire_at < math.inf
 
     def reason(self, queue: PartitionQueue) -> str:
         """Return why there is no leader to send to."""
         return self._metadata.route(queue.topic, queue.partition).reason
+
+    def obstacle(self, queue: PartitionQueue, now: float) -> FluvioError | None:
+        """Return why the batches of a queue are not sent yet: no leader, or a connection that takes long."""
+        state = queue.state
+        if isinstance(state, Waiting):
+            return ConnectError(self.reason(queue))
+        if isinstance(state, Queued) and state.pipeline.state is PipelineState.CONNECTING:
+            return None if state.pipeline.why_late is None else state.pipeline.why_late(now)
+        return None

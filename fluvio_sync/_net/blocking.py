@@ -3,51 +3,33 @@
 
 from __future__ import annotations
 
+import math
 import selectors
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._base.threads import LONGEST_SLEEP
 from fluvio_sync._net.connection import Connection
-from fluvio_sync._net.tls import NO_TLS
+from fluvio_sync._net.poller import register
 from fluvio_sync._net.transport import SocketTransport, Stage
-from fluvio_sync.errors import ConnectTimeoutError, RequestTimeoutError
+from fluvio_sync.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._base.clock import Clock
-    from fluvio_sync._net.transport import Peer
+    from fluvio_sync._net.transport import Peer, Polls
     from fluvio_sync.protocol.primitives import Reader
-
-# Seconds of one poll; pollers reject very long ones.
-_LONGEST_POLL = 3600.0
-_SILENT = "a server accepts connections there and does not answer: check the port and the server's log"
 
 
 def connect(peer: Peer, timeout: float, clock: Clock) -> Connection:
     """Connect within `timeout` seconds; raises `ConnectError`, `ConnectTimeoutError`, `ProtocolError`."""
     connection = Connection(peer, SocketTransport, timeout=timeout, now=clock.monotonic(), notify=lambda: None)
     try:
-        if not drive(connection, lambda: connection.stage is Stage.READY, connection.deadline, clock):
-            raise connect_timed_out(connection, timeout)
+        drive(connection, lambda: connection.stage is Stage.READY, math.inf, clock)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def connect_timed_out(connection: Connection, timeout: float, then: str = "") -> ConnectTimeoutError:
-    """Return the error of a peer that did not complete a connection in time, or the request after it: `then`."""
-    address = str(connection.peer.endpoint)
-    failure = f"cannot connect to the {connection.peer}"
-    if connection.stage in (Stage.RESOLVING, Stage.CONNECTING):
-        message = f"{failure}: still {connection.stage.value} after {timeout} s (connect_timeout)"
-        return ConnectTimeoutError(message, address=address)
-    missing = connection.stage.value if connection.stage is not Stage.READY else then
-    return ConnectTimeoutError(
-        f"{failure}: connected, but got no answer to {missing} within {timeout} s (connect_timeout)",
-        address=address,
-        hint=NO_TLS if connection.stage is Stage.HANDSHAKE else _SILENT,
-    )
 
 
 def call(
@@ -83,7 +65,7 @@ def drive(connection: Connection, until: Callable[[], bool], deadline: float, cl
     Errors of the connection are not caught.
     """
     with selectors.DefaultSelector() as selector:
-        registered = (-1, 0)
+        polled: Polls = ()
         while True:
             now = clock.monotonic()
             connection.advance(0, now)
@@ -91,15 +73,12 @@ def drive(connection: Connection, until: Callable[[], bool], deadline: float, cl
                 return True
             if now >= deadline:
                 return False
-            wait = min(max(0.0, min(deadline, connection.next_timer()) - now), _LONGEST_POLL)
-            wanted = (connection.fileno(), connection.events())
-            if wanted[0] < 0:
+            wait = min(max(0.0, min(deadline, connection.next_timer()) - now), LONGEST_SLEEP)
+            polls = connection.polls()
+            if not polls:
                 connection.transport.wait_resolved(wait)
                 continue
-            if registered != wanted:
-                if registered[0] >= 0:
-                    selector.unregister(registered[0])
-                selector.register(*wanted)
-                registered = wanted
+            register(selector, polled, polls, None)
+            polled = polls
             for _, events in selector.select(wait):
                 connection.advance(events, clock.monotonic())

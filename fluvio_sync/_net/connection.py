@@ -8,15 +8,18 @@ poll for, `advance()` goes on as far as it can.  A connection that fails raises 
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, alert_of, explain
-from fluvio_sync._net.transport import READ, WRITE, Stage, is_of_application
-from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
+from fluvio_sync._net.dialling import is_of_application
+from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, NO_TLS, alert_of, explain
+from fluvio_sync._net.transport import READ, WRITE, Stage
+from fluvio_sync._settings.endpoint import DEFAULT_PORT, Endpoint
+from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_response
 from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.versions import (
@@ -24,13 +27,14 @@ from fluvio_sync.protocol.versions import (
     API_VERSIONS_VERSION,
     ApiVersionsRequest,
     ApiVersionsResponse,
+    SpuApi,
     negotiate,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fluvio_sync._net.transport import Connector, Peer
+    from fluvio_sync._net.transport import Connector, Peer, Polls
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
 _RECEIVE = 64 * 1024
@@ -41,6 +45,9 @@ _TLS_ALERT = b"\x15\x03"  # a TLS server's answer to plain text; as a frame it w
 _CLIENT_VERSION = "0.50.2"
 _LARGEST_CORRELATION = 0x7FFFFFFF
 _WANTS_TLS = "set tls, or --tls and its options, if the cluster wants TLS; else check the port"
+_SILENT = "a server accepts connections there and does not answer: check the port and the server's log"
+_FORGOTTEN = "it is away, or a firewall or load balancer in between has forgotten the connection"
+_RESOLVER = "look at this machine's DNS servers, or use an address instead of a name"
 _NO_FLUVIO = "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings"
 
 
@@ -63,7 +70,7 @@ class Connection:
     * `first_bytes`, `sent`: the tags of frames of which a byte, or all bytes, were sent.
     * `owner`, `generation`: the driver's.
     * `more`: there may be bytes to read that no poll shows.
-    * `wants_changed`: `fileno`, `events` or `more` may differ from those that the driver saw when it set this to False.
+    * `wants_changed`: `polls` or `more` may differ from those that the driver saw when it set this to False.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class Connection:
     ) -> None:
         """Begin to connect; `timeout`: seconds for all of it; `notify`: called from the resolver's thread."""
         self.peer = peer
+        self.timeout = timeout
+        self._began = now
         self.deadline = now + timeout
         self.transport = connector(peer, deadline=self.deadline, now=now, notify=notify)
         self.stage = self.transport.stage
@@ -83,6 +92,7 @@ class Connection:
         self.generation = 0
         self.more = False
         self.wants_changed = True
+        self._heard_at = now
         self._agreed: dict[Any, int] = {}
         self._reader = FrameReader()
         # One buffer for all answers: making a new one took longer than reading the answer.
@@ -96,36 +106,43 @@ class Connection:
 
     # Driving.
 
-    def fileno(self) -> int:
-        """Return the descriptor to poll, -1 without one."""
-        return self.transport.fileno()
-
-    def events(self) -> int:
-        """Return the events to poll for: READ, WRITE, both, or 0."""
-        if self.stage is Stage.READY or self.stage is Stage.VERSIONS:
-            return READ | WRITE if self._pending else READ
-        return self.transport.wants()
+    def polls(self) -> Polls:
+        """Return the sockets to poll, each with its events: READ, WRITE or both."""
+        return self.transport.polls(READ | WRITE if self._pending else READ)
 
     def advance(self, events: int, now: float) -> None:
-        """Go on as far as possible without blocking; `events`: those that were polled, 0 if time passed."""
-        if self.stage is Stage.READY or self.stage is Stage.VERSIONS:
-            if events & READ or self.more:
-                self._receive()
-            if events & WRITE and self._pending:
-                self._flush()
-                self.wants_changed = True
+        """Go on as far as possible without blocking; `events`: those that were polled, 0 if time passed.
+
+        Raises `ConnectTimeoutError` if it is not ready at its deadline.
+        """
+        if self.stage is Stage.READY:
+            self._exchange(events, now)
             return
         self.wants_changed = True
-        try:
-            self.transport.advance(events, now)
-        finally:
-            self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
         if self.stage is Stage.VERSIONS:
-            self._ask_versions()
+            self._exchange(events, now)
+        else:
+            try:
+                self.transport.advance(events, now)
+            finally:
+                self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
+            if self.stage is Stage.VERSIONS:
+                self.ask_versions()
+        if now >= self.deadline and self.stage is not Stage.READY:
+            raise self.timed_out(now)
+
+    def _exchange(self, events: int, now: float) -> None:
+        if events & READ or self.more:
+            self._receive(now)
+        if events & WRITE and self._pending:
+            self._flush()
+            self.wants_changed = True
 
     def next_timer(self) -> float:
         """Return when `advance` has something to do without an event."""
-        return -math.inf if self.more else self.transport.next_timer()
+        if self.more:
+            return -math.inf
+        return math.inf if self.stage is Stage.READY else min(self.deadline, self.transport.next_timer())
 
     def close(self) -> None:
         """Close at once; safe to repeat."""
@@ -173,8 +190,12 @@ class Connection:
         message.write(writer, version)
         return self._send_request(api.value, version, writer.getvalue())
 
-    def send(self, buffers: Sequence[Buffer], tag: object) -> None:
-        """Queue a frame's bytes and write as many as the transport takes."""
+    def arrived(self) -> int:
+        """Return the place in the stream up to which the peer has it, as far as the system knows."""
+        return self._sent_bytes - self.transport.unacknowledged()
+
+    def send(self, buffers: Sequence[Buffer], tag: object) -> int:
+        """Queue a frame's bytes, write as many as the transport takes, and return their end in the stream."""
         size = sum(map(len, buffers))
         if size < _SMALL:
             buffers = (b"".join(buffers),)  # cheaper to copy than to keep a list of
@@ -186,6 +207,7 @@ class Connection:
         self._flush()
         if self._pending:
             self.wants_changed = True
+        return frame.end
 
     def _send_request(self, api_key: int, version: int, body: bytes) -> int:
         correlation = self.next_correlation()
@@ -195,7 +217,8 @@ class Connection:
 
     # API versions.
 
-    def _ask_versions(self) -> None:
+    def ask_versions(self) -> None:
+        """Ask for the API versions: a server answers that at any time, so it also tells whether the server is there."""
         system = os.uname() if hasattr(os, "uname") else None
         writer = Writer()
         ApiVersionsRequest(
@@ -212,8 +235,20 @@ class Connection:
         response = ApiVersionsResponse.read(reader, API_VERSIONS_VERSION)
         if response.error_code.code:
             raise self.peer.unreachable(f"it rejected the API-versions request: {response.error_code.text}")
+        self._check_kind(response)
         self.versions = response
         self.stage = Stage.READY
+
+    def _check_kind(self, response: ApiVersionsResponse) -> None:
+        """Raise `ConnectError` for an SPU where the SC was expected, or the SC where an SPU was."""
+        wants_spu = SpuApi.PRODUCE in self.peer.ranges
+        if not wants_spu and response.is_of_spu():
+            usual = Endpoint(self.peer.endpoint.host, DEFAULT_PORT)
+            hint = "give the address of the SC" + ("" if usual == self.peer.endpoint else f", which usually is {usual}")
+            raise self.peer.unreachable(f"this is an SPU (Stream Processing Unit) and not the SC; {hint}", hint)
+        if wants_spu and response.is_of_sc():
+            hint = "give the public address of the SPU (fluvio cluster spu list shows it)"
+            raise self.peer.unreachable(f"this is an SC (Streaming Controller) and not an SPU; {hint}", hint)
 
     # Bytes.
 
@@ -244,7 +279,7 @@ class Connection:
         while self._unfinished and self._unfinished[0].end <= self._sent_bytes:
             self.sent.append(self._unfinished.popleft().tag)
 
-    def _receive(self) -> None:
+    def _receive(self, now: float) -> None:
         if self.more:
             self.more, self.wants_changed = False, True
         for _ in range(_RECEIVES):
@@ -253,11 +288,12 @@ class Connection:
             except OSError as error:
                 if is_of_application(error):
                     raise
-                raise self._lost(error) from error
+                raise self._lost(error, now) from error
             if size is None:
                 return
             if not size:
                 raise self._lost(None)
+            self._heard_at = now
             self._digest(self._received[:size])
             if size < _RECEIVE and not self.transport.buffers_input:
                 return
@@ -276,9 +312,32 @@ class Connection:
 
     # Errors.
 
-    def _lost(self, error: OSError | None) -> FluvioError:
+    def timed_out(self, now: float, then: str = "") -> ConnectTimeoutError:
+        """Return the error of a connection that is not made by now, or whose first request, `then`, has no answer."""
+        is_over = now >= self.deadline
+        limit = f"{round(self.timeout, 3)} s (connect_timeout)" if is_over else f"{now - self._began:.1f} s"
+        address = str(self.peer.endpoint)
+        failure = f"cannot connect to the {self.peer}"
+        if self.stage is Stage.RESOLVING:
+            reason = self.transport.progress(now) + (" (connect_timeout)" if is_over else "")
+            return ConnectTimeoutError(f"{failure}: {reason}", address=address, hint=_RESOLVER)
+        if self.stage is Stage.CONNECTING:
+            tried = self.transport.progress(now)
+            reason = f"still {self.stage.value} after {limit}" + (f": {tried}" if tried else "")
+            return ConnectTimeoutError(f"{failure}: {reason}", address=address)
+        missing = self.stage.value if self.stage is not Stage.READY else then
+        return ConnectTimeoutError(
+            f"{failure}: connected, but got no answer to {missing} within {limit}",
+            address=address,
+            hint=NO_TLS if self.stage is Stage.HANDSHAKE else _SILENT,
+        )
+
+    def _lost(self, error: OSError | None, now: float | None = None) -> FluvioError:
         if self.stage is Stage.READY:
             cause = "it closed the connection" if error is None else str(error) or type(error).__name__
+            if error is not None and error.errno == errno.ETIMEDOUT:  # by the options that `liveness` sets
+                silent = f"at least {self.peer.patience:g}" if now is None else f"{now - self._heard_at:.1f}"
+                cause = f"it has acknowledged nothing for {silent} s; {_FORGOTTEN}"
             return ConnectError(f"the connection to the {self.peer} broke: {cause}", address=str(self.peer.endpoint))
         if isinstance(error, ssl.SSLError):
             explained, hint = explain(error)

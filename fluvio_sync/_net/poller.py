@@ -15,10 +15,12 @@ import selectors
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from fluvio_sync._net.transport import READ, is_of_application
+from fluvio_sync._net.dialling import is_of_application
+from fluvio_sync._net.transport import READ
 
 if TYPE_CHECKING:
     from fluvio_sync._net.connection import Connection
+    from fluvio_sync._net.transport import Polls
 
 
 _EPOLL = getattr(selectors, "EpollSelector", ())
@@ -65,21 +67,27 @@ class Poller:
     """
 
     def __init__(self) -> None:
-        self._wakeup = _Wakeup()  # of `wait`
-        self._background_wakeup = _Wakeup()  # of `sleep`
-        self._make()
         self._borrowed = False
         self._sleep: select.epoll | None = None
-        if isinstance(self._connections, _EPOLL):
-            self._sleep = select.epoll()
-            self._sleep.register(self._background_wakeup.reader, select.EPOLLIN)
-            self._sleep.register(self._descriptor, select.EPOLLIN)
+        with contextlib.ExitStack() as made:  # the process may run out of descriptors in between
+            self._wakeup = _Wakeup()  # of `wait`
+            made.callback(self._wakeup.close)
+            self._background_wakeup = _Wakeup()  # of `sleep`
+            made.callback(self._background_wakeup.close)
+            self._make()
+            made.callback(self._connections.close)
+            if isinstance(self._connections, _EPOLL):
+                self._sleep = select.epoll()
+                made.callback(self._sleep.close)
+                self._sleep.register(self._background_wakeup.reader, select.EPOLLIN)
+                self._sleep.register(self._descriptor, select.EPOLLIN)
+            made.pop_all()
         self.can_be_borrowed = self._sleep is not None
 
     def _make(self) -> None:
         connections = selectors.DefaultSelector()
         connections.register(self._wakeup.reader, READ)
-        self._known: dict[Connection, tuple[int, int]] = {}  # descriptor and events
+        self._known: dict[Connection, Polls] = {}
         self._connections = connections
         self._descriptor = connections.fileno() if isinstance(connections, _EPOLL) else -1
 
@@ -87,26 +95,15 @@ class Poller:
 
     def update(self, connection: Connection) -> None:
         """Poll for the events that a connection wants.  Called whenever these may have changed."""
-        now = (connection.fileno(), connection.events())
-        before = self._known.get(connection)
-        if now == before:
-            return
-        if before is not None and before[0] != now[0]:
-            self.forget(connection)
-            before = None
-        if now[0] < 0:
-            return
-        if before is None:
-            self._connections.register(now[0], now[1], connection)
-        else:
-            self._connections.modify(now[0], now[1], connection)
-        self._known[connection] = now
+        now = connection.polls()
+        before = self._known.get(connection, ())
+        if now != before:
+            register(self._connections, before, now, connection)
+            self._known[connection] = now
 
     def forget(self, connection: Connection) -> None:
         """Stop polling a connection, which is about to be closed: another may get its descriptor."""
-        before = self._known.pop(connection, None)
-        if before is not None:
-            self._connections.unregister(before[0])
+        register(self._connections, self._known.pop(connection, ()), (), connection)
 
     def wait(self, timeout: float) -> list[tuple[Connection, int]]:
         """Wait at most `timeout` seconds; return the connections that can go on, with their events."""
@@ -180,6 +177,23 @@ class Poller:
     def wake_background(self) -> None:
         """Have `sleep` return though the connections may be borrowed."""
         self._background_wakeup.notify()
+
+
+def register(selector: selectors.BaseSelector, before: Polls, now: Polls, data: object) -> None:
+    """Have a selector poll these sockets, instead of those before.
+
+    Sockets that are closed meanwhile are found by their identity: another may have got the descriptor.
+    """
+    kept = dict(before)
+    wanted = dict(now)
+    for sock in kept:
+        if sock not in wanted:
+            selector.unregister(sock)
+    for sock, events in wanted.items():
+        if sock not in kept:
+            selector.register(sock, events, data)
+        elif kept[sock] != events:
+            selector.modify(sock, events, data)
 
 
 class _Wakeup:

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import errno
 import math
-import os
 import selectors
 import socket
 import ssl
-from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fluvio_sync._base.threads import uninterrupted
+from fluvio_sync._net.dialling import Dialling, is_of_application
+from fluvio_sync._net.liveness import set_options, unacknowledged
 from fluvio_sync._net.resolver import Resolution
 from fluvio_sync._net.tls import explain
+from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync.errors import ConnectError
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Mapping
 
     from fluvio_sync._settings.endpoint import Endpoint
@@ -31,8 +32,21 @@ if TYPE_CHECKING:
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
-_TLS_CHUNK = 256 * 1024
+_CHUNK = 256 * 1024
+
+
+class Pollable(Protocol):
+    """A thing that a selector polls, told apart from others by its identity."""
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        ...
+
+
+Polls = tuple[tuple[Pollable, int], ...]
+"""Things to poll, each with READ, WRITE or both."""
 
 
 class Stage(enum.Enum):
@@ -58,17 +72,19 @@ class Peer(NamedTuple):
     * `authority`: for messages, the authority that its certificate is checked by, empty if it is not checked.
     * `origin`: for messages, where the address came from.
     * `remedy`: for messages, advice for an address that does not work.
+    * `patience`: seconds after which the system gives a connection up whose bytes are not acknowledged.
     """
 
     name: str
     endpoint: Endpoint
     ranges: Mapping[int, tuple[int, int]]
     client_id: str
-    tls: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | TlsFiles | None = None
     server_name: str | None = None
     authority: str = ""
     origin: str = ""
     remedy: str = ""
+    patience: float = 30.0
 
     def __str__(self) -> str:
         return f"{self.name} at {self.endpoint}" + (f" ({self.origin})" if self.origin else "")
@@ -96,12 +112,8 @@ class Transport(Protocol):
     stage: Stage
     buffers_input: bool
 
-    def fileno(self) -> int:
-        """Return the descriptor to poll, -1 if there is none yet."""
-        ...
-
-    def wants(self) -> int:
-        """Return the events to poll for while it is being made: READ, WRITE or 0."""
+    def polls(self, events: int) -> Polls:
+        """Return the sockets to poll, several while it tries several addresses; `events`: of an open stream."""
         ...
 
     def advance(self, events: int, now: float) -> None:
@@ -116,11 +128,19 @@ class Transport(Protocol):
         """Wait at most `timeout` seconds for the name look-up."""
         ...
 
+    def progress(self, now: float) -> str:
+        """Say how far it is, where that tells more than the stage; "" otherwise."""
+        ...
+
     def send(self, pending: deque[memoryview]) -> int:
         """Send the first of these buffers; return the number of bytes taken, 0 if none can be now.
 
         The buffers may be joined, but none is removed.
         """
+        ...
+
+    def unacknowledged(self) -> int:
+        """Return how many of the bytes taken the peer's system has not acknowledged; 0 where it is not known."""
         ...
 
     def receive_into(self, buffer: memoryview) -> int | None:
@@ -148,59 +168,64 @@ class SocketTransport:
     """TCP, with TLS if the peer has a context for it.  Owns the socket."""
 
     def __init__(self, peer: Peer, *, deadline: float, now: float, notify: Callable[[], None]) -> None:
-        del now  # the first address is tried by `advance`
         self.stage = Stage.RESOLVING
         self.buffers_input = peer.tls is not None
         self._peer = peer
+        self._began = now
         self._deadline = deadline
         self._sock: socket.socket | None = None
         self._tls_wants = READ
-        self._addresses: deque[tuple[Any, ...]] = deque()
-        self._address_deadline = deadline
-        self._failures: list[str] = []
+        self._dialling: Dialling | None = None
         self._resolution = Resolution(peer.endpoint, notify)
 
     @property
     def sock(self) -> socket.socket | None:
-        """The socket, with TLS around it or without; None before the first address is tried."""
+        """The socket, with TLS around it or without; None before it is connected."""
         return self._sock
 
-    def fileno(self) -> int:
-        """Return the socket's descriptor, -1 without one."""
-        return -1 if self._sock is None else self._sock.fileno()
-
-    def wants(self) -> int:
-        """Return the events to poll for while it is being made."""
-        if self._sock is None:
-            return 0
-        return WRITE if self.stage is Stage.CONNECTING else self._tls_wants
+    def polls(self, events: int) -> Polls:
+        """Return the sockets to poll, several while it tries several addresses; `events`: of an open stream."""
+        if self._sock is not None:
+            return ((self._sock, events if self.stage is Stage.VERSIONS else self._tls_wants),)
+        return () if self._dialling is None else tuple((sock, WRITE) for sock in self._dialling.sockets())
 
     def wait_resolved(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the name look-up."""
         self._resolution.done.wait(timeout)
 
     def next_timer(self) -> float:
-        """Return when an address that does not answer is abandoned for the next."""
-        return self._address_deadline if self.stage is Stage.CONNECTING and self._addresses else math.inf
+        """Return when the next address is tried."""
+        return math.inf if self._dialling is None else self._dialling.next_timer()
+
+    def progress(self, now: float) -> str:
+        """Say which look-up, or which addresses, it waits for."""
+        if self.stage is Stage.RESOLVING:
+            host = self._peer.endpoint.host
+            return f"looking up {host!r} has taken {now - self._began:.1f} s: the resolver does not answer"
+        return "" if self._dialling is None else self._dialling.progress(now)
 
     def advance(self, events: int, now: float) -> None:
         """Go on connecting as far as possible."""
         if self.stage is Stage.RESOLVING and self._resolution.done.is_set():
             if self._resolution.error is not None:
                 raise self._unreachable(f"its name cannot be resolved: {self._resolution.error}")
-            self._addresses = deque(self._resolution.addresses)
-            self._try_next(now)
-        elif self.stage is Stage.CONNECTING and self._addresses and now >= self._address_deadline:
-            self._failures.append("no answer")
-            self._try_next(now)
-        elif self.stage is Stage.CONNECTING and events & WRITE:
-            self._finish_connect(now)
+            self._dialling = Dialling(
+                self._peer.endpoint,
+                self._resolution.addresses,
+                deadline=self._deadline,
+                prepare=lambda sock: set_options(sock, self._peer.patience),
+            )
+            self.stage = Stage.CONNECTING
+        if self.stage is Stage.CONNECTING:
+            self._dial(now)
         elif self.stage is Stage.HANDSHAKE and events:
             self._handshake()
 
     def close(self) -> None:
         """Close the socket, without the TLS goodbye; safe to repeat."""
         self.stage = Stage.CLOSED
+        if self._dialling is not None:
+            self._dialling.close()
         if self._sock is not None:
             self._sock.close()
 
@@ -218,22 +243,17 @@ class SocketTransport:
         sock = self._sock
         assert sock is not None
         try:
-            if isinstance(sock, ssl.SSLSocket):
-                return self._send_tls(sock, pending)
+            if isinstance(sock, ssl.SSLSocket) or not _HAS_SENDMSG:
+                return _send_joined(sock, pending)
             if len(pending) == 1:
                 return sock.send(pending[0])
             return sock.sendmsg([buffer for _, buffer in zip(range(_MAX_BUFFERS), pending, strict=False)])
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
 
-    @staticmethod
-    def _send_tls(sock: ssl.SSLSocket, pending: deque[memoryview]) -> int:
-        if len(pending) > 1 and len(pending[0]) < _TLS_CHUNK:
-            # After a write that would block, TLS wants the same bytes again: joined buffers stay joined.
-            joined = memoryview(b"".join(pending))
-            pending.clear()
-            pending.append(joined)
-        return sock.send(pending[0][:_TLS_CHUNK])
+    def unacknowledged(self) -> int:
+        """Return how many of the bytes taken the peer's system has not acknowledged."""
+        return 0 if self._sock is None else unacknowledged(self._sock)
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive the bytes that are there."""
@@ -245,50 +265,16 @@ class SocketTransport:
 
     # Connecting.
 
-    def _try_next(self, now: float) -> None:
-        # The old socket is closed after the next is made, so that the two have different descriptors: pollers tell
-        # connections apart by them.
-        polled = self._sock
-        try:
-            while self._addresses:
-                if self._begin_to_connect(now):
-                    return
-                if self._sock is not None and self._sock is not polled:
-                    self._sock.close()
-        finally:
-            if polled is not None and polled is not self._sock:
-                polled.close()
-        raise self._unreachable("; ".join(dict.fromkeys(self._failures)) or "its name has no address")
-
-    def _begin_to_connect(self, now: float) -> bool:
-        """Begin with the next address, on a new socket; False if that fails at once."""
-        family, kind, protocol, _, address = self._addresses.popleft()
-        self._address_deadline = now + (self._deadline - now) / (len(self._addresses) + 1)
-        try:
-            self._sock = socket.socket(family, kind, protocol)
-            self._sock.setblocking(False)
-            _set_options(self._sock)
-            code = self._sock.connect_ex(address)
-        except OSError as error:
-            if is_of_application(error):
-                raise
-            self._failures.append(str(error))
-            return False
-        self.stage = Stage.CONNECTING
-        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-            return True
-        self._failures.append(os.strerror(code))
-        return False
-
-    def _finish_connect(self, now: float) -> None:
-        assert self._sock is not None
-        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code == 0 and _is_connected_to_itself(self._sock):
-            code = errno.ECONNREFUSED
-        if code:
-            self._failures.append(os.strerror(code))
-            self._try_next(now)
-        elif self._peer.tls is None:
+    def _dial(self, now: float) -> None:
+        dialling = self._dialling
+        assert dialling is not None
+        self._sock = dialling.advance(now)
+        if self._sock is None:
+            if dialling.has_failed():
+                raise self._unreachable(dialling.failures(now))
+            return
+        self._dialling = None
+        if self._peer.tls is None:
             self.stage = Stage.VERSIONS
         else:
             self.stage = Stage.HANDSHAKE
@@ -301,9 +287,11 @@ class SocketTransport:
             assert sock is not None
             assert tls is not None
             plain = sock
+            name = self._peer.server_name
+            context = tls.context() if isinstance(tls, TlsFiles) else tls
             self._sock = None  # an exception in between must not leave two owners of the one descriptor
             sock = self._sock = uninterrupted(
-                lambda: tls.wrap_socket(plain, server_hostname=self._peer.server_name, do_handshake_on_connect=False)
+                lambda: context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
             )
         return sock
 
@@ -326,24 +314,10 @@ class SocketTransport:
         return self._peer.unreachable(f"{why}; {self._peer.remedy}" if self._peer.remedy else why)
 
 
-def is_of_application(error: OSError) -> bool:
-    """Whether a signal handler raised it, such as a `TimeoutError`: an error of the system has a number."""
-    return error.errno is None and not isinstance(error, ssl.SSLError)
-
-
-def _set_options(sock: socket.socket) -> None:
-    # Small requests must not wait for the acknowledgement of the one before (Nagle).
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Servers never close an idle connection, but a firewall in between may forget it.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _is_connected_to_itself(sock: socket.socket) -> bool:
-    """Whether a connect to a free port of this machine's ephemeral range has met its own source port."""
-    try:
-        return bool(sock.getsockname() == sock.getpeername())
-    except OSError:
-        return False
+def _send_joined(sock: socket.socket, pending: deque[memoryview]) -> int:
+    if len(pending) > 1 and len(pending[0]) < _CHUNK:
+        # After a write that would block, TLS wants the same bytes again: joined buffers stay joined.
+        joined = memoryview(b"".join(pending))
+        pending.clear()
+        pending.append(joined)
+    return sock.send(pending[0][:_CHUNK])

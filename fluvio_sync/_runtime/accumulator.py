@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fluvio_sync._base.threads import Condition, OwnedLock, reentered
+from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, reentered
 from fluvio_sync._core.accounting import record_outcome
 from fluvio_sync._core.partition import IDLE, RECORD_CHARGE, Batch, FlushBarrier, Lingering, PartitionQueue
 from fluvio_sync._core.topic import TopicState, check_size
@@ -20,7 +20,7 @@ from fluvio_sync.futures import BatchFutures, DeliveryFuture
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.protocol import checksum
 from fluvio_sync.protocol.batch import BatchBuilder
-from fluvio_sync.stats import ProducerStats
+from fluvio_sync.stats import Counters, ProducerStats, sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from fluvio_sync.config import Compression, ProducerConfig
     from fluvio_sync.partitioner import Partitioner
     from fluvio_sync.stats import HandleStats
+
+# Topic states of which at most half may be unused; below this number all stay.
+_FEW = 64
 
 
 class Accumulator:
@@ -76,24 +79,43 @@ class Accumulator:
         self._time_ms = clock.time_ms
         self._wake = wake
         self._stands_still = stands_still
-        self._busy = False  # a thread holds the lock for a record; only a hint, see `_yield_to_holder`
         self._waiting = 0
         self._round_robins: dict[str, SiphashRoundRobinPartitioner] = {}
+        self._past: dict[str, Counters] = {}  # of settings that no producer has any more, by topic
+        self._crowded = _FEW  # the number of topic states at which unused ones are looked for
 
     # Topics and partition queues.
 
     def topic_state(
         self, topic: str, config: ProducerConfig, compression: Compression, metadata: Metadata
     ) -> TopicState:
-        """Return the state of a topic under these settings, made if need be."""
-        with self.lock:
-            state = self.topic_states.get((topic, config))
-            if state is None:
-                state = self.topic_states[topic, config] = TopicState(topic, config, compression)
-                self._queues[state] = {}
-            state.compression = compression  # the topic may have been deleted and created again
-            state.refresh(metadata)
-            return state
+        """Return the state of a topic under these settings, made if need be.  Called with the lock held."""
+        state = self.topic_states.get((topic, config))
+        if state is None:
+            state = self.topic_states[topic, config] = TopicState(topic, config, compression)
+            self._queues[state] = {}
+        state.refresh(metadata)
+        return state
+
+    def forget_unused(self, metadata: Metadata) -> list[PartitionQueue]:
+        """Forget topics and settings that no producer has any more; return their queues.  Called with the lock held.
+
+        It looks for them when their number has doubled, so that this costs a new producer nearly nothing.
+        """
+        forgotten: list[PartitionQueue] = []
+        if len(self.topic_states) < self._crowded:
+            return forgotten
+        for key, topic_state in list(self.topic_states.items()):
+            queues = self._queues[topic_state].values()
+            if not topic_state.handles and all(queue.is_unused() for queue in queues):
+                forgotten += queues
+                del self.topic_states[key], self._queues[topic_state]
+                self._past.setdefault(key[0], Counters()).add(topic_state.counters)
+        topics = metadata.topics.keys() | {topic for topic, _ in self.topic_states}
+        self._past = {topic: past for topic, past in self._past.items() if topic in topics}
+        self._round_robins = {topic: last for topic, last in self._round_robins.items() if topic in topics}
+        self._crowded = 2 * len(self.topic_states) + _FEW
+        return forgotten
 
     def default_partitioner(self, topic: str) -> Partitioner:
         """Return the round robin over the partitions of a topic that all producers of the client share."""
@@ -186,42 +208,38 @@ class Accumulator:
         if lock.is_mine():
             raise reentered()
         charge = payload + RECORD_CHARGE
-        if self._busy:
-            self._yield_to_holder()
         try:  # see `OwnedLock`: `with` would take another 0.2 us
-            lock.acquire()
-            self._busy = True
-            try:
-                queue = self._queues[topic_state].get(partition) or self.queue(topic_state, partition)
-                if self.used + charge > self.limit or queue.failing or self.closed:
-                    self._admit(queue, charge, wait_until, handle_stats)
-                moment = self._time_ms() if timestamp is None else timestamp
-                batch = queue.open
-                if (
-                    batch is None
-                    or batch.handle_stats is not handle_stats
-                    or not batch.builder.append(key, value, moment, queue.batch_size)
-                ):
-                    batch = self._append(queue, key, value, moment, handle_stats, implicit=timestamp is None)
-                # From here on the record is queued, even if an exception comes.
-                self.used += charge
-                builder = batch.builder
-                if builder.size >= queue.batch_size:
-                    self._seal_open(queue)
-                # A queue without a timer needs one: its batches in flight may all have expired.  Other queues with
-                # batches in flight are looked at when the answer comes.
-                if not queue.dirty and (
-                    queue.state is IDLE or queue.timer is None or (queue.sealed and type(queue.state) is Lingering)
-                ):
-                    self.mark_dirty(queue)
-                future = DeliveryFuture(batch.futures, builder.count - 1)
-            except (BufferFullError, ClosedError):
-                raise
-            except BaseException:
+            if not lock.acquire(blocking=False):
+                self._acquire_when_free()
+            queue = self._queues[topic_state].get(partition) or self.queue(topic_state, partition)
+            if self.used + charge > self.limit or queue.failing or self.closed:
+                self._admit(queue, charge, wait_until, handle_stats)
+            moment = self._time_ms() if timestamp is None else timestamp
+            batch = queue.open
+            if (
+                batch is None
+                or batch.handle_stats is not handle_stats
+                or not batch.builder.append(key, value, moment, queue.batch_size)
+            ):
+                batch = self._append(queue, key, value, moment, handle_stats, implicit=timestamp is None)
+            # From here on the record is queued, even if an exception comes.
+            self.used += charge
+            builder = batch.builder
+            if builder.size >= queue.batch_size:
+                self._seal_open(queue)
+            # A queue without a timer needs one: its batches in flight may all have expired.  Other queues with
+            # batches in flight are looked at when the answer comes.
+            if not queue.dirty and (
+                queue.state is IDLE or queue.timer is None or (queue.sealed and type(queue.state) is Lingering)
+            ):
+                self.mark_dirty(queue)
+            future = DeliveryFuture(batch.futures, builder.count - 1)
+        except (BufferFullError, ClosedError):
+            raise
+        except BaseException:
+            if lock.is_mine():
                 self._rollback()
-                raise
-            finally:
-                self._busy = False
+            raise
         finally:
             try:  # noqa: SIM105 - see `OwnedLock`
                 lock.release()
@@ -231,16 +249,17 @@ class Accumulator:
             self.wake_sender()
         return future
 
-    def _yield_to_holder(self) -> None:
-        """Give the processor to the thread that holds the lock, instead of waiting for the lock.
+    def _acquire_when_free(self) -> None:
+        """Take the lock, but do not stand in line for it.
 
-        A thread that gets the lock waits for the interpreter's lock next, and all others wait for it meanwhile: with
-        eight threads, a record took five times as long.
+        A thread that is given the lock waits for the interpreter's lock next, and all others wait for it: with
+        eight threads, a record took four times as long (`bench/measure.py`).
         """
         for _ in range(1000):
             time.sleep(0)
-            if not self._busy:
+            if self.lock.acquire(blocking=False):
                 return
+        self.lock.acquire()
 
     def append_simply(
         self, topic_state: TopicState, records: list[tuple[int, bytes | None, bytes]], handle_stats: HandleStats
@@ -382,9 +401,8 @@ class Accumulator:
                 waited = self._clock.monotonic() - started
                 raise self._buffer_full(queue, f"no space within {waited:.1f} s (max_block)")
             self._waiting += 1
-            self._busy = False  # the lock is free meanwhile
             try:
-                self.space.wait(remaining)
+                self.space.wait(min(remaining, LONGEST_SLEEP))
             finally:
                 self._waiting -= 1
             if self.closed or handle_stats.closed:
@@ -493,30 +511,44 @@ class Accumulator:
 
     def stats(self, topic_state: TopicState, reconnects: int) -> ProducerStats:
         """Return a snapshot of a topic's counters under its settings."""
-        counters = topic_state.counters
         with self.lock:
-            waiting, in_flight = unresolved(self.queues(topic_state))
-            return ProducerStats(
-                records_queued=sum(batch.builder.count for batch in waiting),
-                records_in_flight=sum(batch.builder.count for batch in in_flight),
-                records_acked=counters.records_acked,
-                records_failed=counters.records_failed,
-                records_unacknowledged=counters.records_unacknowledged,
-                records_retried=counters.records_retried,
-                records_dropped=counters.records_dropped,
-                records_rejected=counters.records_rejected,
-                bytes_queued=sum(batch.builder.payload for batch in waiting),
-                bytes_in_flight=sum(batch.builder.payload for batch in in_flight),
-                bytes_acked=counters.bytes_acked,
-                bytes_failed=counters.bytes_failed,
-                batches_queued=len(waiting),
-                batches_in_flight=len(in_flight),
-                batches_acked=counters.batches_acked,
-                batches_failed=counters.batches_failed,
-                reconnects=reconnects,
-                latency=counters.latency(),
-                checksum=checksum.IMPLEMENTATION,
-            )
+            return _snapshot(topic_state.counters, self.queues(topic_state), reconnects)
+
+    def stats_by_topic(self, reconnects: int) -> dict[str, ProducerStats]:
+        """Return a snapshot of each topic's counters, under all settings there have been."""
+        found: dict[str, list[ProducerStats]] = {}
+        with self.lock:
+            for topic_state in self.topic_states.values():
+                part = _snapshot(topic_state.counters, self.queues(topic_state), reconnects)
+                found.setdefault(topic_state.topic, []).append(part)
+            for topic, past in self._past.items():
+                found.setdefault(topic, []).append(_snapshot(past, [], reconnects))
+        return {topic: sum_of(parts) for topic, parts in found.items()}
+
+
+def _snapshot(counters: Counters, queues: list[PartitionQueue], reconnects: int) -> ProducerStats:
+    waiting, in_flight = unresolved(queues)
+    return ProducerStats(
+        records_queued=sum(batch.builder.count for batch in waiting),
+        records_in_flight=sum(batch.builder.count for batch in in_flight),
+        records_acked=counters.records_acked,
+        records_failed=counters.records_failed,
+        records_unacknowledged=counters.records_unacknowledged,
+        records_retried=counters.records_retried,
+        records_dropped=counters.records_dropped,
+        records_rejected=counters.records_rejected,
+        bytes_queued=sum(batch.builder.payload for batch in waiting),
+        bytes_in_flight=sum(batch.builder.payload for batch in in_flight),
+        bytes_acked=counters.bytes_acked,
+        bytes_failed=counters.bytes_failed,
+        batches_queued=len(waiting),
+        batches_in_flight=len(in_flight),
+        batches_acked=counters.batches_acked,
+        batches_failed=counters.batches_failed,
+        reconnects=reconnects,
+        latency=counters.latency(),
+        checksum=checksum.IMPLEMENTATION,
+    )
 
 
 def unresolved(queues: Iterable[PartitionQueue]) -> tuple[list[Batch], list[Batch]]:

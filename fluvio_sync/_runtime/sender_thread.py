@@ -16,7 +16,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, ParamSpec
 
-from fluvio_sync._base.threads import LONGEST_SLEEP, LockBusyError, TryLock, reentered
+from fluvio_sync._base.threads import LONGEST_SLEEP, LockBusyError, TryLock, reentered, slices
 from fluvio_sync._runtime.sender import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class SenderThread:
         self._stopping = False
         self._stopping_when_idle = False
         self._crashes = 0
+        self._ident: int | None = None  # of the background thread
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     # Life.
@@ -81,7 +82,8 @@ class SenderThread:
     def stop(self) -> None:
         """Have the thread end and wait for it."""
         self.ask_to_stop()
-        self._thread.join(LAST_STEP)
+        for part in slices(LAST_STEP):
+            self._thread.join(part)
 
     def stop_when_idle(self) -> None:
         """Have the thread end by itself once nothing is unresolved; takes no lock, for finalizers."""
@@ -95,6 +97,7 @@ class SenderThread:
     # The background thread.
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         while not self._stopping and not (self._stopping_when_idle and self._accumulator.is_empty()):
             try:
                 self._sender.notify()
@@ -192,7 +195,7 @@ class SenderThread:
         return (
             self._step_lock.is_mine()
             or self._accumulator.callbacks.lock.is_mine()
-            or threading.get_ident() == self._thread.ident
+            or threading.get_ident() == self._ident
         )
 
     def work_at_once(self) -> bool:

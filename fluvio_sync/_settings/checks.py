@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of settings: durations, sizes, choices, names.
 
-Pure: no socket, thread, clock, randomness or log; any thread.  Every check returns the value in the form in which the
-package keeps it, or raises a `ConfigError` that names the setting, the value and the allowed values.
+Pure, but for the warning of `milliseconds`: no socket, thread, clock, randomness or log; any thread.  Every check
+returns the value in the form in which the package keeps it, or raises a `ConfigError` that names the setting, the value
+and the allowed values.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from fluvio_sync._base.text import alike, did_you_mean, shown
+from fluvio_sync._settings.milliseconds import warn_of_milliseconds
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def seconds(
     * `positive`: 0 is not allowed.
     * `optional`: `None` is allowed, and returned.
 
-    bool, NaN, infinity and everything else raise `ConfigError`.
+    bool, NaN, infinity and everything else raise `ConfigError`.  A number that looks like milliseconds is warned of.
     """
     if value is None and optional:
         return None
@@ -78,6 +80,8 @@ def seconds(
             f"{name} cannot be {shown(value)}: it is seconds, as a float, int or timedelta, "
             f"{lowest} and at most {maximum:.10g}{or_none}"
         )
+    if not isinstance(value, timedelta):
+        warn_of_milliseconds(name, duration)
     return duration + 0.0  # which makes 0.0 of -0.0
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import stat
 import sys
 import threading
-from queue import Empty, Queue
 from typing import BinaryIO
+
+from fluvio_sync._base.threads import LONGEST_SLEEP
 
 _CHUNK = 65_536
 
@@ -38,7 +40,7 @@ class Chunks:
         self.taken: int = 0
         self.size: int | None = _size(stream)
         self._stream = stream
-        self._read: Queue[bytes | OSError] = Queue(maxsize=4)
+        self._read: queue.Queue[bytes | OSError] = queue.Queue(maxsize=4)
         self._ended = False
         threading.Thread(target=self._run, name="fluvio-sync-input", daemon=True).start()
 
@@ -54,10 +56,13 @@ class Chunks:
         """Return the next bytes, b"" after `timeout` seconds without any, None at the end; raises `OSError`."""
         if self._ended:
             return None
-        try:
-            chunk = self._read.get(timeout=timeout)
-        except Empty:
-            return b""
+        while True:
+            try:
+                chunk = self._read.get(timeout=LONGEST_SLEEP if timeout is None else timeout)
+                break
+            except queue.Empty:
+                if timeout is not None:
+                    return b""
         if isinstance(chunk, OSError):
             raise chunk
         self.taken += len(chunk)

@@ -176,8 +176,8 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--retries",
         metavar="N",
-        type=whole(0, 0x7FFFFFFF),
-        help="attempts after the first (default: 4)",
+        type=_retries,
+        help="attempts after the first: a number, or 'unlimited' (default): as many as --delivery-timeout allows",
     )
     group.add_argument(
         "--retry-strategy",
@@ -185,12 +185,12 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         help="how the delays between attempts grow (default: exponential, tenfold)",
     )
     group.add_argument("--retry-initial", metavar="TIME", type=duration, help="the first delay (default: 20ms)")
-    group.add_argument("--retry-max-delay", metavar="TIME", type=duration, help="the longest delay (default: 200s)")
+    group.add_argument("--retry-max-delay", metavar="TIME", type=duration, help="the longest delay (default: 10s)")
     group.add_argument(
         "--delivery-timeout",
         metavar="TIME",
         type=positive_duration,
-        help="a record that is not acknowledged within this time fails (default: 300s)",
+        help="how long to try: a record that is not acknowledged within this time fails (default: 300s)",
     )
 
 
@@ -206,6 +206,10 @@ def _separator(text: str) -> bytes:
     if not text:
         raise argparse.ArgumentTypeError("it must be non-empty")
     return os.fsencode(text)
+
+
+def _retries(text: str) -> int | str:
+    return text if text == "unlimited" else whole(0, 0x7FFFFFFF, "'unlimited' or a number")(text)
 
 
 def _parameter(text: str) -> tuple[str, str]:
@@ -250,6 +254,8 @@ def _delivery(options: argparse.Namespace) -> AtLeastOnce | AtMostOnce:
     if isinstance(semantic, AtMostOnce):
         option = _RETRY[next(iter(given))].replace("_", "-")
         raise ConfigError(f"--{option} has no effect with --delivery-semantic at-most-once: records are not retried")
+    if given.get("max_retries") == "unlimited":
+        given["max_retries"] = None
     return AtLeastOnce(RetryPolicy(**given))
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from fluvio_sync.errors import ClosedError, ConfigError
+from fluvio_sync.client import condition, try_again
+from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -113,11 +114,9 @@ OF_CLIENTS: tuple[Measure[Snapshot], ...] = (
 
 
 def snapshot(client: Fluvio) -> Snapshot | None:
-    """Return the state of a client, without I/O; None if it has not connected in this process."""
-    try:
-        return Snapshot(client.health(), client.stats()) if client.running else None
-    except ClosedError:  # by another thread, in between
-        return None
+    """Return the state of a client, without I/O; None if it has not tried to connect in this process."""
+    health = condition(client)
+    return None if health is None else Snapshot(health, client.stats())
 
 
 def distinct(clients: Iterable[Fluvio]) -> tuple[Fluvio, ...]:
@@ -137,10 +136,10 @@ OK, UNAVAILABLE = 200, 503
 def health_answer(health: Health | None) -> tuple[int, dict[str, Any]]:
     """Return the HTTP status for a probe, and a dictionary that JSON can hold.
 
-    `health`: None if the client has not connected in this process.  That is 200 and `"unused"`: otherwise a probe would
-    keep away the first request, which makes it connect.  Else 200 and `"connected"`, or 503 and `"disconnected"` while
-    the SC's metadata does not arrive.  A partition without a leader is shown and no reason for 503: another instance of
-    the application would not find one either.
+    `health`: None if the client has not tried to connect in this process.  That is 200 and `"unused"`: otherwise a
+    probe would keep away the first request, which makes it connect.  Else 200 and `"connected"`, or 503 and
+    `"disconnected"` if it could not connect, or while the SC's metadata does not arrive.  A partition
+    without a leader is shown and no reason for 503: another instance of the application would not find one either.
     """
     if health is None:
         return OK, {"status": "unused"}
@@ -156,9 +155,17 @@ def health_answer(health: Health | None) -> tuple[int, dict[str, Any]]:
         "records_in_flight": health.records_in_flight,
         "last_error": health.last_error,
         "last_error_at": health.last_error_at,
+        "disconnected_since": health.disconnected_since,
     }
 
 
 def health_of(client: Fluvio) -> tuple[int, dict[str, Any]]:
-    """Return the answer to a probe for a client, without I/O."""
-    return health_answer(client.health() if client.running else None)
+    """Return the answer to a probe for a client, without I/O.
+
+    A client that could not connect tries again in the background: the answer keeps away the requests that would make it
+    connect.
+    """
+    health = condition(client)
+    if health is not None and not client.running:
+        try_again(client)
+    return health_answer(health)

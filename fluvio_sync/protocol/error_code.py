@@ -234,7 +234,9 @@ class ErrorCode(Message):
     @property
     def text(self) -> str:
         """The meaning for a person, with the payload but without any record's contents."""
-        return _TEXTS[self.code].format(*self.payload)
+        if self.code == Code.SMART_MODULE_INVALID and self.payload[1] is None:
+            return f"a SmartModule, which the server does not name, is invalid: {self.payload[0]}"
+        return _TEXTS[self.code].format(*self.payload) or "the server gives no reason"
 
     def write(self, w: Writer, version: int) -> None:
         """Append it; it has no version gates."""

@@ -64,8 +64,8 @@ SC_CLIENT_RANGES: Mapping[int, tuple[int, int]] = {
 SPU_CLIENT_RANGES: Mapping[int, tuple[int, int]] = {
     SpuApi.PRODUCE: (8, 25),
     SpuApi.FETCH: (11, 25),
-    SpuApi.FETCH_OFFSETS: (23, 25),
-    SpuApi.STREAM_FETCH: (23, 25),
+    SpuApi.FETCH_OFFSETS: (22, 25),
+    SpuApi.STREAM_FETCH: (22, 25),
     SpuApi.UPDATE_OFFSETS: (0, 0),
     SpuApi.UPDATE_CONSUMER_OFFSET: (24, 25),
     SpuApi.DELETE_CONSUMER_OFFSET: (24, 25),
@@ -109,6 +109,14 @@ class ApiVersionsResponse(Message):
             if key.api_key == api_key:
                 return key.min_version, key.max_version
         return None
+
+    def is_of_spu(self) -> bool:
+        """Return whether an SPU answered, as far as can be told."""
+        return self.offered(SpuApi.PRODUCE) is not None and self.offered(ScApi.WATCH) is None
+
+    def is_of_sc(self) -> bool:
+        """Return whether an SC answered, as far as can be told."""
+        return self.offered(ScApi.WATCH) is not None and self.offered(SpuApi.PRODUCE) is None
 
 
 def negotiate(api_name: str, api_key: int, ours: tuple[int, int], server: ApiVersionsResponse) -> int:

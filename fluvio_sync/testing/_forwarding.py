@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync.testing._faults import Faults
+from fluvio_sync.testing._link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from fluvio_sync.testing._faults import ProduceFault
     from fluvio_sync.testing._serving import Port
 
-# Bytes that may wait for one end; beyond that the other is not read from.
-_MAX_WAITING = 16 * 1024 * 1024
+_RECEIVE = 256 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops unsent bytes and resets the connection
 
 
@@ -31,7 +31,8 @@ class Forwarder:
 
     `choose_fault`: called with the size of each produce request.
     `connections`: those that are neither cut nor over; `ends`: all sockets that are not closed yet.
-    `held`: nothing is forwarded now; `delay`: seconds by which bytes that arrive now are forwarded later.
+    `held`: nothing is forwarded now.
+    `to_server`, `to_client`: the network in each direction.
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class Forwarder:
         self.connections: dict[Connection, None] = {}
         self.ends: dict[_End, None] = {}
         self.held = False
-        self.delay = 0.0
+        self.to_server = Link()
+        self.to_client = Link()
         self._address = address
         self._stopped = asyncio.Event()
 
@@ -75,22 +77,27 @@ class Forwarder:
             connection.cut(reset=True)
 
 
-class _End(asyncio.Protocol):
+class _End(asyncio.BufferedProtocol):
     """One socket of a connection, and the bytes that wait to be written to it.
 
     `transport`: None before it is connected; `closed`: set when it is closed.
+    `link`: the network in front of it.
     `eof`: nothing more is read from it.
-    `waiting`: pieces, each with the time from which on it may be written; `ended`: no more will be written.
+    `ended`: no more will be written to it.
     """
 
     transport: asyncio.Transport | None = None
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, link: Link) -> None:
         self.closed = asyncio.Event()
+        self.link = link
         self.eof = False
-        self.waiting: deque[tuple[float, bytes]] = deque()
         self.ended = False
         self._connection = connection
+        self._buffer = memoryview(bytearray(_RECEIVE))
+        self._readable = _RECEIVE
+        self._waiting: deque[tuple[float, bytes]] = deque()  # pieces, each with the time at which it reaches the link
+        self._passing: tuple[float, bytes] | None = None  # the slice on the link, and when it has passed
         self._size = 0
         self._full = False
 
@@ -99,8 +106,11 @@ class _End(asyncio.Protocol):
         self.transport = transport
         self._connection.begin(self)
 
-    def data_received(self, data: bytes) -> None:
-        self._connection.receive(self, data)
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
+        return self._buffer[: self._readable]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.receive(self, bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> bool:
         self.eof = True
@@ -118,41 +128,72 @@ class _End(asyncio.Protocol):
         self.closed.set()
         self._connection.end_closed(self)
 
-    def put(self, data: bytes, due: float) -> None:
-        """Have bytes written at `due`, but not before those that were put before."""
+    def put(self, data: bytes, now: float) -> None:
+        """Have bytes written after the delay, and not before those that were put before."""
         if data and not self.ended:
-            self.waiting.append((max(due, self.waiting[-1][0]) if self.waiting else due, data))
+            due = now + self.link.delay
+            self._waiting.append((max(due, self._waiting[-1][0]) if self._waiting else due, data))
             self._size += len(data)
+
+    def is_empty(self) -> bool:
+        """Whether no bytes wait."""
+        return self._passing is None and not self._waiting
+
+    def next_timer(self) -> float | None:
+        """Return when `write` can go on, None if no bytes wait."""
+        if self._passing is not None:
+            return self._passing[0]
+        return self._waiting[0][0] if self._waiting else None
 
     def write(self, now: float, *, last: bool) -> None:
         """Write the bytes that are due, and end if they are the last ones; `OSError` if the socket is broken."""
         assert self.transport is not None
-        while self.waiting and self.waiting[0][0] <= now and not self._full:
-            _, data = self.waiting.popleft()
-            self._size -= len(data)
-            self.transport.write(data)
-        if last and not self.waiting:
+        while not self._full and (slice_ := self._passed(now)) is not None:
+            self._size -= len(slice_)
+            self.transport.write(slice_)
+        if last and self.is_empty():
             self.end()
+
+    def _passed(self, now: float) -> bytes | None:
+        """Take the next slice that has passed the link."""
+        if self._passing is None and self._waiting and self._waiting[0][0] <= now:
+            due, data = self._waiting.popleft()
+            size = self.link.slice(len(data))
+            if size < len(data):
+                self._waiting.appendleft((due, data[size:]))
+            self._passing = self.link.enter(size, due), data[:size]
+        if self._passing is None or self._passing[0] > now:
+            return None
+        data, self._passing = self._passing[1], None
+        return data
 
     def end(self) -> None:
         """Tell the peer that nothing more comes."""
         if not self.ended and self.transport is not None:
             self.ended = True
-            self.waiting.clear()
+            self._waiting.clear()
+            self._passing = None
             self._size = 0
             self.transport.write_eof()
 
     def read_for(self, other: _End) -> None:
         """Read on unless too much waits for the other end already."""
         assert self.transport is not None
-        if self.eof or other._size >= _MAX_WAITING:
+        room = other.link.room(other._size)
+        if self.eof or not room:
             self.transport.pause_reading()
         else:
+            self._readable = min(room, _RECEIVE)
             self.transport.resume_reading()
+
+    def resize_buffer(self, size: int | None) -> None:
+        """Set the size of the socket's receive buffer; None leaves it as it is."""
+        if size is not None and self.transport is not None and not self.closed.is_set():
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def abort(self, *, reset: bool) -> None:
         """Close the socket now; with `reset` the peer sees an error, otherwise EOF."""
-        if self.transport is not None:
+        if self.transport is not None and not self.closed.is_set():
             if reset:
                 self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
@@ -162,12 +203,14 @@ class Connection:
     """A client's connection and the one to the server that belongs to it.
 
     `over`: nothing more is forwarded, and the sockets are closed as soon as possible.
+    `forgotten`: nothing passes, not even the end of a side.
     """
 
     def __init__(self, forwarder: Forwarder) -> None:
-        self.client = _End(self)
-        self.server = _End(self)
+        self.client = _End(self, forwarder.to_client)
+        self.server = _End(self, forwarder.to_server)
         self.over = False
+        self.forgotten = False
         self._forwarder = forwarder
         self._faults = Faults(forwarder.choose_fault)
         self._timer: asyncio.TimerHandle | None = None
@@ -181,15 +224,21 @@ class Connection:
             end.abort(reset=end is self.client)
         elif end is self.client and end.transport is not None:
             end.transport.pause_reading()  # until there is a server
+        self.resize_buffers()
         self.forward()
+
+    def resize_buffers(self) -> None:
+        """Have sockets take in no more than the links behind them can carry soon."""
+        self.client.resize_buffer(self.server.link.receive_buffer)
+        self.server.resize_buffer(self.client.link.receive_buffer)
 
     def receive(self, end: _End, data: bytes) -> None:
         """Take in the bytes that an end received, or its EOF, and forward them when they are due."""
-        due = asyncio.get_running_loop().time() + self._forwarder.delay
+        now = asyncio.get_running_loop().time()
         if end is self.client:
-            self.server.put(self._faults.requests(data), due)
+            self.server.put(self._faults.requests(data), now)
         else:
-            self.client.put(self._faults.responses(data), due)
+            self.client.put(self._faults.responses(data), now)
         cutting = self._faults.cutting
         if cutting is not None and cutting.kind == "after":
             self.cut(reset=cutting.reset)
@@ -200,7 +249,17 @@ class Connection:
     def end_closed(self, end: _End) -> None:
         """Note that an end is closed, by its peer or by this proxy."""
         del self._forwarder.ends[end]
-        self.cut(reset=True)
+        if not self.forgotten or (self.client.closed.is_set() and self.server.closed.is_set()):
+            self.cut(reset=True)
+
+    def remember(self) -> None:
+        """Have everything pass again, first of all that which has waited."""
+        if self.forgotten:
+            self.forgotten = False
+            if self.client.closed.is_set() or self.server.closed.is_set():
+                self.cut(reset=True)
+            else:
+                self.forward()
 
     # --- forwarding ------------------------------------------------------------------------------
 
@@ -208,7 +267,7 @@ class Connection:
         """Write the bytes that are due, and come back for the others."""
         if self.over or self.client.transport is None or self.server.transport is None:
             return
-        if not self._forwarder.held:
+        if not self._forwarder.held and not self.forgotten:
             try:
                 self._write(asyncio.get_running_loop().time())
             except OSError:
@@ -220,7 +279,7 @@ class Connection:
     def _write(self, now: float) -> None:
         self.server.write(now, last=self.client.eof)
         self.client.write(now, last=self.server.eof)
-        if self._faults.cutting is not None and not self.server.waiting:
+        if self._faults.cutting is not None and self.server.is_empty():
             self.cut(reset=self._faults.cutting.reset)
         elif self.server.ended and self.client.ended:
             self._finish()
@@ -228,8 +287,8 @@ class Connection:
                 assert end.transport is not None
                 end.transport.close()
         else:
-            waiting = [end.waiting[0][0] for end in (self.client, self.server) if end.waiting]
-            self._come_back(min((when for when in waiting if when > now), default=None))
+            timers = (self.client.next_timer(), self.server.next_timer())
+            self._come_back(min((when for when in timers if when is not None and when > now), default=None))
 
     def _come_back(self, when: float | None) -> None:
         if self._timer is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 from concurrent.futures import Future
@@ -26,13 +27,32 @@ TIMEOUT = 10.0
 _BACKLOG = 1024
 
 
+def run(main: Coroutine[object, object, None]) -> None:
+    """Run a coroutine, as `asyncio.run` does, in the kind of loop that has `add_reader`: not Windows' usual one."""
+    loop = asyncio.SelectorEventLoop()
+    try:
+        loop.run_until_complete(main)
+    finally:
+        loop.run_until_complete(_finish(loop))
+        loop.close()
+
+
+async def _finish(loop: asyncio.AbstractEventLoop) -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+
+
 class LoopThread:
     """Runs `main()`, and ends with it."""
 
     def __init__(self, main: Callable[[], Coroutine[object, object, None]], name: str) -> None:
         self._main = main
         self._loop: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name=name, daemon=True)
+        self._thread = threading.Thread(target=lambda: run(self._run()), name=name, daemon=True)
         self._thread.start()
 
     async def _run(self) -> None:
@@ -84,7 +104,8 @@ class Port:
     def _bind(self, port: int) -> socket.socket:
         sock = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if os.name == "posix":  # on Windows it takes the port of another program
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((self._host, port))
         except BaseException:
             sock.close()

@@ -12,20 +12,26 @@ import argparse
 import asyncio
 import errno
 import json
+import os
 import signal
 import sys
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.testing._cluster.orders import carry_out
 from fluvio_sync.testing._cluster.server import ClusterServer
+from fluvio_sync.testing._serving import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 DEFAULT_PORT = 9003
 """Where Fluvio's own SC listens."""
 
 _MAX_ORDER = 1024 * 1024  # bytes of one line
+_READ = 64 * 1024
+_LOOK = 0.2  # seconds between two looks for signals where none ends the loop's wait
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,41 +44,72 @@ def main(argv: Sequence[str] | None = None) -> int:
         server = _server(options)
     except (OSError, ValueError) as error:
         return _report(error, control=bool(options.control))
-    asyncio.run(_run_by_orders(server) if options.control else _run(server))
+    run(_run_by_orders(server) if options.control else _run(server))
     return 0
 
 
 async def _run(server: ClusterServer) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    _say(server.endpoint)
-    _say("This cluster is for development and tests. Ctrl-C ends it.")
-    await server.serve()
+    with _stopped_by(server, signal.SIGINT, signal.SIGTERM):
+        _say(server.endpoint)
+        _say("This cluster is for development and tests. Ctrl-C ends it.")
+        await server.serve()
     _say("The cluster has ended.")
 
 
 async def _run_by_orders(server: ClusterServer) -> None:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
     # Ctrl-C reaches the whole process group; the parent ends this process when it is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    orders = asyncio.create_task(_obey(server))
-    await server.serve()
-    orders.cancel()
+    with _stopped_by(server, signal.SIGTERM):
+        orders = asyncio.create_task(_obey(server))
+        await server.serve()
+        orders.cancel()
+
+
+@contextmanager
+def _stopped_by(server: ClusterServer, *numbers: signal.Signals) -> Iterator[None]:
+    """Have signals stop the server."""
+    loop = asyncio.get_running_loop()
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, server.stop)
+    except NotImplementedError:  # on Windows, where signals do not end the loop's wait either
+        for number in numbers:
+            signal.signal(number, lambda *_: server.stop())
+        looking = asyncio.create_task(_look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+    else:
+        yield
+
+
+async def _look() -> None:
+    while True:  # noqa: ASYNC110 - a signal sets no event
+        await asyncio.sleep(_LOOK)
 
 
 async def _obey(server: ClusterServer) -> None:
     """Carry out the orders on standard input until it ends, and end the server then."""
     orders = asyncio.StreamReader(limit=_MAX_ORDER)
-    pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(orders), sys.stdin
-    )
+    threading.Thread(target=_read, args=(orders, asyncio.get_running_loop()), name="orders", daemon=True).start()
     _say(json.dumps({"endpoint": server.endpoint, "spu_endpoints": server.spu_endpoints}))
     try:
         async for line in orders:
             _say(json.dumps(_answer(server, json.loads(line))))
     finally:
-        pipe.close()
         server.stop()
+
+
+def _read(orders: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+    """Read standard input in a thread: on Windows a loop waits for sockets alone.
+
+    Without a buffered file, whose lock this thread would have when the interpreter ends, which aborts it.
+    """
+    with suppress(RuntimeError):  # the loop has ended
+        while data := os.read(sys.stdin.fileno(), _READ):
+            loop.call_soon_threadsafe(orders.feed_data, data)
+        loop.call_soon_threadsafe(orders.feed_eof)
 
 
 def _answer(server: ClusterServer, order: Mapping[str, Any]) -> Mapping[str, Any]:

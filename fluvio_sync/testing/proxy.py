@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from fluvio_sync.testing._link import Link
+
+Direction = Literal["requests", "responses"]
+
 
 class FaultProxy:
     """Passes bytes on between its clients and a server, and breaks connections to order.
@@ -32,7 +36,8 @@ class FaultProxy:
     it, give its `endpoint` to `Fluvio.connect(..., spu_address_override={5001: proxy.endpoint})`; for the SC it takes
     the place of the endpoint.
 
-    `faults` counts the faults by kind: those of `ProduceFault`, and `"now"` for connections cut by `cut()`.
+    `faults` counts the faults by kind: those of `ProduceFault`, `"now"` for connections cut by `cut()`, and
+    `"forgotten"` for those of `forget()`.
     `requests` counts produce requests.  Every method may be called from any thread.  A fork shares the sockets: make
     proxies after it.
     """
@@ -62,7 +67,7 @@ class FaultProxy:
     @property
     def connections(self) -> int:
         """How many clients are connected now."""
-        return len(self._forwarder.connections)
+        return sum(not connection.client.closed.is_set() for connection in list(self._forwarder.connections))
 
     # --- faults ----------------------------------------------------------------------------------
 
@@ -100,9 +105,36 @@ class FaultProxy:
         """Stall: accept connections and bytes, and forward nothing; with `on=False` the held bytes are forwarded."""
         self._order(lambda: self._hold(on=on))
 
-    def delay(self, seconds: float) -> None:
-        """Forward the bytes that arrive from now on so many seconds later, each way; 0: at once."""
-        self._order(lambda: setattr(self._forwarder, "delay", seconds))
+    def forget(self, *, on: bool = True) -> None:
+        """Have nothing pass any more on the connections that there are, as if a firewall had forgotten them.
+
+        Neither side is told: not of a loss, and not if the other side closes.  New connections work.  The client's
+        system sees its bytes acknowledged, by the proxy: only an answer that does not come shows the loss.
+
+        With `on=False` they are remembered: what has waited passes, and a side whose other side has closed meanwhile is
+        told so.
+        """
+        self._order(self._forget if on else self._remember)
+
+    def delay(self, seconds: float, direction: Direction | None = None) -> None:
+        """Forward the bytes that arrive from now on so many seconds later; 0: at once.
+
+        `direction`: of requests or of responses alone; default: each way.
+
+        Bytes do not wait for each other: a thousand small requests take one delay together.
+        """
+        self._order(lambda: self._delay(seconds, direction))
+
+    def limit(self, bytes_per_second: float | None, direction: Direction | None = None) -> None:
+        """Limit the bandwidth, which all connections share; None: no limit.
+
+        `direction`: of requests or of responses alone; default: each way, with so many bytes each.
+
+        Bytes that cannot pass soon are not read, so that the sender's socket is full, as with a slow network.
+        """
+        if bytes_per_second is not None and bytes_per_second <= 0:
+            raise ValueError("bytes_per_second must be above 0: hold() lets nothing pass")
+        self._order(lambda: self._limit(bytes_per_second, direction))
 
     def half_close(self) -> None:
         """End the servers' side of all connections: clients read EOF, and their bytes are still forwarded."""
@@ -150,6 +182,30 @@ class FaultProxy:
         self._forwarder.held = on
         for connection in list(self._forwarder.connections):
             connection.forward()
+
+    def _links(self, direction: Direction | None) -> list[Link]:
+        links = {"requests": self._forwarder.to_server, "responses": self._forwarder.to_client}
+        return [*links.values()] if direction is None else [links[direction]]
+
+    def _delay(self, seconds: float, direction: Direction | None) -> None:
+        for link in self._links(direction):
+            link.delay = seconds
+
+    def _limit(self, rate: float | None, direction: Direction | None) -> None:
+        for link in self._links(direction):
+            link.limit(rate)
+        for connection in list(self._forwarder.connections):
+            connection.resize_buffers()
+            connection.forward()
+
+    def _forget(self) -> None:
+        for connection in self._forwarder.connections:
+            self.faults["forgotten"] += not connection.forgotten
+            connection.forgotten = True
+
+    def _remember(self) -> None:
+        for connection in list(self._forwarder.connections):
+            connection.remember()
 
     def _choose_fault(self, size: int) -> ProduceFault | None:
         """Return the fault of a produce request of `size` bytes."""

@@ -98,6 +98,7 @@ def test_spellings(option: str, name: str, spellings: str) -> None:
     ("arguments", "semantic"),
     [
         (["--delivery-semantic", "AtMostOnce"], AtMostOnce()),
+        (["--retries", "unlimited"], AtLeastOnce(RetryPolicy(max_retries=None))),
         (["--retry-strategy", "constant"], AtLeastOnce(RetryPolicy(strategy=RetryStrategy.FIXED_DELAY))),
     ],
 )

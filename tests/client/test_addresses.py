@@ -5,15 +5,25 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import pytest
 
-from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio
+from fluvio_sync import (
+    AtLeastOnce,
+    ConnectError,
+    ConnectTimeoutError,
+    DeliveryTimeoutError,
+    Fluvio,
+    RetriesExhaustedError,
+    RetryPolicy,
+)
 from fluvio_sync.client import unconnected
 from fluvio_sync.testing.cluster import LocalCluster
+from tests.support.client import attempts
 from tests.support.sockets import free_port, swallowing
 from tests.support.waiting import within
 
@@ -105,22 +115,84 @@ def test_a_name_that_dns_cannot_have_is_an_address_that_does_not_work() -> None:
         Fluvio.connect(f"{name}.example:9003")
 
 
-def test_an_address_that_does_not_answer_takes_no_more_than_its_share(
+def test_an_address_that_does_not_answer_delays_the_next_by_a_quarter_of_a_second(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And the address that worked is the first to be tried next time, for SPUs as for the SC."""
+    own.create_topic("t")
+    host, _, port = own.spu_endpoints[5001].rpartition(":")
     with swallowing() as silent:
-        resolve_to(monkeypatch, silent, address_of(own))
-        with within(1, shortest=1), Fluvio.connect(NAME, connect_timeout=2) as fluvio:
-            assert fluvio.endpoint == f"{NAME}:9003"
+        resolve_to(monkeypatch, silent, silent, address_of(own))
+        with within(0.5, shortest=0.25), Fluvio.connect(NAME):
+            pass
+        with within(0.2), Fluvio.connect(NAME):
+            pass
+        resolve_to(monkeypatch, silent, (host, int(port)))
+        with Fluvio.connect(own.endpoint, spu_address_override={5001: f"{NAME}:9010"}) as fluvio:
+            assert fluvio.topic_producer("t").send(b"x").result(5).offset == 0
+
+
+def test_a_short_connect_timeout_is_shared_out(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    with swallowing() as one, swallowing() as two, swallowing() as three:
+        resolve_to(monkeypatch, one, two, three, address_of(own))
+        with Fluvio.connect(f"{NAME}:9004", connect_timeout=0.8) as fluvio:
+            assert fluvio.topics() == []
 
 
 def test_no_address_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, refusing(), ("255.255.255.255", 9))
+    with within(0.3), pytest.raises(ConnectError) as caught:
+        Fluvio.connect(f"{NAME}:9005", connect_timeout=5)
+    assert f"{NAME}:9005: 127.0.0.1: Connection refused; 255.255.255.255: " in str(caught.value)
+
+
+def test_no_address_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which addresses were tried, and why each failed."""
     with swallowing() as silent:
-        resolve_to(monkeypatch, silent, refusing(), refusing())
-        with within(0.3), pytest.raises(ConnectError) as caught:
-            Fluvio.connect(NAME, connect_timeout=0.6)
-    assert NAME in str(caught.value)
-    assert "no answer; Connection refused" in str(caught.value)
+        resolve_to(monkeypatch, silent, refusing())
+        with within(0.6, shortest=0.6), pytest.raises(ConnectTimeoutError) as caught:
+            Fluvio.connect(f"{NAME}:9006", connect_timeout=0.6)
+    assert "still connecting after 0.6 s (connect_timeout): 127.0.0.1: Connection refused; 127.0.0.1: no answer" in str(
+        caught.value
+    )
+
+
+def hang(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Have the look-up of `NAME` hang until the event is set."""
+    real = socket.getaddrinfo
+    found = threading.Event()
+
+    def look_up(host: Any, *arguments: Any, **settings: Any) -> Any:
+        if host == NAME:
+            if settings.get("flags"):
+                raise socket.gaierror
+            found.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "the test is over")
+        return real(host, *arguments, **settings)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return found
+
+
+SLOW_RESOLVER = rf"looking up '{NAME}' has taken 0\.[3-9] s: the resolver does not answer"
+
+
+def test_a_look_up_that_hangs_is_named(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    own.create_topic("t")
+    found = hang(monkeypatch)
+    with pytest.raises(ConnectTimeoutError, match=f"SC at {NAME}:9003: {SLOW_RESOLVER}") as caught:
+        Fluvio.connect(NAME, connect_timeout=0.3)
+    assert "DNS servers" in caught.value.hint
+    own.advertise(5001, f"{NAME}:9010")
+    with Fluvio.connect(own.endpoint, connect_timeout=0.3) as fluvio:
+        producer = fluvio.topic_producer("t", delivery_semantic=attempts(1))
+        with pytest.raises(RetriesExhaustedError, match=f"SPU 5001 at {NAME}:9010 .*: {SLOW_RESOLVER}"):
+            producer.send(b"x").result(5)
+    with Fluvio.connect(own.endpoint) as fluvio:  # a policy's timeout may be shorter than connect_timeout
+        producer = fluvio.topic_producer("t", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=0.3)))
+        with pytest.raises(DeliveryTimeoutError, match=f"SPU 5001 at {NAME}:9010 .*: {SLOW_RESOLVER}; it is not"):
+            producer.send(b"x").result(5)
+    found.set()
 
 
 def test_threads_that_find_no_cluster_wait_no_longer_than_one() -> None:

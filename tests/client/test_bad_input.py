@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from array import array
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -62,6 +64,10 @@ BAD_RECORDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"value": None}, TypeError, "value.*NoneType.*value_serializer"),
     ({"value": 5}, TypeError, "value.*int"),
     ({"value": object()}, TypeError, "value.*object"),
+    ({"value": ctypes.c_int64(5)}, TypeError, "value.*c_long.*value_serializer"),
+    ({"value": (ctypes.py_object * 1)(7)}, TypeError, "value.*py_object_Array_1"),
+    ({"value": array("u", "ab")}, TypeError, "value.*array"),
+    ({"value": b"x", "key": ctypes.c_double(5)}, TypeError, "key.*c_double.*key_serializer"),
     ({"value": b"x", "key": 5}, TypeError, "key.*int.*key_serializer"),
     ({"value": "\ud800"}, UnicodeEncodeError, "surrogates"),
     ({"value": b"x", "key": "\ud800"}, UnicodeEncodeError, "surrogates"),
@@ -151,6 +157,23 @@ def test_an_error_of_a_partitioner_is_passed_on(where: Where, client: Fluvio) ->
     producer = client.topic_producer(where.topic(partitions=2), partitioner=Broken(), linger=60)
     with nothing_changes(client, producer), pytest.raises(ZeroDivisionError):
         producer.send(b"bad")
+
+
+@pytest.mark.parametrize(
+    ("records", "text"),
+    [
+        ("text", "one str: pass it to send"),
+        (b"bytes", "one bytes: pass it to send"),
+        (bytearray(b"bytes"), "one bytearray"),
+        (memoryview(b"bytes"), "one memoryview"),
+        ({"Ann": "tea"}, r"a dict gives its keys alone: pass its items\(\)"),
+    ],
+)
+def test_send_all_refuses_a_single_record_and_a_mapping(
+    client: Fluvio, producer: TopicProducer, records: Any, text: str
+) -> None:
+    with nothing_changes(client, producer), pytest.raises(TypeError, match=text):
+        producer.send_all(records)
 
 
 def test_send_all_puts_errors_in_their_places(where: Where, client: Fluvio) -> None:

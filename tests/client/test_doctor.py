@@ -132,6 +132,20 @@ def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) ->
     assert found["name"].detail == "the name 'slow.invalid' was not resolved within 0.1 s"
 
 
+def test_an_spu_in_the_place_of_the_sc(own: LocalCluster) -> None:
+    found = steps(endpoint=own.spu_endpoints[5001])
+    assert failed(found) == ["SC versions"]
+    assert found["SC versions"].detail.endswith("this is an SPU (Stream Processing Unit) and not the SC")
+    assert found["SC versions"].advice == "give the address of the SC, which usually is 127.0.0.1:9003"
+
+
+def test_the_sc_in_the_place_of_an_spu(own: LocalCluster) -> None:
+    found = steps(endpoint=own.endpoint, spu_address_override={5001: own.endpoint})
+    assert failed(found) == ["SPU 5001"]
+    assert found["SPU 5001"].detail.endswith("this is an SC (Streaming Controller) and not an SPU")
+    assert "public address of the SPU" in found["SPU 5001"].advice
+
+
 def test_every_address_of_a_name(own: LocalCluster) -> None:
     port = own.endpoint.rpartition(":")[2]
     addresses = {entry[4][0] for entry in socket.getaddrinfo("localhost", None)}

@@ -176,7 +176,7 @@ def test_a_name_that_takes_long_to_resolve(monkeypatch: pytest.MonkeyPatch) -> N
         return real(host, *arguments, **settings)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    with within(SHORT, shortest=SHORT), pytest.raises(ConnectTimeoutError, match=r"slow\.example:9003.*name"):
+    with within(SHORT, shortest=SHORT), pytest.raises(ConnectTimeoutError, match=r"slow\.example:9003.*resolver"):
         Fluvio.connect("slow.example", connect_timeout=SHORT)
     answer.set()
 
@@ -342,13 +342,13 @@ def flood(talk: Talk, *_: object) -> None:
 
 
 ANSWERS: dict[str, tuple[Callable[[Talk, RequestHeader, ProduceRequest], object], type[Exception], str]] = {
-    "none": (lambda talk, *_: talk.wait_for_end(), RequestTimeoutError, "did not answer"),
+    "none": (lambda talk, *_: talk.wait_for_end(), RequestTimeoutError, "has not answered"),
     "slow": (
         lambda talk, header, request: dribble(talk, reply_to(header, acknowledgement(request))),
         RequestTimeoutError,
-        "did not answer",
+        "has not answered",
     ),
-    "flood": (flood, RequestTimeoutError, "did not answer"),
+    "flood": (flood, RequestTimeoutError, "has not answered"),
     "close": (lambda *_: None, ConnectError, "closed the connection"),
     "half-close": (lambda talk, *_: half_close(talk), ConnectError, "closed the connection"),
     "reset": (lambda talk, *_: reset(talk), ConnectError, "reset"),

@@ -115,3 +115,11 @@ def test_an_spu_that_moves_is_followed(own: LocalCluster) -> None:
         own.advertise(5001, None)
         with within(0.5):  # the diff cuts the delay short
             assert future.result(5).offset == 0
+
+
+def test_an_override_that_names_the_sc(own: LocalCluster) -> None:
+    own.create_topic("t")
+    with Fluvio.connect(own.endpoint, spu_address_override={5001: own.endpoint}) as fluvio:
+        producer = fluvio.topic_producer("t", delivery_semantic=attempts(1))
+        with pytest.raises(RetriesExhaustedError, match=r"spu_address_override.*this is an SC .* and not an SPU"):
+            producer.send(b"x").result(5)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fluvio_sync
-from fluvio_sync import ConfigError, Fluvio
+from fluvio_sync import ConfigError, ConnectError, Fluvio
 from fluvio_sync.client import unconnected
 from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS, Snapshot
 from fluvio_sync.stats import Health
@@ -121,6 +121,18 @@ def test_an_unused_client_is_not_connected_and_has_no_numbers() -> None:
     fluvio = unconnected({"endpoint": "127.0.0.1:1"})
     FluvioCollector(fluvio, registry=registry)
     assert scraped(registry) == {}
+    assert not fluvio.running
+
+
+def test_a_client_that_could_not_connect_is_told_of() -> None:
+    registry = CollectorRegistry(auto_describe=True)
+    fluvio = unconnected({"endpoint": "127.0.0.1:1", "client_id": "shop"})
+    FluvioCollector(fluvio, registry=registry)
+    with pytest.raises(ConnectError):
+        fluvio.topics()
+    numbers = scraped(registry)
+    assert numbers['fluvio_client_connected{client="shop"}'] == 0
+    assert numbers['fluvio_client_last_error_timestamp_seconds{client="shop"}'] > 1_700_000_000
     assert not fluvio.running
 
 

@@ -78,12 +78,12 @@ def test_a_passed_timeout_tells_the_last_failure_if_there_was_one() -> None:
 
 @pytest.mark.parametrize("max_retries", [0, 1])
 def test_a_passed_timeout_is_one_though_the_retries_are_exhausted_as_well(max_retries: int) -> None:
-    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5, max_retries=max_retries, initial_delay=0)))
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=1, max_retries=max_retries, initial_delay=0)))
     future = rig.send()
     (request,) = writes(rig.connect())
     for _ in range(max_retries):
         (request,) = writes(rig.answer(request, 6))
-    rig.run(5.0)
+    rig.run(1.0)
     assert isinstance(future.exception(0), DeliveryTimeoutError)
 
 
@@ -126,11 +126,11 @@ def test_where_something_can_be_done_the_error_says_so(code: int, advice: str) -
 
 
 def test_a_record_that_was_not_seen_replicated_has_its_own_offset() -> None:
-    rig = Rig(isolation="read-committed", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
+    rig = Rig(isolation="read-committed", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=1)))
     futures = [rig.send(), rig.send()]
     (request,) = writes(rig.connect())
     assert asks(rig.answer(request, 7, base=40))
-    rig.run(5.0)
+    rig.run(1.0)
     for future, offset in zip(futures, (40, 41), strict=True):
         error = future.exception(0)
         assert isinstance(error, CommitTimeoutError)

@@ -296,9 +296,10 @@ def test_a_connection_that_takes_too_long_is_a_failed_attempt() -> None:
     rig = Rig(connect_timeout=2.0, delivery_semantic=policy(max_retries=0))
     future = rig.send()
     rig.step()
-    assert disconnects(rig.run(1.9)) == []
-    assert len(disconnects(rig.run(0.2))) == 1
-    with pytest.raises(RetriesExhaustedError, match=r"did not complete the connection within 2\.0 s"):
+    rig.run(1.9)
+    assert not future.done()
+    rig.run(0.2)
+    with pytest.raises(RetriesExhaustedError, match=r"SPU 5001 at .* still connecting after 2\.0 s"):
         future.result(0)
 
 
@@ -309,7 +310,7 @@ def test_a_reply_that_does_not_come_ends_the_connection() -> None:
     rig.written(request)
     assert disconnects(rig.run(2.9)) == []
     assert disconnects(rig.run(0.2)) == [request.pipeline]
-    with pytest.raises(RetriesExhaustedError, match="did not answer a produce request") as caught:
+    with pytest.raises(RetriesExhaustedError, match=r"has not answered a produce request for 3\.0 s") as caught:
         future.result(0)
     assert caught.value.may_be_stored
 
@@ -372,12 +373,12 @@ def test_a_queue_whose_records_were_closed_does_not_fail_with_its_connection() -
 def test_records_that_still_wait_for_the_socket_when_they_expire_may_be_stored() -> None:
     """It will be written when the socket takes it: its connection goes on."""
     rig = Rig(2)
-    impatient = rig.make_topic_state(delivery_semantic=policy(timeout=5.0))
+    impatient = rig.make_topic_state(delivery_semantic=policy(timeout=0.9))
     rig.send(to=0)
     rig.connect()
     future = rig.send(to=1, topic_state=impatient)
     (request,) = writes(rig.step())
-    assert disconnects(rig.run(5.1)) == []
+    assert disconnects(rig.run(0.95)) == []
     assert not request.wrote_any
     error = future.exception(0)
     assert isinstance(error, DeliveryTimeoutError)
@@ -399,12 +400,12 @@ def test_records_that_still_wait_for_the_socket_when_they_are_closed(*, of_handl
 
 def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
     """Its deadline runs from then on, and the queue's timer was for a later one."""
-    rig = Rig(connect_timeout=60.0, batch_size=100, linger=10.0, delivery_semantic=policy(timeout=5.0))
+    rig = Rig(connect_timeout=60.0, batch_size=100, linger=12.0, delivery_semantic=policy(timeout=5.0))
     rig.send(b"x" * 100)
     rig.run(4.9)
     lingering = rig.send(b"y")
     rig.run(0.2)
-    assert rig.queue().timer == pytest.approx(1000.0 + 4.9 + 10.0 + 5.0)
+    assert rig.queue().timer == pytest.approx(1000.0 + 4.9 + 12.0 + 5.0)
     rig.send(b"x" * 100)
     rig.run(5.01)
     assert isinstance(lingering.exception(0), DeliveryTimeoutError)
@@ -440,7 +441,7 @@ def test_records_of_a_topic_that_is_gone_fail_when_the_sc_has_pushed_all_kinds(o
     assert "the cluster has no topic 't'" in str(future.exception(0))
 
 
-def test_if_the_next_delay_would_pass_the_deadline_the_batch_fails_now() -> None:
+def test_a_delay_that_would_pass_the_deadline_leaves_a_reserve_for_a_last_attempt() -> None:
     rig = Rig(delivery_semantic=policy(timeout=0.5, max_retries=9))
     future = rig.send()
     (pipeline,) = connects(rig.step())
@@ -450,9 +451,31 @@ def test_if_the_next_delay_would_pass_the_deadline_the_batch_fails_now() -> None
     rig.step(0.100)
     assert not future.done()
     rig.lose(pipeline, BROKEN)  # the next delay would be 1 s
+    assert connects(rig.run(0.339)) == []
+    assert connects(rig.run(0.002)) == [pipeline]  # 0.05 s before the deadline
+    rig.lose(pipeline, BROKEN)
     with pytest.raises(DeliveryTimeoutError) as caught:
         future.result(0)
-    assert caught.value.elapsed == pytest.approx(0.110)
+    assert caught.value.attempts == 4
+    assert caught.value.elapsed == pytest.approx(0.451)
+
+
+def test_batches_that_are_ready_one_after_the_other_share_their_last_attempts() -> None:
+    rig = Rig(delivery_semantic=policy(timeout=10.0, max_retries=None))
+    rig.servers.spus_online = False
+    futures, made = [], []
+    for _ in range(200):
+        futures.append(rig.send())
+        made.append(rig.clock.now)
+        rig.queue().seal_open(rig.clock.now)
+        rig.run(0.01)
+    rig.run(10.0 - (rig.clock.now - made[0]) - 1.5)
+    assert not any(future.done() for future in futures)
+    assert len(connects(rig.run(4.0))) <= 8  # one for each half of the reserve
+    for future, at in zip(futures, made, strict=True):
+        error = future.exception(0)
+        assert isinstance(error, DeliveryTimeoutError)
+        assert 9.0 - 0.001 <= error.elapsed <= 10.0, at
 
 
 def test_a_lingering_batch_of_a_partition_without_leader_fails_at_linger_plus_timeout() -> None:

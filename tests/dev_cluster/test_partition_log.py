@@ -121,14 +121,14 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     log = FileLog(path)
     log.append([(memoryview(batch(b"a", b"b")), 2)])
     whole = log.size
-    real = os.pwrite
+    real = os.write
 
-    def full_disk(fd: int, data: bytes, offset: int) -> int:
-        if offset > whole:
+    def full_disk(fd: int, data: bytes) -> int:
+        if os.lseek(fd, 0, os.SEEK_CUR) > whole:
             raise OSError(28, "No space left on device")
-        return real(fd, data[:10], offset)
+        return real(fd, data[:10])
 
-    monkeypatch.setattr(os, "pwrite", full_disk)
+    monkeypatch.setattr(os, "write", full_disk)
     with pytest.raises(OSError, match="No space left"):
         log.append([(memoryview(batch(b"c")), 1)])
     monkeypatch.undo()

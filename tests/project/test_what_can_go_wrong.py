@@ -105,6 +105,11 @@ def test_a_web_server() -> None:
         Fluvio.connect(server.endpoint)
 
 
+def test_an_spu_in_the_place_of_the_sc(own: LocalCluster) -> None:
+    with raising("spu-as-sc"):
+        Fluvio.connect(own.spu_endpoints[5001])
+
+
 def test_versions_that_do_not_meet() -> None:
     def answer(talk: Talk) -> None:
         header, _ = talk.request()
@@ -291,6 +296,20 @@ Fluvio.connect({own.endpoint!r}, exit_timeout=0.1).topic_producer("orders").send
 """)
     own.hold_replies(5001, on=False)
     assert_shown("exit", printed)
+
+
+def test_an_exception_that_leaves_records_behind(own: LocalCluster) -> None:
+    own.create_topic("orders")
+    own.hold_replies(5001)
+    printed = run(f"""
+import contextlib
+from fluvio_sync import Fluvio
+with contextlib.suppress(KeyError), Fluvio.connect({own.endpoint!r}, exit_timeout=0.1) as fluvio:
+    fluvio.topic_producer("orders").send("x")
+    raise KeyError
+""")
+    own.hold_replies(5001, on=False)
+    assert_shown("left", printed)
 
 
 def test_a_callback_that_waits(own: LocalCluster, fluvio: Fluvio) -> None:

@@ -2,7 +2,9 @@
 """Captured frames, as a fixture that tests are parametrized with.
 
 `data/session.jsonl` holds the bytes between the official Python wheel 0.21.0 and a real
-cluster; `data/exchanges.jsonl` are hand-made requests and that cluster's replies.
+cluster; `data/session-0.11.0.jsonl` and `data/session-0.11.12.jsonl` those between this client and
+real clusters of these versions; `data/exchanges.jsonl` are hand-made requests and a cluster's
+replies.
 """
 
 from __future__ import annotations
@@ -66,8 +68,12 @@ def _messages(role: str) -> dict[int, tuple[Any, Any]]:
     return SC_MESSAGES if role == "sc" else SPU_MESSAGES
 
 
-def _session() -> Iterator[Captured]:
-    entries = [json.loads(line) for line in (DATA / "session.jsonl").read_text().splitlines()]
+SESSIONS = {"session": 9303, "session-0.11.0": 26003, "session-0.11.12": 23003}
+"""The recorded sessions, and the port of the SC in each."""
+
+
+def _session(session: str) -> Iterator[Captured]:
+    entries = [json.loads(line) for line in (DATA / f"{session}.jsonl").read_text().splitlines()]
     requests: dict[tuple[int, int], list[tuple[int, RequestHeader]]] = {}
     for number, entry in enumerate(entries):
         if entry["dir"] == "c2s":
@@ -84,9 +90,9 @@ def _session() -> Iterator[Captured]:
             # one response was recorded just before its request.
             earlier = [header for at, header in same_id if at < number]
             header = earlier[-1] if earlier else same_id[0][1]
-        role = "sc" if entry["port"] == 9303 else "spu"
+        role = "sc" if entry["port"] == SESSIONS[session] else "spu"
         message = _messages(role)[header.api_key][0 if is_request else 1]
-        yield Captured(f"session:{number + 1} {message.__name__}", data, header, is_request, message)
+        yield Captured(f"{session}:{number + 1} {message.__name__}", data, header, is_request, message)
 
 
 def _exchanges() -> Iterator[Captured]:
@@ -110,7 +116,7 @@ def _exchanges() -> Iterator[Captured]:
 
 def captured_frames() -> list[Captured]:
     """Return every captured frame, in order."""
-    return [*_session(), *_exchanges()]
+    return [*(frame for session in SESSIONS for frame in _session(session)), *_exchanges()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -59,3 +59,15 @@ def test_texts_with_payloads() -> None:
     assert "within 1500 ms" in ErrorCode(7, PAYLOADS[7]).text
     assert "partition 3 of topic 'orders'" in ErrorCode(72, PAYLOADS[72]).text
     assert "offset 7" in ErrorCode(6004, PAYLOADS[6004]).text
+    assert "does not name" in ErrorCode(6002, ("no such export", None)).text
+
+
+@pytest.mark.parametrize("tag", Code)
+def test_a_text_says_nothing_that_the_server_did_not(tag: Code) -> None:
+    """Texts and names may be empty or missing."""
+    parts = PAYLOADS.get(tag, ())
+    empty = tuple("" if isinstance(part, str) else part for part in parts)
+    optional = {6002: ("", None), 6004: ("", 7, 1, None, b"")}
+    text = ErrorCode(int(tag), optional.get(int(tag), empty)).text
+    assert text
+    assert "None" not in text

@@ -91,7 +91,7 @@ def test_captured_batches_are_rebuilt_byte_for_byte(all_captured: list[Any]) -> 
                 if header.codec == Codec.NONE:
                     assert builder.size == len(whole)
                 codecs[header.codec] = codecs.get(header.codec, 0) + 1
-    assert codecs == {Codec.NONE: 18, Codec.GZIP: 3, Codec.SNAPPY: 2, Codec.LZ4: 2, Codec.ZSTD: 2}
+    assert codecs == {Codec.NONE: 26, Codec.GZIP: 7, Codec.SNAPPY: 6, Codec.LZ4: 6, Codec.ZSTD: 6}
 
 
 # --- the session of the official client ----------------------------------------------------------
@@ -109,7 +109,7 @@ def of_kind(all_captured: list[Any], source: str, kind: type) -> list[Any]:
 
 
 def test_session_handshakes(all_captured: list[Any]) -> None:
-    sc, _, spu = of_kind(all_captured, "session", ApiVersionsResponse)
+    sc, _, spu = of_kind(all_captured, "session:", ApiVersionsResponse)
     assert sc.platform_version == "0.18.2-dev-1"
     assert spu.platform_version == "0.0.0"
     assert sc.error_code is ErrorCode.NONE
@@ -120,6 +120,24 @@ def test_session_handshakes(all_captured: list[Any]) -> None:
     assert negotiate("Produce", SpuApi.PRODUCE, SPU_CLIENT_RANGES[SpuApi.PRODUCE], spu) == 25
     ours = SPU_CLIENT_RANGES[SpuApi.FETCH_OFFSETS]
     assert negotiate("FetchOffsets", SpuApi.FETCH_OFFSETS, ours, spu) == 25
+
+
+@pytest.mark.parametrize(
+    ("session", "sc_version", "spu_version"), [("session-0.11.0", 12, 22), ("session-0.11.12", 17, 23)]
+)
+def test_an_old_cluster_offers_all_that_a_producer_asks_for(
+    all_captured: list[Any], session: str, sc_version: int, spu_version: int
+) -> None:
+    """A cluster of 0.11.0 offers FetchOffsets at version 22 alone."""
+    handshakes = of_kind(all_captured, f"{session}:", ApiVersionsResponse)
+    (sc, *_), (spu, *_) = (
+        [answer for answer in handshakes if answer.is_of_sc()],
+        [answer for answer in handshakes if answer.is_of_spu()],
+    )
+    for sc_key in (ScApi.CREATE, ScApi.DELETE, ScApi.LIST, ScApi.WATCH):
+        assert negotiate("x", sc_key, SC_CLIENT_RANGES[sc_key], sc) == sc_version
+    for key in (SpuApi.PRODUCE, SpuApi.FETCH, SpuApi.FETCH_OFFSETS, SpuApi.STREAM_FETCH):
+        assert negotiate("x", key, SPU_CLIENT_RANGES[key], spu) == spu_version
 
 
 def test_session_objects(all_captured: list[Any]) -> None:
@@ -149,7 +167,7 @@ def test_session_objects(all_captured: list[Any]) -> None:
 
 def test_session_produces(all_captured: list[Any]) -> None:
     story = []
-    for request in of_kind(all_captured, "session", produce.ProduceRequest):
+    for request in of_kind(all_captured, "session:", produce.ProduceRequest):
         assert [topic.name for topic in request.topics] == ["golden2"]
         for entry in request.topics[0].partitions:
             for batch in decode_record_set(entry.records):
@@ -169,7 +187,7 @@ def test_session_produces(all_captured: list[Any]) -> None:
     ]
     base_offsets = [
         (entry.partition, entry.error_code, entry.base_offset)
-        for response in of_kind(all_captured, "session", produce.ProduceResponse)
+        for response in of_kind(all_captured, "session:", produce.ProduceResponse)
         for entry in response.topics[0].partitions
     ]
     none = ErrorCode.NONE

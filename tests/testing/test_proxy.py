@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -284,6 +285,111 @@ def test_delayed_bytes(proxy: FaultProxy) -> None:
         proxy.delay(0)
         sock.sendall(produce_request(3))
         assert replies(sock, 2) == [2, 3]
+
+
+def test_delayed_bytes_do_not_wait_for_each_other(proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        proxy.delay(0.2)
+        start = time.monotonic()
+        for number in range(20):
+            sock.sendall(produce_request(number))
+            time.sleep(0.005)
+        assert replies(sock, 20) == list(range(20))
+        assert 0.4 <= time.monotonic() - start < 4.0
+
+
+def test_a_delay_of_one_direction(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock, open_to(proxy) as other:
+        proxy.delay(3600, "responses")
+        sock.sendall(produce_request(1))
+        wait_until(lambda: spu.got == produce_request(1), "the request arrives")
+        assert is_silent(sock)
+        proxy.delay(0)
+        proxy.delay(3600, "requests")
+        other.sendall(produce_request(2))
+        assert is_silent(other)
+        assert spu.got == produce_request(1)
+
+
+def test_a_forgotten_connection(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        proxy.forget()
+        proxy.forget()
+        sock.sendall(produce_request(2))
+        assert_works(proxy)
+        assert is_silent(sock)
+        assert spu.got == produce_request(1) + produce_request(77)
+        assert proxy.faults == {"forgotten": 1}
+        proxy.forget(on=False)
+        assert replies(sock, 1) == [2]
+    wait_until(lambda: proxy.connections == 0, "a remembered connection ends as every other")
+
+
+def test_the_end_of_a_forgotten_connection_is_not_told(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        proxy.forget()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+    wait_until(lambda: proxy.connections == 0, "the client has gone")
+    assert_works(proxy)
+    wait_until(lambda: spu.ends == 1, "the end of the other connection")
+    proxy.forget(on=False)
+    wait_until(lambda: spu.ends == 2, "the end is told at last")
+
+
+def test_a_forgotten_connection_can_be_cut(spu: Spu, proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        proxy.forget()
+        proxy.cut()
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    wait_until(lambda: spu.ends == 1, "the server sees the end")
+
+
+def test_a_limited_bandwidth_is_never_exceeded(proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        request = produce_request(1)
+        proxy.limit(20_000, "requests")
+        start = time.monotonic()
+        for _ in range(6000 // len(request)):
+            sock.sendall(request)
+        replies(sock, 6000 // len(request))
+        assert time.monotonic() - start >= 5800 / 20_000
+        proxy.limit(None)
+        sock.sendall(request * 1000)
+        replies(sock, 1000)
+
+
+def test_a_sender_feels_a_limited_bandwidth(proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        sock.sendall(produce_request(1))
+        assert replies(sock, 1) == [1]
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        proxy.limit(1)
+        sock.setblocking(False)
+        taken = 0
+        with contextlib.suppress(BlockingIOError):
+            while taken < 1_000_000:
+                taken += sock.send(b"\0" * 65536)
+        assert taken < 1_000_000
+    with pytest.raises(ValueError, match="above 0"):
+        proxy.limit(0)
+
+
+def test_a_limited_connection_can_be_cut(proxy: FaultProxy) -> None:
+    with open_to(proxy) as sock:
+        proxy.limit(1)
+        sock.sendall(produce_request(1))
+        proxy.cut()
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    proxy.limit(None)
+    assert_works(proxy)
 
 
 def test_a_half_closed_connection(spu: Spu, proxy: FaultProxy) -> None:

@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 
+# Some of the drawn durations look like milliseconds.
+pytestmark = pytest.mark.filterwarnings("ignore:.* seconds, as all durations:UserWarning")
+
 FIXED = RetryStrategy.FIXED_DELAY
 FIBONACCI = RetryStrategy.FIBONACCI_BACKOFF
 EXPONENTIAL = RetryStrategy.EXPONENTIAL_BACKOFF
@@ -37,15 +40,15 @@ policies = st.builds(
 def test_the_defaults() -> None:
     policy = RetryPolicy()
     assert dataclasses.asdict(policy) == {
-        "max_retries": 4,
+        "max_retries": None,
         "initial_delay": 0.020,
-        "max_delay": 200.0,
+        "max_delay": 10.0,
         "timeout": 300.0,
         "strategy": EXPONENTIAL,
         "multiplier": 10.0,
         "jitter": False,
     }
-    assert list(policy.delays()) == [0.02, 0.2, 2.0, 20.0]
+    assert list(itertools.islice(policy.delays(), 6)) == [0.02, 0.2, 2.0, 10.0, 10.0, 10.0]
 
 
 @example(70, 10_000, 10)  # in floats, 0.07 s times 10 times 10 is not 7 s
@@ -97,7 +100,7 @@ def test_any_number_of_retries(strategy: RetryStrategy, multiplier: float, initi
     policy = RetryPolicy(max_retries=10**30, initial_delay=initial, strategy=strategy, multiplier=multiplier)
     found = list(itertools.islice(policy.delays(), 3000))
     grows = strategy is FIBONACCI or (strategy is EXPONENTIAL and multiplier > 1)
-    assert found[-1] == (200.0 if grows and initial else initial)
+    assert found[-1] == (10.0 if grows and initial else initial)
 
 
 def test_jitter_is_full_and_comes_from_the_given_source() -> None:
@@ -152,6 +155,47 @@ def test_durations_may_be_timedeltas_and_are_kept_as_floats() -> None:
 def test_errors_name_the_setting(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{setting} cannot be "):
         RetryPolicy(**{setting: value})
+
+
+@pytest.mark.parametrize("setting", ["initial_delay", "max_delay"])
+def test_attempts_without_number_and_without_pause_are_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=r"^max_retries cannot be None with "):
+        RetryPolicy(**{setting: 0})  # type: ignore[arg-type]
+    assert list(RetryPolicy(**{setting: 0}, max_retries=2).delays()) == [0.0, 0.0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("delay", "left", "wait"),
+    [
+        (2.0, 10.0, 2.0),
+        (10.0, 10.0, 9.0),  # the reserve is left
+        (10.0, 1.1, 0.5),  # half the reserve is left at least
+        (0.1, 1.1, 0.1),
+        (0.1, 1.0, None),
+        (0.0, 0.5, None),
+        (0.0, -1.0, None),
+    ],
+)
+def test_the_timeout_shortens_a_delay(delay: float, left: float, wait: float | None) -> None:
+    assert RetryPolicy(timeout=300.0).wait_for(delay, left) == wait
+    scaled = RetryPolicy(timeout=1.0).wait_for(delay / 10, left / 10)
+    assert scaled == (None if wait is None else pytest.approx(wait / 10))
+
+
+@given(policies, st.floats(min_value=0.01, max_value=1e6))
+def test_the_wait_leaves_time_for_an_attempt(policy: RetryPolicy, left: float) -> None:
+    wait = policy.wait_for(policy.max_delay, left)
+    if wait is not None:
+        assert 0 <= wait < left
+
+
+def test_a_policy_shows_what_it_amounts_to() -> None:
+    assert repr(RetryPolicy(timeout=10)) == "RetryPolicy(timeout=10.0: 5 attempts, the last at 9 s)"
+    two = RetryPolicy(max_retries=1, strategy="fixed", jitter=True)
+    assert repr(two) == (
+        "RetryPolicy(max_retries=1, timeout=300.0, strategy='fixed-delay', jitter=True: 2 attempts, the last at 0.02 s)"
+    )
+    assert repr(RetryPolicy(strategy="fixed")).endswith("strategy='fixed-delay': 1000 attempts or more)")
 
 
 def test_a_policy_is_immutable_hashable_and_compares_by_value() -> None:

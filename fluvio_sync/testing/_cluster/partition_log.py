@@ -102,13 +102,17 @@ class FileLog(PartitionLog):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         self._recover()
+
+    def _read(self, size: int, start: int) -> bytes:
+        os.lseek(self._fd, start, os.SEEK_SET)  # Windows has no `pread`
+        return os.read(self._fd, size)
 
     def _recover(self) -> None:
         length = os.fstat(self._fd).st_size
         while True:
-            header = os.pread(self._fd, BATCH_HEADER, self.size)
+            header = self._read(BATCH_HEADER, self.size)
             if len(header) < BATCH_HEADER:
                 break
             (base,) = _BASE.unpack_from(header)
@@ -131,15 +135,16 @@ class FileLog(PartitionLog):
         data = memoryview(b"".join(pieces))
         done = 0
         try:
+            os.lseek(self._fd, self.size, os.SEEK_SET)
             while done < len(data):
-                done += os.pwrite(self._fd, data[done:], self.size + done)
+                done += os.write(self._fd, data[done:])
         except OSError:
             os.ftruncate(self._fd, self.size)
             raise
 
     def _load(self, first: int, last: int) -> list[Blob]:
         start = self._start(first)
-        return [os.pread(self._fd, self._start(last) - start, start)]
+        return [self._read(self._start(last) - start, start)]
 
     def close(self) -> None:
         """See `PartitionLog`."""
@@ -174,14 +179,11 @@ class FileStorage(LogStorage):
     """
 
     def __init__(self, folder: Path) -> None:
-        # Of POSIX only, like the rest of the file kind; importing this package works anywhere.
-        import fcntl  # noqa: PLC0415
-
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = (folder / "lock").open("w", encoding="utf-8")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._lock.fileno())
         except OSError as error:
             self._lock.close()
             text = f"{folder} is in use by another cluster"
@@ -218,3 +220,15 @@ class FileStorage(LogStorage):
     def close(self) -> None:
         """See `LogStorage`."""
         self._lock.close()
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file until it is closed, by the process's end at the latest; OSError if another has locked it."""
+    try:
+        import fcntl  # noqa: PLC0415 - of POSIX
+    except ImportError:
+        import msvcrt  # noqa: PLC0415 - of Windows
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
