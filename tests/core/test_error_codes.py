@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -192,14 +193,20 @@ def test_futures_that_were_waited_for_before_their_batch_was_halved_are_resolved
     futures = [rig.send(b"%d" % n) for n in range(4)]
     seen: list[int | None] = []
     futures[3].add_done_callback(lambda future: seen.append(future.result().offset))
-    waiter = threading.Thread(target=lambda: seen.append(futures[1].result(10).offset))
-    waiter.start()
-    while futures[1]._cond is None:
+    waiters = [
+        threading.Thread(target=lambda: seen.append(futures[1].result(10).offset)),
+        threading.Thread(target=lambda: seen.extend(future.result(0).offset for future in wait(futures[2:3], 10).done)),
+    ]
+    for waiter in waiters:
+        waiter.start()
+    shared = futures[0]._shared
+    while shared.completed is None or not shared.completed._waiters or not futures[2]._waiters:
         threading.Event().wait(0.001)
     answer_by_size(rig, writes(rig.connect()), 80)
-    waiter.join(10)
+    for waiter in waiters:
+        waiter.join(10)
     assert rig.accumulator.callbacks.wait_for_due(10)
-    assert sorted(map(str, seen)) == ["1", "3"]
+    assert sorted(map(str, seen)) == ["1", "2", "3"]
 
 
 def test_a_segment_size_caps_batches_from_the_start() -> None:
