@@ -99,6 +99,8 @@ class Health(NamedTuple):
     * `last_error_at`: when it was, in milliseconds since the epoch; None before the first.
     * `disconnected_since`: when the SC was last heard, in milliseconds since the epoch; None while it is connected, and
       if it was never reached.
+    * `memory_used`, `memory_limit`: bytes that unresolved records hold now, 128 each on top of key and value, and
+      `buffer_memory`, which bounds them.
     * `log_events_dropped`: events of the client that the application's log handlers were too slow for, so far.
     """
 
@@ -111,6 +113,8 @@ class Health(NamedTuple):
     last_error_at: int | None
     disconnected_since: int | None = None
     log_events_dropped: int = 0
+    memory_used: int = 0
+    memory_limit: int = 0
 
 
 class Unseen(NamedTuple):

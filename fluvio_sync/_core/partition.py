@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.futures import BatchFutures
-from fluvio_sync.protocol.batch import BatchBuilder, decode_record_set
+from fluvio_sync.protocol.batch import MIN_TIMESTAMP_DELTA, BatchBuilder, decode_record_set
 from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.stats import OwnerSpan
 
@@ -160,12 +160,11 @@ class Batch:
         return left, right
 
     def _part(self, records: list[tuple[bytes | None, bytes, int]]) -> Batch:
-        # The smallest, not the first record's: an application's timestamps, and those of a clock that was set back,
-        # come in any order.
-        first = min(timestamp for _, _, timestamp in records)
+        # The whole batch's: from it, and perhaps from no other, the deltas of all records fit.
+        first = self.builder.first_timestamp
         builder = BatchBuilder(first)
         for key, value, timestamp in records:
-            builder.append(key, value, timestamp)
+            builder.append(key, value, timestamp, lowest_delta=MIN_TIMESTAMP_DELTA)
         shared = self.futures
         futures = BatchFutures(shared.topic, shared.partition, first, builder.timestamps, shared.callbacks)
         part = Batch(self.queue, builder, futures, self.opened)

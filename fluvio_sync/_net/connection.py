@@ -115,28 +115,25 @@ class Connection:
 
         Raises `ConnectTimeoutError` if it is not ready at its deadline.
         """
-        if self.stage is Stage.READY:
-            self._exchange(events, now)
-            return
-        self.wants_changed = True
-        if self.stage is Stage.VERSIONS:
-            self._exchange(events, now)
+        if self.stage is Stage.READY or self.stage is Stage.VERSIONS:
+            if events & READ or self.more:
+                self._receive(now)
+            if events & WRITE and self._pending:
+                self._flush()
+                self.wants_changed = True
         else:
-            try:
-                self.transport.advance(events, now)
-            finally:
-                self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
-            if self.stage is Stage.VERSIONS:
-                self.ask_versions()
-        if now >= self.deadline and self.stage is not Stage.READY:
+            self._go_on_connecting(events, now)
+        if self.stage is not Stage.READY and now >= self.deadline:
             raise self.timed_out(now)
 
-    def _exchange(self, events: int, now: float) -> None:
-        if events & READ or self.more:
-            self._receive(now)
-        if events & WRITE and self._pending:
-            self._flush()
-            self.wants_changed = True
+    def _go_on_connecting(self, events: int, now: float) -> None:
+        self.wants_changed = True
+        try:
+            self.transport.advance(events, now)
+        finally:
+            self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
+        if self.stage is Stage.VERSIONS:
+            self.ask_versions()
 
     def next_timer(self) -> float:
         """Return when `advance` has something to do without an event."""
@@ -238,6 +235,7 @@ class Connection:
         self._check_kind(response)
         self.versions = response
         self.stage = Stage.READY
+        self.wants_changed = True  # it has no timer any more
 
     def _check_kind(self, response: ApiVersionsResponse) -> None:
         """Raise `ConnectError` for an SPU where the SC was expected, or the SC where an SPU was."""

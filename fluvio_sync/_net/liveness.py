@@ -46,9 +46,9 @@ def unacknowledged(sock: socket.socket) -> int:
     Systems take megabytes at once: on a slow connection they arrive long after they were taken.
     """
     with contextlib.suppress(OSError, ValueError):  # it is closed, or a sandbox knows no such call
+        if sys.platform == "darwin":
+            return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
         if sys.platform == "linux":
             # SIOCOUTQ of tcp(7), which is TIOCOUTQ.
             return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
-        if sys.platform == "darwin":
-            return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
     return 0

@@ -20,7 +20,7 @@ from fluvio_sync.errors import BufferFullError, ClosedError
 from fluvio_sync.futures import BatchFutures, DeliveryFuture
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.protocol import checksum
-from fluvio_sync.protocol.batch import BatchBuilder
+from fluvio_sync.protocol.batch import MIN_TIMESTAMP_DELTA, BatchBuilder
 from fluvio_sync.stats import Counters, ProducerStats, sum_of
 
 if TYPE_CHECKING:
@@ -312,13 +312,13 @@ class Accumulator:
         batch = queue.open
         if batch is not None:
             builder = batch.builder
-            set_back = implicit and moment < builder.first_timestamp  # the clock was; the record gets its batch's time
+            earlier = moment < builder.first_timestamp
+            if implicit and earlier:  # the clock was set back; the record gets its batch's time
+                moment = builder.first_timestamp
             another = batch.handle_stats is not handle_stats
             if another:
                 batch.begin_span(handle_stats)
-            if (another or set_back) and builder.append(
-                key, value, builder.first_timestamp if set_back else moment, queue.batch_size
-            ):
+            if (another or earlier) and builder.append(key, value, moment, queue.batch_size, MIN_TIMESTAMP_DELTA):
                 return batch
             if another:
                 batch.rollback()
@@ -426,7 +426,10 @@ class Accumulator:
                 f"partition {queue.partition} of topic {queue.topic!r} fails and holds its share of {self.quota} bytes"
             )
         else:
-            held = f"buffer full: {self.limit} bytes of unacknowledged records (buffer_memory)"
+            held = (
+                f"buffer full: {self.used} of {self.limit} bytes (buffer_memory) hold unacknowledged records, "
+                f"{RECORD_CHARGE} bytes each on top of key and value"
+            )
         return BufferFullError(f"{held}; {why}; this record for topic {queue.topic!r} was not taken")
 
     def finish(self, outcomes: Iterable[Outcome], now: float) -> None:

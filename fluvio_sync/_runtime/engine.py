@@ -254,10 +254,14 @@ class Engine:
 
         * `handle`: the producer, as long as which it stays.
         """
-        accumulator = self.accumulator
+        accumulator, heard = self.accumulator, True
         with accumulator.lock:
             if topic not in self.metadata.topics:
-                self._await_topic(topic)
+                heard = self._await_topic(topic)
+            if accumulator.closed:
+                raise ClosedError("the client is closed")
+            if topic not in self.metadata.topics:
+                raise self._no_topic(topic, heard=heard)
             known = self.metadata.topics[topic]
         compression = agreed_compression(topic, known, config)
         # Handles that differ only in partitioner or serializers share a state: a serializer may be a new function at
@@ -284,25 +288,22 @@ class Engine:
         with self.accumulator.lock:
             self._absent.pop(topic, None)
 
-    def _await_topic(self, topic: str) -> None:
-        """Wait for a topic that the metadata does not have, and ask the SC meanwhile.  Called with the lock held.
+    def _await_topic(self, topic: str) -> bool:
+        """Wait for a topic that the metadata does not have, and ask the SC meanwhile; return whether it was heard.
 
-        Raises `TopicNotFoundError`, `MetadataTimeoutError`, `ClosedError`.
+        Called with the lock held.
         """
         accumulator, metadata, timeout = self.accumulator, self.metadata, self.config.metadata_timeout
         asked = self.clock.monotonic()
-        self.sender.call_soon(self.watch.doubt)
+        if self.watch.heard_at < asked - FRESH:
+            self.sender.call_soon(self.watch.doubt)
         was_absent = self._absent.get(topic) == metadata.topics_version
         if not was_absent:
             if self.thread.stands_still():
                 raise reentered()
             accumulator.changed.wait_for(lambda: topic in metadata.topics or accumulator.closed, timeout)
-        if accumulator.closed:
-            raise ClosedError("the client is closed")
-        if topic not in metadata.topics:
-            # Without a timeout there is no time to ask.
-            heard = was_absent or not timeout or self.watch.heard_at >= asked - FRESH
-            raise self._no_topic(topic, heard=heard)
+        # Without a timeout there is no time to ask.
+        return was_absent or not timeout or self.watch.heard_at >= asked - FRESH
 
     def _no_topic(self, topic: str, *, heard: bool) -> FluvioError:
         timeout = self.config.metadata_timeout
@@ -396,6 +397,8 @@ class Engine:
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],
                 log_events_dropped=self.log_thread.dropped,
+                memory_used=self.accumulator.used,
+                memory_limit=self.accumulator.limit,
                 disconnected_since=self.clock.time_ms() - round(1000 * silence) if self.watch.failing else None,
             )
 

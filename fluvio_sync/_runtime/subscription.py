@@ -44,6 +44,10 @@ class Subscription:
             for label in LABELS:
                 self._streams[connection.request(ScApi.WATCH, WatchRequest(label))] = label
         heard = bool(connection.inbox)
+        if heard:
+            # Linux delays acknowledgements by 40 ms on a connection that asks and answers, as this one does now and
+            # then, and a server without TCP_NODELAY sends its next push after that.
+            connection.transport.acknowledge_at_once()
         while connection.inbox:
             correlation, reader = connection.inbox.popleft()
             if correlation not in self._streams:

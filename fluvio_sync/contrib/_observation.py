@@ -103,6 +103,14 @@ OF_CLIENTS: tuple[Measure[Snapshot], ...] = (
         lambda of: max((stats.reconnects for stats in of.topics.values()), default=0),
     ),
     Measure(
+        "memory_used",
+        "By",
+        "Memory that unresolved records hold, 128 bytes each on top of key and value",
+        False,
+        lambda of: of.health.memory_used,
+    ),
+    Measure("memory_limit", "By", "The bound of memory_used: buffer_memory", False, lambda of: of.health.memory_limit),
+    Measure(
         "last_error_timestamp",
         "s",
         "When the latest failure was, since the epoch",
@@ -153,6 +161,8 @@ def health_answer(health: Health | None) -> tuple[int, dict[str, Any]]:
         "records_queued": health.records_queued,
         "bytes_queued": health.bytes_queued,
         "records_in_flight": health.records_in_flight,
+        "memory_used": health.memory_used,
+        "memory_limit": health.memory_limit,
         "last_error": health.last_error,
         "last_error_at": health.last_error_at,
         "disconnected_since": health.disconnected_since,

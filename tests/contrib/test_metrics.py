@@ -106,12 +106,16 @@ def test_measures_of_a_client_as_a_whole() -> None:
         records_in_flight=0,
         last_error=None,
         last_error_at=None,
+        memory_used=700,
+        memory_limit=1000,
     )
     topics = dict.fromkeys("ab", FakeProducer("a").stats()._replace(reconnects=3))  # which are those of the client
     assert {measure.name: measure.read(Snapshot(health, topics)) for measure in OF_CLIENTS} == {
         "connected": 1,
         "partitions_without_leader": 1,
         "reconnects": 3,
+        "memory_used": 700,
+        "memory_limit": 1000,
         "last_error_timestamp": None,
     }
 
@@ -134,6 +138,8 @@ def test_a_client_that_could_not_connect_is_told_of() -> None:
     assert numbers['fluvio_client_connected{client="shop"}'] == 0
     assert numbers['fluvio_client_last_error_timestamp_seconds{client="shop"}'] > 1_700_000_000
     assert not fluvio.running
+    fluvio._holder.forget()  # as in the child of a fork, which has tried nothing
+    assert scraped(registry) == {}
 
 
 def test_names_follow_prometheus_conventions() -> None:

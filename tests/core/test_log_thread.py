@@ -148,10 +148,11 @@ def test_a_handler_that_closes_the_client_does_not_wait_for_itself(handler: Hand
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_handler_that_raises_loses_no_other_event(handler: Handler) -> None:
-    emitter = Emitter()
+    emitter, ended = Emitter(), []
 
     def exit_once() -> None:
         handler.work = lambda: None
+        ended.append(threading.current_thread())
         raise SystemExit
 
     handler.work = exit_once
@@ -159,6 +160,7 @@ def test_a_handler_that_raises_loses_no_other_event(handler: Handler) -> None:
     emitter.emit(3)
     wait_until(lambda: handler.numbers() == [1, 2, 3], "all were emitted")
     emitter.thread.close(LONG)
+    ended[0].join()
 
 
 def test_where_no_thread_starts_any_more_the_end_emits_and_so_do_later_events(

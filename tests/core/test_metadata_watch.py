@@ -288,7 +288,7 @@ def test_a_topic_that_was_absent_makes_the_sc_be_asked_all_the_same() -> None:
     rig.step()
     rig.forget_sc()
     rig.push("Topic", [topic("later", 1)])
-    rig.run(1.0)
+    rig.run(2.0)
     assert isinstance(look_for(rig, "later"), TopicNotFoundError)
     rig.run(0.6)
     assert look_for(rig, "later") is None

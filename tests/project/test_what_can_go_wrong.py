@@ -91,6 +91,12 @@ def test_a_name_without_an_address() -> None:
         Fluvio.connect("sc.invalid:9003")
 
 
+def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvio_sync._net.resolver.Resolution._look_up", lambda _: None)
+    with raising("slow-name"):
+        Fluvio.connect("sc.example:9003", connect_timeout=0.2)
+
+
 def test_a_server_that_says_nothing() -> None:
     with Server(Talk.wait_for_end) as server, raising("mute"):
         Fluvio.connect(server.endpoint, connect_timeout=0.2)
