@@ -198,11 +198,8 @@ class HandleStats:
             if span.counted:
                 return
             unseen = span.unseen + records  # less those that were looked at in the moment since they failed
-            for handle_stats in (self, whole):
-                if handle_stats._first_failure is None:
-                    handle_stats._first_failure = span.failure
-                if unseen > 0 and len(handle_stats._unseen) < self._REMEMBERED:
-                    handle_stats._unseen[span] = None
+            self._remember(span, unseen)
+            whole._remember(span, unseen)
             self._failed, whole._failed, self._unseen_records, whole._unseen_records, span.unseen, span.counted = (
                 self._failed + records,
                 whole._failed + records,
@@ -211,6 +208,12 @@ class HandleStats:
                 unseen,
                 True,
             )
+
+    def _remember(self, span: OwnerSpan, unseen: int) -> None:
+        if self._first_failure is None:
+            self._first_failure = span.failure
+        if unseen > 0 and len(self._unseen) < self._REMEMBERED:
+            self._unseen[span] = None
 
     def looked_at(self, span: OwnerSpan) -> None:
         """Note that a caller saw the error of one failed record."""

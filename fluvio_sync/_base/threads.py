@@ -131,6 +131,9 @@ class OwnedLock(_RLock):
     interpreter's loop, PEP 523).  In here, `acquire` stands inside the `try` whose handler begins with `release`, which
     raises `RuntimeError` if the thread does not have the lock.  `__exit__` is the built-in lock's, one call into C.
 
+    Up to CPython 3.14 a loop goes back outside of the block's table of exceptions if a condition ends its body, as
+    `any()` of a generator does: such loops stand in functions that the block calls (tests/core/test_locks.py looks).
+
     Where the call of `__enter__` is too slow, or a timeout is needed, the same is written out:
 
         if lock.is_mine():

@@ -9,6 +9,7 @@ partitioner or serializer runs under it.
 from __future__ import annotations
 
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, reentered
@@ -510,7 +511,7 @@ class Accumulator:
     def is_empty(self) -> bool:
         """Whether no record is unresolved."""
         with self.lock:
-            return not any(queue.unresolved for queue in self.queues())
+            return not any(map(attrgetter("unresolved"), self.queues()))
 
     def stats(self, topic_state: TopicState, reconnects: int) -> ProducerStats:
         """Return a snapshot of a topic's counters under its settings."""

@@ -276,9 +276,12 @@ class Engine:
     def _is_created(self, topic: str) -> bool:
         """Whether a topic's partitions all exist, with leaders that are online."""
         with self.accumulator.lock:
-            metadata = self.metadata
-            routes = [metadata.route(topic, index) for index in range(metadata.partition_count(topic))]
-            return metadata.live and bool(routes) and all(r.spu is not None or r.fallback is not None for r in routes)
+            return self._has_leaders(topic)
+
+    def _has_leaders(self, topic: str) -> bool:
+        metadata = self.metadata
+        routes = [metadata.route(topic, index) for index in range(metadata.partition_count(topic))]
+        return metadata.live and bool(routes) and all(r.spu is not None or r.fallback is not None for r in routes)
 
     def expect_topic(self, topic: str) -> None:
         """Have the next `topic_state` wait again for a topic that was absent and has just been created."""

@@ -226,14 +226,14 @@ class SenderThread:
         self.led_by_waiter = self._led = True
         try:
             self._poller.borrow()
-            while not self._stopping:
+            done = False
+            while not (done or self._stopping):
                 due = min(sender.prepare(), until)
                 now = clock.monotonic()
                 if until <= now or is_done():
                     return
                 sender.work(min(max(0.0, due - now), LONGEST_SLEEP))
-                if is_done():
-                    return
+                done = is_done()
         finally:
             self._led = False
             self._poller.give_back()

@@ -10,16 +10,21 @@ tracer of lines would not do: it also raises between the return of `__enter__` a
 from __future__ import annotations
 
 import _thread
+import ast
+import dis
 import itertools
 import random
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import fluvio_sync
 from fluvio_sync._base.threads import Condition, LockBusyError, OwnedLock, TryLock
 from tests.support.interruption import Interruption
 
@@ -251,3 +256,56 @@ def take_until_interrupted(lock: OwnedLock) -> None:
     while True:
         with lock:
             pass
+
+
+def locked_lines(tree: ast.AST) -> set[int]:
+    """Return the lines of the blocks that have a lock."""
+    return {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With) and any(ast.unparse(item.context_expr).endswith("lock") for item in node.items)
+        for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+    }
+
+
+def code_objects(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from code_objects(constant)
+
+
+def unprotected_jumps(path: Path) -> Iterator[str]:
+    """Return the places where a loop goes back, and a handler may raise, outside of the `with` that it stands in.
+
+    CPython 3.12 to 3.14 leave some out of the table of exceptions, where a condition ends the body of the loop.
+    """
+    source = path.read_text()
+    locked = locked_lines(ast.parse(source))
+    for code in code_objects(compile(source, str(path), "exec")):
+        if code.co_name in ("<genexpr>", "<lambda>"):
+            continue  # it is called, which the table covers
+        entries = list(getattr(dis.Bytecode(code), "exception_entries", ()))
+
+        def handlers(offset: int, entries: list[Any] = entries) -> set[int]:
+            return {entry.target for entry in entries if entry.start <= offset < entry.end}
+
+        line = 0
+        for instruction in dis.get_instructions(code):
+            positions = getattr(instruction, "positions", None)
+            line = (positions and positions.lineno) or line
+            goes_back = instruction.opname == "JUMP_BACKWARD" and line in locked
+            if goes_back and handlers(instruction.argval) - handlers(instruction.offset):
+                yield f"{path.name}:{line}"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there is no table of exceptions")
+def test_no_loop_goes_back_outside_of_the_block_that_has_its_lock() -> None:
+    library = Path(fluvio_sync.__file__).parent
+    found = [
+        place
+        for path in library.rglob("*.py")
+        if path.relative_to(library).parts[0] not in ("cli", "testing")
+        for place in unprotected_jumps(path)
+    ]
+    assert found == []
