@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core import failures
+from fluvio_sync._core import failures, reasons, retrying
 from fluvio_sync._core.actions import AskOffsets, AskProgress, Connect, Disconnect, DoubtMetadata, Report, Write
 from fluvio_sync._core.events import HANDLERS
 from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
@@ -65,7 +65,7 @@ class Dispatcher:
         self.metadata = metadata
         self.connect_timeout = connect_timeout
         self.pipelines: dict[tuple[int, Isolation], SpuPipeline] = {}
-        self._router = Router(metadata)
+        self._router = Router(metadata, self.report)
         self._queues: dict[PartitionQueue, None] = {}
         self._actions: list[Action] = []
         self._to_fill: dict[SpuPipeline, None] = {}  # they may accept another request
@@ -123,7 +123,7 @@ class Dispatcher:
             for batch in queue.batches():
                 if batch.belongs_only_to(handle_stats):
                     note_written(queue, will_be_sent=handle_stats is not None)
-                    self._fail(batch, failures.closed(batch, closing))
+                    self._fail(batch, failures.closed(batch, closing, reasons.reason(batch, self._router, now)))
             queue.sealed = deque(batch for batch in queue.sealed if not batch.done)
 
     def recover(self, queues: Iterable[PartitionQueue], error: FluvioError, now: float) -> None:
@@ -166,6 +166,7 @@ class Dispatcher:
     def _metadata_changed(self, event: events.MetadataChanged, now: float) -> None:
         """Let queues that wait for such a change go on at once."""
         diff = event.diff
+        self._router.metadata_changed(now)
         for spu in diff.spus:
             if spu in diff.moved or not self.metadata.spu_online(spu):
                 self._leave_spu(spu, now)
@@ -229,7 +230,7 @@ class Dispatcher:
         if oldest.ready_at > now:
             self._move(queue, Move.GATHER, Lingering(oldest.ready_at))
         elif route.spu is None:
-            self._move(queue, Move.NO_ROUTE, Waiting(queue.leaderless_since or now))
+            self._move(queue, Move.NO_ROUTE, Waiting(self._router.leaderless_since(queue, now)))
         else:
             isolation = queue.topic_state.config.isolation
             pipeline = self.pipelines.get((route.spu, isolation)) or self._new_pipeline(route.spu, isolation)
@@ -498,24 +499,15 @@ class Dispatcher:
         for batch in batches:
             if batch.done:
                 continue
-            batch.last_error = error
-            batch.in_request = False
-            if batch.deadline <= now:  # the deadline is the reason, even if the retries are exhausted as well
-                self._fail(batch, failures.delivery_timed_out(batch, error, now))
-                continue
-            wait = batch.next_delay()
-            if wait is None:
-                self._fail(batch, failures.retries_exhausted(batch, error, now))
-                continue
-            wait = 0.0 if moved else queue.wait_for(max(wait, floor), batch.deadline - now)
-            if wait is None:
-                self._fail(batch, failures.delivery_timed_out(batch, error, now))
+            wait = retrying.wait_after(batch, error, now, floor, moved=moved)
+            if not isinstance(wait, float):
+                self._fail(batch, wait)
                 continue
             survivors.append(batch)
             delay = wait if delay is None else delay
         queue.put_back(survivors)
         if delay:
-            self._move(queue, Move.BACK_OFF, BackingOff(now + delay))
+            self._move(queue, Move.BACK_OFF, BackingOff(now + delay, error))
             self._arm(queue, now)
         else:
             self._reschedule(queue, now)
@@ -534,8 +526,7 @@ class Dispatcher:
     # Outcomes.
 
     def _time_out(self, batch: Batch, now: float) -> None:
-        why = batch.last_error or self._router.obstacle(batch.queue, now)
-        self._fail(batch, failures.delivery_timed_out(batch, why, now))
+        self._fail(batch, failures.delivery_timed_out(batch, reasons.reason(batch, self._router, now), now))
 
     def _fail(self, batch: Batch, failure: Callable[[int], FluvioError]) -> None:
         if not batch.done:

@@ -179,7 +179,14 @@ def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[in
     return make
 
 
-def closed(batch: Batch, owner: str) -> Callable[[int], FluvioError]:
+def closed(batch: Batch, owner: str, why: FluvioError | None) -> Callable[[int], FluvioError]:
     """Return the maker of the error for a batch that was unresolved when its owner, client or producer, was closed."""
-    message = f"{_record(batch)}: the {owner} was closed before the record was acknowledged{_stored(batch)}"
-    return lambda _index: ClosedError(message)
+    because = "" if why is None else f"; at that time: {why}"
+    message = f"{_record(batch)}: the {owner} was closed before the record was acknowledged{because}{_stored(batch)}"
+
+    def make(_index: int) -> FluvioError:
+        error = ClosedError(message)
+        error.__cause__ = why
+        return error
+
+    return make

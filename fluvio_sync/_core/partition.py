@@ -274,12 +274,13 @@ class Waiting(State):
 
 
 class BackingOff(State):
-    """It waits for the policy's delay before the next attempt."""
+    """It waits for the policy's delay before the next attempt; `error`: of the last one."""
 
-    __slots__ = ("until",)
+    __slots__ = ("error", "until")
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, error: FluvioError) -> None:
         self.until = until
+        self.error = error
 
     def due(self, _now: float) -> float:
         """Return when the delay is over."""
@@ -302,7 +303,6 @@ class PartitionQueue:
         "batch_size",
         "dirty",
         "failing",
-        "leaderless_since",
         "linger",
         "max_request_size",
         "one_batch_per_request",
@@ -339,7 +339,6 @@ class PartitionQueue:
         self.rejected = False  # at-most-once: the server's last answer was an error
         self.one_batch_per_request = False  # until it is empty: a server found a request's batches too large
         self.dirty = False  # in the accumulator's list of queues that the dispatcher has to look at
-        self.leaderless_since: float | None = None  # since when the metadata names no leader that is online
         self.timer: float | None = None
 
     def __repr__(self) -> str:

@@ -216,6 +216,14 @@ class SpuPipeline:
             self.allowance.reduce(self.in_flight[0].size)
         return RequestTimeoutError(f"{self.name} {self.progress.lateness(self.in_flight, now)}")
 
+    def awaited(self, now: float) -> FluvioError | None:
+        """Return the error that describes the event that its queues wait for."""
+        if self.state is PipelineState.CONNECTING:
+            return None if self.why_late is None else self.why_late(now)
+        if self.in_flight:
+            return RequestTimeoutError(f"{self.name} {self.progress.lateness(self.in_flight, now)}")
+        return self.last_error
+
     def begin_to_connect(self, now: float) -> None:
         """Count another connection, which is being made from now on."""
         self.state = PipelineState.CONNECTING
