@@ -166,6 +166,7 @@ class Dispatcher:
     def _metadata_changed(self, event: events.MetadataChanged, now: float) -> None:
         """Let queues that wait for such a change go on at once."""
         diff = event.diff
+        self._router.metadata_changed(now)
         for spu in diff.spus:
             if spu in diff.moved or not self.metadata.spu_online(spu):
                 self._leave_spu(spu, now)

@@ -22,41 +22,35 @@ class Router:
 
     def __init__(self, metadata: Metadata, report: Callable[..., None]) -> None:
         self._metadata = metadata
-        self._report = report
+        self.report = report
         self._leaderless: dict[tuple[str, int], float] = {}  # since when the metadata names no leader that is online
         self._reported: set[tuple[str, int]] = set()
 
     def route(self, queue: PartitionQueue, now: float) -> Route:
         """Return the queue's leader; that of an offline partition is tried all the same after `OFFLINE_PATIENCE`."""
         route = self._metadata.route(queue.topic, queue.partition)
-        if route.spu is None:
-            return self._without_leader(queue, route, now)
-        if self._leaderless and self._metadata.live:  # else the leader is tried without knowing
-            self._elected((queue.topic, queue.partition), route.spu, now)
-        return route
-
-    def _without_leader(self, queue: PartitionQueue, route: Route, now: float) -> Route:
-        key = queue.topic, queue.partition
-        if route.gone:
-            self._leaderless.pop(key, None)
-            self._reported.discard(key)
+        if route.spu is not None or route.gone:
             return route
+        key = queue.topic, queue.partition
         since = self._leaderless.setdefault(key, now)
         if queue.unresolved and key not in self._reported and key in self._metadata.partitions:
             self._reported.add(key)
-            where = {"topic": queue.topic, "partition": queue.partition}
-            self._report("warning", "partition.leaderless", **where, error=route.reason)
+            self.report("warning", "partition.leaderless", **_place(key), error=route.reason)
         if route.fallback is not None and now >= since + OFFLINE_PATIENCE:
             return Route(route.fallback)
         return route
 
-    def _elected(self, key: tuple[str, int], spu: int, now: float) -> None:
-        since = self._leaderless.pop(key, now)
-        if key in self._reported:
-            self._reported.discard(key)
-            topic, partition = key
-            seconds = round(now - since, 3)
-            self._report("info", "partition.leader_elected", topic=topic, partition=partition, spu=spu, seconds=seconds)
+    def metadata_changed(self, now: float) -> None:
+        """Forget the partitions that have a leader again, or do not exist any more."""
+        for key, since in list(self._leaderless.items()):
+            route = self._metadata.route(*key)
+            # Without the SC a leader is tried, and it is not known whether it is one.
+            if route.gone or (route.spu is not None and self._metadata.live):
+                del self._leaderless[key]
+                if key in self._reported and route.spu is not None:
+                    after = round(now - since, 3)
+                    self.report("info", "partition.leader_elected", **_place(key), spu=route.spu, seconds=after)
+                self._reported.discard(key)
 
     def leaderless_since(self, queue: PartitionQueue, now: float) -> float:
         """Return since when the metadata has named no leader that is online."""
@@ -80,3 +74,7 @@ class Router:
         seconds = now - self.leaderless_since(queue, now)
         why = self._metadata.route(queue.topic, queue.partition).reason
         return f"partition {queue.partition} of topic {queue.topic!r} has had no leader for {seconds:.1f} s: {why}"
+
+
+def _place(key: tuple[str, int]) -> dict[str, object]:
+    return {"topic": key[0], "partition": key[1]}

@@ -109,7 +109,7 @@ def test_a_look_at_a_connection_that_broke_meanwhile_changes_nothing() -> None:
     rig, _, request = one_in_flight()
     pipeline = request.pipeline
     rig.clock.advance(2.6)
-    rig.sender._disconnect(type("Action", (), {"pipeline": pipeline})())  # type: ignore[arg-type]
+    rig.sender._disconnect(type("Action", (), {"pipeline": pipeline})())
     rig.step()
     assert pipeline.state is PipelineState.UP  # the dispatcher learns of it from the event that follows
     assert pipeline.progress.look_at == pytest.approx(rig.clock.now + 2.5)
