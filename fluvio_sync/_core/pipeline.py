@@ -396,6 +396,8 @@ class CommitWait:
 
     def overdue(self, now: float) -> FluvioError | None:
         """Return the error of an answer that is late; None if none is."""
+        if self.asked_at is not None and self.pipeline.in_flight:
+            self.asked_at = now  # the SPU has not come to the question
         if self.asked_at is None or self.due(now) > now:
             return None
         waited = now - self.asked_at
