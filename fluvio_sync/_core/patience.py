@@ -10,12 +10,10 @@ counts from the last byte that arrived, and a slow connection is not taken for a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from fluvio_sync._core.pipeline import Request
 
 # Seconds that an answer is awaited at least, unless `request_timeout` is less, and the part of a policy's timeout that
 # it is awaited: two more attempts have to be possible.
@@ -28,6 +26,20 @@ _LOOKS = 4
 def reply_timeout(policy_timeout: float, request_timeout: float) -> float:
     """Return the seconds that one attempt under a policy with this timeout may wait for its answer."""
     return min(request_timeout, max(_LEAST, policy_timeout / _PART))
+
+
+class Request(Protocol):
+    """The part of `pipeline.Request` that counts here; the name would close an import circle."""
+
+    acked: bool
+    end: int
+    patience: float
+    shortest_patience: float
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        ...
 
 
 class Progress:

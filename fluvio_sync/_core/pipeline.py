@@ -219,7 +219,10 @@ class SpuPipeline:
     def awaited(self, now: float) -> FluvioError | None:
         """Return the error that describes the event that its queues wait for."""
         if self.state is PipelineState.CONNECTING:
-            return None if self.why_late is None else self.why_late(now)
+            if self.why_late is not None:
+                return self.why_late(now)
+            waited = now - (self.connect_by - self.connect_timeout)
+            return ConnectTimeoutError(f"{self.name} has not completed the connection for {waited:.1f} s")
         if self.in_flight:
             return RequestTimeoutError(f"{self.name} {self.progress.lateness(self.in_flight, now)}")
         return self.last_error
