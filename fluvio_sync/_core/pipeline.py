@@ -219,7 +219,10 @@ class SpuPipeline:
     def awaited(self, now: float) -> FluvioError | None:
         """Return the error that describes the event that its queues wait for."""
         if self.state is PipelineState.CONNECTING:
-            return None if self.why_late is None else self.why_late(now)
+            if self.why_late is not None:
+                return self.why_late(now)
+            waited = now - (self.connect_by - self.connect_timeout)
+            return ConnectTimeoutError(f"{self.name} has not completed the connection for {waited:.1f} s")
         if self.in_flight:
             return RequestTimeoutError(f"{self.name} {self.progress.lateness(self.in_flight, now)}")
         return self.last_error
@@ -396,6 +399,8 @@ class CommitWait:
 
     def overdue(self, now: float) -> FluvioError | None:
         """Return the error of an answer that is late; None if none is."""
+        if self.asked_at is not None and self.pipeline.in_flight:
+            self.asked_at = now  # the SPU has not come to the question
         if self.asked_at is None or self.due(now) > now:
             return None
         waited = now - self.asked_at

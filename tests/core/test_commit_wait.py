@@ -145,7 +145,8 @@ def test_a_question_stands_behind_requests_that_have_their_own_time() -> None:
     rig.written(request)
     assert disconnects(rig.run(4.9)) == []
     rig.answer(request)
-    assert disconnects(rig.run(0.2)) == [commit_wait.pipeline]
+    assert disconnects(rig.run(2.8)) == []  # its own time begins now
+    assert disconnects(rig.run(0.3)) == [commit_wait.pipeline]
 
 
 def test_a_leader_that_is_said_to_be_offline_is_asked_until_its_connection_ends() -> None:

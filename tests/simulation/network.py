@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated network between the client's connections and the cluster core: it delays, cuts, stalls and fills up."""
+"""The simulated network between the client's connections and the cluster core: it delays, slows, cuts and fills up."""
 
 from __future__ import annotations
 
 import errno
+import math
 from typing import TYPE_CHECKING
 
 from fluvio_sync._net.transport import Stage
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 class SimulatedTransport(MemoryTransport):
     """A connection whose bytes take time, each direction in order.
 
-    `room`: bytes that the socket takes before it is full, None without a limit; `last_up`, `last_down`: when the last
-    bytes arrive.
+    * `room`: bytes that the socket takes before it is full, None without a limit.
+    * `through`: when the last byte that the socket took is through the slow link.
+    * `lost`: bytes that it took after the connection was forgotten.
+    * `last_up`, `last_down`: when the last bytes arrive.
     """
 
     def __init__(self, network: SimulatedNetwork, peer: Peer) -> None:
         super().__init__(network, peer)
         self.room: int | None = None
+        self.through = 0.0
+        self.lost = 0
         self.last_up = 0.0
         self.last_down = 0.0
 
@@ -41,12 +46,19 @@ class SimulatedTransport(MemoryTransport):
         self._network.carry(self, data)
         return len(data)
 
+    def unacknowledged(self) -> int:
+        network = self._network
+        assert isinstance(network, SimulatedNetwork)
+        return network.under_way(self)
+
 
 class SimulatedNetwork(MemoryNetwork):
     """See the module's description.
 
     * `refusing`: SPUs that refuse connections.
     * `left`: ports that SPUs have moved away from; packets to them vanish.
+    * `rate`: bytes a second that one connection to an SPU carries.
+    * `tells`: the client's system tells how many bytes are not acknowledged.
     * `transports`: the open ones.
     """
 
@@ -63,6 +75,8 @@ class SimulatedNetwork(MemoryNetwork):
         self.left: set[int] = set()
         self.transports: list[SimulatedTransport] = []
         self.delay = draw.choice([0.0001, 0.001, 0.02])
+        slow = [(20_000.0, True), (2000.0, True), (5000.0, False)]
+        self.rate, self.tells = draw.choice([*[(math.inf, True)] * 5, *slow])
         self._after = after
         self._draw = draw
 
@@ -86,9 +100,21 @@ class SimulatedNetwork(MemoryNetwork):
 
     def carry(self, transport: MemoryTransport, data: bytes) -> None:
         assert isinstance(transport, SimulatedTransport)
+        if transport.forgotten:
+            transport.lost += len(data)
+        transport.through = max(transport.through, self._now())
+        if self.node_of(transport):
+            transport.through += len(data) / self.rate
         for payload in transport.frames.feed(memoryview(data)):
-            transport.last_up = max(transport.last_up, self._now() + self.latency())
+            transport.last_up = max(transport.last_up, transport.through + self.latency())
             self._at(transport.last_up, self._arrival(transport, payload))
+
+    def under_way(self, transport: SimulatedTransport) -> int:
+        """Return how many of a client's bytes are not acknowledged, as far as its system tells."""
+        if not self.tells:
+            return 0
+        slowed = 0.0 if self.rate == math.inf else max(0.0, transport.through - self._now()) * self.rate
+        return transport.lost + math.ceil(slowed)
 
     def _arrival(self, transport: SimulatedTransport, payload: bytes) -> Callable[[], None]:
         def arrive() -> None:
@@ -149,7 +175,8 @@ class SimulatedNetwork(MemoryNetwork):
     def closed(self, transport: MemoryTransport) -> None:
         assert isinstance(transport, SimulatedTransport)
         self.transports.remove(transport)
-        super().closed(transport)
+        # The client's system sends the bytes that it has taken.
+        self._at(max(transport.last_up, self._now()), lambda: super(SimulatedNetwork, self).closed(transport))
 
     def _at(self, when: float, what: Callable[[], None]) -> None:
         self._after(when - self._now(), what)

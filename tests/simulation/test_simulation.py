@@ -16,10 +16,12 @@ import pytest
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.events import OffsetsReplied, Written
 from fluvio_sync._core.failures import delivery_timed_out
+from fluvio_sync._core.patience import Allowance, Progress
 from fluvio_sync._core.pipeline import CommitWait
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync._runtime.sender import Sender
+from fluvio_sync.retry import RetryPolicy
 from tests.simulation.world import Broken, World
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._core.metadata import MetadataDiff
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue
-    from fluvio_sync._core.pipeline import SpuPipeline
+    from fluvio_sync._core.pipeline import Request, SpuPipeline
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.protocol.watch import WatchUpdate
 
@@ -44,7 +46,7 @@ def test_the_promises_hold(first: int) -> None:
 
 
 def test_a_seed_is_a_whole_story() -> None:
-    one, two = World(11), World(11)
+    one, two = World(12), World(12)
     one.run()
     two.run()
     assert one.trace == two.trace
@@ -344,4 +346,30 @@ def test_a_frame_that_is_cut_short_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Connection, "_note_sent", skipping)
     with pytest.raises(Broken):
+        run_seeds(500)
+
+
+# Time and patience.
+
+
+def test_a_delay_that_is_not_shortened_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RetryPolicy, "wait_for", lambda _policy, delay, left: delay if delay < left else None)
+    with pytest.raises(Broken, match="before its deadline"):
+        run_seeds(500)
+
+
+def test_a_time_that_counts_from_queueing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    see = Progress.see
+
+    def see_all(progress: Progress, _arrived: int, in_flight: Sequence[Request], now: float) -> bool:
+        return see(progress, in_flight[-1].end, in_flight, now)
+
+    monkeypatch.setattr(Progress, "see", see_all)
+    with pytest.raises(Broken):
+        run_seeds(500)
+
+
+def test_as_much_as_ever_after_a_late_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Allowance, "reduce", lambda _allowance, _size: None)
+    with pytest.raises(Broken, match="given up though the cluster came back"):
         run_seeds(500)
