@@ -11,6 +11,7 @@ import errno
 import itertools
 import math
 import os
+import selectors
 import socket
 import ssl
 from collections import deque
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Seconds between the beginnings of two attempts (RFC 8305, section 8: the recommended Connection Attempt Delay).
 _STAGGER = 0.25
 _MAX_REMEMBERED = 256
+_SELECTABLE = 1024  # FD_SETSIZE of C libraries on POSIX; Windows limits the number of sockets instead
 _MAX_SHOWN = 6
 
 AddressInfo = tuple[Any, ...]
@@ -116,6 +118,7 @@ class Dialling:
             return
         attempt = self._attempts[-1]
         try:
+            refuse_unpollable(attempt.sock)
             attempt.sock.setblocking(False)
             self._prepare(attempt.sock)
             code = attempt.sock.connect_ex(address)
@@ -185,3 +188,11 @@ def error_of(code: int) -> OSError:
     """Return the error for a socket's error number; `os.strerror` does not know those of Windows."""
     texts: dict[int, str] = getattr(socket, "errorTab", {})  # on Windows alone
     return OSError(code, texts.get(code) or os.strerror(code))
+
+
+def refuse_unpollable(sock: socket.socket) -> None:
+    """Raise `OSError` for a socket that cannot be polled where there is no poller but `select`."""
+    descriptor = sock.fileno()
+    if descriptor >= _SELECTABLE and selectors.DefaultSelector is selectors.SelectSelector and os.name == "posix":
+        message = f"the process has {_SELECTABLE} files open, and this Python has only select, which takes no more"
+        raise OSError(errno.EMFILE, message)

@@ -15,7 +15,7 @@ import selectors
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from fluvio_sync._net.dialling import is_of_application
+from fluvio_sync._net.dialling import is_of_application, refuse_unpollable
 from fluvio_sync._net.transport import READ
 
 if TYPE_CHECKING:
@@ -122,11 +122,12 @@ class Poller:
 
     def close(self) -> None:
         """Close the selectors and wake-up sockets."""
-        self._connections.close()
-        if self._sleep is not None:
-            self._sleep.close()
-        self._wakeup.close()
-        self._background_wakeup.close()
+        sleep = () if self._sleep is None else (self._sleep,)
+        for part in (self._connections, *sleep, self._wakeup, self._background_wakeup):
+            # The child of a fork has no copy of a kqueue, and CPython before 3.12.1 closes it there all the same
+            # (github.com/python/cpython, issue 110395).
+            with contextlib.suppress(OSError):
+                part.close()
 
     # Two threads.
 
@@ -195,6 +196,11 @@ class _Wakeup:
 
     def __init__(self) -> None:
         self.reader, self._writer = socket.socketpair()
+        try:
+            refuse_unpollable(self.reader)
+        except OSError:
+            self.close()
+            raise
         self.reader.setblocking(False)
         self._writer.setblocking(False)
 

@@ -373,9 +373,9 @@ class Engine:
 
     def abandon(self) -> None:
         """Close this process's copies of the sockets of an engine that belongs to the parent process."""
-        self.sender.abandon()
         # A thread that does not exist here may have had it; the outcomes of the parent's records can be asked for.
         self.callbacks.lock._at_fork_reinit()  # noqa: SLF001 - as `threading` does
+        self.sender.abandon()
 
 
 def flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeoutError:

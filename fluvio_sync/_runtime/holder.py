@@ -12,6 +12,7 @@ import copy
 import os
 import time
 import weakref
+from contextlib import ExitStack
 from typing import Any
 
 from fluvio_sync._base.threads import OwnedLock, reentered, slices
@@ -142,8 +143,9 @@ class EngineHolder:
 def _after_fork_in_child() -> None:
     forget_parent()
     _exit.forget_engines()
-    for holder in list(_holders):
-        holder.forget()
+    with ExitStack() as stack:  # the failure of one does not keep the others from it
+        for holder in list(_holders):
+            stack.callback(holder.forget)
 
 
 if hasattr(os, "register_at_fork"):

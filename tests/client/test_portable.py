@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import os
+import selectors
 import socket
 from pathlib import Path
 
 import pytest
 
 import tests.support
+from fluvio_sync import ConnectError, Fluvio
+from fluvio_sync._net import dialling
 from fluvio_sync._net.dialling import error_of
+from fluvio_sync._net.poller import Poller
 from tests.support.scripts import run
 
 PORTABLE = str(Path(tests.support.__file__).parent / "portable")
@@ -66,3 +70,13 @@ def test_windows_error_numbers_have_a_text(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(socket, "errorTab", {10061: "Connection refused."}, raising=False)
     assert str(error_of(10061)) == "[Errno 10061] Connection refused."
     assert error_of(13).strerror == os.strerror(13)
+
+
+def test_a_descriptor_that_select_does_not_take_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    monkeypatch.setattr(dialling, "_SELECTABLE", 1)
+    with pytest.raises(OSError, match="has only select, which takes no more"):
+        Poller()
+    monkeypatch.setattr("fluvio_sync._net.poller.refuse_unpollable", lambda _sock: None)
+    with pytest.raises(ConnectError, match="has only select, which takes no more"):
+        Fluvio.connect("127.0.0.1:1")

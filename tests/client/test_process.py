@@ -421,6 +421,54 @@ def test_a_child_forked_right_after_connecting_sends(own: LocalCluster) -> None:
     assert sorted(record.value for record in own.records("t")) == [b"child"] * 5 + [b"parent"] * 5
 
 
+def test_a_poller_that_does_not_outlive_a_fork_is_no_error_in_the_child(own: LocalCluster) -> None:
+    """So is a kqueue, which CPython before 3.12.1 closes in the child all the same."""
+    own.create_topic("t")
+    script = """
+        import errno, select, selectors
+        class Kqueue(selectors.SelectSelector):
+            def __init__(self):
+                super().__init__()
+                self.pid = os.getpid()
+            def close(self):
+                super().close()
+                if os.getpid() != self.pid:
+                    raise OSError(errno.EBADF, "Bad file descriptor")
+        selectors.DefaultSelector = Kqueue
+        clients = [Fluvio.connect(endpoint) for _ in range(3)]
+        producers = [client.topic_producer(topic) for client in clients]
+        say(*[producer.send("parent").result(10).acknowledged for producer in producers])
+        child = os.fork()
+        if child == 0:
+            say(*[client.running for client in clients])
+            say(*[producer.send("child").result(10).acknowledged for producer in producers])
+            os._exit(0)
+        say(os.waitpid(child, 0)[1])
+        """
+    done = run(script, own.endpoint, "t", flags=NO_FORK_WARNING)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["True True True", "False False False", "True True True", "0"]
+
+
+def test_one_client_that_cannot_be_left_behind_does_not_keep_the_others(own: LocalCluster) -> None:
+    script = """
+        from fluvio_sync._runtime.engine import Engine
+        def fail(self):
+            raise ValueError("a fault of the test")
+        clients = [Fluvio.connect(endpoint) for _ in range(3)]
+        for client in clients[:2]:
+            client._holder.engine.abandon = fail.__get__(client)
+        child = os.fork()
+        if child == 0:
+            say(*[client.running for client in clients], clients[2]._holder.engine)
+            os._exit(0)
+        say(os.waitpid(child, 0)[1])
+        """
+    done = run(script, own.endpoint, "t", flags=NO_FORK_WARNING)
+    assert "a fault of the test" in done.stderr
+    assert done.stdout.splitlines() == ["False False False None", "0"]
+
+
 def test_the_sender_imports_nothing(own: LocalCluster) -> None:
     """A module that is being imported by a thread when the process forks can never be imported in the child."""
     own.create_topic("t")
