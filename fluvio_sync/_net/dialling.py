@@ -193,6 +193,6 @@ def error_of(code: int) -> OSError:
 def refuse_unpollable(sock: socket.socket) -> None:
     """Raise `OSError` for a socket that cannot be polled where there is no poller but `select`."""
     descriptor = sock.fileno()
-    if descriptor >= _SELECTABLE and selectors.DefaultSelector is selectors.SelectSelector and os.name == "posix":
+    if descriptor >= _SELECTABLE and os.name == "posix" and issubclass(selectors.DefaultSelector, selectors.SelectSelector):
         message = f"the process has {_SELECTABLE} files open, and this Python has only select, which takes no more"
         raise OSError(errno.EMFILE, message)
