@@ -29,7 +29,6 @@ from fluvio_sync.errors import ConfigError
 from fluvio_sync.producer import TopicProducer
 from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.metadata import TopicCompression
-from fluvio_sync.stats import FlushResult, Health, ProducerStats, sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from fluvio_sync.config import ProducerSettings
+    from fluvio_sync.stats import FlushResult, Health, ProducerStats
     from fluvio_sync.topics import TopicDescription
 
 P = ParamSpec("P")
@@ -104,7 +104,7 @@ class Fluvio:
         * `spu_address_override`: addresses of SPUs whose advertised address does not work from here: a mapping from
           SPU id to `"host:port"`, or a function of the id and the advertised address (default none).
         * `connect_timeout`: seconds for a connection (default 10).
-        * `request_timeout`: seconds for the answer to a request (default 30).
+        * `request_timeout`: seconds for the answer to a request (default 30); a retry policy may shorten it.
         * `metadata_timeout`: seconds that `topic_producer` waits for a topic (default 10).
         * `exit_timeout`: seconds for draining at the interpreter's exit (default 5).
         * `buffer_memory`: bytes that unresolved records may hold, 128 each on top of key and value (default 32 MiB).
@@ -118,7 +118,7 @@ class Fluvio:
 
         Errors:
 
-        * `ConfigError`: a setting or the profile cannot work.
+        * `ConfigError`: a setting or the profile cannot work; or gevent or eventlet are patched in part only.
         * `ConnectError`: the SC cannot be reached; `ConnectTimeoutError` after `connect_timeout`.
         * `ProtocolError`: the server does not speak Fluvio's protocol.
         * `UnsupportedVersionError`: client and server share no version of it.
@@ -271,12 +271,7 @@ class Fluvio:
     def stats(self) -> dict[str, ProducerStats]:
         """Return a snapshot of each topic's counters under all settings; no I/O, and empty unless it is `running`."""
         engine = self._holder.present()
-        if engine is None:
-            return {}
-        found: dict[str, list[ProducerStats]] = {}
-        for topic_state in list(engine.accumulator.topic_states.values()):
-            found.setdefault(topic_state.topic, []).append(engine.accumulator.stats(topic_state, engine.reconnects))
-        return {topic: sum_of(parts) for topic, parts in found.items()}
+        return {} if engine is None else engine.accumulator.stats_by_topic(engine.reconnects)
 
     def close(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Drain, then close all connections; returns the outcomes of all producers' records.
@@ -296,10 +291,11 @@ class Fluvio:
     ) -> None:
         """Close; raise the first failure if records failed whose futures no caller looked at.
 
-        After Ctrl-C or the like it waits at most `exit_timeout`.
+        If an exception leaves the block, it waits at most `exit_timeout`, and raises nothing.  A note of the exception
+        (Python 3.11), and a line on standard error unless the application logs errors, tell how many records were lost.
         """
-        leaving = error is not None and not isinstance(error, Exception)
-        _, unseen = self._holder.close(self._holder.config.exit_timeout if leaving else None)
+        timeout = None if error is None else self._holder.config.exit_timeout
+        _, unseen = self._holder.close(timeout, leaving=error)
         if unseen is not None and error is None:
             raise unseen
 
@@ -373,6 +369,16 @@ def check_client_settings(settings: Mapping[str, Any]) -> None:
         _Checked.connect("unknown.invalid", **given)
     else:
         _Checked.connect(**settings)
+
+
+def condition(client: Fluvio) -> Health | None:
+    """Return a client's health without I/O; None if it has not tried to connect in this process, or is closed."""
+    return client._holder.health()  # noqa: SLF001 - the same module's class
+
+
+def try_again(client: Fluvio) -> None:
+    """Have a client connect in the background, because no request of the application will make it."""
+    client._holder.try_again()  # noqa: SLF001 - the same module's class
 
 
 def waits_for_fork(client: Fluvio) -> bool:

@@ -176,7 +176,7 @@ class _Cluster:
         connection = watch.start(_CLOCK.monotonic())
 
         def established() -> bool:
-            watch.take_over(watch.advance())
+            watch.take_over(watch.receive(_CLOCK.monotonic()))
             return watch.established
 
         try:

@@ -2,14 +2,14 @@
 """Delivery futures, which `send()` returns: true `concurrent.futures.Future`s, cheap because their batch has the state.
 
 A stock `Future` costs 2 to 5 us and 1.6 kB per record, for a lock that few callers take.  Here a future is a reference
-to its batch's `BatchFutures` and an index; acknowledging a batch is one store, however many records it has.  Only a
-future that a thread waits for gets a `Condition` of its own.
+to its batch's `BatchFutures` and an index; acknowledging a batch is one store, however many records it has.  `result()`
+waits for the batch.  Only a future for which the standard library waits gets a `Condition` of its own.
 
 `concurrent.futures.wait` takes the condition of every future, sorted by `id`, counts the finished ones, and adds a
 waiter to each of the others.  Hence
 
 * futures never share a condition: two callers of `wait` would take shared ones crosswise and deadlock;
-* once a condition exists, the future's state (`_own`) changes only with that condition held;
+* once a condition exists, the future's state for the standard library (`_own`) changes only with that condition held;
 * until then the state is that of the `BatchFutures`, whose lock decides between the two.  That lock is the client's for
   outcomes, and a leaf: it is held for a few stores, and no other lock is taken and no foreign code runs inside it.
 
@@ -20,12 +20,14 @@ client's callback thread.
 from __future__ import annotations
 
 import logging
+import math
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
-from fluvio_sync._base.threads import Condition, OwnedLock
+from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, started
 from fluvio_sync.errors import ForkedError, PlainTimeoutError
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 # Exceptions of callbacks are logged where the standard library logs them.
 _LOGGER = logging.getLogger("concurrent.futures")
+# Seconds that completing a batch waits for a condition that `concurrent.futures` has, which it gives back at once.
+_PATIENCE = 0.1
 
 
 class Callbacks(Protocol):
@@ -106,6 +110,7 @@ class BatchFutures:
         "base_offset",
         "callbacks",
         "called",
+        "completed",
         "failure",
         "first_timestamp",
         "halves",
@@ -141,6 +146,7 @@ class BatchFutures:
         self.base_offset: int | None = None
         # Makes the error of the record at an index; one object for many futures would grow its traceback.
         self.failure: Callable[[int], Exception] | None = None
+        self.completed: Condition | None = None  # of the lock, once a thread waits in `result()`
         self.watched: list[DeliveryFuture] = []  # those with a Condition
         self.called: list[DeliveryFuture] = []  # those with callbacks
         self.halves: tuple[BatchFutures, BatchFutures] | None = None
@@ -148,13 +154,19 @@ class BatchFutures:
         self.spans: list[OwnerSpan] = []  # the producer handles that sent the records
 
     def notify(self) -> None:
-        """Wake the waiting threads and have callbacks run.  Called once it is finished, where no signal interrupts."""
+        """Tell `concurrent.futures`, and have callbacks run.  Called once finished, where no signal interrupts."""
         watched, self.watched = self.watched, []
-        for future in watched:
-            future._notify()
+        # A handler may have interrupted the thread that has a condition, and may wait for other work of this thread.
+        late = [future for future in watched if not future._notify(_PATIENCE)]
+        if late and started(_notify_all, "fluvio-sync-notify", late) is None:
+            _notify_all(late)
         called, self.called = self.called, []
         if called:
             self.callbacks.submit([future._run_callbacks for future in called])
+
+    def _wake(self) -> None:
+        if self.completed is not None:
+            self.completed.notify_all()
 
     # Only the first of these calls has an effect.  No future is added to `watched` or `called` afterwards; those that
     # are in them wait for `notify`.
@@ -166,6 +178,7 @@ class BatchFutures:
                 self.base_offset = base_offset
                 self.acknowledged = True
                 self.state = FINISHED
+            self._wake()
 
     def mark_sent(self) -> None:
         """Complete all records as sent without an answer (at-most-once).  Called before any future exists."""
@@ -177,6 +190,7 @@ class BatchFutures:
             if self.state is PENDING:
                 self.failure = failure
                 self.state = FINISHED
+            self._wake()
 
     def halve(self, left: BatchFutures, right: BatchFutures, left_count: int) -> None:
         """Move the records to two halves: the first `left_count` to `left`, the others to `right`."""
@@ -191,6 +205,7 @@ class BatchFutures:
             self.watched, self.called = [], []
             self.left_count = left_count
             self.halves = (left, right)
+            self._wake()
 
     def metadata(self, index: int) -> RecordMetadata:
         """Return the place of the record at an index, which must not have failed."""
@@ -304,31 +319,34 @@ class DeliveryFuture(Future[RecordMetadata]):
         _exception = property(_get_exception)
         _result = property(_get_result)
 
-    def _notify(self) -> None:
-        """Wake the waiting threads; the record has its outcome already."""
+    def _notify(self, timeout: float) -> bool:
+        """Tell `concurrent.futures` of the outcome; False if a thread keeps the condition for `timeout` seconds."""
         cond = self._cond
         if cond is None:
-            return  # added to `watched`, then interrupted (Ctrl-C) before it had its condition: no thread waits
-        shared, _ = self._locate()
-        with cond.lock:
-            if self._own is FINISHED:
-                return  # added twice, for the same reason
-            self._own = FINISHED
-            for waiter in self._waiters:
-                if shared.failure is None:
-                    waiter.add_result(self)
-                else:
-                    waiter.add_exception(self)
-            cond.notify_all()
+            return True  # added to `watched`, then interrupted (Ctrl-C) before it had its condition: no thread waits
+        if not cond.acquire(timeout=timeout):
+            return False
+        try:
+            if self._own is not FINISHED:  # it may have been added twice, for the same reason
+                shared, _ = self._locate()
+                self._own = FINISHED
+                for waiter in self._waiters:
+                    if shared.failure is None:
+                        waiter.add_result(self)
+                    else:
+                        waiter.add_exception(self)
+        finally:
+            cond.release()
+        return True
 
     # For applications.
 
     def done(self) -> bool:
         """True once the record is acknowledged, failed, or (at-most-once) accepted."""
         shared = self._shared
-        if self._cond is None and shared.halves is None:  # the usual case, without further calls
+        if shared.halves is None:  # the usual case, without further calls
             return shared.state is FINISHED or shared.process is not Process.current
-        return self._get_state() is FINISHED
+        return self._is_of_parent() or self._locate()[0].state is FINISHED
 
     def running(self) -> bool:
         """The opposite of `done()`."""
@@ -353,7 +371,7 @@ class DeliveryFuture(Future[RecordMetadata]):
         shared = self._shared
         if shared.state is not FINISHED:
             self._wait(timeout)
-        if self._cond is None and shared.state is FINISHED and shared.failure is None and shared.halves is None:
+        if shared.state is FINISHED and shared.failure is None and shared.halves is None:
             return shared.metadata(self._index)
         self._wait(timeout)
         error = self._exception
@@ -381,17 +399,27 @@ class DeliveryFuture(Future[RecordMetadata]):
         lead = self._shared.callbacks.lead
         if lead is not None and (left is None or left > 0):
             left = lead(self.done, left)
-            if self.done():
-                return
-        cond = self._get_condition()
-        with cond.lock:
-            cond.wait_for(lambda: self._own is FINISHED or self._is_of_parent(), left)
-        if not self.done():
+        if not self.done() and not self._sleep(left):
             shared = self._shared
             raise PlainTimeoutError(
                 f"the record for topic {shared.topic!r}, partition {shared.partition} is not completed after "
                 f"{seconds} s; it is still on its way and its future is still valid"
             )
+
+    def _sleep(self, timeout: float | None) -> bool:
+        """Wait at most `timeout` seconds for another thread to complete the record; False if it did not."""
+        until = math.inf if timeout is None else SystemClock.monotonic() + timeout
+        while not self.done():
+            left = until - SystemClock.monotonic()
+            if left <= 0:
+                return False
+            shared, _ = self._locate()
+            with shared.lock:
+                if shared.state is PENDING and shared.halves is None:
+                    if shared.completed is None:
+                        shared.completed = Condition(shared.lock)
+                    shared.completed.wait(min(left, LONGEST_SLEEP))
+        return True
 
     def add_done_callback(self, fn: Callable[[Future[RecordMetadata]], object]) -> None:
         """Call `fn(future)` when it is done, on the client's callback thread; if it is done already, at once, here."""
@@ -442,6 +470,11 @@ class DeliveryFuture(Future[RecordMetadata]):
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         """Raise `TypeError`: coroutines await `asyncio.wrap_future(future)`."""
         raise TypeError("a DeliveryFuture belongs to threads; in a coroutine, await asyncio.wrap_future(future)")
+
+
+def _notify_all(futures: list[DeliveryFuture]) -> None:
+    for future in futures:
+        future._notify(-1)
 
 
 def _descend(shared: BatchFutures, halves: tuple[BatchFutures, BatchFutures], index: int) -> tuple[BatchFutures, int]:

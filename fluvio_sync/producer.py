@@ -14,12 +14,13 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._core.topic import check_size
+from fluvio_sync._runtime.loss import tell_loss
 from fluvio_sync._settings.checks import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
 from fluvio_sync.errors import ClosedError, FluvioError
 from fluvio_sync.futures import BatchFutures, DeliveryFuture, Process
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
-from fluvio_sync.stats import FlushResult, HandleStats, OwnerSpan, ProducerStats
+from fluvio_sync.stats import FlushResult, HandleStats, OwnerSpan, ProducerStats, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ class TopicProducer:
     def _attach(self) -> None:
         """Find the topic in the client of this process; threads that do so at once get the same state."""
         engine = self._holder.running()
-        topic_state = engine.topic_state(self.topic, self.config)
+        topic_state = engine.topic_state(self.topic, self.config, self)
         partitioner = self.config.partitioner or engine.accumulator.default_partitioner(self.topic)
         with engine.accumulator.lock:
             if self._process is Process.current:
@@ -258,17 +259,24 @@ class TopicProducer:
     ) -> None:
         """Close; raise the first failure if records failed whose futures no caller looked at.
 
-        After Ctrl-C or the like it does not wait: the client delivers the records, within its `exit_timeout`.
+        If an exception leaves the block, it waits at most the client's `exit_timeout`, and raises nothing.  A note of
+        the exception (Python 3.11), and a line on standard error unless the application logs errors, tell how many
+        records were lost.  After Ctrl-C or the like it does not wait: the client delivers the records.
         """
         if error is not None and not isinstance(error, Exception):
             self._handle_stats.closed = True
             return
-        self.close()
-        unseen = self._handle_stats.take_unseen_failure()
-        if unseen is not None:
-            if error is None:
-                raise unseen
-            self._engine.log.error("records.lost", topic=self.topic, error=str(unseen))
+        timeout = None if error is None else self._holder.config.exit_timeout
+        result = self.close(timeout)
+        unseen = self._handle_stats.take_unseen()
+        if error is None:
+            if unseen.first_error is not None:
+                raise unseen.first_error
+            return
+        if isinstance(self.config.delivery_semantic, AtMostOnce):  # its records raise no error
+            unseen = Unseen(result.failed, None)
+        log = self._engine.log.bind(topic=self.topic)
+        tell_loss(error, unseen, f"the producer for topic {self.topic!r}", self._holder.config.exit_timeout, log)
 
     def __repr__(self) -> str:
         return f"<TopicProducer for {self.topic!r} at {self._holder.endpoint}>"

@@ -34,7 +34,8 @@ class FlushResult(NamedTuple):
 class ProducerStats(NamedTuple):
     """A snapshot of all handles of a topic that have the same settings.
 
-    Bytes are those of keys and values.  Numbers other than queued and in flight are totals since the client was made.
+    Bytes are those of keys and values.  Numbers other than queued and in flight are totals: `Fluvio.stats()` counts
+    since the client was made, `TopicProducer.stats()` since the first of the producers that have these settings.
 
     * `records_queued`, `bytes_queued`, `batches_queued`: wait in this process now.
     * `records_in_flight`, `bytes_in_flight`, `batches_in_flight`: sent to an SPU and not answered yet.
@@ -88,13 +89,19 @@ def sum_of(parts: list[ProducerStats]) -> ProducerStats:
 class Health(NamedTuple):
     """The condition of a client, for readiness probes.
 
-    * `connected`: the SC (Streaming Controller) pushes its metadata.
+    * `connected`: the SC (Streaming Controller) pushes its metadata; False once it does not, and could not be reached
+      again at the first attempt.
     * `leaders`: for each partition (topic, number) that records were sent to, the id of the SPU (Stream Processing
       Unit) that leads it; None while there is none.
     * `records_queued`, `bytes_queued`: wait in this process.
     * `records_in_flight`: sent to an SPU and not answered yet.
     * `last_error`: the text of the latest failure; None before the first.
     * `last_error_at`: when it was, in milliseconds since the epoch; None before the first.
+    * `disconnected_since`: when the SC was last heard, in milliseconds since the epoch; None while it is connected, and
+      if it was never reached.
+    * `memory_used`, `memory_limit`: bytes that unresolved records hold now, 128 each on top of key and value, and
+      `buffer_memory`, which bounds them.
+    * `log_events_dropped`: events of the client that the application's log handlers were too slow for, so far.
     """
 
     connected: bool
@@ -104,6 +111,21 @@ class Health(NamedTuple):
     records_in_flight: int
     last_error: str | None
     last_error_at: int | None
+    disconnected_since: int | None = None
+    log_events_dropped: int = 0
+    memory_used: int = 0
+    memory_limit: int = 0
+
+
+class Unseen(NamedTuple):
+    """Failed records whose futures no caller looked at.
+
+    * `records`: their number.
+    * `first_error`: the error of the first; None without one, and for records of at-most-once.
+    """
+
+    records: int
+    first_error: Exception | None
 
 
 class OwnerSpan:
@@ -141,6 +163,7 @@ class HandleStats:
         self._acked = 0
         self._unacknowledged = 0
         self._failed = 0
+        self._unseen_records = 0  # those of `_unseen`, and of spans beyond the remembered ones
         self._first_failure: Callable[[], Exception] | None = None
 
     def add_acked(self, span: OwnerSpan, records: int) -> None:
@@ -180,29 +203,44 @@ class HandleStats:
                     handle_stats._first_failure = span.failure
                 if unseen > 0 and len(handle_stats._unseen) < self._REMEMBERED:
                     handle_stats._unseen[span] = None
-            self._failed, whole._failed, span.unseen, span.counted = (
+            self._failed, whole._failed, self._unseen_records, whole._unseen_records, span.unseen, span.counted = (
                 self._failed + records,
                 whole._failed + records,
+                self._unseen_records + unseen,
+                whole._unseen_records + unseen,
                 unseen,
                 True,
             )
 
     def looked_at(self, span: OwnerSpan) -> None:
         """Note that a caller saw the error of one failed record."""
+        whole = self._whole
         with self._lock:
-            span.unseen -= 1
+            if not span.counted:
+                span.unseen -= 1
+            elif span.unseen > 0:
+                self._unseen_records, whole._unseen_records, span.unseen = (
+                    self._unseen_records - 1,
+                    whole._unseen_records - 1,
+                    span.unseen - 1,
+                )
             if span.unseen <= 0:
                 self._unseen.pop(span, None)
-                self._whole._unseen.pop(span, None)
+                whole._unseen.pop(span, None)
 
-    def take_unseen_failure(self) -> Exception | None:
-        """Return the error of a failed record whose future no caller looked at, and count all as seen."""
+    def take_unseen(self) -> Unseen:
+        """Return the failed records whose futures no caller looked at, and count all as seen."""
+        whole = self._whole
         with self._lock:
             spans, self._unseen = self._unseen, {}
+            records = self._unseen_records
+            whole._unseen_records, self._unseen_records = whole._unseen_records - records, 0
             for span in spans:
-                self._whole._unseen.pop(span, None)
+                whole._unseen.pop(span, None)
+                span.unseen = 0
         failure = next((span.failure for span in spans), None)
-        return None if failure is None else failure()
+        # Looking at a failure beyond the remembered ones, once it was taken, makes the next number too small.
+        return Unseen(max(0, records), None if failure is None else failure())
 
     def take(self) -> FlushResult:
         """Return the outcomes since the last call."""
@@ -230,6 +268,13 @@ class Counters:
     records_rejected: int = 0
     records_retried: int = 0
     records_unacknowledged: int = 0
+
+    def add(self, other: Counters) -> None:
+        """Add the totals of another."""
+        for name in self.__slots__:
+            if name != "latency_max":
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latency_max = max(self.latency_max, other.latency_max)
 
     def latency(self) -> tuple[float, float] | None:
         """Return mean and maximum latency in seconds, None before the first acknowledgement."""

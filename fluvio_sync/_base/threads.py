@@ -6,7 +6,7 @@ from __future__ import annotations
 import _thread
 import threading
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fluvio_sync._base.clock import SystemClock
 
@@ -65,6 +65,29 @@ def slices(timeout: float) -> Iterator[float]:
         yield LONGEST_SLEEP
         timeout -= LONGEST_SLEEP
     yield timeout
+
+
+class AtFirstUse(Generic[T]):
+    """An attribute that is made when it is first read, once, whichever thread reads it; `del` has it made anew.
+
+    For a lock of an object that an application makes while it is imported.  gevent and eventlet may put their own
+    kinds of lock in the place of Python's only after that (gunicorn's `--preload` does so in the worker, after the
+    hooks of the fork), and a greenlet that waits for an older one blocks its whole thread.
+
+    Not `functools.cached_property`: up to Python 3.11 it makes a lock of its own when the class is made, and from 3.12
+    on two threads may each get another value.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+
+    def __set_name__(self, _owner: type[object], name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, _owner: type[object] | None = None) -> T:
+        # From now on the instance's own attribute is found first: this is no data descriptor.
+        made: T = instance.__dict__.setdefault(self._name, self._make())
+        return made
 
 
 class LockBusyError(Exception):

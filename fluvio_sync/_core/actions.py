@@ -39,6 +39,16 @@ class AskOffsets(NamedTuple):
     wait: CommitWait
 
 
+class DoubtMetadata(NamedTuple):
+    """Have the SC asked, if it brings nothing: an SPU does not lead a partition that the metadata says it leads."""
+
+
+class AskProgress(NamedTuple):
+    """Ask the pipeline's connection how much of its stream has arrived at the SPU; answered by `Progressed`."""
+
+    pipeline: SpuPipeline
+
+
 class Report(NamedTuple):
     """Log a change of state."""
 
@@ -47,4 +57,4 @@ class Report(NamedTuple):
     fields: dict[str, object]
 
 
-Action = Connect | Disconnect | Write | AskOffsets | Report | Outcome
+Action = Connect | Disconnect | Write | AskOffsets | AskProgress | DoubtMetadata | Report | Outcome

@@ -14,19 +14,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core import failures
-from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
+from fluvio_sync._core import failures, reasons, retrying
+from fluvio_sync._core.actions import AskOffsets, AskProgress, Connect, Disconnect, DoubtMetadata, Report, Write
 from fluvio_sync._core.events import HANDLERS
-from fluvio_sync._core.partition import (
-    IDLE,
-    Acknowledged,
-    BackingOff,
-    Dropped,
-    Failed,
-    Lingering,
-    Sent,
-    Waiting,
-)
+from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
 from fluvio_sync._core.pipeline import (
     COMMIT_POLL_INTERVAL,
     AwaitingCommit,
@@ -53,11 +44,8 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.produce import PartitionResult
     from fluvio_sync.stats import HandleStats
 
-# Seconds that a replaced leader gets to answer its requests: usually it runs and its answer is near.
+# Seconds that a replaced leader or address gets to answer its requests: usually it runs and its answer is near.
 ABANDON_GRACE = 0.3
-# Seconds before the next attempt at an SPU whose disk is full, or whose partition rejects writes after a storage error:
-# it needs an operator or a restart.
-LONG_DELAY = 1.0
 
 
 class Dispatcher:
@@ -68,7 +56,6 @@ class Dispatcher:
         metadata: Metadata,
         *,
         connect_timeout: float,
-        request_timeout: float,
         on_failing: Callable[[PartitionQueue, bool], None],
     ) -> None:
         """Make a dispatcher without queues; `timers` says when `tick` has something to do.
@@ -77,10 +64,9 @@ class Dispatcher:
         """
         self.metadata = metadata
         self.connect_timeout = connect_timeout
-        self.request_timeout = request_timeout
         self.pipelines: dict[tuple[int, Isolation], SpuPipeline] = {}
-        self._router = Router(metadata)
-        self._queues: dict[tuple[str, int], list[PartitionQueue]] = {}
+        self._router = Router(metadata, self.report)
+        self._queues: dict[PartitionQueue, None] = {}
         self._actions: list[Action] = []
         self._to_fill: dict[SpuPipeline, None] = {}  # they may accept another request
         self.timers: Timers[PartitionQueue | SpuPipeline] = Timers()
@@ -100,10 +86,7 @@ class Dispatcher:
             self._reschedule(queue, now)
 
     def tick(self, now: float) -> None:
-        """Time passed."""
-        heap = self.timers.heap
-        if not heap or heap[0][0] > now:
-            return
+        """A timer is due."""
         due = self.timers.due(now)
         # Pipelines first: batches of a request whose connection is closed now, and of which no byte was sent, are
         # certainly not stored.
@@ -112,6 +95,8 @@ class Dispatcher:
                 error = item.overdue(now)
                 if error is not None:
                     self._drop_connection(item, error, now)
+                elif item.needs_look(now):
+                    self._actions.append(AskProgress(item))
                 self._arm(item, now)
         for item in due:
             if not isinstance(item, SpuPipeline):
@@ -138,7 +123,7 @@ class Dispatcher:
             for batch in queue.batches():
                 if batch.belongs_only_to(handle_stats):
                     note_written(queue, will_be_sent=handle_stats is not None)
-                    self._fail(batch, failures.closed(batch, closing))
+                    self._fail(batch, failures.closed(batch, closing, reasons.reason(batch, self._router, now)))
             queue.sealed = deque(batch for batch in queue.sealed if not batch.done)
 
     def recover(self, queues: Iterable[PartitionQueue], error: FluvioError, now: float) -> None:
@@ -166,6 +151,12 @@ class Dispatcher:
                 queue.requeue()
                 self._reschedule(queue, now)
 
+    def forget(self, queues: Iterable[PartitionQueue]) -> None:
+        """Forget empty queues, whose topic and settings no producer has any more."""
+        for queue in queues:
+            self._queues.pop(queue, None)
+            queue.timer = None
+
     def report(self, level: str, event: str, **fields: object) -> None:
         """Have a change of state logged."""
         self._actions.append(Report(level, event, fields))
@@ -176,22 +167,28 @@ class Dispatcher:
         """Let queues that wait for such a change go on at once."""
         diff = event.diff
         for spu in diff.spus:
-            if not self.metadata.spu_online(spu):
-                self._abandon_spu(spu, now)
-        for queues in list(self._queues.values()):
-            for queue in queues:
-                if (
-                    (diff.watch_changed and isinstance(queue.state, Waiting))
-                    or queue.topic in diff.topics
-                    or (queue.topic, queue.partition) in diff.partitions
-                    or self._router.leader(queue) in diff.spus
-                ):
-                    self._route_changed(queue, now)
+            if spu in diff.moved or not self.metadata.spu_online(spu):
+                self._leave_spu(spu, now)
+        for queue in list(self._queues):
+            if (
+                (diff.watch_changed and isinstance(queue.state, Waiting))
+                or queue.topic in diff.topics
+                or (queue.topic, queue.partition) in diff.partitions
+                or self._router.leader(queue) in diff.spus
+            ):
+                self._route_changed(queue, now)
 
-    def _abandon_spu(self, spu: int, now: float) -> None:
-        """Await no answer of an SPU that the SC reports offline."""
+    def _leave_spu(self, spu: int, now: float) -> None:
+        """Await no answer of an SPU that the SC reports offline, and for a moment only those of an old address."""
         for pipeline in list(self.pipelines.values()):
-            if pipeline.spu == spu and pipeline.state is not PipelineState.DOWN:
+            if pipeline.spu != spu or pipeline.state is PipelineState.DOWN:
+                pass
+            elif self.metadata.spu_online(spu):
+                del self.pipelines[spu, pipeline.isolation]  # another one is made, to the new address
+                for queue in pipeline.retire(now + ABANDON_GRACE):
+                    self._reschedule(queue, now)
+                self._arm(pipeline, now)
+            else:
                 self._drop_connection(pipeline, ConnectError(f"the SC reported SPU {spu} offline"), now)
 
     def _route_changed(self, queue: PartitionQueue, now: float) -> None:
@@ -213,9 +210,7 @@ class Dispatcher:
 
     def _reschedule(self, queue: PartitionQueue, now: float) -> None:
         """Decide the next state of a queue that has no request in flight and no delay to wait for."""
-        queues = self._queues.get((queue.topic, queue.partition), ())
-        if queue not in queues:
-            self._queues[queue.topic, queue.partition] = [*queues, queue]
+        self._queues[queue] = None
         oldest = queue.sealed[0] if queue.sealed else queue.open
         if oldest is not None and oldest.deadline <= now:
             for batch in queue.take_expired(now):
@@ -234,7 +229,7 @@ class Dispatcher:
         if oldest.ready_at > now:
             self._move(queue, Move.GATHER, Lingering(oldest.ready_at))
         elif route.spu is None:
-            self._move(queue, Move.NO_ROUTE, Waiting(queue.leaderless_since or now))
+            self._move(queue, Move.NO_ROUTE, Waiting(self._router.leaderless_since(queue, now)))
         else:
             isolation = queue.topic_state.config.isolation
             pipeline = self.pipelines.get((route.spu, isolation)) or self._new_pipeline(route.spu, isolation)
@@ -301,8 +296,8 @@ class Dispatcher:
     # Pipelines.
 
     def _new_pipeline(self, spu: int, isolation: Isolation) -> SpuPipeline:
-        timeouts = {"connect_timeout": self.connect_timeout, "request_timeout": self.request_timeout}
-        pipeline = self.pipelines[spu, isolation] = SpuPipeline(spu, isolation, **timeouts)
+        pipeline = SpuPipeline(spu, isolation, connect_timeout=self.connect_timeout)
+        self.pipelines[spu, isolation] = pipeline
         return pipeline
 
     def _connect(self, pipeline: SpuPipeline, now: float) -> None:
@@ -332,9 +327,10 @@ class Dispatcher:
             for queue, batches in request.entries:
                 self._move(queue, Move.SEND, InFlight(request, batches))
             request.start()
+            pipeline.progress.follow(request, now, first=not pipeline.in_flight)
             pipeline.in_flight.append(request)
             self._actions.append(Write(request))
-            if pipeline.timer is None or pipeline.reply_deadline(request) < pipeline.timer:
+            if pipeline.timer is None or pipeline.progress.look_at < pipeline.timer:
                 self._arm(pipeline, now)
 
     def _disconnected(self, event: events.Disconnected, now: float) -> None:
@@ -375,13 +371,10 @@ class Dispatcher:
         pipeline.state = PipelineState.DOWN
         requests, pipeline.in_flight = pipeline.in_flight, deque()
         for request in requests:
-            request.lost = True
-            if request.wrote_any:
-                for batch in request.batches:
-                    batch.maybe_written = True
+            request.lose()
             for queue, batches in request.live_entries:
                 self._attempt_failed(queue, batches, error, now)
-        for queue in [queue for queues in self._queues.values() for queue in queues]:
+        for queue in list(self._queues):
             if isinstance(queue.state, AwaitingCommit) and queue.state.wait.pipeline is pipeline:
                 self._attempt_failed(queue, queue.state.batches, error, now)
         # A failed attempt may have queued the batches behind it, which connects.
@@ -412,6 +405,14 @@ class Dispatcher:
             self._recovered(queue)
             self._reschedule(queue, now)
         self._to_fill[request.pipeline] = None
+
+    def _progressed(self, event: events.Progressed, now: float) -> None:
+        pipeline, generation, arrived = event
+        if generation == pipeline.generation and pipeline.state is PipelineState.UP:
+            error = pipeline.see(arrived, now)
+            if error is not None:
+                self._drop_connection(pipeline, error, now)
+            self._arm(pipeline, now)
 
     def _replied(self, event: events.Replied, now: float) -> None:
         request = event.request
@@ -446,6 +447,8 @@ class Dispatcher:
             self._reschedule(queue, now)
             return
         treatment = failures.treatment_of(code.code)
+        if treatment is failures.Treatment.REFRESH:
+            self._actions.append(DoubtMetadata())
         error = failures.server_error(code, queue.topic, queue.partition, pipeline.spu)
         if treatment is failures.Treatment.AWAIT_COMMIT:
             self._await_commit(CommitWait(queue, pipeline, batches, result.base_offset, now), error, now)
@@ -461,7 +464,7 @@ class Dispatcher:
             self._began_to_fail(queue, error)
             self._reschedule(queue, now)
         else:
-            floor = LONG_DELAY if treatment is failures.Treatment.WAIT_LONG else 0.0
+            floor = failures.LONG_DELAY if treatment is failures.Treatment.WAIT_LONG else 0.0
             self._attempt_failed(queue, batches, error, now, floor)
 
     def _unread_answer(self, queue: PartitionQueue, count: int, result: PartitionResult) -> None:
@@ -470,6 +473,8 @@ class Dispatcher:
         if not code.code:
             queue.rejected = False
             return
+        if failures.treatment_of(code.code) is failures.Treatment.REFRESH:
+            self._actions.append(DoubtMetadata())
         queue.topic_state.counters.records_rejected += count
         if not queue.rejected:
             queue.rejected = True
@@ -493,24 +498,15 @@ class Dispatcher:
         for batch in batches:
             if batch.done:
                 continue
-            batch.last_error = error
-            batch.in_request = False
-            if batch.deadline <= now:  # the deadline is the reason, even if the retries are exhausted as well
-                self._fail(batch, failures.delivery_timed_out(batch, error, now))
-                continue
-            wait = batch.next_delay()
-            if wait is None:
-                self._fail(batch, failures.retries_exhausted(batch, error, now))
-                continue
-            wait = 0.0 if moved else queue.wait_for(max(wait, floor), batch.deadline - now)
-            if wait is None:
-                self._fail(batch, failures.delivery_timed_out(batch, error, now))
+            wait = retrying.wait_after(batch, error, now, floor, moved=moved)
+            if not isinstance(wait, float):
+                self._fail(batch, wait)
                 continue
             survivors.append(batch)
             delay = wait if delay is None else delay
         queue.put_back(survivors)
         if delay:
-            self._move(queue, Move.BACK_OFF, BackingOff(now + delay))
+            self._move(queue, Move.BACK_OFF, BackingOff(now + delay, error))
             self._arm(queue, now)
         else:
             self._reschedule(queue, now)
@@ -529,11 +525,7 @@ class Dispatcher:
     # Outcomes.
 
     def _time_out(self, batch: Batch, now: float) -> None:
-        queue = batch.queue
-        why = batch.last_error
-        if why is None and isinstance(queue.state, Waiting):
-            why = ConnectError(self._router.reason(queue))
-        self._fail(batch, failures.delivery_timed_out(batch, why, now))
+        self._fail(batch, failures.delivery_timed_out(batch, reasons.reason(batch, self._router, now), now))
 
     def _fail(self, batch: Batch, failure: Callable[[int], FluvioError]) -> None:
         if not batch.done:

@@ -40,6 +40,14 @@ class Replied(NamedTuple):
     response: ProduceResponse
 
 
+class Progressed(NamedTuple):
+    """The stream of the pipeline's connection of this generation has arrived up to here, as far as the system knows."""
+
+    pipeline: SpuPipeline
+    generation: int
+    arrived: int
+
+
 class OffsetsReplied(NamedTuple):
     """The SPU answered `AskOffsets`; `high_watermark` is None if it does not know the partition."""
 
@@ -53,13 +61,14 @@ class MetadataChanged(NamedTuple):
     diff: MetadataDiff
 
 
-Event = Connected | Disconnected | Written | Replied | OffsetsReplied | MetadataChanged
+Event = Connected | Disconnected | Written | Replied | Progressed | OffsetsReplied | MetadataChanged
 
 HANDLERS = {
     Connected: "_connected",
     Disconnected: "_disconnected",
     Written: "_written",
     Replied: "_replied",
+    Progressed: "_progressed",
     OffsetsReplied: "_offsets_replied",
     MetadataChanged: "_metadata_changed",
 }

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.error_code import ErrorCode
 
 
+# Seconds before the next attempt at an SPU whose disk is full, or whose partition rejects writes after a storage error:
+# it needs an operator or a restart.
+LONG_DELAY = 1.0
+
+
 class Treatment(enum.Enum):
     """How the client treats a server's error code: (in words, whether the batch may be stored in spite of it)."""
 
@@ -174,7 +179,14 @@ def commit_timed_out(batch: Batch, base_offset: int, now: float) -> Callable[[in
     return make
 
 
-def closed(batch: Batch, owner: str) -> Callable[[int], FluvioError]:
+def closed(batch: Batch, owner: str, why: FluvioError | None) -> Callable[[int], FluvioError]:
     """Return the maker of the error for a batch that was unresolved when its owner, client or producer, was closed."""
-    message = f"{_record(batch)}: the {owner} was closed before the record was acknowledged{_stored(batch)}"
-    return lambda _index: ClosedError(message)
+    because = "" if why is None else f"; at that time: {why}"
+    message = f"{_record(batch)}: the {owner} was closed before the record was acknowledged{because}{_stored(batch)}"
+
+    def make(_index: int) -> FluvioError:
+        error = ClosedError(message)
+        error.__cause__ = why
+        return error
+
+    return make

@@ -46,12 +46,14 @@ class Route(NamedTuple):
 class MetadataDiff:
     """The changes of an update: topics by name, partitions, SPU ids.
 
-    `watch_changed`: the watch ended, or is complete now, so that unknown and offline objects count otherwise.
+    * `moved`: the SPUs that have another address.
+    * `watch_changed`: the watch ended, or is complete now, so that unknown and offline objects count otherwise.
     """
 
     topics: set[str] = field(default_factory=set)
     partitions: set[tuple[str, int]] = field(default_factory=set)
     spus: set[int] = field(default_factory=set)
+    moved: set[int] = field(default_factory=set)
     watch_changed: bool = False
 
     def __bool__(self) -> bool:
@@ -62,6 +64,7 @@ class MetadataDiff:
         self.topics |= other.topics
         self.partitions |= other.partitions
         self.spus |= other.spus
+        self.moved |= other.moved
         self.watch_changed |= other.watch_changed
 
 
@@ -158,14 +161,17 @@ class Metadata:
             diff.partitions.add(key)
 
     def _change_spu(self, item: SpuObject, diff: MetadataDiff, *, delete: bool) -> None:
-        known = self.spus.get(item.spec.id)
+        spu = item.spec.id
+        known, address = self.spus.get(spu), self.advertised(spu)
         if delete:
-            if self.spus.pop(item.spec.id, None) is not None:
-                diff.spus.add(item.spec.id)
+            if self.spus.pop(spu, None) is not None:
+                diff.spus.add(spu)
             return
-        self.spus[item.spec.id] = item
+        self.spus[spu] = item
         if known != item:
-            diff.spus.add(item.spec.id)
+            diff.spus.add(spu)
+        if known is not None and address != self.advertised(spu):
+            diff.moved.add(spu)
 
     # Questions.
 

@@ -13,9 +13,10 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.futures import BatchFutures
-from fluvio_sync.protocol.batch import BatchBuilder, decode_record_set
+from fluvio_sync.protocol.batch import MIN_TIMESTAMP_DELTA, BatchBuilder, decode_record_set
 from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.stats import OwnerSpan
 
@@ -159,12 +160,11 @@ class Batch:
         return left, right
 
     def _part(self, records: list[tuple[bytes | None, bytes, int]]) -> Batch:
-        # The smallest, not the first record's: an application's timestamps, and those of a clock that was set back,
-        # come in any order.
-        first = min(timestamp for _, _, timestamp in records)
+        # The whole batch's: from it, and perhaps from no other, the deltas of all records fit.
+        first = self.builder.first_timestamp
         builder = BatchBuilder(first)
         for key, value, timestamp in records:
-            builder.append(key, value, timestamp)
+            builder.append(key, value, timestamp, lowest_delta=MIN_TIMESTAMP_DELTA)
         shared = self.futures
         futures = BatchFutures(shared.topic, shared.partition, first, builder.timestamps, shared.callbacks)
         part = Batch(self.queue, builder, futures, self.opened)
@@ -274,12 +274,13 @@ class Waiting(State):
 
 
 class BackingOff(State):
-    """It waits for the policy's delay before the next attempt."""
+    """It waits for the policy's delay before the next attempt; `error`: of the last one."""
 
-    __slots__ = ("until",)
+    __slots__ = ("error", "until")
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, error: FluvioError) -> None:
         self.until = until
+        self.error = error
 
     def due(self, _now: float) -> float:
         """Return when the delay is over."""
@@ -292,6 +293,7 @@ IDLE = Idle()
 class PartitionQueue:
     """The batches of one partition under one set of settings.
 
+    `timeout`, `patience`: seconds for all attempts of a batch, and for the answer to one.
     `unresolved` holds every batch from its first record until it is accounted for, in order.  The other places
     (`open`, `sealed`, the state's batches) say how far each is, and can be made again from it: see `rebuild`.
     """
@@ -301,12 +303,12 @@ class PartitionQueue:
         "batch_size",
         "dirty",
         "failing",
-        "leaderless_since",
         "linger",
         "max_request_size",
         "one_batch_per_request",
         "open",
         "partition",
+        "patience",
         "rejected",
         "sealed",
         "state",
@@ -325,6 +327,7 @@ class PartitionQueue:
         self.partition = partition
         self.acked = isinstance(semantic, AtLeastOnce)
         self.timeout = semantic.retry_policy.timeout if isinstance(semantic, AtLeastOnce) else request_timeout
+        self.patience = reply_timeout(self.timeout, request_timeout) if self.acked else request_timeout
         self.linger = config.linger
         self.batch_size = config.batch_size
         self.max_request_size = config.max_request_size
@@ -336,7 +339,6 @@ class PartitionQueue:
         self.rejected = False  # at-most-once: the server's last answer was an error
         self.one_batch_per_request = False  # until it is empty: a server found a request's batches too large
         self.dirty = False  # in the accumulator's list of queues that the dispatcher has to look at
-        self.leaderless_since: float | None = None  # since when the metadata names no leader that is online
         self.timer: float | None = None
 
     def __repr__(self) -> str:
@@ -368,6 +370,10 @@ class PartitionQueue:
     def in_flight(self) -> Sequence[Batch]:
         """The batches that a request carries or the leader stored, oldest first."""
         return self.state.batches
+
+    def is_unused(self) -> bool:
+        """Whether it has nothing to do, and no other part of the client refers to it to do something."""
+        return self.state is IDLE and not self.unresolved and not self.dirty
 
     def waiting(self) -> list[Batch]:
         """Return the batches that no request carries, oldest first."""
@@ -414,13 +420,16 @@ class PartitionQueue:
             self.sealed.append(batch)
             self.open = None
 
-    def take(self, room: int, now: float) -> list[Batch]:
-        """Remove and return the ready batches, oldest first, that fit into `room` bytes."""
-        taken = []
+    def take(self, room: int, now: float, *, at_least_one: bool = False) -> list[Batch]:
+        """Remove and return the ready batches, oldest first, that fit into `room` bytes.
+
+        `at_least_one`: the first is taken even if it does not.
+        """
+        taken: list[Batch] = []
         while self.sealed or (self.open is not None and self.open.ready_at <= now):
             if not self.sealed:
                 self.seal_open(now)
-            if self.sealed[0].builder.size > room:
+            if self.sealed[0].builder.size > room and (taken or not at_least_one):
                 break
             batch = self.sealed.popleft()
             room -= batch.builder.size

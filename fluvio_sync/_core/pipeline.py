@@ -14,11 +14,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core.partition import State
+from fluvio_sync._core.patience import Allowance, Progress
 from fluvio_sync.delivery import Isolation
-from fluvio_sync.errors import ConnectTimeoutError, FluvioError, RequestTimeoutError
+from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, RequestTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from fluvio_sync._core.partition import Batch, PartitionQueue
     from fluvio_sync.protocol.produce import PartitionResult
@@ -46,13 +47,18 @@ class PipelineState(enum.Enum):
 class SpuPipeline:
     """The requests to one SPU for one isolation level; it survives its connections.
 
+    * `allowance`: how much one request may hold, after late answers.
+    * `progress`: of the requests in flight.
     * `name`: the server in messages, with its address once that is known.
     * `connect_by`: monotonic seconds, while the connection is being made.
     * `generation`: counts the connections, so that events of an old one are recognised.
+    * `why_late`: says why the connection that is being made is not ready yet; the sender's.
     * `ready`: the partition queues with batches to send, and some that have moved on since; see `has_queued`.
+    * `retire_at`: when it ends, because the SPU has another address; infinite if it has not.
     """
 
     __slots__ = (
+        "allowance",
         "connect_by",
         "connect_timeout",
         "generation",
@@ -60,21 +66,24 @@ class SpuPipeline:
         "isolation",
         "last_error",
         "name",
+        "progress",
         "queued",
         "ready",
-        "request_timeout",
+        "retire_at",
         "spu",
         "state",
         "timer",
         "was_up",
+        "why_late",
     )
 
-    def __init__(self, spu: int, isolation: Isolation, *, connect_timeout: float, request_timeout: float) -> None:
-        """`connect_timeout`, `request_timeout`: seconds until a connection, or an answer, is late."""
+    def __init__(self, spu: int, isolation: Isolation, *, connect_timeout: float) -> None:
+        """`connect_timeout`: seconds until a connection is late."""
         self.spu = spu
         self.isolation = isolation
         self.connect_timeout = connect_timeout
-        self.request_timeout = request_timeout
+        self.allowance = Allowance()
+        self.progress = Progress()
         self.name = f"SPU {spu}"
         self.state = PipelineState.DOWN
         self.generation = 0
@@ -82,8 +91,10 @@ class SpuPipeline:
         self.ready: deque[PartitionQueue] = deque()
         self.in_flight: deque[Request] = deque()
         self.connect_by = 0.0
+        self.retire_at = math.inf
         self.timer: float | None = None
         self.was_up = False
+        self.why_late: Callable[[float], FluvioError] | None = None
         self.last_error: FluvioError | None = None
 
     def __repr__(self) -> str:
@@ -130,11 +141,12 @@ class SpuPipeline:
             if queue.state is not self.queued or queue in left_over or queue in emptied:
                 continue
             if not entries:
-                room = queue.max_request_size
+                limit = self.allowance.limit
+                room = queue.max_request_size if limit is None else min(queue.max_request_size, limit)
             elif not _may_share(queue, entries[0][0]) or (queue.topic, queue.partition) in partitions:
                 left_over.append(queue)
                 continue
-            batches = queue.take(room, now)
+            batches = queue.take(room, now, at_least_one=not entries)
             if batches:
                 for batch in batches:
                     room -= batch.builder.size
@@ -150,51 +162,94 @@ class SpuPipeline:
             return None, emptied
         if len(entries) > 1:
             entries.sort(key=lambda entry: entry[0].topic)  # a topic's partitions stand together in a request
-        return Request(self, entries, now), emptied
-
-    def reply_deadline(self, request: Request) -> float:
-        """Return when the answer to a request is late, as soon as it is the oldest one in flight."""
-        deadline = request.in_line_at + self.request_timeout + request.commit_patience
-        if len(self.in_flight) > 1 or request.latest_deadline > deadline:
-            return deadline  # the requests behind it must not lose their connection to its short deadline
-        return request.latest_deadline
+        return Request(self, entries), emptied
 
     def next_timer(self, now: float) -> float | None:
         """Return when the dispatcher has to look at it, None if never."""
         if self.state is PipelineState.CONNECTING:
-            return self.connect_by
-        return max(self.reply_deadline(self.in_flight[0]), now) if self.in_flight else None
+            return min(self.connect_by, self.retire_at)
+        due = math.inf
+        if self.in_flight:
+            # The connection of a lone request is worth nothing to batches whose deadlines have passed.
+            expiry = self.in_flight[0].latest_deadline if len(self.in_flight) == 1 else math.inf
+            due = min(self.progress.look_at, expiry)
+        if self.retire_at < due and self.state is PipelineState.UP:
+            due = self.retire_at
+        return max(due, now) if due < math.inf else None
 
     def overdue(self, now: float) -> FluvioError | None:
-        """Return the error of a connection, or of an answer, that is late; None if none is."""
+        """Return the error of a late connection, or of a lone request whose batches have expired; None if none is.
+
+        Also of a connection to an old address, whose moment is over.
+        """
+        if now >= self.retire_at and self.state is not PipelineState.DOWN:
+            return ConnectError(f"{self.name} did not answer, and the SC reports that it has another address")
         if self.state is PipelineState.CONNECTING and now >= self.connect_by:
             return ConnectTimeoutError(
                 f"{self.name} did not complete the connection within {self.connect_timeout} s (connect_timeout)"
             )
-        if self.state is PipelineState.UP and self.in_flight and now >= self.reply_deadline(self.in_flight[0]):
-            waited = now - self.in_flight[0].in_line_at
-            return RequestTimeoutError(f"{self.name} did not answer a produce request within {waited:.1f} s")
+        if self.state is PipelineState.UP and len(self.in_flight) == 1 and now >= self.in_flight[0].latest_deadline:
+            return self._late(now)
         return None
+
+    def retire(self, at: float) -> list[PartitionQueue]:
+        """Take no more batches, and end at `at`, or at once if it is not connected; return the queues that wait."""
+        queues = self.queues()
+        self.ready.clear()
+        self.retire_at = at if self.state is PipelineState.UP else -math.inf
+        return queues
+
+    def needs_look(self, now: float) -> bool:
+        """Whether to ask the connection how much has arrived; once, until the next look is due."""
+        if self.state is not PipelineState.UP or not self.in_flight or self.progress.look_at > now:
+            return False
+        self.progress.asked(self.in_flight, now)
+        return True
+
+    def see(self, arrived: int, now: float) -> FluvioError | None:
+        """Take the place in the connection's stream up to which it has arrived; return the error of a late answer."""
+        late = bool(self.in_flight) and self.progress.see(arrived, self.in_flight, now)
+        return self._late(now) if late else None
+
+    def _late(self, now: float) -> FluvioError:
+        if self.in_flight[0].entries:
+            self.allowance.reduce(self.in_flight[0].size)
+        return RequestTimeoutError(f"{self.name} {self.progress.lateness(self.in_flight, now)}")
+
+    def awaited(self, now: float) -> FluvioError | None:
+        """Return the error that describes the event that its queues wait for."""
+        if self.state is PipelineState.CONNECTING:
+            if self.why_late is not None:
+                return self.why_late(now)
+            waited = now - (self.connect_by - self.connect_timeout)
+            return ConnectTimeoutError(f"{self.name} has not completed the connection for {waited:.1f} s")
+        if self.in_flight:
+            return RequestTimeoutError(f"{self.name} {self.progress.lateness(self.in_flight, now)}")
+        return self.last_error
 
     def begin_to_connect(self, now: float) -> None:
         """Count another connection, which is being made from now on."""
         self.state = PipelineState.CONNECTING
         self.generation += 1
+        self.why_late = None
         self.connect_by = now + self.connect_timeout
 
     def answered(self, request: Request, now: float) -> None:
         """Remove an answered request; the SPU may work on the next one from now on."""
         self.in_flight.remove(request)
+        if self.allowance.limit is not None and request.entries:
+            most = request.entries[0][0].max_request_size
+            self.allowance.enlarge(request, most, now - self.progress.in_line_at)
         if self.in_flight:
-            self.in_flight[0].in_line_at = now
+            self.progress.follow(self.in_flight[0], now, first=True)
 
 
 class Request:
     """A produce request: batches of some partition queues, in the order in which they stand in it.
 
-    * `commit_patience`: seconds that the SPU may wait for replicas.
+    * `patience`, `shortest_patience`: seconds that its answer may take, by the policies of its batches.
+    * `end`: the place of its last byte in the connection's stream; set when it is written.
     * `latest_deadline`: of the batches for which the answer counts.
-    * `in_line_at`: since when the SPU may be working on it.
     * `abandoned`: the queues that went to another leader meanwhile; the answer does not count for them.
     * `unread`: of a written at-most-once request, the queues and their numbers of records.
     * `lost`: its connection broke, and later events of it do not count.
@@ -203,27 +258,32 @@ class Request:
     __slots__ = (
         "abandoned",
         "acked",
-        "commit_patience",
+        "end",
         "entries",
-        "in_line_at",
         "latest_deadline",
         "lost",
+        "patience",
         "pipeline",
+        "shortest_patience",
         "unread",
         "written",
         "wrote_any",
     )
 
-    def __init__(self, pipeline: SpuPipeline, entries: list[tuple[PartitionQueue, list[Batch]]], now: float) -> None:
+    def __init__(self, pipeline: SpuPipeline, entries: list[tuple[PartitionQueue, list[Batch]]]) -> None:
         self.pipeline = pipeline
         self.entries = entries
         self.acked = entries[0][0].acked
         self.abandoned: set[PartitionQueue] = set()
-        self.in_line_at = now
-        self.commit_patience = 0.0
+        self.patience = self.shortest_patience = entries[0][0].patience
+        for queue, _ in entries:
+            if queue.patience != self.patience:
+                self.patience = max(self.patience, queue.patience)
+                self.shortest_patience = min(self.shortest_patience, queue.patience)
         if self.acked and pipeline.isolation is Isolation.READ_COMMITTED:
-            # The SPU waits for one entry after the other, each for the whole time.
-            self.commit_patience = sum(queue.topic_state.config.server_timeout for queue, _ in entries)
+            # The SPU waits for the replicas of one entry after the other, each for the whole time.
+            self.patience += sum(queue.topic_state.config.server_timeout for queue, _ in entries)
+        self.end = 0
         self.latest_deadline = 0.0
         self.note_latest_deadline()
         self.wrote_any = False
@@ -234,6 +294,11 @@ class Request:
     def __repr__(self) -> str:
         carried = ", ".join(f"{queue}: {sum(b.builder.count for b in batches)}" for queue, batches in self.entries)
         return f"<request to {self.pipeline} of {carried or 'nothing unanswered'}>"
+
+    @property
+    def size(self) -> int:
+        """The bytes of its batches."""
+        return sum(batch.builder.size for _, batches in self.entries for batch in batches)
 
     def note_latest_deadline(self) -> None:
         """Find the latest deadline of the batches whose answer counts."""
@@ -248,6 +313,13 @@ class Request:
         """Have the answer no longer count for this queue, which went to another leader."""
         self.abandoned.add(queue)
         self.note_latest_deadline()
+
+    def lose(self) -> None:
+        """Note that its connection broke: batches of which a byte was sent may be stored."""
+        self.lost = True
+        if self.wrote_any:
+            for batch in self.batches:
+                batch.maybe_written = True
 
     def start(self) -> None:
         """Note another attempt of its batches."""
@@ -323,7 +395,7 @@ class CommitWait:
             return self.next_ask
         if self.pipeline.in_flight:
             return now + COMMIT_POLL_INTERVAL  # it stands behind these requests, whose answers have deadlines
-        return self.asked_at + self.pipeline.request_timeout
+        return self.asked_at + self.queue.patience
 
     def overdue(self, now: float) -> FluvioError | None:
         """Return the error of an answer that is late; None if none is."""
@@ -331,7 +403,7 @@ class CommitWait:
             return None
         waited = now - self.asked_at
         return RequestTimeoutError(
-            f"{self.pipeline.name} did not answer for the partition's offsets within {waited:.1f} s"
+            f"{self.pipeline.name} has not answered for {waited:.1f} s how far the partition is replicated"
         )
 
 

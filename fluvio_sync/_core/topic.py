@@ -6,15 +6,21 @@ Guarded by the client's lock; `send()` reads `rotation` and `available` without 
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from typing import TYPE_CHECKING
 
-from fluvio_sync.errors import PartitionNotFoundError, RecordTooLargeError
+from fluvio_sync.config import Compression
+from fluvio_sync.errors import ConfigError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.protocol.batch import BATCH_OVERHEAD, LONE_OVERHEAD, record_size
+from fluvio_sync.protocol.compression import compressor
+from fluvio_sync.protocol.metadata import TopicCompression
 from fluvio_sync.stats import Counters
 
 if TYPE_CHECKING:
     from fluvio_sync._core.metadata import Metadata
-    from fluvio_sync.config import Compression, ProducerConfig
+    from fluvio_sync.config import ProducerConfig
+    from fluvio_sync.protocol.metadata import TopicObject
 
 
 class TopicState:
@@ -27,14 +33,10 @@ class TopicState:
     * `may_drop_records`: an SPU may drop records, so that the offsets of the others are not known.
     * `failing`: the partitions whose last attempt failed.
     * `largest`: bytes of a record that fits at any timestamp and offset.
+    * `handles`: weak references to the producers that use it.
     """
 
-    def __init__(
-        self,
-        topic: str,
-        config: ProducerConfig,
-        compression: Compression,
-    ) -> None:
+    def __init__(self, topic: str, config: ProducerConfig, compression: Compression) -> None:
         self.topic = topic
         self.config = config
         self.compression = compression
@@ -46,6 +48,11 @@ class TopicState:
         self.may_drop_records = bool(config.smartmodules)
         self.failing: set[int] = set()
         self.largest = config.max_request_size - LONE_OVERHEAD
+        self.handles: set[weakref.ref[object]] = set()
+
+    def add_handle(self, handle: object) -> None:
+        """Have the state stay as long as this producer exists."""
+        self.handles.add(weakref.ref(handle, self.handles.discard))
 
     def refresh(self, metadata: Metadata) -> None:
         """Take over the metadata of the topic.  Called with the lock held."""
@@ -56,6 +63,10 @@ class TopicState:
             self.segment_size = None if storage is None else storage.segment_size
             deduplicated = metadata.topics[self.topic].spec.deduplication is not None
             self.may_drop_records = deduplicated or bool(self.config.smartmodules)
+            # The topic may have been deleted and created again with another codec.  One that the producer must not or
+            # cannot use is for the SPU to reject: here no caller is there to be told.
+            with contextlib.suppress(ConfigError):
+                self.compression = agreed_compression(self.topic, metadata.topics[self.topic], self.config)
         self.available = metadata.available(self.topic)
         self.refresh_rotation()
 
@@ -74,6 +85,32 @@ class TopicState:
                 topic=self.topic,
                 partition=partition,
             )
+
+
+_TOPIC_CODECS = {
+    TopicCompression.NONE: Compression.NONE,
+    TopicCompression.GZIP: Compression.GZIP,
+    TopicCompression.SNAPPY: Compression.SNAPPY,
+    TopicCompression.LZ4: Compression.LZ4,
+    TopicCompression.ZSTD: Compression.ZSTD,
+}
+
+
+def agreed_compression(name: str, topic: TopicObject, config: ProducerConfig) -> Compression:
+    """Return the codec that topic and producer agree on; the SPU would reject every batch with another.
+
+    Raises `ConfigError` if they do not agree, or if the codec's library is missing.
+    """
+    fixed = _TOPIC_CODECS.get(topic.spec.compression)  # None: any
+    if fixed is None:
+        return config.compression or Compression.NONE
+    if config.compression is not None and config.compression is not fixed:
+        raise ConfigError(
+            f"topic {name!r} takes compression {fixed.value!r} only, and the producer is set to "
+            f"{config.compression.value!r}: leave the setting out to use the topic's"
+        )
+    compressor(fixed.codec, None)
+    return fixed
 
 
 def check_size(key: bytes | None, value: bytes, limit: int) -> None:

@@ -79,6 +79,7 @@ class Connection:
         """Begin to connect; `timeout`: seconds for all of it; `notify`: called from the resolver's thread."""
         self.peer = peer
         self.timeout = timeout
+        self._began = now
         self.deadline = now + timeout
         self.transport = connector(peer, deadline=self.deadline, now=now, notify=notify)
         self.stage = self.transport.stage
@@ -114,28 +115,25 @@ class Connection:
 
         Raises `ConnectTimeoutError` if it is not ready at its deadline.
         """
-        if self.stage is Stage.READY:
-            self._exchange(events, now)
-            return
-        self.wants_changed = True
-        if self.stage is Stage.VERSIONS:
-            self._exchange(events, now)
+        if self.stage is Stage.READY or self.stage is Stage.VERSIONS:
+            if events & READ or self.more:
+                self._receive(now)
+            if events & WRITE and self._pending:
+                self._flush()
+                self.wants_changed = True
         else:
-            try:
-                self.transport.advance(events, now)
-            finally:
-                self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
-            if self.stage is Stage.VERSIONS:
-                self._ask_versions()
-        if now >= self.deadline and self.stage is not Stage.READY:
+            self._go_on_connecting(events, now)
+        if self.stage is not Stage.READY and now >= self.deadline:
             raise self.timed_out(now)
 
-    def _exchange(self, events: int, now: float) -> None:
-        if events & READ or self.more:
-            self._receive(now)
-        if events & WRITE and self._pending:
-            self._flush()
-            self.wants_changed = True
+    def _go_on_connecting(self, events: int, now: float) -> None:
+        self.wants_changed = True
+        try:
+            self.transport.advance(events, now)
+        finally:
+            self.stage = self.transport.stage  # the doctor and timeouts name the stage that failed
+        if self.stage is Stage.VERSIONS:
+            self.ask_versions()
 
     def next_timer(self) -> float:
         """Return when `advance` has something to do without an event."""
@@ -189,8 +187,12 @@ class Connection:
         message.write(writer, version)
         return self._send_request(api.value, version, writer.getvalue())
 
-    def send(self, buffers: Sequence[Buffer], tag: object) -> None:
-        """Queue a frame's bytes and write as many as the transport takes."""
+    def arrived(self) -> int:
+        """Return the place in the stream up to which the peer has it, as far as the system knows."""
+        return self._sent_bytes - self.transport.unacknowledged()
+
+    def send(self, buffers: Sequence[Buffer], tag: object) -> int:
+        """Queue a frame's bytes, write as many as the transport takes, and return their end in the stream."""
         size = sum(map(len, buffers))
         if size < _SMALL:
             buffers = (b"".join(buffers),)  # cheaper to copy than to keep a list of
@@ -202,6 +204,7 @@ class Connection:
         self._flush()
         if self._pending:
             self.wants_changed = True
+        return frame.end
 
     def _send_request(self, api_key: int, version: int, body: bytes) -> int:
         correlation = self.next_correlation()
@@ -211,7 +214,8 @@ class Connection:
 
     # API versions.
 
-    def _ask_versions(self) -> None:
+    def ask_versions(self) -> None:
+        """Ask for the API versions: a server answers that at any time, so it also tells whether the server is there."""
         system = os.uname() if hasattr(os, "uname") else None
         writer = Writer()
         ApiVersionsRequest(
@@ -231,6 +235,7 @@ class Connection:
         self._check_kind(response)
         self.versions = response
         self.stage = Stage.READY
+        self.wants_changed = True  # it has no timer any more
 
     def _check_kind(self, response: ApiVersionsResponse) -> None:
         """Raise `ConnectError` for an SPU where the SC was expected, or the SC where an SPU was."""
@@ -306,13 +311,14 @@ class Connection:
     # Errors.
 
     def timed_out(self, now: float, then: str = "") -> ConnectTimeoutError:
-        """Return the error of a connection that was not made in time, or whose first request, `then`, had no answer."""
-        limit = f"{round(self.timeout, 3)} s (connect_timeout)"
+        """Return the error of a connection that is not made by now, or whose first request, `then`, has no answer."""
+        is_over = now >= self.deadline
+        limit = f"{round(self.timeout, 3)} s (connect_timeout)" if is_over else f"{now - self._began:.1f} s"
         address = str(self.peer.endpoint)
         failure = f"cannot connect to the {self.peer}"
         if self.stage is Stage.RESOLVING:
-            reason = f"{self.transport.progress(now)}"
-            return ConnectTimeoutError(f"{failure}: {reason} (connect_timeout)", address=address, hint=_RESOLVER)
+            reason = self.transport.progress(now) + (" (connect_timeout)" if is_over else "")
+            return ConnectTimeoutError(f"{failure}: {reason}", address=address, hint=_RESOLVER)
         if self.stage is Stage.CONNECTING:
             tried = self.transport.progress(now)
             reason = f"still {self.stage.value} after {limit}" + (f": {tried}" if tried else "")

@@ -98,7 +98,7 @@ class Dialling:
         ]
         texts = [*self._failures, *silent, *(f"{self._shown(info)}not tried" for info in self._waiting)]
         unique = list(dict.fromkeys(texts)) or ["its name has no address"]
-        more = [f"{len(unique) - _MAX_SHOWN} more addresses failed"] if len(unique) > _MAX_SHOWN else []
+        more = [f"{len(unique) - _MAX_SHOWN} more addresses"] if len(unique) > _MAX_SHOWN else []
         return "; ".join(unique[:_MAX_SHOWN] + more)
 
     def progress(self, now: float) -> str:
@@ -193,6 +193,11 @@ def error_of(code: int) -> OSError:
 def refuse_unpollable(sock: socket.socket) -> None:
     """Raise `OSError` for a socket that cannot be polled where there is no poller but `select`."""
     descriptor = sock.fileno()
-    if descriptor >= _SELECTABLE and os.name == "posix" and issubclass(selectors.DefaultSelector, selectors.SelectSelector):
+    if descriptor >= _SELECTABLE and not _has_poll() and os.name == "posix":
         message = f"the process has {_SELECTABLE} files open, and this Python has only select, which takes no more"
         raise OSError(errno.EMFILE, message)
+
+
+def _has_poll() -> bool:
+    poller: type[object] = selectors.DefaultSelector
+    return poller is not selectors.SelectSelector

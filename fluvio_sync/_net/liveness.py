@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a TCP socket by which the system notices a connection that a firewall has forgotten."""
+"""The signs of life of a TCP connection: options that make the system notice its end, and how much has arrived."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import sys
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows, which does not tell either
+    fcntl = None  # type: ignore[assignment]
 
 # Servers never close an idle connection, and a watch on the SC may be silent for days.  After these seconds of silence
 # the system asks the peer, so often and in this interval, until it gives the connection up.
 _IDLE, _INTERVAL, _PROBES = 10, 5, 3
+_SO_NWRITE = 0x1024  # macOS's, which the socket module does not name
 _LEAST_PATIENCE = 1.0
 _LONGEST_PATIENCE = 24 * 3600.0
 _OPTIONS = (("TCP_KEEPIDLE", _IDLE), ("TCP_KEEPALIVE", _IDLE), ("TCP_KEEPINTVL", _INTERVAL), ("TCP_KEEPCNT", _PROBES))
@@ -30,3 +38,17 @@ def set_options(sock: socket.socket, patience: float) -> None:
     if sys.platform == "win32":
         with contextlib.suppress(OSError):  # older versions know this alone, in milliseconds
             sock.ioctl(socket.SIO_KEEPALIVE_VALS, (1, _IDLE * 1000, _INTERVAL * 1000))
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Return how many bytes the system holds that the peer's has not acknowledged; 0 where it does not tell.
+
+    Systems take megabytes at once: on a slow connection they arrive long after they were taken.
+    """
+    with contextlib.suppress(OSError, ValueError):  # it is closed, or a sandbox knows no such call
+        if sys.platform == "darwin":
+            return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+        if sys.platform == "linux":
+            # SIOCOUTQ of tcp(7), which is TIOCOUTQ.
+            return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
+    return 0

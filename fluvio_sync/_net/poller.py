@@ -67,15 +67,21 @@ class Poller:
     """
 
     def __init__(self) -> None:
-        self._wakeup = _Wakeup()  # of `wait`
-        self._background_wakeup = _Wakeup()  # of `sleep`
-        self._make()
         self._borrowed = False
         self._sleep: select.epoll | None = None
-        if isinstance(self._connections, _EPOLL):
-            self._sleep = select.epoll()
-            self._sleep.register(self._background_wakeup.reader, select.EPOLLIN)
-            self._sleep.register(self._descriptor, select.EPOLLIN)
+        with contextlib.ExitStack() as made:  # the process may run out of descriptors in between
+            self._wakeup = _Wakeup()  # of `wait`
+            made.callback(self._wakeup.close)
+            self._background_wakeup = _Wakeup()  # of `sleep`
+            made.callback(self._background_wakeup.close)
+            self._make()
+            made.callback(self._connections.close)
+            if isinstance(self._connections, _EPOLL):
+                self._sleep = select.epoll()
+                made.callback(self._sleep.close)
+                self._sleep.register(self._background_wakeup.reader, select.EPOLLIN)
+                self._sleep.register(self._descriptor, select.EPOLLIN)
+            made.pop_all()
         self.can_be_borrowed = self._sleep is not None
 
     def _make(self) -> None:

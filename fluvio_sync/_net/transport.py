@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fluvio_sync._base.threads import uninterrupted
 from fluvio_sync._net.dialling import Dialling, is_of_application
-from fluvio_sync._net.liveness import set_options
+from fluvio_sync._net.liveness import set_options, unacknowledged
 from fluvio_sync._net.resolver import Resolution
 from fluvio_sync._net.tls import explain
 from fluvio_sync._net.tls_files import TlsFiles
@@ -139,8 +139,16 @@ class Transport(Protocol):
         """
         ...
 
+    def unacknowledged(self) -> int:
+        """Return how many of the bytes taken the peer's system has not acknowledged; 0 where it is not known."""
+        ...
+
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive into a buffer; return the number of bytes, 0 at the end of the stream, None if there are none now."""
+        ...
+
+    def acknowledge_at_once(self) -> None:
+        """Have the system acknowledge received bytes now: a server may wait for that before it sends more (Nagle)."""
         ...
 
     def end_sending(self) -> None:
@@ -225,6 +233,12 @@ class SocketTransport:
         if self._sock is not None:
             self._sock.close()
 
+    def acknowledge_at_once(self) -> None:
+        """Have the system acknowledge received bytes now, where it can be told to (Linux)."""
+        if self._sock is not None and hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):  # kernels in sandboxes know few options
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     def end_sending(self) -> None:
         """Half-close the connection."""
         if self._sock is not None:
@@ -246,6 +260,10 @@ class SocketTransport:
             return sock.sendmsg([buffer for _, buffer in zip(range(_MAX_BUFFERS), pending, strict=False)])
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
+
+    def unacknowledged(self) -> int:
+        """Return how many of the bytes taken the peer's system has not acknowledged."""
+        return 0 if self._sock is None else unacknowledged(self._sock)
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive the bytes that are there."""

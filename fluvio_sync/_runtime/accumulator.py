@@ -19,8 +19,8 @@ from fluvio_sync.errors import BufferFullError, ClosedError
 from fluvio_sync.futures import BatchFutures, DeliveryFuture
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.protocol import checksum
-from fluvio_sync.protocol.batch import BatchBuilder
-from fluvio_sync.stats import ProducerStats
+from fluvio_sync.protocol.batch import MIN_TIMESTAMP_DELTA, BatchBuilder
+from fluvio_sync.stats import Counters, ProducerStats, sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from fluvio_sync.config import Compression, ProducerConfig
     from fluvio_sync.partitioner import Partitioner
     from fluvio_sync.stats import HandleStats
+
+# Topic states of which at most half may be unused; below this number all stay.
+_FEW = 64
 
 
 class Accumulator:
@@ -78,21 +81,41 @@ class Accumulator:
         self._stands_still = stands_still
         self._waiting = 0
         self._round_robins: dict[str, SiphashRoundRobinPartitioner] = {}
+        self._past: dict[str, Counters] = {}  # of settings that no producer has any more, by topic
+        self._crowded = _FEW  # the number of topic states at which unused ones are looked for
 
     # Topics and partition queues.
 
     def topic_state(
         self, topic: str, config: ProducerConfig, compression: Compression, metadata: Metadata
     ) -> TopicState:
-        """Return the state of a topic under these settings, made if need be."""
-        with self.lock:
-            state = self.topic_states.get((topic, config))
-            if state is None:
-                state = self.topic_states[topic, config] = TopicState(topic, config, compression)
-                self._queues[state] = {}
-            state.compression = compression  # the topic may have been deleted and created again
-            state.refresh(metadata)
-            return state
+        """Return the state of a topic under these settings, made if need be.  Called with the lock held."""
+        state = self.topic_states.get((topic, config))
+        if state is None:
+            state = self.topic_states[topic, config] = TopicState(topic, config, compression)
+            self._queues[state] = {}
+        state.refresh(metadata)
+        return state
+
+    def forget_unused(self, metadata: Metadata) -> list[PartitionQueue]:
+        """Forget topics and settings that no producer has any more; return their queues.  Called with the lock held.
+
+        It looks for them when their number has doubled, so that this costs a new producer nearly nothing.
+        """
+        forgotten: list[PartitionQueue] = []
+        if len(self.topic_states) < self._crowded:
+            return forgotten
+        for key, topic_state in list(self.topic_states.items()):
+            queues = self._queues[topic_state].values()
+            if not topic_state.handles and all(queue.is_unused() for queue in queues):
+                forgotten += queues
+                del self.topic_states[key], self._queues[topic_state]
+                self._past.setdefault(key[0], Counters()).add(topic_state.counters)
+        topics = metadata.topics.keys() | {topic for topic, _ in self.topic_states}
+        self._past = {topic: past for topic, past in self._past.items() if topic in topics}
+        self._round_robins = {topic: last for topic, last in self._round_robins.items() if topic in topics}
+        self._crowded = 2 * len(self.topic_states) + _FEW
+        return forgotten
 
     def default_partitioner(self, topic: str) -> Partitioner:
         """Return the round robin over the partitions of a topic that all producers of the client share."""
@@ -288,13 +311,13 @@ class Accumulator:
         batch = queue.open
         if batch is not None:
             builder = batch.builder
-            set_back = implicit and moment < builder.first_timestamp  # the clock was; the record gets its batch's time
+            earlier = moment < builder.first_timestamp
+            if implicit and earlier:  # the clock was set back; the record gets its batch's time
+                moment = builder.first_timestamp
             another = batch.handle_stats is not handle_stats
             if another:
                 batch.begin_span(handle_stats)
-            if (another or set_back) and builder.append(
-                key, value, builder.first_timestamp if set_back else moment, queue.batch_size
-            ):
+            if (another or earlier) and builder.append(key, value, moment, queue.batch_size, MIN_TIMESTAMP_DELTA):
                 return batch
             if another:
                 batch.rollback()
@@ -402,7 +425,10 @@ class Accumulator:
                 f"partition {queue.partition} of topic {queue.topic!r} fails and holds its share of {self.quota} bytes"
             )
         else:
-            held = f"buffer full: {self.limit} bytes of unacknowledged records (buffer_memory)"
+            held = (
+                f"buffer full: {self.used} of {self.limit} bytes (buffer_memory) hold unacknowledged records, "
+                f"{RECORD_CHARGE} bytes each on top of key and value"
+            )
         return BufferFullError(f"{held}; {why}; this record for topic {queue.topic!r} was not taken")
 
     def finish(self, outcomes: Iterable[Outcome], now: float) -> None:
@@ -488,30 +514,44 @@ class Accumulator:
 
     def stats(self, topic_state: TopicState, reconnects: int) -> ProducerStats:
         """Return a snapshot of a topic's counters under its settings."""
-        counters = topic_state.counters
         with self.lock:
-            waiting, in_flight = unresolved(self.queues(topic_state))
-            return ProducerStats(
-                records_queued=sum(batch.builder.count for batch in waiting),
-                records_in_flight=sum(batch.builder.count for batch in in_flight),
-                records_acked=counters.records_acked,
-                records_failed=counters.records_failed,
-                records_unacknowledged=counters.records_unacknowledged,
-                records_retried=counters.records_retried,
-                records_dropped=counters.records_dropped,
-                records_rejected=counters.records_rejected,
-                bytes_queued=sum(batch.builder.payload for batch in waiting),
-                bytes_in_flight=sum(batch.builder.payload for batch in in_flight),
-                bytes_acked=counters.bytes_acked,
-                bytes_failed=counters.bytes_failed,
-                batches_queued=len(waiting),
-                batches_in_flight=len(in_flight),
-                batches_acked=counters.batches_acked,
-                batches_failed=counters.batches_failed,
-                reconnects=reconnects,
-                latency=counters.latency(),
-                checksum=checksum.IMPLEMENTATION,
-            )
+            return _snapshot(topic_state.counters, self.queues(topic_state), reconnects)
+
+    def stats_by_topic(self, reconnects: int) -> dict[str, ProducerStats]:
+        """Return a snapshot of each topic's counters, under all settings there have been."""
+        found: dict[str, list[ProducerStats]] = {}
+        with self.lock:
+            for topic_state in self.topic_states.values():
+                part = _snapshot(topic_state.counters, self.queues(topic_state), reconnects)
+                found.setdefault(topic_state.topic, []).append(part)
+            for topic, past in self._past.items():
+                found.setdefault(topic, []).append(_snapshot(past, [], reconnects))
+        return {topic: sum_of(parts) for topic, parts in found.items()}
+
+
+def _snapshot(counters: Counters, queues: list[PartitionQueue], reconnects: int) -> ProducerStats:
+    waiting, in_flight = unresolved(queues)
+    return ProducerStats(
+        records_queued=sum(batch.builder.count for batch in waiting),
+        records_in_flight=sum(batch.builder.count for batch in in_flight),
+        records_acked=counters.records_acked,
+        records_failed=counters.records_failed,
+        records_unacknowledged=counters.records_unacknowledged,
+        records_retried=counters.records_retried,
+        records_dropped=counters.records_dropped,
+        records_rejected=counters.records_rejected,
+        bytes_queued=sum(batch.builder.payload for batch in waiting),
+        bytes_in_flight=sum(batch.builder.payload for batch in in_flight),
+        bytes_acked=counters.bytes_acked,
+        bytes_failed=counters.bytes_failed,
+        batches_queued=len(waiting),
+        batches_in_flight=len(in_flight),
+        batches_acked=counters.batches_acked,
+        batches_failed=counters.batches_failed,
+        reconnects=reconnects,
+        latency=counters.latency(),
+        checksum=checksum.IMPLEMENTATION,
+    )
 
 
 def unresolved(queues: Iterable[PartitionQueue]) -> tuple[list[Batch], list[Batch]]:

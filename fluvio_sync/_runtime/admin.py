@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from fluvio_sync._net import blocking
+from fluvio_sync._runtime import shortage
 from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.config import Compression
 from fluvio_sync.errors import ConfigError, ProtocolError, ServerError, TopicNotFoundError
@@ -96,6 +97,10 @@ class Admin:
         self, api: ScApi, request: Any, read: Callable[[Reader, int], R], is_done: Callable[[], bool] = lambda: False
     ) -> R | None:
         """Return the answer, None if `is_done()` made it unnecessary."""
+        with shortage.explained(self._peer.unreachable):
+            return self._ask(api, request, read, is_done)
+
+    def _ask(self, api: ScApi, request: Any, read: Callable[[Reader, int], R], is_done: Callable[[], bool]) -> R | None:
         connection = blocking.connect(self._peer, self._connect_timeout, self._clock)
         try:
             answer = blocking.call(connection, api, request, self._request_timeout, self._clock, is_done)

@@ -7,8 +7,8 @@ never runs an application's code: a slow callback delays other callbacks and not
 
 from __future__ import annotations
 
+import queue
 import threading
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from fluvio_sync._base.threads import Condition, OwnedLock, started
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Work = list[Callable[[], None]]
-    Due = SimpleQueue[Work | None]  # None ends the thread
+    Due = queue.SimpleQueue[Work | None]  # None ends the thread
 
 
 class CallbackThread:
@@ -31,7 +31,8 @@ class CallbackThread:
         # with a condition and a timeout in seconds, and gets the remaining seconds.
         self.lead: Callable[[Callable[[], bool], float | None], float | None] | None = None
         self._name = name
-        self._queue: Due = SimpleQueue()
+        # Looked up here: gevent and eventlet replace the class, perhaps after this module was imported.
+        self._queue: Due = queue.SimpleQueue()
         self.lock = OwnedLock()
         self._changed = Condition(self.lock)
         self._submitted = 0
@@ -68,16 +69,16 @@ class CallbackThread:
             if self._thread is not None:
                 self._queue.put(None)
                 # A later thread gets a queue of its own: this one may still run callbacks.
-                self._queue, self._thread = SimpleQueue(), None
+                self._queue, self._thread = queue.SimpleQueue(), None
 
-    def _run(self, queue: Due) -> None:
+    def _run(self, due: Due) -> None:
         self._idents.add(threading.get_ident())
-        while self._run_one(queue):
+        while self._run_one(due):
             pass
         self._idents.discard(threading.get_ident())
 
-    def _run_one(self, queue: Due) -> bool:
-        work = queue.get()
+    def _run_one(self, due: Due) -> bool:
+        work = due.get()
         if work is None:
             return False
         for run_callbacks in work:

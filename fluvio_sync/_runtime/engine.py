@@ -18,29 +18,29 @@ from fluvio_sync._base.threads import reentered
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.metadata import Metadata
 from fluvio_sync._core.partition import FlushBarrier
+from fluvio_sync._core.topic import agreed_compression
 from fluvio_sync._net import blocking
 from fluvio_sync._net.poller import Poller
 from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync._net.transport import Peer, SocketTransport
+from fluvio_sync._runtime import shortage
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
 from fluvio_sync._runtime.callbacks import CallbackThread
-from fluvio_sync._runtime.metadata_watch import MetadataWatch
+from fluvio_sync._runtime.log_thread import LogThread
+from fluvio_sync._runtime.metadata_watch import FRESH, MetadataWatch
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync._runtime.sender_thread import LAST_STEP, SenderThread
 from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
-from fluvio_sync.config import Compression, TlsConfig
+from fluvio_sync.config import TlsConfig
 from fluvio_sync.errors import (
     ClosedError,
-    ConfigError,
     ConnectError,
     FlushTimeoutError,
     FluvioError,
     MetadataTimeoutError,
     TopicNotFoundError,
 )
-from fluvio_sync.protocol.compression import compressor
-from fluvio_sync.protocol.metadata import TopicCompression
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.stats import HandleStats, Health
 from fluvio_sync.tls import authority
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from fluvio_sync._net.transport import Connector
     from fluvio_sync.config import ProducerConfig
 
+# Seconds after which a connection to the SC is given up that acknowledges nothing.  Its requests are small, so that no
+# slow network needs longer, and until then no new leader is noticed.
+_SC_PATIENCE = 15.0
 _REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"
 
 
@@ -81,6 +84,7 @@ class Parts(NamedTuple):
     watch: type[MetadataWatch] = MetadataWatch
     sender: type[Sender] = Sender
     thread: type[SenderThread] = SenderThread
+    log_thread: type[LogThread] = LogThread
 
 
 class Engine:
@@ -90,12 +94,25 @@ class Engine:
         """Make all parts, each after those that it needs; nothing connects and no thread runs before `open`."""
         parts = parts or Parts()
         tls = config.tls
-        self.log = get_logger("client").bind(client_id=config.client_id)
+        self.log_thread = parts.log_thread(config.client_id)
+        self.log = get_logger("client", self.log_thread.put).bind(client_id=config.client_id)
         # First: it may raise, and the poller has sockets.
         self._tls = TlsFiles.read(tls, self.log) if isinstance(tls, TlsConfig) else tls
         self.config = config
         self.pid = os.getpid()
         self.clock = clock or SystemClock()
+        self.sc = Peer(
+            name="SC",
+            endpoint=config.endpoint,
+            ranges=SC_CLIENT_RANGES,
+            client_id=config.client_id,
+            tls=self._tls,
+            server_name=self._server_name(None, config.endpoint),
+            authority=authority(tls),
+            patience=min(config.request_timeout, _SC_PATIENCE),
+        )
+        with shortage.explained(self.sc.unreachable):
+            self.poller = parts.poller()
         self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
         self.metadata = Metadata(use_local_address=config.use_spu_local_address)
         self.accumulator = Accumulator(
@@ -106,22 +123,10 @@ class Engine:
             self._wake,
             self._stands_still,
         )
-        self.poller = parts.poller()
         self.dispatcher = parts.dispatcher(
             self.metadata,
             connect_timeout=config.connect_timeout,
-            request_timeout=config.request_timeout,
             on_failing=self.accumulator.failing_changed,
-        )
-        self.sc = Peer(
-            name="SC",
-            endpoint=config.endpoint,
-            ranges=SC_CLIENT_RANGES,
-            client_id=config.client_id,
-            tls=self._tls,
-            server_name=self._server_name(None, config.endpoint),
-            authority=authority(tls),
-            patience=config.request_timeout,
         )
         self.watch = parts.watch(
             self.sc,
@@ -185,17 +190,19 @@ class Engine:
         retry.load()
         watch = self.watch
         try:
-            connection = watch.start(self.clock.monotonic())
-            if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
-                raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
+            with shortage.explained(self.sc.unreachable):
+                connection = watch.start(self.clock.monotonic())
+                if not blocking.drive(connection, self._is_established, connection.deadline, self.clock):
+                    raise connection.timed_out(self.clock.monotonic(), "the request for its metadata")
+                self.poller.update(connection)
+            shortage.start(self.thread.start, self.sc.unreachable)
         except BaseException:
+            self.thread.ask_to_stop()  # it may run: Ctrl-C
             self.sender.abandon()
             raise
-        self.poller.update(connection)
-        self.thread.start()
 
     def _is_established(self) -> bool:
-        self.watch.take_over(self.watch.advance())
+        self.watch.take_over(self.watch.receive(self.clock.monotonic()))
         return self.watch.established
 
     def _server_name(self, spu_name: str | None, endpoint: Endpoint) -> str | None:
@@ -220,7 +227,7 @@ class Engine:
             authority=self.sc.authority,
             origin=origin,
             remedy=_REMEDY,
-            patience=self.sc.patience,
+            patience=self.config.request_timeout,
         )
 
     def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:
@@ -242,26 +249,29 @@ class Engine:
 
     # Topics.
 
-    def topic_state(self, topic: str, config: ProducerConfig) -> TopicState:
-        """Return the state of a topic under these settings; waits for it at most `metadata_timeout`."""
-        accumulator = self.accumulator
+    def topic_state(self, topic: str, config: ProducerConfig, handle: object) -> TopicState:
+        """Return the state of a topic under a producer's settings; waits for it at most `metadata_timeout`.
+
+        * `handle`: the producer, as long as which it stays.
+        """
+        accumulator, heard = self.accumulator, True
         with accumulator.lock:
-            if topic not in self.metadata.topics and self._absent.get(topic) != self.metadata.topics_version:
-                if self.thread.stands_still():
-                    raise reentered()
-                accumulator.changed.wait_for(
-                    lambda: topic in self.metadata.topics or accumulator.closed, self.config.metadata_timeout
-                )
+            if topic not in self.metadata.topics:
+                heard = self._await_topic(topic)
             if accumulator.closed:
                 raise ClosedError("the client is closed")
             if topic not in self.metadata.topics:
-                raise self._no_topic(topic)
-            setting = self.metadata.topics[topic].spec.compression
-        compression = _agreed_compression(topic, setting, config)
+                raise self._no_topic(topic, heard=heard)
+            known = self.metadata.topics[topic]
+        compression = agreed_compression(topic, known, config)
         # Handles that differ only in partitioner or serializers share a state: a serializer may be a new function at
         # every call.
         shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
-        return accumulator.topic_state(topic, shared, compression, self.metadata)
+        with accumulator.lock:
+            self.dispatcher.forget(accumulator.forget_unused(self.metadata))
+            topic_state = accumulator.topic_state(topic, shared, compression, self.metadata)
+            topic_state.add_handle(handle)
+            return topic_state
 
     def _is_created(self, topic: str) -> bool:
         """Whether a topic's partitions all exist, with leaders that are online."""
@@ -275,16 +285,36 @@ class Engine:
         with self.accumulator.lock:
             self._absent.pop(topic, None)
 
-    def _no_topic(self, topic: str) -> FluvioError:
+    def _await_topic(self, topic: str) -> bool:
+        """Wait for a topic that the metadata does not have, and ask the SC meanwhile; return whether it was heard.
+
+        Called with the lock held.
+        """
+        accumulator, metadata, timeout = self.accumulator, self.metadata, self.config.metadata_timeout
+        asked = self.clock.monotonic()
+        if self.watch.heard_at < asked - FRESH:
+            self.sender.call_soon(self.watch.doubt)
+        was_absent = self._absent.get(topic) == metadata.topics_version
+        if not was_absent:
+            if self.thread.stands_still():
+                raise reentered()
+            accumulator.changed.wait_for(lambda: topic in metadata.topics or accumulator.closed, timeout)
+        # Without a timeout there is no time to ask.
+        return was_absent or not timeout or self.watch.heard_at >= asked - FRESH
+
+    def _no_topic(self, topic: str, *, heard: bool) -> FluvioError:
         timeout = self.config.metadata_timeout
-        if not self.metadata.complete:
-            last = f": {self.watch.last_error}" if self.watch.last_error else ""
+        if not (heard and self.metadata.complete):
+            silence = self.clock.monotonic() - self.watch.heard_at
+            last = f": {self.watch.last_error or f'it has not been heard for {silence:.1f} s'}"
             return MetadataTimeoutError(
                 f"topic {topic!r} is not known and the SC at {self.config.endpoint} could not be asked "
                 f"within {timeout} s (metadata_timeout){last}",
                 hint="look at the SC's log",
             )
-        self._absent[topic] = self.metadata.topics_version
+        version = self.metadata.topics_version
+        self._absent = {name: seen for name, seen in self._absent.items() if seen == version}
+        self._absent[topic] = version
         hint = f"create it with create_topic({topic!r})"
         return TopicNotFoundError(
             f"the cluster at {self.config.endpoint} has no topic {topic!r}, and none appeared within {timeout} s "
@@ -354,14 +384,19 @@ class Engine:
             queues = self.accumulator.queues()
             queued, in_flight = unresolved(queues)
             error = self.last_error
+            silence = self.clock.monotonic() - self.watch.heard_at
             return Health(
-                connected=self.metadata.live,
+                connected=not self.watch.failing,
                 leaders={(ln.topic, ln.partition): self.metadata.route(ln.topic, ln.partition).spu for ln in queues},
                 records_queued=sum(batch.builder.count for batch in queued),
                 bytes_queued=sum(batch.builder.payload for batch in queued),
                 records_in_flight=sum(batch.builder.count for batch in in_flight),
                 last_error=None if error is None else error[0],
                 last_error_at=None if error is None else error[1],
+                log_events_dropped=self.log_thread.dropped,
+                memory_used=self.accumulator.used,
+                memory_limit=self.accumulator.limit,
+                disconnected_since=self.clock.time_ms() - round(1000 * silence) if self.watch.failing else None,
             )
 
     def refuse_to_wait(self, call: str) -> None:
@@ -384,26 +419,3 @@ def flush_timed_out(barrier: FlushBarrier, timeout: float | None) -> FlushTimeou
         f"flush() ran out of its {timeout} s with {counted(barrier.records, 'record')} still on the way",
         outstanding=barrier.records,
     )
-
-
-_TOPIC_CODECS = {
-    TopicCompression.NONE: Compression.NONE,
-    TopicCompression.GZIP: Compression.GZIP,
-    TopicCompression.SNAPPY: Compression.SNAPPY,
-    TopicCompression.LZ4: Compression.LZ4,
-    TopicCompression.ZSTD: Compression.ZSTD,
-}
-
-
-def _agreed_compression(topic: str, setting: TopicCompression, config: ProducerConfig) -> Compression:
-    """Return the codec that topic and producer agree on; the SPU would reject every batch with another."""
-    fixed = _TOPIC_CODECS.get(setting)  # None: any
-    if fixed is None:
-        return config.compression or Compression.NONE
-    if config.compression is not None and config.compression is not fixed:
-        raise ConfigError(
-            f"topic {topic!r} takes compression {fixed.value!r} only, and the producer is set to "
-            f"{config.compression.value!r}: leave the setting out to use the topic's"
-        )
-    compressor(fixed.codec, None)  # raises ConfigError if the codec's library is missing
-    return fixed

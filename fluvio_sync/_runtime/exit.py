@@ -15,7 +15,9 @@ import weakref
 from typing import TYPE_CHECKING
 
 from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._base.stderr import say
 from fluvio_sync._base.text import counted
+from fluvio_sync._runtime.log_thread import AT_END
 
 if TYPE_CHECKING:
     from fluvio_sync._runtime.engine import Engine
@@ -26,7 +28,8 @@ _drained_by: int | None = None  # the process in which the end of multiprocessin
 
 def add_engine(owner: object, engine: Engine) -> None:
     """Have an engine drained at exit, and stopped when its owner is garbage-collected."""
-    _engines.difference_update([known for known in _engines if known.thread.has_ended()])
+    # A copy, made in one call: while `has_ended` runs, other threads may add their engines.
+    _engines.difference_update([known for known in list(_engines) if known.thread.has_ended()])
     _engines.add(engine)
     weakref.finalize(owner, engine.thread.stop_when_idle).atexit = False
     global _drained_by  # noqa: PLW0603 - a process drains once
@@ -62,12 +65,13 @@ def _drain() -> None:
     for engine in engines:
         engine.thread.stop()
         if lost[engine]:
-            print(  # noqa: T201 - the last chance to say it
-                f"fluvio_sync: {counted(lost[engine], 'record')} not acknowledged within "
-                f"{engine.config.exit_timeout} s (exit_timeout), and lost; call flush() or close() before the program "
-                "ends, or raise exit_timeout",
-                file=sys.stderr,
+            say(
+                f"{counted(lost[engine], 'record')} not acknowledged within {engine.config.exit_timeout} s "
+                "(exit_timeout), and lost; call flush() or close() before the program ends, or raise exit_timeout"
             )
+    until = clock.monotonic() + AT_END
+    for engine in engines:
+        engine.log_thread.close(max(0.0, until - clock.monotonic()))
 
 
 atexit.register(_drain)

@@ -8,21 +8,27 @@ lock, since the thread that holds one may not exist in the child.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import time
 import weakref
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._base.threads import OwnedLock, reentered, slices
+from fluvio_sync._base.threads import AtFirstUse, OwnedLock, reentered, slices, started
 from fluvio_sync._runtime import exit as _exit
-from fluvio_sync._runtime import uwsgi
+from fluvio_sync._runtime import greenlets, uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
+from fluvio_sync._runtime.log_thread import AT_END
+from fluvio_sync._runtime.loss import tell_loss
 from fluvio_sync._settings.environment import misspelt
 from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
-from fluvio_sync.stats import FlushResult
+from fluvio_sync.stats import FlushResult, Health
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 _holders: weakref.WeakSet[EngineHolder] = weakref.WeakSet()
 
@@ -34,11 +40,14 @@ class EngineHolder:
     * `engine`: None until its first use.
     """
 
+    _lock = AtFirstUse(OwnedLock)
+
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
         self.engine: Engine | None = None
-        self._lock = OwnedLock()
         self._failure: tuple[float, FluvioError] | None = None  # of the last attempt to connect, with its time
+        self._failed_at = 0  # in milliseconds since the epoch
+        self._trying: Thread | None = None
         self._closed = False
         _holders.add(self)
 
@@ -86,6 +95,7 @@ class EngineHolder:
             # If each waiting thread tried again, the last one would wait many timeouts.
             raise copy.copy(self._failure[1]) from self._failure[1].__cause__
         uwsgi.refuse_before_fork()
+        greenlets.refuse_partly_patched()
         engine = Engine(self.config)
         if self._failure is None:
             for variable, meant in misspelt(os.environ).items():
@@ -94,11 +104,38 @@ class EngineHolder:
             engine.open()
         except FluvioError as error:
             self._failure = time.monotonic(), error
+            self._failed_at = engine.clock.time_ms()
             raise
         self._failure = None
         self.engine = engine
         _exit.add_engine(self, engine)
         return engine
+
+    def health(self) -> Health | None:
+        """Return a snapshot without I/O; None if there was no attempt to connect in this process."""
+        engine, failure = self.present(), self._failure
+        if engine is not None:
+            return engine.health()
+        if failure is None or self._closed:
+            return None
+        return Health(
+            connected=False,
+            leaders={},
+            records_queued=0,
+            bytes_queued=0,
+            records_in_flight=0,
+            last_error=str(failure[1]),
+            last_error_at=self._failed_at,
+        )
+
+    def try_again(self) -> None:
+        """Have a thread of its own connect, unless one does or none can be started."""
+        if not self.waits_for_fork() and (self._trying is None or not self._trying.is_alive()):
+            self._trying = started(self._try, f"{self.config.client_id}-connect")
+
+    def _try(self) -> None:
+        with contextlib.suppress(FluvioError):  # which `health` tells
+            self.running()
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -108,11 +145,13 @@ class EngineHolder:
         """Whether it is to connect at first use, in uWSGI's workers."""
         return self.engine is None and uwsgi.is_before_fork()
 
-    def close(self, timeout: float | None) -> tuple[FlushResult, Exception | None]:
+    def close(
+        self, timeout: float | None, leaving: BaseException | None = None
+    ) -> tuple[FlushResult, Exception | None]:
         """Close for good: drain for at most `timeout` seconds (None: until the records' deadlines), then disconnect.
 
-        Returns the outcomes of the records since the last call, and the error of the first one whose future no caller
-        looked at.
+        `leaving`: the exception that leaves a `with` block; it is told how many records were lost.  Returns the
+        outcomes of the records since the last call, and the error of the first one whose future no caller looked at.
         """
         with self._lock:
             engine = self.present()
@@ -124,13 +163,19 @@ class EngineHolder:
             self._closed = True
             self.engine = None
         _exit.remove_engine(engine)
-        if lost:
+        result, unseen = engine.handle_stats.take(), engine.handle_stats.take_unseen()
+        if leaving is not None:
+            unseen = unseen._replace(records=max(unseen.records, lost))  # at-most-once records raise no error
+            tell_loss(leaving, unseen, f"the client of {self.endpoint}", self.config.exit_timeout, engine.log)
+        elif lost:
             engine.log.error("records.lost", records=lost, reason="the client was closed before they were completed")
-        return engine.handle_stats.take(), engine.handle_stats.take_unseen_failure()
+        engine.log_thread.close(AT_END)
+        return result, unseen.first_error
 
     def forget(self) -> None:
         """Start clean in the child of a fork; takes no lock that the parent may have held."""
-        self._lock = OwnedLock()
+        vars(self).pop("_lock", None)
+        self._failure = self._trying = None
         engine, self.engine = self.engine, None
         if engine is not None:
             engine.abandon()

@@ -12,8 +12,16 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
-from fluvio_sync._core.events import Connected, Disconnected, MetadataChanged, OffsetsReplied, Replied, Written
+from fluvio_sync._core.actions import AskOffsets, AskProgress, Connect, Disconnect, DoubtMetadata, Report, Write
+from fluvio_sync._core.events import (
+    Connected,
+    Disconnected,
+    MetadataChanged,
+    OffsetsReplied,
+    Progressed,
+    Replied,
+    Written,
+)
 from fluvio_sync._core.failures import unusable
 from fluvio_sync._core.partition import Acknowledged, Dropped, Failed, Sent
 from fluvio_sync._core.pipeline import PipelineState, Request
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
     from fluvio_sync._net.transport import Connector, Peer
     from fluvio_sync._runtime.accumulator import Accumulator
     from fluvio_sync._runtime.metadata_watch import MetadataWatch
+    from fluvio_sync._runtime.subscription import Subscription
     from fluvio_sync.protocol.primitives import Reader
     from fluvio_sync.protocol.watch import WatchUpdate
 
@@ -52,6 +61,8 @@ _PERFORMERS = {
     Connect: "_connect",
     Disconnect: "_disconnect",
     AskOffsets: "_ask_offsets",
+    DoubtMetadata: "_doubt_metadata",
+    AskProgress: "_ask_progress",
     Report: "_report",
 }
 
@@ -165,7 +176,8 @@ class Sender:
         for connection in list(self._unready):
             self._advance(connection, 0, now)
         watch = self._watch
-        if watch.connection is None or watch.connection.inbox or not watch.established:
+        current = watch.current
+        if current is None or current.connection.inbox or now >= watch.due or not watch.is_settled:
             self._advance_watch(now)
         while self._decide():
             pass
@@ -185,10 +197,7 @@ class Sender:
         due = self._dispatcher.timers.next()
         for connection in list(self._unready):  # another thread may run the step
             due = min(due, connection.next_timer())
-        watched = self._watch.connection
-        if watched is None:
-            return min(due, self._watch.retry_at)
-        return due if self._watch.established else min(due, watched.deadline)
+        return min(due, self._watch.due)
 
     def _recover(self) -> None:
         """Begin again with new connections: the data in hand may be half processed.  May itself be interrupted."""
@@ -228,7 +237,9 @@ class Sender:
                 self._calls.popleft()  # only now: an interrupted call is repeated
             for queue in accumulator.take_dirty():
                 dispatcher.records_queued(queue, now)
-            dispatcher.tick(now)
+            heap = dispatcher.timers.heap
+            if heap and heap[0][0] <= now:
+                dispatcher.tick(now)
             actions = dispatcher.take_actions(now)
         for action in actions:
             try:
@@ -244,10 +255,7 @@ class Sender:
         return bool(self._events or self._updates or accumulator.dirty)
 
     def _all_connections(self) -> list[Connection]:
-        connections = [*self._connections.values()]
-        if self._watch.connection is not None:
-            connections.append(self._watch.connection)
-        return connections
+        return [*self._connections.values(), *self._watch.connections()]
 
     # The connections.
 
@@ -276,7 +284,7 @@ class Sender:
             error = failure
         if connection.owner is None:
             if error is not None:
-                self._lose_watch(error)
+                self._lose_watch(connection, error)
             elif connection.wants_changed:
                 self._reregister(connection)
             return
@@ -332,29 +340,46 @@ class Sender:
             self._close(connection)
             del self._connections[pipeline]  # only now: recovery closes those that are still here
             self._events.append(Disconnected(pipeline, connection.generation, error))
+            self._watch.doubt(self._clock.monotonic())
 
     # The SC.
 
     def _advance_watch(self, now: float) -> None:
-        """Take the SC's pushes; connect again if it is time."""
+        """Take the SC's pushes, and make, ask or replace the subscription if it is time."""
         watch = self._watch
-        if watch.connection is None:
-            if now >= watch.retry_at:
+        current = watch.current
+        if current is None:
+            if now >= watch.due:
                 self._advance(watch.start(now), 0, now)
             return
-        connection = watch.connection
         try:
-            updates = watch.advance()
-            self._poller.update(connection)
+            self._updates += watch.receive(now)
+            watch.ask_if_due(now)
+            self._poller.update(current.connection)
         except FluvioError as error:
-            self._lose_watch(error)
+            self._lose_watch(current.connection, error)
             return
-        if not watch.established and not updates and now >= connection.deadline:
-            self._lose_watch(connection.timed_out(now, "the request for its metadata"))
-        if watch.unreadable is not None:
-            self._log.warning("metadata.unreadable", error=str(watch.unreadable))
-            watch.unreadable = None
-        self._updates += updates
+        if current.unreadable is not None:
+            self._log.warning("metadata.unreadable", error=str(current.unreadable))
+            current.unreadable = None
+        if watch.successor is not None:
+            self._advance_successor(watch.successor, now)
+        elif watch.wants_successor(now):
+            self._advance(watch.start_successor(now), 0, now)
+
+    def _advance_successor(self, successor: Subscription, now: float) -> None:
+        """Take the SC's first pushes to the successor, and put it into the subscription's place once it has all."""
+        try:
+            successor.read(now)
+            self._poller.update(successor.connection)
+        except FluvioError as error:
+            self._lose_watch(successor.connection, error)
+            return
+        replaced = self._watch.promote(now)
+        if replaced is not None:
+            self._close(replaced)
+            self._updates = successor.take_updates()
+            self._log.info("sc.replaced", reason="the connection did not answer, or its metadata was contradicted")
 
     def _take_metadata(self, now: float) -> None:
         """Put the SC's updates into the cache.  Called with the lock held."""
@@ -364,23 +389,37 @@ class Sender:
         if diff:
             self._accumulator.metadata_changed(watch.metadata, diff)
             self._dispatcher.handle(MetadataChanged(diff), now)
-        if watch.established and watch.last_error is not None:
-            watch.last_error = None
+        if watch.established and watch.failing:
+            watch.failing, watch.last_error = False, None
             self._dispatcher.report("info", "sc.reconnected")
 
-    def _lose_watch(self, error: FluvioError) -> None:
-        watch = self._watch
-        first = watch.last_error is None
-        if watch.connection is not None:
-            self._close(watch.connection)
+    def _lose_watch(self, connection: Connection, error: FluvioError) -> None:
+        """Give up a connection to the SC that failed."""
+        watch, now, silent = self._watch, self._clock.monotonic(), False
+        self._close(connection)
+        if watch.successor is not None and watch.successor.connection is connection:
+            failure = watch.give_up_successor(error, now)
+            if failure is None:
+                self._log.debug("sc.successor_failed", error=str(error))
+                return
+            error, silent = failure, True
+        for other in watch.connections():
+            self._close(other)
         self._updates = []
+        if not silent and watch.may_resubscribe(now):
+            watch.resubscribe(now)
+            self._log.debug("sc.resubscribing", error=str(error))
+            return
+        first = not watch.failing
         with self._accumulator.lock:
-            now = self._clock.monotonic()
             self._dispatcher.handle(MetadataChanged(watch.lose(error, now)), now)
             self._accumulator.changed.notify_all()
         self._note_error(str(error))
         if first:
             self._log.warning("sc.disconnected", error=str(error))
+
+    def _doubt_metadata(self, _action: DoubtMetadata) -> None:
+        self._watch.contradict(self._clock.monotonic())
 
     # Outcomes.
 
@@ -479,6 +518,7 @@ class Sender:
             self._events.append(Disconnected(pipeline, generation, error))
             return
         connection.owner, connection.generation = pipeline, generation
+        pipeline.why_late = connection.timed_out
         self._connections[pipeline] = connection
         if pipeline.was_up:
             self.reconnects += 1
@@ -489,6 +529,7 @@ class Sender:
         if connection is not None:
             self._close(connection)
             del self._connections[action.pipeline]
+            self._watch.doubt(self._clock.monotonic())
 
     def _write(self, action: Write) -> None:
         request = action.request
@@ -499,13 +540,18 @@ class Sender:
         connection.expected[correlation] = request
         buffers = encode_produce(request, connection, correlation)
         try:
-            connection.send(buffers, request)
+            request.end = connection.send(buffers, request)
             self._collect_written(connection)
         except FluvioError as error:
             self._lose(connection, error)
         else:
             if connection.wants_changed:
                 self._reregister(connection)
+
+    def _ask_progress(self, action: AskProgress) -> None:
+        connection = self._connections.get(action.pipeline)
+        if connection is not None:
+            self._events.append(Progressed(action.pipeline, connection.generation, connection.arrived()))
 
     def _ask_offsets(self, action: AskOffsets) -> None:
         wait = action.wait

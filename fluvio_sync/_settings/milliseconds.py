@@ -14,6 +14,8 @@ import warnings
 _LINGERS = frozenset((5, 10, 15, 20, 25, 40, 50, 75, 100, 150, 200, 250, 500))
 _DELAYS = frozenset((100, 200, 250, 500))
 _THOUSAND = 1000.0
+# The longest usual timeout in milliseconds: ten minutes.
+_LONGEST = 600_000.0
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -25,7 +27,7 @@ def warn_of_milliseconds(name: str, value: float) -> None:
     * `value`: its value as a plain number; a `timedelta` names its unit.
     """
     usual = {"linger": _LINGERS, "initial_delay": _DELAYS}.get(name, ())
-    if value in usual or (value >= _THOUSAND and value % _THOUSAND == 0):
+    if value in usual or (_THOUSAND <= value <= _LONGEST and value % _THOUSAND == 0):
         warnings.warn(
             f"{name}={value:g} is {value:g} seconds, as all durations of {_PACKAGE} are; for {value:g} milliseconds "
             f"write {name}={value / _THOUSAND:g} (or a timedelta, which is never warned of)",

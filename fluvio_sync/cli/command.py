@@ -7,15 +7,16 @@ Exit status: 0; 1 if a record or a step failed, a line was skipped or the cluste
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from fluvio_sync import __version__
+from fluvio_sync.cli import output
 from fluvio_sync.cli.completion import add_completion
 from fluvio_sync.cli.doctor import add_doctor
 from fluvio_sync.cli.exit_status import FAILED, USAGE, catch_sigterm, status_of, statuses
 from fluvio_sync.cli.options import Parser, add_cluster
+from fluvio_sync.cli.output import OutputError
 from fluvio_sync.cli.produce import add_produce
 from fluvio_sync.cli.screen import Screen, show_warnings
 from fluvio_sync.cli.topics import add_topics
@@ -40,17 +41,31 @@ getting started:
 
 def main(argv: Sequence[str] | None) -> int:
     """Run a command line, None for the process's own, and return the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["dev-cluster"]:
-        from fluvio_sync.testing import dev_cluster  # noqa: PLC0415 - producing does not need it
-
-        return dev_cluster.main(arguments[1:])
     screen = Screen(sys.stderr)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv), screen)
+    except OutputError as error:
+        output.discard()
+        if not error.closed:
+            screen.say(str(error))
+        return FAILED
+
+
+def _main(arguments: list[str], screen: Screen) -> int:
     if not arguments:
         screen.line(build_parser().format_help())
         screen.say("a command is missing")
         return USAGE
-    return _run(build_parser().parse_args(arguments), screen)
+    try:
+        if arguments[0] == "dev-cluster":
+            from fluvio_sync.testing import dev_cluster  # noqa: PLC0415 - producing does not need it
+
+            return dev_cluster.main(arguments[1:])
+        options = build_parser().parse_args(arguments)
+    except SystemExit:  # after a help text, the version or an error of the usage
+        output.flush()
+        raise
+    return _run(options, screen)
 
 
 def _run(options: argparse.Namespace, screen: Screen) -> int:
@@ -58,17 +73,12 @@ def _run(options: argparse.Namespace, screen: Screen) -> int:
     catch_sigterm()
     try:
         status: int = options.run(options, screen)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        output.flush()
     except ConfigError as error:
         screen.say(str(error))
         return USAGE
     except FluvioError as error:
         screen.say(str(error))
-        return FAILED
-    except BrokenPipeError:  # the reader of standard output has ended, such as `head`
-        assert sys.stdout is not None
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt as stop:
         screen.say("interrupted")

@@ -8,10 +8,10 @@ An option completes its `choices`; a value whose metavar is FILE, DIR or TOPIC c
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.cli.exit_status import FAILED, OK
+from fluvio_sync.cli.output import write
 
 if TYPE_CHECKING:
     from fluvio_sync.cli.options import Commands, Parser
@@ -63,7 +63,7 @@ def complete(options: argparse.Namespace, screen: Screen) -> int:
 
     options.commands.choices["dev-cluster"] = dev_cluster.build_parser()  # in place of one without options
     _say_how_to_complete(options.parser, {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY, "TOPIC": _TOPICS})
-    sys.stdout.write(shtab.complete(options.parser, options.shell) + "\n")
+    write(shtab.complete(options.parser, options.shell) + "\n")
     return OK
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import stat
 import sys
 import threading
-from queue import Empty, Queue
 from typing import BinaryIO
 
 from fluvio_sync._base.threads import LONGEST_SLEEP
@@ -40,7 +40,7 @@ class Chunks:
         self.taken: int = 0
         self.size: int | None = _size(stream)
         self._stream = stream
-        self._read: Queue[bytes | OSError] = Queue(maxsize=4)
+        self._read: queue.Queue[bytes | OSError] = queue.Queue(maxsize=4)
         self._ended = False
         threading.Thread(target=self._run, name="fluvio-sync-input", daemon=True).start()
 
@@ -60,7 +60,7 @@ class Chunks:
             try:
                 chunk = self._read.get(timeout=LONGEST_SLEEP if timeout is None else timeout)
                 break
-            except Empty:
+            except queue.Empty:
                 if timeout is not None:
                     return b""
         if isinstance(chunk, OSError):

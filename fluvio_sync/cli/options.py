@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._settings.environment import client_settings
+from fluvio_sync.cli.output import write
 from fluvio_sync.cli.values import endpoint, positive_duration
 from fluvio_sync.config import TlsConfig
 from fluvio_sync.errors import ConfigError
@@ -34,6 +36,12 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            write(message)  # argparse would hide that it fails
+        else:
+            super()._print_message(message, file)
 
 
 def add_cluster(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._base.text import counted
+from fluvio_sync.cli import output
+from fluvio_sync.cli.output import OutputError
 from fluvio_sync.delivery import AtMostOnce
 from fluvio_sync.errors import ClosedError, DeliveryError, FlushTimeoutError, PartitionNotFoundError
 
@@ -79,8 +80,8 @@ class ProduceRun:
         except KeyboardInterrupt as stop:
             self._screen.say("interrupted: sending the lines that were read (a second Ctrl-C drops them)")
             return stop
-        except BrokenPipeError:
-            self._stop_output()
+        except OutputError as error:
+            self._stop_output(error)
         except OSError as error:
             self.io_failed = True
             self._screen.say(f"reading failed after line {self._line}: {error.strerror}")
@@ -116,7 +117,7 @@ class ProduceRun:
         futures = self._producer.send_all(records)
         self._sent.extend(map(SentLine, numbers, futures))
         if self._verbose:
-            sys.stdout.buffer.writelines(b"[%b] %b\n" % (key or b"", value) for key, value in records)
+            output.write_bytes(b"[%b] %b\n" % (key or b"", value) for key, value in records)
 
     def _record(self, line: bytes | None) -> tuple[bytes | None, bytes] | None:
         if line is None:
@@ -175,7 +176,7 @@ class ProduceRun:
                     sent.append(item)
             self._look_behind_at = max(self._MANY, 2 * len(sent))
         if self._json or self._verbose:
-            sys.stdout.flush()
+            output.flush()
 
     def _report(self, item: SentLine) -> None:
         error = item.future.exception()
@@ -205,15 +206,13 @@ class ProduceRun:
             self._print_json({"line": line, "error": kind, "message": message})
 
     def _print_json(self, fields: dict[str, object]) -> None:
-        sys.stdout.write(json.dumps(fields) + "\n")
+        output.write(json.dumps(fields) + "\n")
 
-    def _stop_output(self) -> None:
+    def _stop_output(self, error: OutputError) -> None:
         self._json = self._verbose = False
         self.io_failed = True
-        # The interpreter flushes standard output once more when it exits, and must not fail then.
-        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
-        self._screen.say("standard output was closed: reading stops here")
+        output.discard()
+        self._screen.say(f"{'standard output was closed' if error.closed else error}: reading stops here")
 
     # Ending.
 
@@ -232,8 +231,8 @@ class ProduceRun:
         result = self._result or self._producer.flush(0)
         try:
             self._examine(idle=True)
-        except BrokenPipeError:
-            self._stop_output()
+        except OutputError as error:
+            self._stop_output(error)
         parts = [f"{counted(result.acked, 'record')} acknowledged"]
         if isinstance(self._producer.config.delivery_semantic, AtMostOnce):
             parts = [f"{counted(result.unacknowledged, 'record')} sent"]

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._settings.checks import choice
 from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.cli.exit_status import FAILED, OK, statuses
 from fluvio_sync.cli.options import Parser, add_cluster, connect_settings
+from fluvio_sync.cli.output import write
 from fluvio_sync.cli.values import named, whole
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import Compression
@@ -147,5 +147,4 @@ def delete_topics(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _print(line: str) -> None:
-    if sys.stdout is not None:  # None where it is closed
-        sys.stdout.write(line + "\n")
+    write(line + "\n")

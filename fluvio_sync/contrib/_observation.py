@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from fluvio_sync.errors import ClosedError, ConfigError
+from fluvio_sync.client import condition, try_again
+from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -102,6 +103,14 @@ OF_CLIENTS: tuple[Measure[Snapshot], ...] = (
         lambda of: max((stats.reconnects for stats in of.topics.values()), default=0),
     ),
     Measure(
+        "memory_used",
+        "By",
+        "Memory that unresolved records hold, 128 bytes each on top of key and value",
+        False,
+        lambda of: of.health.memory_used,
+    ),
+    Measure("memory_limit", "By", "The bound of memory_used: buffer_memory", False, lambda of: of.health.memory_limit),
+    Measure(
         "last_error_timestamp",
         "s",
         "When the latest failure was, since the epoch",
@@ -113,11 +122,9 @@ OF_CLIENTS: tuple[Measure[Snapshot], ...] = (
 
 
 def snapshot(client: Fluvio) -> Snapshot | None:
-    """Return the state of a client, without I/O; None if it has not connected in this process."""
-    try:
-        return Snapshot(client.health(), client.stats()) if client.running else None
-    except ClosedError:  # by another thread, in between
-        return None
+    """Return the state of a client, without I/O; None if it has not tried to connect in this process."""
+    health = condition(client)
+    return None if health is None else Snapshot(health, client.stats())
 
 
 def distinct(clients: Iterable[Fluvio]) -> tuple[Fluvio, ...]:
@@ -137,10 +144,10 @@ OK, UNAVAILABLE = 200, 503
 def health_answer(health: Health | None) -> tuple[int, dict[str, Any]]:
     """Return the HTTP status for a probe, and a dictionary that JSON can hold.
 
-    `health`: None if the client has not connected in this process.  That is 200 and `"unused"`: otherwise a probe would
-    keep away the first request, which makes it connect.  Else 200 and `"connected"`, or 503 and `"disconnected"` while
-    the SC's metadata does not arrive.  A partition without a leader is shown and no reason for 503: another instance of
-    the application would not find one either.
+    `health`: None if the client has not tried to connect in this process.  That is 200 and `"unused"`: otherwise a
+    probe would keep away the first request, which makes it connect.  Else 200 and `"connected"`, or 503 and
+    `"disconnected"` if it could not connect, or while the SC's metadata does not arrive.  A partition
+    without a leader is shown and no reason for 503: another instance of the application would not find one either.
     """
     if health is None:
         return OK, {"status": "unused"}
@@ -154,11 +161,21 @@ def health_answer(health: Health | None) -> tuple[int, dict[str, Any]]:
         "records_queued": health.records_queued,
         "bytes_queued": health.bytes_queued,
         "records_in_flight": health.records_in_flight,
+        "memory_used": health.memory_used,
+        "memory_limit": health.memory_limit,
         "last_error": health.last_error,
         "last_error_at": health.last_error_at,
+        "disconnected_since": health.disconnected_since,
     }
 
 
 def health_of(client: Fluvio) -> tuple[int, dict[str, Any]]:
-    """Return the answer to a probe for a client, without I/O."""
-    return health_answer(client.health() if client.running else None)
+    """Return the answer to a probe for a client, without I/O.
+
+    A client that could not connect tries again in the background: the answer keeps away the requests that would make it
+    connect.
+    """
+    health = condition(client)
+    if health is not None and not client.running:
+        try_again(client)
+    return health_answer(health)

@@ -23,6 +23,7 @@ except ImportError as error:
 
 from fluvio_sync._base.log import get_logger
 from fluvio_sync._settings.checks import seconds
+from fluvio_sync.contrib._drain import drain
 from fluvio_sync.errors import FluvioError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def install(
             _log.warning("warm_up.delayed", after=most, reason="no answer yet; tasks begin meanwhile")
 
     def on_shutdown(**_arguments: Any) -> None:
-        _finishes(lambda: _drain(get_client, last), "drain", last + _LAST_STEP)
+        _finishes(lambda: drain(get_client, last), "drain", last + _LAST_STEP)
 
     signals.worker_process_init.connect(on_init, weak=False)
     signals.worker_process_shutdown.connect(on_shutdown, weak=False)
@@ -90,12 +91,3 @@ def _warm_up(get_client: Callable[[], Fluvio], topics: tuple[str, ...]) -> None:
             client.topic_producer(topic)
     except FluvioError as error:
         _log.warning("warm_up.failed", error=str(error))
-
-
-def _drain(get_client: Callable[[], Fluvio], timeout: float) -> None:
-    try:
-        client = get_client()
-    except FluvioError:
-        return  # it never connected, so nothing was ever sent
-    if client.running:
-        client.close(timeout)

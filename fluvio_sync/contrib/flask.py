@@ -111,7 +111,7 @@ class FlaskFluvio:
         """Answer a probe with the client's health as JSON: 200, or 503 while the cluster is not reached.
 
         For `app.add_url_rule("/health", view_func=fluvio.health_view)`.  It does no I/O: a client that this process
-        has not used yet is `"unused"`, with 200.
+        has not used yet is `"unused"`, with 200; one that could not connect tries again in the background.
         """
         status, shown = health_of(self.client)
         response = flask.jsonify(shown)

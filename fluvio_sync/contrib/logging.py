@@ -80,6 +80,9 @@ class FluvioHandler(logging.Handler):
     Each process of a fork sends its own records; the parent's records are sent by the parent.
     """
 
+    ignores_fluvio_sync = True
+    """For the library, which asks whether its own errors are shown."""
+
     def __init__(
         self,
         topic: str,
@@ -105,10 +108,10 @@ class FluvioHandler(logging.Handler):
         self._config = ProducerConfig.from_settings(ProducerConfig(max_block=_MAX_BLOCK), of_producer)
         defaults = {"client_id": "fluvio-sync-logging", "endpoint": endpoint, "buffer_memory": self._limit}
         self._client = unconnected(defaults | of_client)
-        self._own_threads = tuple(f"{self._client.client_id}-{role}" for role in ("sender", "backlog"))
-        self._formatting = threading.local()
+        self._own_threads = tuple(f"{self._client.client_id}-{role}" for role in ("sender", "backlog", "log"))
+        self._formatting: tuple[int, int] | None = None  # the process and the thread that runs `emit`
         self._reports = 0
-        self._backlog = self._new_backlog()
+        self._backlog: Backlog | None = None  # until the first record: see `AtFirstUse`
         self.setFormatter(JsonFormatter())
 
     # Called by `logging`.
@@ -121,7 +124,7 @@ class FluvioHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record; never raises, and never waits for the cluster."""
-        self._formatting.now = True
+        self._formatting = _thread_here()
         try:
             value = self.format(record).encode(errors="backslashreplace")
             key = None if self._key is None else self._key(record)
@@ -130,18 +133,18 @@ class FluvioHandler(logging.Handler):
         except Exception as error:  # noqa: BLE001 - a log call must not fail the application
             self._here().drop(f"it cannot be formatted: {error!r}")
         finally:
-            self._formatting.now = False
+            self._formatting = None
 
     def flush(self) -> None:
         """Wait, for at most `flush_timeout`, until all records logged before are delivered or failed."""
-        backlog = self._backlog
-        if backlog.pid == os.getpid():
+        backlog = self._present()
+        if backlog is not None:
             backlog.flush(self._flush_timeout)
 
     def close(self) -> None:
         """Take no more records, and deliver for at most `flush_timeout`; a line tells how many were dropped."""
-        backlog = self._backlog
-        if backlog.pid == os.getpid() and not backlog.closed:
+        backlog = self._here() if self._backlog is None else self._present()
+        if backlog is not None and not backlog.closed:
             dropped = backlog.close(self._flush_timeout)
             if dropped:
                 self._print(f"{dropped} dropped")
@@ -150,8 +153,8 @@ class FluvioHandler(logging.Handler):
     @property
     def dropped(self) -> int:
         """How many records of this process were not delivered: no space, too large, rejected, failed."""
-        backlog = self._backlog
-        return backlog.dropped if backlog.pid == os.getpid() else 0
+        backlog = self._present()
+        return 0 if backlog is None else backlog.dropped
 
     # Helpers.
 
@@ -161,15 +164,21 @@ class FluvioHandler(logging.Handler):
             name == _LIBRARY
             or name.startswith(f"{_LIBRARY}.")
             or record.threadName in self._own_threads
-            or getattr(self._formatting, "now", False)
+            or (self._formatting is not None and self._formatting == _thread_here())
         )
+
+    def _present(self) -> Backlog | None:
+        """Return this process's backlog, if a record has made it."""
+        backlog = self._backlog
+        return backlog if backlog is not None and backlog.pid == os.getpid() else None
 
     def _here(self) -> Backlog:
         """Return this process's backlog; called with the handler's lock held, which `logging` renews at a fork."""
-        if self._backlog.pid != os.getpid():
+        backlog = self._present()
+        if backlog is None:
             self._reports = 0
-            self._backlog = self._new_backlog()
-        return self._backlog
+            backlog = self._backlog = self._new_backlog()
+        return backlog
 
     def _new_backlog(self) -> Backlog:
         if "multiprocessing.util" in sys.modules:
@@ -195,6 +204,11 @@ class FluvioHandler(logging.Handler):
 
     def __repr__(self) -> str:
         return f"<FluvioHandler for {self._topic!r} at {self._client.endpoint} ({logging.getLevelName(self.level)})>"
+
+
+def _thread_here() -> tuple[int, int]:
+    """Return the process and the thread, or the greenlet; `logging` lets one at a time into `emit`."""
+    return os.getpid(), threading.get_ident()
 
 
 def _close_at_end_of_child(handler: FluvioHandler) -> None:

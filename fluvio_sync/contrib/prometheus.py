@@ -39,8 +39,8 @@ class FluvioCollector(Collector):
     * `client`, `clients`: the clients; each needs a `client_id` of its own, which is the label.
     * `registry`: where the collector registers itself (default: Prometheus's own); None: nowhere.
 
-    A client that has not connected in this process (before its first use, in the child of a fork) and a closed one are
-    left out; collecting never connects.
+    A client that has not tried to connect in this process (before its first use, in the child of a fork) and a closed
+    one are left out; collecting never connects.
 
     Raises `ConfigError` for two clients with one `client_id`, and Prometheus's `ValueError` if the registry has a
     collector of clients already: pass all clients to one collector.

@@ -42,6 +42,10 @@ LONE_OVERHEAD = BATCH_OVERHEAD + 20
 MAX_TIMESTAMP_DELTA = 2**31 - 1
 """The furthest, in milliseconds, that a record can be behind its batch's first timestamp."""
 
+MIN_TIMESTAMP_DELTA = -(2**31)
+"""The furthest, in milliseconds, that a record can be ahead of it: a delta is a signed varint, and readers add it to
+the header's timestamp."""
+
 MAX_BATCH = 2**31 - 1
 """The largest batch, in bytes, whose length its field can hold."""
 
@@ -145,8 +149,7 @@ def record_size(key: bytes | None, value: bytes, timestamp_delta: int, offset_de
 class BatchBuilder:
     """Collects records and makes a batch of them.
 
-    * `first_timestamp`: milliseconds since the epoch; no record may be earlier, nor later by more than
-      `MAX_TIMESTAMP_DELTA`.
+    * `first_timestamp`: milliseconds since the epoch, from which the records' deltas count.
     * `count`: the number of records.
     * `size`: bytes of the batch, uncompressed.
     * `payload`: bytes of keys and values.
@@ -166,14 +169,16 @@ class BatchBuilder:
         self._values: list[bytes] = []
         self._keys: list[bytes | None] | None = None  # None: no record has a key
 
-    def append(self, key: bytes | None, value: bytes, timestamp: int, limit: int = MAX_BATCH) -> bool:
+    def append(
+        self, key: bytes | None, value: bytes, timestamp: int, limit: int = MAX_BATCH, lowest_delta: int = 0
+    ) -> bool:
         """Add a record and return True.
 
-        False, with nothing changed, if the batch would take more than `limit` bytes, or if the timestamp does not fit
-        this batch.
+        False, with nothing changed, if the batch would take more than `limit` bytes, or if the timestamp is before
+        `first_timestamp` + `lowest_delta` (at least `MIN_TIMESTAMP_DELTA`), or `MAX_TIMESTAMP_DELTA` behind it.
         """
         delta = timestamp - self.first_timestamp
-        if not 0 <= delta <= MAX_TIMESTAMP_DELTA:
+        if not lowest_delta <= delta <= MAX_TIMESTAMP_DELTA:
             return False
         count = self.count
         payload = len(value)
@@ -183,7 +188,7 @@ class BatchBuilder:
             body += 1 if payload < VARINT_TABLE else varint_size(payload) - 1
         if count >= _ONE_BYTE:
             body += 1 if count < VARINT_TABLE else varint_size(count) - 1
-        if delta >= _ONE_BYTE:
+        if not 0 <= delta < _ONE_BYTE:
             body += varint_size(delta) - 1
         if key is not None:
             key_size = len(key)
@@ -232,7 +237,7 @@ class BatchBuilder:
         keys = self._keys or repeat(None)
         for count, (key, value, delta) in enumerate(zip(keys, self._values, self.timestamps, strict=False)):
             size = len(value)
-            if size >= _SMALL or count >= VARINT_TABLE or delta >= _ONE_BYTE or (key and len(key) >= _ONE_BYTE):
+            if size >= _SMALL or count >= VARINT_TABLE or not 0 <= delta < _ONE_BYTE or (key and len(key) >= _ONE_BYTE):
                 pieces.append(_head(key, value, delta, count))
                 if size >= _APART:
                     buffers += [b"".join(pieces), value]
@@ -390,11 +395,8 @@ def _records(header: BatchHeader, section: bytes, *, strict: bool) -> list[Recor
         # A slice past the end is no error, but then neither is the record's end where it should be.
         if position != end or size < 0 or key_size < 0 or has_key > 1:
             raise ProtocolError(f"record {index} does not have the length that it claims")
-        if strict and (attributes or headers or offset != index or time < 0):
-            raise ProtocolError(
-                f"record {index} has attributes {attributes}, timestamp delta {time}, "
-                f"offset delta {offset}, headers {headers}"
-            )
+        if strict and (attributes or headers or offset != index):
+            raise ProtocolError(f"record {index} has attributes {attributes}, offset delta {offset}, headers {headers}")
         timestamp = first_timestamp + time if first_timestamp > 0 else -1
         add(make(Record, (key, value, timestamp, base_offset + index)))
     if position != limit:
@@ -406,8 +408,8 @@ def verify_batch(data: Buffer, *, max_size: int = MAX_DECOMPRESSED) -> None:
     """Check one whole batch more strictly than any SPU does; ProtocolError names the fault.
 
     It checks length, magic number, attributes (a known codec, no schema id, no other bit) and checksum, and that the
-    batch has records, as many as `last_offset_delta` says, numbered from 0, none before the first timestamp, without
-    record attributes and headers.  It ignores the base offset: the official client fills in n - 1, and the SPU
+    batch has records, as many as `last_offset_delta` says, numbered from 0, without record attributes and headers.  It
+    ignores the base offset: the official client fills in n - 1, and the SPU
     overwrites it.
     """
     header = _header_at(data, 0)

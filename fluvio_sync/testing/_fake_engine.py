@@ -24,7 +24,7 @@ from fluvio_sync.protocol.error_code import Code, name_of
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicCompression, TopicSpec
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SpuAddress
-from fluvio_sync.testing._memory import MemoryNetwork, MemoryPoller
+from fluvio_sync.testing._memory import LogInPlace, MemoryNetwork, MemoryPoller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +114,7 @@ class FakeEngine(Engine):
             sender=FakeSender,
             dispatcher=partial(FakeDispatcher, self),  # type: ignore[arg-type]
             thread=CallersSteps,  # type: ignore[arg-type]
+            log_thread=LogInPlace,
         )
         super().__init__(config, parts=parts)
         self.thread.engine = self
@@ -135,11 +136,11 @@ class FakeEngine(Engine):
         self.network.collect()
         self.thread.run()
 
-    def topic_state(self, topic: str, config: ProducerConfig) -> TopicState:
+    def topic_state(self, topic: str, config: ProducerConfig, handle: object) -> TopicState:
         """Return the state of a topic, which is created if any is to exist; each record is a batch."""
         if self._any and topic not in self.metadata.topics:
             self.add_topic(topic, 1, TopicCompression.ANY)
-        return super().topic_state(topic, replace(config, batch_size=1))
+        return super().topic_state(topic, replace(config, batch_size=1), handle)
 
     def release(self) -> None:
         """Deliver the held records."""

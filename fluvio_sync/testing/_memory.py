@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fluvio_sync._net.transport import READ, WRITE, Stage
+from fluvio_sync._runtime.log_thread import LogThread
 from fluvio_sync.protocol.frames import FrameReader
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
@@ -20,9 +21,18 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
+    from fluvio_sync._base.log import Event
     from fluvio_sync._net.connection import Connection
     from fluvio_sync._net.transport import Peer, Polls
     from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
+
+
+class LogInPlace(LogThread):
+    """Emits events in the thread in which they happen, so that a test finds them at once."""
+
+    def put(self, event: Event) -> None:
+        """Emit an event."""
+        event.emit()
 
 
 class MemoryTransport:
@@ -33,6 +43,7 @@ class MemoryTransport:
     * `full`: the client's socket takes no bytes.
     * `error`: raised once the received bytes are read.
     * `ended`: the stream ends once the received bytes are read.
+    * `forgotten`: bytes arrive no more, and neither side is told; see `MemoryNetwork.forget`.
     """
 
     buffers_input = True
@@ -45,6 +56,7 @@ class MemoryTransport:
         self.refusal = ""
         self.full = False
         self.ended = False
+        self.forgotten = False
         self.error: OSError | None = None
         self.frames = FrameReader()
         self._network = network
@@ -87,6 +99,10 @@ class MemoryTransport:
         self._network.carry(self, data)
         return len(data)
 
+    def unacknowledged(self) -> int:
+        """Return none: the network carries all bytes at once."""
+        return 0
+
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive the bytes that have arrived."""
         if self._received:
@@ -97,6 +113,9 @@ class MemoryTransport:
         if self.error is not None:
             raise self.error
         return 0 if self.ended else None
+
+    def acknowledge_at_once(self) -> None:
+        """Do nothing: no sender waits for acknowledgements."""
 
     def end_sending(self) -> None:
         """Do nothing: the session has no end of input."""
@@ -109,7 +128,8 @@ class MemoryTransport:
 
     def feed(self, data: bytes) -> None:
         """Bring bytes of the session to the client."""
-        self._received += data
+        if not self.forgotten:
+            self._received += data
 
     def ready(self) -> int:
         """Return the events that a poll would show."""
@@ -197,7 +217,7 @@ class MemoryNetwork:
 
     def deliver(self, transport: MemoryTransport, payload: bytes) -> None:
         """Bring a frame to a session."""
-        if transport.session is not None:
+        if transport.session is not None and not transport.forgotten:
             transport.session.receive(payload, self._now())
 
     def collect(self) -> None:
@@ -218,6 +238,10 @@ class MemoryNetwork:
     def end(self, transport: MemoryTransport) -> None:
         """End the stream to the client, since the session has closed the connection."""
         transport.ended = True
+
+    def forget(self, transport: MemoryTransport) -> None:
+        """Lose all bytes from here on, as a firewall that has forgotten a connection does."""
+        transport.forgotten = True
 
     def closed(self, transport: MemoryTransport) -> None:
         """Disconnect the session of a transport that the client has closed."""

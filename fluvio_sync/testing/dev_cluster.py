@@ -44,16 +44,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         server = _server(options)
     except (OSError, ValueError) as error:
         return _report(error, control=bool(options.control))
-    run(_run_by_orders(server) if options.control else _run(server))
+    try:
+        run(_run_by_orders(server) if options.control else _run(server))
+    except _OutputError as error:
+        # The interpreter flushes standard output once more when it exits, and must not fail then.
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        sys.stderr.write(f"fluvio-sync dev-cluster: {error}\n")
+        return 1
     return 0
+
+
+class _OutputError(Exception):
+    """Standard output takes no more."""
 
 
 async def _run(server: ClusterServer) -> None:
     with _stopped_by(server, signal.SIGINT, signal.SIGTERM):
-        _say(server.endpoint)
-        _say("This cluster is for development and tests. Ctrl-C ends it.")
+        _show(server.endpoint)
+        _show("This cluster is for development and tests. Ctrl-C ends it.")
         await server.serve()
-    _say("The cluster has ended.")
+    _show("The cluster has ended.")
 
 
 async def _run_by_orders(server: ClusterServer) -> None:
@@ -173,6 +184,13 @@ def _report(error: OSError | ValueError, *, control: bool) -> int:
             reason += "; is a cluster running already? --port chooses another, --port 0 any that is free"
     sys.stderr.write(f"fluvio-sync dev-cluster: {reason}\n")
     return 1
+
+
+def _show(line: str) -> None:
+    try:
+        _say(line)
+    except OSError as error:
+        raise _OutputError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def _say(line: str) -> None:

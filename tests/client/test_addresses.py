@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from fluvio_sync import ConnectError, ConnectTimeoutError, Fluvio, RetriesExhaustedError
+from fluvio_sync import (
+    AtLeastOnce,
+    ConnectError,
+    ConnectTimeoutError,
+    DeliveryTimeoutError,
+    Fluvio,
+    RetriesExhaustedError,
+    RetryPolicy,
+)
 from fluvio_sync.client import unconnected
 from fluvio_sync.testing.cluster import LocalCluster
 from tests.support.client import attempts
@@ -179,6 +187,10 @@ def test_a_look_up_that_hangs_is_named(own: LocalCluster, monkeypatch: pytest.Mo
     with Fluvio.connect(own.endpoint, connect_timeout=0.3) as fluvio:
         producer = fluvio.topic_producer("t", delivery_semantic=attempts(1))
         with pytest.raises(RetriesExhaustedError, match=f"SPU 5001 at {NAME}:9010 .*: {SLOW_RESOLVER}"):
+            producer.send(b"x").result(5)
+    with Fluvio.connect(own.endpoint) as fluvio:  # a policy's timeout may be shorter than connect_timeout
+        producer = fluvio.topic_producer("t", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=0.3)))
+        with pytest.raises(DeliveryTimeoutError, match=f"SPU 5001 at {NAME}:9010 .*: {SLOW_RESOLVER}; it is not"):
             producer.send(b"x").result(5)
     found.set()
 

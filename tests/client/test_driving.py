@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync import DeliveryError, Fluvio, TopicProducer
+from fluvio_sync import Fluvio, TopicProducer
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._runtime.sender import Sender
-from tests.support.client import parked, used_memory
+from tests.support.client import emit_events, parked, used_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,40 +199,6 @@ def test_the_time_out_of_a_signal_handler_is_not_taken_for_a_network_error(own: 
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_log_handler_that_waits_for_a_record_is_told_off(own: LocalCluster) -> None:
-    """The sender calls it, and would never send the record that it waits for."""
-    own.create_topic("t")
-    with Fluvio.connect(own.endpoint) as fluvio:
-        producer = fluvio.topic_producer("t", linger=0)
-        raised: list[Exception] = []
-
-        class Handler(logging.Handler):
-            def emit(self, _record: logging.LogRecord) -> None:
-                try:
-                    producer.send(b"from a log handler").result(LONG)
-                except Exception as error:  # noqa: BLE001 - the test looks at its kind
-                    raised.append(error)
-
-        handler = Handler(logging.INFO)
-        logger = logging.getLogger("fluvio_sync")
-        logger.addHandler(handler)
-        level = logger.level
-        logger.setLevel(logging.INFO)
-        try:
-            own.kill_spu(5001)
-            future = producer.send(b"x")
-            with pytest.raises((TimeoutError, DeliveryError)):
-                future.result(1.0)
-            own.restart_spu(5001)
-            assert future.result(LONG).acknowledged
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-        assert raised
-        assert all(isinstance(error, RuntimeError) for error in raised)
-        assert producer.flush(LONG).failed == 0
-
-
 @pytest.mark.parametrize("name", ["records_queued", "_replied"])
 def test_a_bug_in_the_middle_of_a_decision_is_overcome(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
@@ -253,6 +219,7 @@ def test_a_bug_in_the_middle_of_a_decision_is_overcome(
             assert not wait(producer.send_all([b"x"] * 20), LONG).not_done
             assert producer.flush(LONG) == (20, 0, 0, None)
         assert used_memory(fluvio) == 0
+        emit_events(fluvio)
         assert caplog.text.count("sender.internal_error") == 1
         assert caplog.text.count("sender.interrupted") == 1
 

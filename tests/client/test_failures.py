@@ -342,13 +342,13 @@ def flood(talk: Talk, *_: object) -> None:
 
 
 ANSWERS: dict[str, tuple[Callable[[Talk, RequestHeader, ProduceRequest], object], type[Exception], str]] = {
-    "none": (lambda talk, *_: talk.wait_for_end(), RequestTimeoutError, "did not answer"),
+    "none": (lambda talk, *_: talk.wait_for_end(), RequestTimeoutError, "has not answered"),
     "slow": (
         lambda talk, header, request: dribble(talk, reply_to(header, acknowledgement(request))),
         RequestTimeoutError,
-        "did not answer",
+        "has not answered",
     ),
-    "flood": (flood, RequestTimeoutError, "did not answer"),
+    "flood": (flood, RequestTimeoutError, "has not answered"),
     "close": (lambda *_: None, ConnectError, "closed the connection"),
     "half-close": (lambda talk, *_: half_close(talk), ConnectError, "closed the connection"),
     "reset": (lambda talk, *_: reset(talk), ConnectError, "reset"),

@@ -392,12 +392,14 @@ def test_health(own: LocalCluster) -> None:
             records_in_flight=0,
             last_error=None,
             last_error_at=None,
+            memory_limit=32 * 1024 * 1024,
         )
         producer = fluvio.topic_producer("t", linger=60)
         producer.send(b"warm", partition=1)
         producer.flush(5)
         producer.send(b"value", key=b"key", partition=1)
         health = fluvio.health()
+        assert health.memory_used == 128 + 8, "more than the bytes of key and value"
         assert (health.leaders, health.records_queued, health.bytes_queued) == ({("t", 1): 5001}, 1, 8)
         own.hold_replies(5001)
         with pytest.raises(fluvio_sync.FlushTimeoutError):
@@ -407,8 +409,8 @@ def test_health(own: LocalCluster) -> None:
         before = SystemClock().time_ms()
         own.kill_spu(5001)
         wait_until(lambda: fluvio.health().leaders == {("t", 1): None}, "the leader is gone")
+        wait_until(lambda: "5001" in str(fluvio.health().last_error), "it is told of")
         health = fluvio.health()
-        assert "5001" in str(health.last_error)
         assert before <= (health.last_error_at or 0) <= SystemClock().time_ms()
         own.kill_sc()
         wait_until(lambda: not fluvio.health().connected, "the SC is gone")

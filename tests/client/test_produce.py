@@ -26,7 +26,7 @@ from fluvio_sync import (
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.protocol.siphash import hash_key
-from tests.support.client import assert_settled, bring_online, wait_online
+from tests.support.client import assert_settled, bring_online, emit_events, wait_online
 from tests.support.cluster import place
 from tests.support.waiting import SLACK, in_thread, within
 
@@ -289,8 +289,10 @@ def test_at_most_once_with_read_committed_is_worth_a_warning(
 ) -> None:
     topic = where.topic()
     client.topic_producer(topic, delivery_semantic=AtMostOnce(), isolation="read-uncommitted")
+    emit_events(client)
     assert not caplog.records
     producer = client.topic_producer(topic, delivery_semantic=AtMostOnce(), isolation="read-committed")
+    emit_events(client)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert topic in caplog.text
     producer.send(b"x")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +16,8 @@ from fluvio_sync import (
     ServerError,
 )
 from fluvio_sync._core.pipeline import PipelineState
-from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync.testing import FaultProxy, LocalCluster
-from tests.support.client import assert_settled, attempts
+from tests.support.client import assert_settled, attempts, emit_events
 from tests.support.cluster import place, read_back
 from tests.support.waiting import SLACK, in_thread, wait_until, within
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluvio_sync import DeliveryFuture, TopicProducer
-    from fluvio_sync.protocol.watch import WatchUpdate
     from fluvio_sync.testing.reader import StoredRecord
 
 pytestmark = pytest.mark.alone
@@ -193,6 +190,7 @@ def test_errors_and_logs_keep_records_to_themselves(
     texts += [repr(future), repr(limited), repr(limited.stats()), repr(Fluvio(limited._holder)), repr(limited.config)]
     own.restart_spu(5001)
     future.result(5)
+    emit_events(Fluvio(producer._holder))
     texts += [caplog.text, *(str(vars(record)) for record in caplog.records)]
     assert len(caplog.records) > 5
     assert not [text for text in texts if "secret" in text]
@@ -220,28 +218,6 @@ def test_closing_a_producer_fails_what_is_left_of_it_and_the_client_goes_on(
 
 
 # --- the SC --------------------------------------------------------------------------------------
-
-
-def test_metadata_that_arrives_in_the_last_moment_counts(
-    own: LocalCluster, producer: TopicProducer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fluvio = Fluvio(producer._holder)
-    advance = MetadataWatch.advance
-
-    def advance_late(watch: MetadataWatch) -> list[WatchUpdate]:
-        updates = advance(watch)
-        if updates and watch.connection is not None:
-            watch.connection.deadline = -math.inf
-        return updates
-
-    monkeypatch.setattr(MetadataWatch, "advance", advance_late)
-    own.kill_sc()
-    wait_until(lambda: not fluvio.health().connected, "the client has noticed")
-    own.restart_sc()
-    engine = fluvio._holder.running()
-    wait_until(lambda: engine.watch.established, "it is there")
-    with engine.accumulator.lock:
-        assert engine.watch.connection is not None
 
 
 def test_an_spu_fails_while_the_sc_is_away(own: LocalCluster, producer: TopicProducer) -> None:

@@ -28,8 +28,7 @@ def test_every_version_of_the_metadata(sc_version: int) -> None:
         cluster.kill_spu(cluster.leader("t", 0))  # for the pushes of the SC
         assert producer.send(b"x", partition=0).result(5).offset == 2
         assert fluvio._holder.engine is not None
-        watched = fluvio._holder.engine.watch.connection
-        assert watched is not None
+        (watched,) = fluvio._holder.engine.watch.connections()
         assert watched.version(ScApi.WATCH) == min(sc_version, 19)
         fluvio.delete_topic("t")
         assert cluster.violations() == []

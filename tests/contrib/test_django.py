@@ -16,7 +16,14 @@ from django.db import transaction
 from django.db.transaction import TransactionManagementError
 from django.test import Client, override_settings
 
-from fluvio_sync import BufferFullError, ClosedError, ConfigError, DeliveryTimeoutError, RecordTooLargeError
+from fluvio_sync import (
+    BufferFullError,
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    DeliveryTimeoutError,
+    RecordTooLargeError,
+)
 from fluvio_sync.client import unconnected
 from fluvio_sync.contrib.django import _clients, _on_commit, client, producer, send_on_commit
 from fluvio_sync.contrib.django.testing import fake_fluvio
@@ -311,6 +318,15 @@ def test_health_connects_on_request(django_cluster: LocalCluster, default_databa
         assert shown["clients"]["default"]["status"] == "connected"
         assert shown["clients"]["gone"]["status"] == "disconnected"
         assert "127.0.0.1:1" in shown["clients"]["gone"]["last_error"]
+
+
+def test_health_of_a_client_that_could_not_connect(default_database: str) -> None:
+    with override_settings(FLUVIO={"default": {"ENDPOINT": "127.0.0.1:1"}}):
+        with pytest.raises(ConnectError):
+            producer("orders")
+        status, shown = health()
+        assert (status, shown["clients"]["default"]["status"]) == (503, "disconnected")
+        assert "127.0.0.1:1" in shown["clients"]["default"]["last_error"]
 
 
 def test_health_without_the_outboxs_table(default_database: str) -> None:

@@ -18,7 +18,7 @@ from fluvio_sync import BufferFullError, ConfigError, ConnectError, Fluvio, Topi
 from fluvio_sync.client import unconnected
 from fluvio_sync.contrib._observation import health_answer
 from fluvio_sync.stats import Health
-from fluvio_sync.testing import FakeFluvio
+from fluvio_sync.testing import FakeFluvio, FaultProxy
 from tests.support.waiting import wait_until
 
 pytest.importorskip("flask", reason="Flask is not installed")
@@ -224,6 +224,23 @@ def test_a_probe_makes_no_connection() -> None:
         assert not fluvio.client.running
 
 
+def test_a_probe_tells_of_a_client_that_could_not_connect_and_has_it_try_again(own: LocalCluster) -> None:
+    with FaultProxy(own.endpoint) as sc:
+        app = make_app(FLUVIO_ENDPOINT=sc.endpoint)
+        own.create_topic("orders")
+        sc.refuse()
+        assert app.test_client().post("/send/orders", data=b"x").status_code == 500
+        status, shown = probe(app)
+        assert (status, shown["status"], shown["disconnected_since"]) == (503, "disconnected", None)
+        assert sc.endpoint in shown["last_error"]
+        assert shown["last_error_at"] > 1_700_000_000_000
+        sc.refuse(on=False)
+        wait_until(lambda: probe(app)[0] == 200, "it connects by itself, since no request makes it")
+        assert probe(app)[1]["status"] == "connected"
+        with app.app_context():
+            fluvio.client.close(5)
+
+
 def test_a_probe_follows_the_cluster(own: LocalCluster) -> None:
     own.create_topic("orders")
     app = make_app(FLUVIO_ENDPOINT=own.endpoint)
@@ -262,8 +279,11 @@ def test_a_partition_without_a_leader_is_shown_with_status_200() -> None:
             "records_queued": 1,
             "bytes_queued": 2,
             "records_in_flight": 3,
+            "memory_used": 0,
+            "memory_limit": 0,
             "last_error": "closed",
             "last_error_at": 4,
+            "disconnected_since": None,
         },
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fluvio_sync
-from fluvio_sync import ConfigError, Fluvio
+from fluvio_sync import ConfigError, ConnectError, Fluvio
 from fluvio_sync.client import unconnected
 from fluvio_sync.contrib._observation import OF_CLIENTS, OF_TOPICS, Snapshot
 from fluvio_sync.stats import Health
@@ -106,12 +106,16 @@ def test_measures_of_a_client_as_a_whole() -> None:
         records_in_flight=0,
         last_error=None,
         last_error_at=None,
+        memory_used=700,
+        memory_limit=1000,
     )
     topics = dict.fromkeys("ab", FakeProducer("a").stats()._replace(reconnects=3))  # which are those of the client
     assert {measure.name: measure.read(Snapshot(health, topics)) for measure in OF_CLIENTS} == {
         "connected": 1,
         "partitions_without_leader": 1,
         "reconnects": 3,
+        "memory_used": 700,
+        "memory_limit": 1000,
         "last_error_timestamp": None,
     }
 
@@ -122,6 +126,20 @@ def test_an_unused_client_is_not_connected_and_has_no_numbers() -> None:
     FluvioCollector(fluvio, registry=registry)
     assert scraped(registry) == {}
     assert not fluvio.running
+
+
+def test_a_client_that_could_not_connect_is_told_of() -> None:
+    registry = CollectorRegistry(auto_describe=True)
+    fluvio = unconnected({"endpoint": "127.0.0.1:1", "client_id": "shop"})
+    FluvioCollector(fluvio, registry=registry)
+    with pytest.raises(ConnectError):
+        fluvio.topics()
+    numbers = scraped(registry)
+    assert numbers['fluvio_client_connected{client="shop"}'] == 0
+    assert numbers['fluvio_client_last_error_timestamp_seconds{client="shop"}'] > 1_700_000_000
+    assert not fluvio.running
+    fluvio._holder.forget()  # as in the child of a fork, which has tried nothing
+    assert scraped(registry) == {}
 
 
 def test_names_follow_prometheus_conventions() -> None:

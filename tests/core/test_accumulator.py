@@ -12,7 +12,7 @@ from fluvio_sync._core.partition import RECORD_CHARGE, Acknowledged
 from fluvio_sync.config import Compression, ProducerConfig
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
-from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, decode_record_set, verify_batch
+from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, MIN_TIMESTAMP_DELTA, decode_record_set, verify_batch
 from fluvio_sync.protocol.compression import Codec
 from fluvio_sync.stats import HandleStats
 from tests.support.interruption import interrupted
@@ -85,13 +85,28 @@ def test_implicit_times_never_go_back_within_a_batch() -> None:
     assert batch.builder.timestamps == [0, 0]
 
 
-def test_an_explicit_time_before_the_batchs_first_opens_a_new_batch() -> None:
+def test_explicit_times_in_any_order_share_a_batch() -> None:
     rig = Rig(linger=1)
-    rig.send(timestamp=2000)
-    rig.send(timestamp=3000)
-    rig.send(timestamp=1999)
-    assert [b.builder.first_timestamp for b in rig.queue().batches()] == [2000, 1999]
-    assert rig.queue().sealed[0].builder.max_timestamp == 3000
+    futures = [rig.send(timestamp=timestamp) for timestamp in (2000, 3000, 1999, 1)]
+    (batch,) = rig.queue().batches()
+    assert batch.builder.timestamps == [0, 1000, -1, -1999]
+    assert batch.builder.max_timestamp == 3000
+    rig.clock.wall = 1500
+    futures.append(rig.send())  # an implicit one is never before the batch's first
+    rig.run(1.0)
+    (request,) = writes(rig.connect())
+    rig.answer(request)
+    assert [future.result(0).timestamp for future in futures] == [2000, 3000, 1999, 1, 2000]
+
+
+def test_a_time_too_far_ahead_of_the_batchs_first_opens_a_new_batch() -> None:
+    rig = Rig(linger=1)
+    rig.send(timestamp=1 - MIN_TIMESTAMP_DELTA)
+    rig.send(timestamp=1)
+    rig.send(timestamp=-MIN_TIMESTAMP_DELTA)
+    rig.send(timestamp=2**40)
+    rig.send(timestamp=1)
+    assert [b.builder.count for b in rig.queue().batches()] == [3, 1, 1]
 
 
 def test_a_time_too_far_after_the_batchs_first_opens_a_new_batch() -> None:
@@ -143,7 +158,10 @@ def test_a_full_buffer_raises_at_once_if_so_set() -> None:
     rig = Rig(limit=1000, on_full="raise", max_request_size=500, batch_size=500)
     rig.send(b"x" * 400)
     rig.send(b"x" * 300)
-    with pytest.raises(BufferFullError, match=r"buffer full: 1000 bytes.*on_full is 'raise'.*topic 't' was not taken"):
+    with pytest.raises(
+        BufferFullError,
+        match=r"buffer full: 956 of 1000 bytes.*on_full is 'raise'.*topic 't' was not taken",
+    ):
         rig.send(b"x" * 100)
     assert rig.accumulator.used == 700 + 2 * RECORD_CHARGE
 

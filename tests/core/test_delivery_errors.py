@@ -78,12 +78,12 @@ def test_a_passed_timeout_tells_the_last_failure_if_there_was_one() -> None:
 
 @pytest.mark.parametrize("max_retries", [0, 1])
 def test_a_passed_timeout_is_one_though_the_retries_are_exhausted_as_well(max_retries: int) -> None:
-    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5, max_retries=max_retries, initial_delay=0)))
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=1, max_retries=max_retries, initial_delay=0)))
     future = rig.send()
     (request,) = writes(rig.connect())
     for _ in range(max_retries):
         (request,) = writes(rig.answer(request, 6))
-    rig.run(5.0)
+    rig.run(1.0)
     assert isinstance(future.exception(0), DeliveryTimeoutError)
 
 
@@ -126,11 +126,11 @@ def test_where_something_can_be_done_the_error_says_so(code: int, advice: str) -
 
 
 def test_a_record_that_was_not_seen_replicated_has_its_own_offset() -> None:
-    rig = Rig(isolation="read-committed", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
+    rig = Rig(isolation="read-committed", delivery_semantic=AtLeastOnce(RetryPolicy(timeout=1)))
     futures = [rig.send(), rig.send()]
     (request,) = writes(rig.connect())
     assert asks(rig.answer(request, 7, base=40))
-    rig.run(5.0)
+    rig.run(1.0)
     for future, offset in zip(futures, (40, 41), strict=True):
         error = future.exception(0)
         assert isinstance(error, CommitTimeoutError)
@@ -167,3 +167,69 @@ def test_each_record_has_an_error_of_its_own() -> None:
     one, two = (future.exception(0) for future in futures)
     assert one is not two
     assert str(one) == str(two)
+
+
+# A reason, though no attempt of the batch has failed.
+
+
+def reason_of(future: Any) -> str:
+    error = future.exception(0)
+    assert isinstance(error, DeliveryTimeoutError)
+    assert error.__cause__ is not None
+    assert f"the last failure: {error.__cause__}" in str(error)
+    return str(error.__cause__)
+
+
+def test_a_partition_without_leader_says_for_how_long() -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    future = rig.send()
+    rig.run(5.0)
+    assert reason_of(future) == (
+        "partition 0 of topic 't' has had no leader for 5.0 s: "
+        "SPU 5001, the leader of partition 0 of topic 't', is offline"
+    )
+
+
+def test_a_connection_that_is_still_being_made_says_for_how_long() -> None:
+    rig = Rig(connect_timeout=60.0, delivery_semantic=AtLeastOnce(RetryPolicy(timeout=5)))
+    future = rig.send()
+    rig.run(5.0)
+    assert reason_of(future).endswith("still connecting after 5.0 s")
+
+
+def test_an_answer_that_is_awaited_says_for_how_long() -> None:
+    rig = Rig(batch_size=100, delivery_semantic=AtLeastOnce(RetryPolicy(timeout=0.8)))
+    in_flight = rig.send(b"1" * 50)
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    rig.run(0.3)
+    behind = rig.send(b"2" * 90)
+    rig.queue().seal_open(rig.clock.now)
+    rig.run(0.6)
+    assert reason_of(in_flight).endswith(" has not answered a produce request for 0.8 s")
+    assert not behind.done()
+
+
+def test_a_batch_behind_a_failing_one_has_its_error() -> None:
+    rig = Rig(delivery_semantic=AtLeastOnce(RetryPolicy(initial_delay=4.0)))
+    rig.send()
+    (pipeline,) = connects(rig.step())
+    rig.lose(pipeline, BROKEN)
+    behind = rig.send()
+    rig.step()
+    rig.abandon()
+    error = behind.exception(0)
+    assert error is not None
+    assert error.__cause__ is BROKEN
+
+
+def test_a_closed_client_says_why_the_record_was_not_acknowledged_yet() -> None:
+    rig = Rig()
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    future = rig.send()
+    rig.run(3.0)
+    rig.abandon()
+    error = future.exception(0)
+    assert isinstance(error, ClosedError)
+    assert "at that time: partition 0 of topic 't' has had no leader for 3.0 s" in str(error)

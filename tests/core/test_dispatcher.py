@@ -310,7 +310,7 @@ def test_a_reply_that_does_not_come_ends_the_connection() -> None:
     rig.written(request)
     assert disconnects(rig.run(2.9)) == []
     assert disconnects(rig.run(0.2)) == [request.pipeline]
-    with pytest.raises(RetriesExhaustedError, match="did not answer a produce request") as caught:
+    with pytest.raises(RetriesExhaustedError, match=r"has not answered a produce request for 3\.0 s") as caught:
         future.result(0)
     assert caught.value.may_be_stored
 
@@ -373,12 +373,12 @@ def test_a_queue_whose_records_were_closed_does_not_fail_with_its_connection() -
 def test_records_that_still_wait_for_the_socket_when_they_expire_may_be_stored() -> None:
     """It will be written when the socket takes it: its connection goes on."""
     rig = Rig(2)
-    impatient = rig.make_topic_state(delivery_semantic=policy(timeout=5.0))
+    impatient = rig.make_topic_state(delivery_semantic=policy(timeout=0.9))
     rig.send(to=0)
     rig.connect()
     future = rig.send(to=1, topic_state=impatient)
     (request,) = writes(rig.step())
-    assert disconnects(rig.run(5.1)) == []
+    assert disconnects(rig.run(0.95)) == []
     assert not request.wrote_any
     error = future.exception(0)
     assert isinstance(error, DeliveryTimeoutError)
@@ -400,12 +400,12 @@ def test_records_that_still_wait_for_the_socket_when_they_are_closed(*, of_handl
 
 def test_a_batch_that_is_closed_early_is_looked_at_early() -> None:
     """Its deadline runs from then on, and the queue's timer was for a later one."""
-    rig = Rig(connect_timeout=60.0, batch_size=100, linger=10.0, delivery_semantic=policy(timeout=5.0))
+    rig = Rig(connect_timeout=60.0, batch_size=100, linger=12.0, delivery_semantic=policy(timeout=5.0))
     rig.send(b"x" * 100)
     rig.run(4.9)
     lingering = rig.send(b"y")
     rig.run(0.2)
-    assert rig.queue().timer == pytest.approx(1000.0 + 4.9 + 10.0 + 5.0)
+    assert rig.queue().timer == pytest.approx(1000.0 + 4.9 + 12.0 + 5.0)
     rig.send(b"x" * 100)
     rig.run(5.01)
     assert isinstance(lingering.exception(0), DeliveryTimeoutError)
@@ -456,7 +456,8 @@ def test_a_delay_that_would_pass_the_deadline_leaves_a_reserve_for_a_last_attemp
     rig.lose(pipeline, BROKEN)
     with pytest.raises(DeliveryTimeoutError) as caught:
         future.result(0)
-    assert (caught.value.attempts, caught.value.elapsed) == (4, pytest.approx(0.451))
+    assert caught.value.attempts == 4
+    assert caught.value.elapsed == pytest.approx(0.451)
 
 
 def test_batches_that_are_ready_one_after_the_other_share_their_last_attempts() -> None:

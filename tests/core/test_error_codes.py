@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from fluvio_sync.errors import (
     RejectedError,
     RetriesExhaustedError,
 )
+from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, MIN_TIMESTAMP_DELTA
 from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, disconnects, values, writes
@@ -129,18 +131,21 @@ def test_batches_rejected_together_are_sent_one_by_one_before_they_are_halved() 
     assert stored == [[b"a"], [b"c"]]
 
 
-@given(st.lists(st.integers(0, 5), min_size=2, max_size=12), st.integers(80, 200))
+@given(
+    st.lists(st.integers(-5, 5) | st.sampled_from([MIN_TIMESTAMP_DELTA, MAX_TIMESTAMP_DELTA]), min_size=2, max_size=12),
+    st.integers(80, 200),
+)
 def test_halves_hold_all_records_with_timestamps_in_any_order(stamps: list[int], limit: int) -> None:
     """Those of an application come in any order, and so do those of a clock that was set back."""
     rig = Rig(batch_size=10_000)
-    first = min(stamps)
-    futures = [rig.send(b"first", timestamp=1000 + first)]
-    futures += [rig.send(b"%d" % n, timestamp=1000 + stamp) for n, stamp in enumerate(stamps)]
+    first = 1_700_000_000_000
+    futures = [rig.send(b"first", timestamp=first)]
+    futures += [rig.send(b"%d" % n, timestamp=first + stamp) for n, stamp in enumerate(stamps)]
     stored = answer_by_size(rig, writes(rig.connect()), limit)
     assert [value for batch in stored for value in batch] == [b"first", *(b"%d" % n for n in range(len(stamps)))]
     results = [future.result(0) for future in futures]
     assert [result.offset for result in results] == list(range(len(futures)))
-    assert [result.timestamp - 1000 for result in results] == [first, *stamps]
+    assert [result.timestamp - first for result in results] == [0, *stamps]
     assert rig.accumulator.used == 0
 
 
@@ -188,14 +193,20 @@ def test_futures_that_were_waited_for_before_their_batch_was_halved_are_resolved
     futures = [rig.send(b"%d" % n) for n in range(4)]
     seen: list[int | None] = []
     futures[3].add_done_callback(lambda future: seen.append(future.result().offset))
-    waiter = threading.Thread(target=lambda: seen.append(futures[1].result(10).offset))
-    waiter.start()
-    while futures[1]._cond is None:
+    waiters = [
+        threading.Thread(target=lambda: seen.append(futures[1].result(10).offset)),
+        threading.Thread(target=lambda: seen.extend(future.result(0).offset for future in wait(futures[2:3], 10).done)),
+    ]
+    for waiter in waiters:
+        waiter.start()
+    shared = futures[0]._shared
+    while shared.completed is None or not shared.completed._waiters or not futures[2]._waiters:
         threading.Event().wait(0.001)
     answer_by_size(rig, writes(rig.connect()), 80)
-    waiter.join(10)
+    for waiter in waiters:
+        waiter.join(10)
     assert rig.accumulator.callbacks.wait_for_due(10)
-    assert sorted(map(str, seen)) == ["1", "3"]
+    assert sorted(map(str, seen)) == ["1", "2", "3"]
 
 
 def test_a_segment_size_caps_batches_from_the_start() -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from typing import get_args
 
-from fluvio_sync._core.events import Connected, Disconnected, Event, MetadataChanged, OffsetsReplied, Replied, Written
+from fluvio_sync._core.events import (
+    Connected,
+    Disconnected,
+    Event,
+    MetadataChanged,
+    OffsetsReplied,
+    Progressed,
+    Replied,
+    Written,
+)
 from fluvio_sync._core.metadata import MetadataDiff
 from fluvio_sync._core.partition import BackingOff, Idle, Lingering, State, Waiting
 from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
@@ -97,6 +106,8 @@ def test_events_print_themselves() -> None:
         "Written(request=<request to SPU 5001 (read-committed) of t-0: 1, t-1: 1>)",
         "OffsetsReplied(wait=<commit wait of t-0 from offset 40>, high_watermark=41)",
     ]
+    progressed = Progressed(pipeline, 2, 4096)
+    assert repr(progressed) == "Progressed(pipeline=SPU 5001 (read-committed), generation=2, arrived=4096)"
     lost = Disconnected(pipeline, 2, ConnectError("it closed the connection"))
     assert "it closed the connection" in repr(lost)
     replied = Replied(request, response(request, 6))
@@ -104,6 +115,6 @@ def test_events_print_themselves() -> None:
     assert "ErrorCode(code=6)" in repr(replied)
     changed = MetadataChanged(MetadataDiff(partitions={("t", 0)}))
     assert "partitions={('t', 0)}" in repr(changed)
-    events = (Connected(pipeline, 2), Written(request), OffsetsReplied(wait, 41), lost, replied, changed)
+    events = (Connected(pipeline, 2), Written(request), OffsetsReplied(wait, 41), progressed, lost, replied, changed)
     assert {type(event) for event in events} == set(get_args(Event))
     assert not any(" at 0x" in repr(event) for event in events)

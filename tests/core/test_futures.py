@@ -303,9 +303,9 @@ def test_a_condition_made_while_the_batch_finishes_misses_nothing() -> None:
                     self.spring()
 
         made.batch.lock = Trap(lock, moment)  # type: ignore[assignment]
-        assert future.result(LONG).offset == 9
-        done, rest = wait([future], timeout=0)
+        done, rest = wait([future], LONG)
         assert (done, rest) == ({future}, set())
+        assert future.result(0).offset == 9
 
 
 def test_a_future_whose_first_look_was_interrupted_is_resolved_like_the_others() -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from fluvio_sync._core.actions import Report
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ConnectError, UnsupportedVersionError
+from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, asks, connects, reports, writes
-from tests.support.servers import partition
+from tests.support.servers import partition, spu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,3 +126,31 @@ def test_rejections_of_at_most_once_are_reported_again_after_a_success() -> None
     assert fields.items() >= {"topic": "t", "partition": 0, "code": 2004}.items()
     assert fields["error"]
     assert told_of_it == [rejected, [], [], rejected]
+
+
+def test_a_partition_with_records_that_has_no_leader_and_has_one_again() -> None:
+    rig = Rig(2)
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    assert told(rig.step()) == []  # no record waits
+    rig.send()
+    rig.send()
+    place = {"topic": "t", "partition": 0}
+    offline = "SPU 5001, the leader of partition 0 of topic 't', is offline"
+    assert told(rig.step()) == [("warning", "partition.leaderless", {**place, "error": offline})]
+    assert told(rig.run(2.5)) == []
+    rig.send()
+    assert told(rig.step()) == []
+    rig.push("Partition", [partition("t-0", 5002)])
+    elected = ("info", "partition.leader_elected", {**place, "spu": 5002, "seconds": 2.5})
+    assert told(rig.step()) == [elected]
+    assert told(rig.step()) == []
+
+
+def test_a_leader_that_is_tried_without_the_sc_was_not_elected() -> None:
+    rig = Rig()
+    rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
+    rig.send()
+    assert "partition.leaderless" in reports(rig.step())
+    actions = rig.lose_sc()
+    assert [pipeline.spu for pipeline in connects(actions)] == [5001]
+    assert "partition.leader_elected" not in reports(actions)

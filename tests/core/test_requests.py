@@ -239,11 +239,11 @@ def test_an_answer_without_the_results_of_at_most_once_is_taken() -> None:
 
 
 def test_a_batch_that_expired_in_flight_is_decided_once() -> None:
-    rig = Rig(2, delivery_semantic=policy(timeout=5.0))
+    rig = Rig(2, delivery_semantic=policy(timeout=0.9))
     late = rig.send(to=0)
     rig.send(to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0)))
     (request,) = writes(rig.connect())
-    rig.run(5.0)
+    rig.run(0.9)
     assert isinstance(late.exception(0), DeliveryTimeoutError)
     actions = rig.answer(request)
     assert [action.batch.queue.partition for action in actions if isinstance(action, Acknowledged)] == [1]
@@ -252,11 +252,11 @@ def test_a_batch_that_expired_in_flight_is_decided_once() -> None:
 
 def expired_in_flight() -> tuple[Rig, Request]:
     """Return a rig whose one record is in flight, and has expired; another in its request has not."""
-    rig = Rig(2, delivery_semantic=policy(timeout=5.0))
+    rig = Rig(2, delivery_semantic=policy(timeout=0.9))
     rig.send(b"late", to=0)
     rig.send(b"other", to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0)))
     (request,) = writes(rig.connect())
-    rig.run(5.0)
+    rig.run(0.9)
     return rig, request
 
 
@@ -274,14 +274,14 @@ def test_a_batch_that_expired_in_flight_is_not_sent_again() -> None:
 
 
 def test_one_of_several_batches_that_expired_in_flight_does_not_come_back() -> None:
-    rig = Rig(2, batch_size=100, delivery_semantic=policy(timeout=5.0))
+    rig = Rig(2, batch_size=100, delivery_semantic=policy(timeout=1.9))
     rig.send(b"1" * 50)
     rig.step(1.0)
     rig.send(b"2" * 50)
     rig.send(to=1, topic_state=rig.make_topic_state(delivery_semantic=policy(timeout=50.0)))
     (request,) = writes(rig.connect())
     assert len(list(request.batches)) == 3
-    rig.run(4.0)
+    rig.run(0.9)
     (again,) = writes(rig.answer(request, 10, 0))
     assert values(again) == [b"2" * 50]
 

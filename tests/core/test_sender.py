@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,19 @@ def test_an_spu_that_offers_no_common_version_is_told_so() -> None:
     assert "SPU 5001 at 127.0.0.1:9010" in str(error)
     assert "offers versions 0 to 7" in str(error)
     assert rig.connected() == []
+
+
+def test_a_connection_that_the_system_gave_up_tells_how_long_it_was_silent() -> None:
+    rig = Rig(delivery_semantic=ONE_ATTEMPT)
+    future = rig.send()
+    rig.connect()
+    (pipeline,) = rig.connected()
+    rig.step(12.0)
+    rig.connection(pipeline).transport.error = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+    rig.step()
+    error = str(future.exception(0))
+    assert "SPU 5001 at 127.0.0.1:9010" in error
+    assert "broke: it has acknowledged nothing for 12.0 s; it is away, or a firewall" in error
 
 
 def test_an_spu_without_an_address_is_a_failed_attempt() -> None:
@@ -344,7 +358,7 @@ def test_a_call_that_was_interrupted_is_made_again() -> None:
 
 def test_a_step_waits_until_the_next_timer_and_not_at_all_with_new_records() -> None:
     rig = Rig(linger=1.0)
-    assert rig.sender.prepare() == math.inf
+    assert rig.sender.prepare() > rig.clock.now + 1.0  # the watch's
     rig.send()
     assert rig.sender.prepare() == -math.inf
     rig.step()

@@ -102,13 +102,20 @@ NO_IMPORTS = re.compile(
 """Modules that no application imports: the command, pytest and Django do, or other modules show their names."""
 
 PARTS = {
-    "client": {"check_client_settings", "checked_config", "leave_open_at_exit", "unconnected", "waits_for_fork"},
+    "client": {
+        "check_client_settings",
+        "checked_config",
+        "condition",
+        "leave_open_at_exit",
+        "unconnected",
+        "waits_for_fork",
+    },
     "delivery": {"delivery_semantic"},
     "errors": {"PlainTimeoutError"},
     "futures": {"BatchFutures", "Callbacks", "Process", "error_of", "forget_parent"},
-    "producer": {"check_size", "to_bytes", "to_milliseconds"},
+    "producer": {"check_size", "refuse_single", "to_bytes", "to_milliseconds"},
     "retry": {"load"},
-    "stats": {"Counters", "HandleStats", "OwnerSpan", "sum_of"},
+    "stats": {"Counters", "HandleStats", "OwnerSpan", "Unseen", "sum_of"},
     "tls": {"TlsPolicy", "authority", "is_inline", "present", "trust"},
 }
 """The names that only other modules of the package use."""

@@ -61,3 +61,8 @@ def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
     pairs = [(spent("pass"), spent("import fluvio_sync")) for _ in range(30)]
     start, whole = (min(times) for times in zip(*pairs, strict=True))
     assert whole - start < 3.5 * start, f"{whole - start:.3f} s beside {start:.3f} s"
+
+
+def test_importing_makes_no_lock_and_keeps_the_kind_of_none() -> None:
+    pytest.importorskip("django", reason="Django is not installed")
+    assert run("from tests.support.bound_early import main; main()") == "[]"

@@ -91,6 +91,12 @@ def test_a_name_without_an_address() -> None:
         Fluvio.connect("sc.invalid:9003")
 
 
+def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvio_sync._net.resolver.Resolution._look_up", lambda _: None)
+    with raising("slow-name"):
+        Fluvio.connect("sc.example:9003", connect_timeout=0.2)
+
+
 def test_a_server_that_says_nothing() -> None:
     with Server(Talk.wait_for_end) as server, raising("mute"):
         Fluvio.connect(server.endpoint, connect_timeout=0.2)
@@ -296,6 +302,20 @@ Fluvio.connect({own.endpoint!r}, exit_timeout=0.1).topic_producer("orders").send
 """)
     own.hold_replies(5001, on=False)
     assert_shown("exit", printed)
+
+
+def test_an_exception_that_leaves_records_behind(own: LocalCluster) -> None:
+    own.create_topic("orders")
+    own.hold_replies(5001)
+    printed = run(f"""
+import contextlib
+from fluvio_sync import Fluvio
+with contextlib.suppress(KeyError), Fluvio.connect({own.endpoint!r}, exit_timeout=0.1) as fluvio:
+    fluvio.topic_producer("orders").send("x")
+    raise KeyError
+""")
+    own.hold_replies(5001, on=False)
+    assert_shown("left", printed)
 
 
 def test_a_callback_that_waits(own: LocalCluster, fluvio: Fluvio) -> None:

@@ -18,6 +18,7 @@ from fluvio_sync.protocol.batch import (
     LONE_OVERHEAD,
     MAX_BATCH,
     MAX_TIMESTAMP_DELTA,
+    MIN_TIMESTAMP_DELTA,
     BatchBuilder,
     BatchHeader,
     decode_batch,
@@ -38,7 +39,8 @@ FIRST = 1_700_000_000_000
 sizes = st.sampled_from([0, 1, 63, 64, 8191, 8192, 16383, 16384, 70_000])
 values = st.one_of(st.binary(max_size=80), sizes.map(bytes))
 keys = st.one_of(st.none(), st.binary(max_size=20), st.sampled_from([63, 64, 8192]).map(bytes))
-deltas = st.one_of(st.integers(0, 200), st.sampled_from([8191, 8192, MAX_TIMESTAMP_DELTA]))
+signed = st.sampled_from([-1, -64, -65, -8192, -8193, MIN_TIMESTAMP_DELTA, 8191, 8192, MAX_TIMESTAMP_DELTA])
+deltas = st.one_of(st.integers(-200, 200), signed)
 records = st.lists(st.tuples(keys, values, deltas), min_size=1, max_size=12)
 codecs = st.sampled_from(list(Codec))
 
@@ -46,7 +48,7 @@ codecs = st.sampled_from(list(Codec))
 def builder_of(items: list[tuple[bytes | None, bytes, int]], first: int = FIRST) -> BatchBuilder:
     builder = BatchBuilder(first)
     for key, value, delta in items:
-        builder.append(key, value, first + delta)
+        builder.append(key, value, first + delta, lowest_delta=MIN_TIMESTAMP_DELTA)
     return builder
 
 
@@ -78,7 +80,7 @@ def test_a_builder_knows_its_size(items: list[tuple[bytes | None, bytes, int]]) 
     for index, (key, value, delta) in enumerate(items):
         before = builder.size
         size = record_size(key, value, delta, index)
-        assert builder.append(key, value, FIRST + delta) is True
+        assert builder.append(key, value, FIRST + delta, lowest_delta=MIN_TIMESTAMP_DELTA) is True
         assert builder.size == before + size
     assert builder.size == len(b"".join(builder.build()))
     assert builder.size == BATCH_HEADER + len(b"".join(builder.sections()))
@@ -246,6 +248,13 @@ def test_a_timestamp_out_of_range_changes_nothing(delta: int) -> None:
     assert [record.value for record in decode_batch(data).records] == [b"before", b"after"]
 
 
+def test_a_timestamp_too_far_ahead_changes_nothing() -> None:
+    builder = builder_of([(None, b"before", 0)])
+    assert builder.append(None, b"x", FIRST + MIN_TIMESTAMP_DELTA - 1, lowest_delta=MIN_TIMESTAMP_DELTA) is False
+    assert builder.append(None, b"y", FIRST + MIN_TIMESTAMP_DELTA, lowest_delta=MIN_TIMESTAMP_DELTA) is True
+    assert [time - FIRST for _, _, time in builder.records()] == [0, MIN_TIMESTAMP_DELTA]
+
+
 @pytest.mark.parametrize("checksum", [crc32c, crc32c_pure])
 def test_the_checksum_is_a_choice(checksum: Any) -> None:
     builder = builder_of([(b"k", bytes(20_000), 0), (None, b"v", 1)])
@@ -359,11 +368,10 @@ def test_the_good_batch_is_good() -> None:
         (GOOD + b"\0", "stands in 85"),
         (with_section(b"\0\0\0\0", 0), "0 records claims 0"),
         (one(raw_record(offset=1)), "offset delta 1"),
-        (one(raw_record(delta=-1)), "timestamp delta -1"),
         (one(raw_record(attributes=1)), "attributes 1"),
         (one(raw_record(headers=1)), "headers 1"),
     ],
-    ids=range(16),
+    ids=range(15),
 )
 def test_a_strict_check_refuses(data: bytes, message: str) -> None:
     with pytest.raises(ProtocolError, match=message):

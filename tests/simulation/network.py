@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 class SimulatedTransport(MemoryTransport):
     """A connection whose bytes take time, each direction in order.
 
-    `room`: bytes that the socket takes before it is full, None without a limit; `stalled`: bytes arrive no more, and
-    neither side is told; `last_up`, `last_down`: when the last bytes arrive.
+    `room`: bytes that the socket takes before it is full, None without a limit; `last_up`, `last_down`: when the last
+    bytes arrive.
     """
 
     def __init__(self, network: SimulatedNetwork, peer: Peer) -> None:
         super().__init__(network, peer)
         self.room: int | None = None
-        self.stalled = False
         self.last_up = 0.0
         self.last_down = 0.0
 
@@ -44,7 +43,12 @@ class SimulatedTransport(MemoryTransport):
 
 
 class SimulatedNetwork(MemoryNetwork):
-    """See the module's description.  `refusing`: SPUs that refuse connections; `transports`: the open ones."""
+    """See the module's description.
+
+    * `refusing`: SPUs that refuse connections.
+    * `left`: ports that SPUs have moved away from; packets to them vanish.
+    * `transports`: the open ones.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class SimulatedNetwork(MemoryNetwork):
         """`after`: has a function called after so many seconds."""
         super().__init__(core, now)
         self.refusing: set[int] = set()
+        self.left: set[int] = set()
         self.transports: list[SimulatedTransport] = []
         self.delay = draw.choice([0.0001, 0.001, 0.02])
         self._after = after
@@ -71,7 +76,7 @@ class SimulatedNetwork(MemoryNetwork):
         return transport
 
     def reach(self, transport: MemoryTransport) -> None:
-        if transport.stage is Stage.CLOSED:
+        if transport.stage is Stage.CLOSED or transport.peer.endpoint.port in self.left:
             return
         if self.node_of(transport) in self.refusing:
             transport.refusal = "Connection refused"
@@ -87,7 +92,7 @@ class SimulatedNetwork(MemoryNetwork):
 
     def _arrival(self, transport: SimulatedTransport, payload: bytes) -> Callable[[], None]:
         def arrive() -> None:
-            if not transport.stalled and transport.session is not None:
+            if not transport.forgotten and transport.session is not None:
                 self.deliver(transport, payload)
                 self.collect()
 
@@ -106,7 +111,7 @@ class SimulatedNetwork(MemoryNetwork):
         transport.last_down = max(transport.last_down, self._now() + self.latency())
 
         def arrive() -> None:
-            if not transport.stalled and transport.error is None:
+            if transport.error is None:
                 transport.feed(data)
 
         self._at(transport.last_down, arrive)
@@ -117,10 +122,17 @@ class SimulatedNetwork(MemoryNetwork):
         transport.last_down = max(transport.last_down, self._now() + self.latency())
 
         def arrive() -> None:
-            if not transport.stalled:
+            if not transport.forgotten:
                 transport.ended = True
 
         self._at(transport.last_down, arrive)
+
+    def move(self, spu: int, port: int) -> list[SimulatedTransport]:
+        """Have an SPU at another port alone; return the transports that go to its old ones."""
+        before = [item for item in self.transports if self.node_of(item) == spu]
+        self.left |= {old for old, node in self._ports.items() if node == spu}
+        self._ports[port] = spu
+        return before
 
     def cut(self, transport: SimulatedTransport) -> None:
         """Break a connection from the outside; the client learns of it a little later."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from typing import TYPE_CHECKING
@@ -209,9 +210,9 @@ class WatchKeptInRecovery(Sender):
     """Begins again with the closed connection to the SC."""
 
     def _recover(self) -> None:
-        connection = self._watch.connection
+        current = self._watch.current
         super()._recover()
-        self._watch.connection = connection
+        self._watch.current = current
 
 
 # In the sender.
@@ -267,7 +268,8 @@ class ForgetfulWatch(MetadataWatch):
     """Takes over the first of several updates alone."""
 
     def take_over(self, updates: list[WatchUpdate]) -> MetadataDiff:
-        return super().take_over(updates if not self.established else updates[:1] if len(updates) > 1 else [])
+        first = self.current is None or not self.current.taken_over or not self.metadata.complete
+        return super().take_over(updates if first else updates[:1] if len(updates) > 1 else [])
 
 
 class WatchNeverMadeAgain(MetadataWatch):
@@ -275,8 +277,27 @@ class WatchNeverMadeAgain(MetadataWatch):
 
     def lose(self, error: FluvioError, now: float) -> MetadataDiff:
         diff = super().lose(error, now)
-        self.retry_at = 1e9
+        self.due = 1e9
         return diff
+
+
+class TrustedWatch(MetadataWatch):
+    """Takes a subscription that brings nothing for one that has nothing to bring."""
+
+    def ask_if_due(self, now: float) -> None:
+        self._ask_at = math.inf
+        self._arm()
+
+
+# Addresses.
+
+
+class LeftAtTheOldAddress(Dispatcher):
+    """Goes to an SPU's new address when the connection to the old one breaks."""
+
+    def _leave_spu(self, spu: int, now: float) -> None:
+        if not self.metadata.spu_online(spu):
+            super()._leave_spu(spu, now)
 
 
 PLANTED = [
@@ -302,6 +323,8 @@ PLANTED = [
     {"sender": AnswersMixedUp},
     {"watch": ForgetfulWatch},
     {"watch": WatchNeverMadeAgain},
+    {"watch": TrustedWatch},
+    {"dispatcher": LeftAtTheOldAddress},
 ]
 
 

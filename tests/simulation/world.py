@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fluvio_sync._core.dispatcher import ABANDON_GRACE
 from fluvio_sync._core.partition import Acknowledged, Failed
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
@@ -26,11 +27,12 @@ from fluvio_sync.errors import BufferFullError, ClosedError, RejectedError
 from fluvio_sync.protocol.batch import decode_record_set
 from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec, TopicStorage
+from fluvio_sync.protocol.metadata import Endpoint as CoreEndpoint
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 from fluvio_sync.stats import HandleStats
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SpuAddress
-from fluvio_sync.testing._memory import MemoryPoller
+from fluvio_sync.testing._memory import LogInPlace, MemoryPoller
 from fluvio_sync.tls import TlsConfig
 from tests.simulation.network import SimulatedNetwork
 
@@ -147,7 +149,7 @@ class WatchedLog:
     def info(self, event: str, **fields: object) -> None:
         pass
 
-    warning = info
+    debug = warning = info
 
 
 class World:
@@ -199,7 +201,12 @@ class World:
             exit_timeout=0.0,
             buffer_memory=self.limit,
         )
-        chosen: Any = {"connector": self.network.connect, "poller": MemoryPoller, "thread": NoThread} | parts
+        chosen: Any = {
+            "connector": self.network.connect,
+            "poller": MemoryPoller,
+            "thread": NoThread,
+            "log_thread": LogInPlace,
+        } | parts
         self.engine = Engine(config, self.clock, Parts(**chosen))
         self.accumulator = self.engine.accumulator
         self.sender = self.engine.sender
@@ -363,11 +370,14 @@ class World:
             self._stall_connection,
             self._fill_socket,
             self._fill_socket,
+            self._fill_socket,
             self._garble,
             self._set_clock_back,
             self._hold_replies,
             self._refuse,
             self._lose_sc,
+            self._forget_sc,
+            self._move_address,
             self._push_unreadable,
             self._grow_topic,
             self._interrupt,
@@ -402,10 +412,10 @@ class World:
     def _push_unreadable(self) -> None:
         """The SC pushes an update that this client cannot read, as a newer SC might."""
         transport = self.network.to_sc()
-        streams = self.engine.watch._streams
-        if transport is not None and streams and self.engine.watch.established:
+        current = self.engine.watch.current
+        if transport is not None and current is not None and current.established:
             self._note("the SC pushes an update that cannot be read")
-            self.network.bring_down(transport, encode_response(min(streams), b"\x00"))
+            self.network.bring_down(transport, encode_response(min(current._streams), b"\x00"))
 
     def _set_clock_back(self) -> None:
         self.clock.behind += self.random.choice([0.001, 0.3, 100.0])
@@ -454,7 +464,7 @@ class World:
         transport = self._some_transport()
         if transport is not None:
             self._note(f"the connection to SPU {self.network.node_of(transport)} goes dead, and neither side is told")
-            transport.stalled = True
+            self.network.forget(transport)
 
     def _hold_replies(self) -> None:
         spu = self.random.choice(sorted(self.core.spus))
@@ -473,6 +483,41 @@ class World:
         if transport is not None:
             self._note("the SC's connection is cut")
             self.network.cut(transport)
+
+    def _forget_sc(self) -> None:
+        """A firewall forgets the connection to the SC; new ones work."""
+        transport = self.network.to_sc()
+        if transport is not None:
+            self._note("the SC's connection goes dead, and neither side is told")
+            self.network.forget(transport)
+
+    def _move_address(self) -> None:
+        """An SPU is somewhere else from now on; connections to its old address go dead, or live on for a while."""
+        spu = self.random.choice(sorted(self.core.online) or [0])
+        if spu:
+            port = 9100 + next(self._serial)
+            self._note(f"SPU {spu} moves to port {port}")
+            for transport in self.network.move(spu, port):
+                if self.random.random() < 0.7:
+                    self.network.forget(transport)
+            self.core.advertise(spu, CoreEndpoint(port, SC.host), None)
+            self.after(0.5, lambda: self._look_at_address(spu, port))
+
+    def _look_at_address(self, spu: int, port: int) -> None:
+        """Once the client knows an SPU's new address, it leaves the old one soon."""
+
+        def is_known() -> bool:
+            address = self.engine.metadata.advertised(spu)
+            return address is not None and address.port == port
+
+        def check() -> None:
+            connections = self.sender._connections.items()
+            old = [item for pipeline, item in connections if pipeline.spu == spu and item.peer.endpoint.port != port]
+            if is_known() and old:
+                raise self.broken(f"the client stays at the old address of SPU {spu}")
+
+        if is_known():
+            self.after(2 * ABANDON_GRACE, check)
 
     def _grow_topic(self) -> None:
         topic = self.random.choice([name for name in self.core.topics if name.startswith("topic-")])
@@ -597,7 +642,24 @@ class World:
         blobs = log.read(0, log.end_offset, 1 << 40)
         return [record.value for batch in decode_record_set(b"".join(blobs)) for record in batch.records]
 
+    def _check_metadata(self) -> None:
+        """The metadata is the cluster's, and the client knows that it is connected."""
+        if self.abandoned:
+            return
+        metadata = self.engine.metadata
+        if not self.engine.health().connected:
+            raise self.broken("the client is never connected to the SC again")
+        for topic in self.core.topics.values():
+            for partition in topic.partitions:
+                known = metadata.partitions.get((topic.name, partition.index))
+                if known is None or known.spec.leader != partition.leader:
+                    raise self.broken(f"the client never learns the leader of {partition.name}")
+        for number, spu in self.core.spus.items():
+            if metadata.spus[number] != spu.object():
+                raise self.broken(f"the client never learns where SPU {number} is")
+
     def _check_end(self) -> None:
+        self._check_metadata()
         if self.core.violations:
             raise self.broken(f"the cluster complains: {self.core.violations[:3]}")
         if self.accumulator.used:

@@ -56,6 +56,12 @@ def used_memory(client: Fluvio) -> int:
     return client._holder.engine.accumulator.used
 
 
+def emit_events(client: Fluvio) -> None:
+    """Wait until the log handlers have the client's events so far."""
+    assert client._holder.engine is not None
+    client._holder.engine.log_thread.close(10)
+
+
 def assert_settled(client: Fluvio) -> None:
     """The client holds nothing any more.  The account follows the futures by a moment."""
     wait_until(lambda: used_memory(client) == 0, "the memory account is back at 0")

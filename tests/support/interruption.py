@@ -74,3 +74,34 @@ def interrupted(action: Callable[[], object], at: int, *, beside: tuple[str, ...
     finally:
         sys.settrace(before)
     return False
+
+
+def handling(action: Callable[[], object], at: int, handler: Callable[[], None]) -> bool:
+    """Run an action, and a handler that returns in the middle of it; False if there are fewer moments than `at`.
+
+    A signal handler runs when a function begins and when a call into C returns, where a profiler is told.  Only these
+    moments of the library's own code are counted, and those of the standard library that it calls.
+    """
+    moments = itertools.count()
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        if _paused or event not in ("call", "c_return") or not _is_in_library(frame):
+            return
+        if next(moments) == at:
+            sys.setprofile(None)
+            handler()
+
+    sys.setprofile(profile)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return next(moments) > at
+
+
+def _is_in_library(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_LIBRARY):
+            return not frame.f_code.co_filename.startswith(f"{_LIBRARY}/testing")
+        frame = frame.f_back
+    return False

@@ -26,7 +26,7 @@ from fluvio_sync.protocol.produce import PartitionResult, ProduceRequest, Produc
 from fluvio_sync.protocol.versions import SpuApi
 from fluvio_sync.protocol.watch import Change
 from fluvio_sync.stats import HandleStats
-from fluvio_sync.testing._memory import MemoryPoller
+from fluvio_sync.testing._memory import LogInPlace, MemoryPoller
 from fluvio_sync.tls import TlsConfig
 from tests.support.interruption import Interruption, paused
 from tests.support.servers import Servers, partition, response, spu, topic
@@ -137,8 +137,14 @@ class Rig:
             exit_timeout=0.0,
             buffer_memory=limit,
         )
-        replaced: dict[str, Any] = {"poller": MemoryPoller, "dispatcher": RecordingDispatcher, "thread": NoThread}
+        replaced: dict[str, Any] = {
+            "poller": MemoryPoller,
+            "dispatcher": RecordingDispatcher,
+            "thread": NoThread,
+            "log_thread": LogInPlace,
+        }
         engine = Engine(config, self.clock, Parts(connector=self.servers.connect, **replaced))
+        self.engine = engine
         self.metadata, self.accumulator, self.sender = engine.metadata, engine.accumulator, engine.sender
         self.poller: Any = engine.poller
         self.dispatcher: Any = engine.dispatcher
@@ -229,6 +235,10 @@ class Rig:
         with paused():
             self.servers.tell(label, **pushed)
         self._work()
+
+    def forget_sc(self) -> None:
+        """Have a firewall forget the connections to the SC; new ones work."""
+        self.servers.forget_sc_connections()
 
     def lose_sc(self) -> list[Action]:
         """End the connection to the SC, which takes no other one until `sc_online` is set."""

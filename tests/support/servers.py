@@ -68,9 +68,11 @@ def partition(name: str, leader: int, resolution: PartitionResolution = Partitio
     return PartitionObject(name, PartitionSpec(leader, (leader,)), PartitionStatus(resolution))
 
 
-def spu(number: int, resolution: SpuResolution = SpuResolution.ONLINE, port: int = 9010) -> SpuObject:
+def spu(
+    number: int, resolution: SpuResolution = SpuResolution.ONLINE, port: int = 9010, rack: str | None = None
+) -> SpuObject:
     endpoint = IngressPort(port, (IngressAddr(None, "127.0.0.1"),))
-    spec = SpuSpec(number, SpuType.CUSTOM, endpoint, WireEndpoint(port + 1, "127.0.0.1"))
+    spec = SpuSpec(number, SpuType.CUSTOM, endpoint, WireEndpoint(port + 1, "127.0.0.1"), rack)
     return SpuObject(f"custom-spu-{number}", spec, SpuStatus(resolution))
 
 
@@ -80,10 +82,12 @@ def spu(number: int, resolution: SpuResolution = SpuResolution.ONLINE, port: int
 class SpuTransport(MemoryTransport):
     """A connection to an SPU.
 
-    `room`: how many bytes it takes before it is full; `failure`: raised wherever the client looks at it next.
+    `room`: how many bytes it takes before it is full; `under_way`: how many of those that it took the SPU's machine has
+    not acknowledged; `failure`: raised wherever the client looks at it next.
     """
 
     room = sys.maxsize
+    under_way = 0
     failure: FluvioError | None = None
 
     def advance(self, events: int, now: float) -> None:
@@ -96,6 +100,9 @@ class SpuTransport(MemoryTransport):
         self.take_more(-len(taken))
         self._network.carry(self, bytes(taken))
         return len(taken)
+
+    def unacknowledged(self) -> int:
+        return self.under_way
 
     def take_more(self, size: int) -> None:
         self.room += size
@@ -114,7 +121,8 @@ class Servers:
     """The SC, and the SPUs' side of the handshake.
 
     `objects`: the SC's, by label and name; `sc_online`, `spus_online`: they take connections, those to SPUs when the
-    test says so; `sc_silent`: it answers a Watch with
+    test says so; `sc_unreachable`: connections to the SC are never made; `sc_asked`: how often it was asked for its
+    versions; `sc_silent`: it answers a Watch with
     nothing, until `tell` pushes; `spu_ranges`: the versions that SPUs offer, by API; `arrived`: the produce requests
     by connection and correlation id, in order; `transports`: those that something refers to.
     """
@@ -122,6 +130,8 @@ class Servers:
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {"SPU": {}, "Partition": {}, "Topic": {}}
         self.sc_online = True
+        self.sc_unreachable = False
+        self.sc_asked = 0
         self.spus_online = True
         self.sc_silent = False
         self.spu_ranges = dict(SPU_CLIENT_RANGES)
@@ -135,6 +145,8 @@ class Servers:
         self.transports.add(transport)
         if isinstance(transport, SpuTransport):  # the test connects it
             transport.refusal = "" if self.spus_online else "Connection refused"
+        elif self.sc_unreachable:
+            pass
         elif self.sc_online:
             transport.session = network
         else:
@@ -142,10 +154,13 @@ class Servers:
         return transport
 
     def carry(self, transport: MemoryTransport, data: bytes) -> None:
+        if transport.forgotten:
+            return
         with paused():
             for payload in transport.frames.feed(memoryview(data)):
                 header, reader = split_request(payload)
                 if header.api_key == API_VERSIONS:
+                    self.sc_asked += not isinstance(transport, SpuTransport)
                     self._answer_versions(transport, header)
                 elif not isinstance(transport, SpuTransport):
                     self._watch(transport, header, WatchRequest.read(reader, header.api_version).label)
@@ -173,6 +188,11 @@ class Servers:
         if label in self._streams:
             transport, header = self._streams[label]
             transport.feed(_frame(header, WatchUpdate(label, 0, changes, everything)))
+
+    def forget_sc_connections(self) -> None:
+        """Have a firewall forget the connections to the SC."""
+        for transport, _ in self._streams.values():
+            transport.forgotten = True
 
     def end_sc_connection(self) -> None:
         for transport, _ in self._streams.values():

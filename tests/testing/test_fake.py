@@ -57,7 +57,7 @@ def test_a_fake_has_the_interface_of_the_real_class(real: type, fake: type) -> N
 
 def test_records_are_in_a_list_at_once() -> None:
     fluvio = FakeFluvio()
-    producer = fluvio.topic_producer("orders", linger=5)
+    producer = fluvio.topic_producer("orders", linger=6)
     metadata = producer.send("one", key="k", timestamp=1_700_000_000_123).result(0)
     assert metadata == ("orders", 0, 0, 1_700_000_000_123, True)
     assert producer.send(b"two").result(0).offset == 1

@@ -3,21 +3,28 @@
 
 from __future__ import annotations
 
+import contextvars
 import io
 import json
 import logging
 import subprocess
 import sys
+import threading
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from fluvio_sync._base import log as base_log
 from fluvio_sync._base.log import get_logger
+from tests.support.rig import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from fluvio_sync._base.log import Event, Logger
 
 
 @pytest.fixture(autouse=True)
@@ -266,3 +273,172 @@ def test_the_library_configures_nothing() -> None:
     assert logger.propagate
     get_logger("sender").info("batch.acked")
     assert not structlog.is_configured()
+
+
+# Events that another thread emits.
+
+
+def handed_over() -> tuple[Logger, list[Event]]:
+    events: list[Event] = []
+    return get_logger("sender", events.append), events
+
+
+def in_a_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "it waits"
+
+
+def test_making_an_event_takes_no_lock_of_logging(records: list[logging.LogRecord]) -> None:
+    """`dictConfig` holds it while it flushes and closes handlers, and has forgotten which levels are enabled."""
+    log, events = handed_over()
+
+    def make() -> None:
+        log.debug("spu.connected")
+        events[0].emit()
+
+    logging.getLogger().manager._clear_cache()  # type: ignore[attr-defined]
+    with logging._lock:  # type: ignore[attr-defined]
+        in_a_thread(make)
+    assert len(records) == 1
+
+
+def test_making_an_event_runs_no_code_of_the_application(records: list[logging.LogRecord]) -> None:
+    log, events = handed_over()
+    made: list[threading.Thread] = []
+
+    class Record(logging.LogRecord):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self.shop = "north"
+            made.append(threading.current_thread())
+
+    factory = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(Record)
+    try:
+        log.info("spu.connected", spu=5001)
+        assert made == []
+        in_a_thread(events[0].emit)
+    finally:
+        logging.setLogRecordFactory(factory)
+    (record,) = records
+    assert type(record) is Record
+    assert (record.shop, record.getMessage()) == ("north", "spu.connected spu=5001")
+    assert record.threadName == threading.current_thread().name
+    assert record.funcName == "test_making_an_event_runs_no_code_of_the_application"
+
+
+def test_filters_find_the_context_of_the_event(records: list[logging.LogRecord]) -> None:
+    request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="none")
+    log, events = handed_over()
+    seen: list[str] = []
+    logger = logging.getLogger("fluvio_sync.sender")
+
+    def look(_record: logging.LogRecord) -> bool:
+        seen.append(request.get())
+        return True
+
+    logger.addFilter(look)
+    token = request.set("GET /")
+    try:
+        log.info("spu.connected")
+        request.reset(token)
+        in_a_thread(events[0].emit)
+    finally:
+        logger.removeFilter(look)
+    assert seen == ["GET /"]
+
+
+@pytest.mark.parametrize("to_structlog", [False, True])
+def test_the_exception_is_that_of_the_thread_in_which_the_event_happened(
+    records: list[logging.LogRecord], *, to_structlog: bool
+) -> None:
+    log, events = handed_over()
+    if to_structlog:
+        structlog.configure()
+    error = ZeroDivisionError()
+    try:
+        raise error
+    except ZeroDivisionError:
+        log.error("sender.internal_error", exc_info=True)  # noqa: G201 - not the logger of `logging`
+    if to_structlog:
+        with capture_logs() as captured:
+            in_a_thread(events[0].emit)
+        exc_info: Any = captured[0]["exc_info"]
+    else:
+        in_a_thread(events[0].emit)
+        exc_info = records[0].exc_info
+    assert exc_info[1] is error
+
+
+def test_an_event_that_reaches_structlog_late_states_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    monkeypatch.setattr(base_log, "_clock", clock)
+    log, events = handed_over()
+    structlog.configure()
+    with capture_logs() as captured:
+        log.info("spu.connected")
+        log.info("spu.connected")
+        clock.advance(0.5)
+        events[0].emit()
+        clock.advance(3)
+        events[1].emit()
+    assert [event.get("seconds_late") for event in captured] == [None, 3.5]
+
+
+def test_structlog_that_another_thread_is_importing_is_not_waited_for(
+    records: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "structlog", types.ModuleType("structlog"))
+    get_logger("sender").info("spu.connected")
+    assert len(records) == 1
+
+
+class Shipping(logging.Handler):
+    """As `contrib.logging.FluvioHandler`, which ships no event of the library."""
+
+    ignores_fluvio_sync = True
+
+
+@pytest.mark.parametrize(
+    ("handlers", "shown"),
+    [
+        ([], False),
+        ([logging.NullHandler()], False),
+        ([Shipping()], False),
+        ([logging.StreamHandler()], True),
+        ([logging.NullHandler(), logging.StreamHandler()], True),
+    ],
+)
+def test_whether_errors_are_shown(handlers: list[logging.Handler], *, shown: bool) -> None:
+    logger = logging.getLogger("fluvio_sync")
+    before, propagate = list(logger.handlers), logger.propagate
+    logger.handlers += handlers
+    logger.propagate = False  # the handlers of pytest are the root's
+    try:
+        assert get_logger("sender").shows_errors() is shown
+        logger.setLevel(logging.CRITICAL)
+        assert not get_logger("sender").shows_errors()
+    finally:
+        logger.handlers[:] = before
+        logger.propagate = propagate
+        logger.setLevel(logging.NOTSET)
+
+
+def test_a_handler_of_the_root_and_structlog_show_errors() -> None:
+    log = get_logger("sender")
+    assert log.shows_errors()  # pytest's handlers
+    logging.disable(logging.CRITICAL)
+    try:
+        assert not log.shows_errors()
+        structlog.configure()
+        assert log.shows_errors()
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("closed", ["sys.stderr = None", "sys.stderr.close()"])
+def test_a_last_line_does_not_go_to_standard_output(closed: str) -> None:
+    done = run(f"import sys\nfrom fluvio_sync._base.stderr import say\n{closed}\nsay('lost')\n")
+    assert done.stdout == b""

@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
 
+# Some of the drawn durations look like milliseconds.
+pytestmark = pytest.mark.filterwarnings("ignore:.* seconds, as all durations:UserWarning")
+
 FIXED = RetryStrategy.FIXED_DELAY
 FIBONACCI = RetryStrategy.FIBONACCI_BACKOFF
 EXPONENTIAL = RetryStrategy.EXPONENTIAL_BACKOFF

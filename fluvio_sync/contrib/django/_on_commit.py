@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from fluvio_sync._base.log import get_logger
-from fluvio_sync._base.threads import OwnedLock
+from fluvio_sync._base.threads import AtFirstUse, OwnedLock
 from fluvio_sync.contrib.django import _clients
 from fluvio_sync.contrib.django._aliases import DEFAULT
 from fluvio_sync.contrib.django._record import Record, for_prepared, prepare
@@ -89,13 +89,15 @@ def _resolved(topic: str, alias: str, future: Future[RecordMetadata]) -> None:
 class _Failures:
     """Counts records that failed after the commit; any thread.  A child of a fork begins at 0, with a new lock."""
 
+    _lock = AtFirstUse(OwnedLock)
+
     def __init__(self) -> None:
         self.reset()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
-        self._lock = OwnedLock()
+        vars(self).pop("_lock", None)
         self._counts: Counter[str] = Counter()
         self._warned: set[str] = set()
 

@@ -28,7 +28,8 @@ def health(request: HttpRequest) -> JsonResponse:
     """Answer with JSON and 200, or 503 if a client of this process does not reach its cluster.
 
     * `clients`: the clients that were made in this process, by alias, each with its `Fluvio.health()`.  An unused one
-      is "unused" and no reason for 503: otherwise the probe would keep away the requests that make it connect.
+      is "unused" and no reason for 503: otherwise the probe would keep away the requests that make it connect.  One
+      that could not connect tries again in the background.
     * `on_commit_failed`: numbers of records that `send_on_commit` could not send or deliver, by alias.
     * `outbox`, if its app is installed: see `outbox.health`.  503 only if the database does not answer, because
       another process delivers the records.

@@ -6,9 +6,9 @@ Everything happens in the caller's thread; futures report through a queue.
 
 from __future__ import annotations
 
+import queue
 import time
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from fluvio_sync.contrib.django.outbox._order import is_final
@@ -52,7 +52,7 @@ class Delivery:
         now = time.monotonic()
         self._send_until = now + lease / 3
         self._wait_until = now + lease
-        self._done: SimpleQueue[tuple[Chain, BaseException | None]] = SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Chain, BaseException | None]] = queue.SimpleQueue()
         self._on_way = 0
         self._outcome = Outcome()
 
@@ -63,7 +63,7 @@ class Delivery:
         while self._on_way:
             try:
                 chain, error = self._done.get(timeout=max(0.0, self._wait_until - time.monotonic()))
-            except Empty:
+            except queue.Empty:
                 break
             self._on_way -= 1
             if error is not None:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import os
+import queue
 import secrets
 import socket
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._base.log import get_logger
@@ -27,7 +27,7 @@ class Stop:
     def __init__(self) -> None:
         self.asked = False
         # Not an Event: a signal handler may interrupt a wait that holds the lock of an Event.
-        self._asked: SimpleQueue[None] = SimpleQueue()
+        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def ask(self) -> None:
         """Ask the relay to end."""
@@ -38,7 +38,7 @@ class Stop:
         """Return after so many seconds, or when the relay is asked to end."""
         try:
             self._asked.get(timeout=seconds)
-        except Empty:
+        except queue.Empty:
             return
 
 
