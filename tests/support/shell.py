@@ -114,8 +114,8 @@ class Terminal:
         """`piped`: its input is a pipe, see `pipe`; `files`: its `stdout` or `stderr`, if they are not the terminal."""
         self.shown = ""
         self._seen = 0
-        import fcntl  # noqa: PLC0415 - tests without a terminal run where there is none
-        import termios  # noqa: PLC0415
+        import fcntl
+        import termios
 
         self._master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
