@@ -27,6 +27,15 @@ else
 	@$(VENV)/bin/python -m pytest $(ARGS)
 endif
 
+# Of the tests marked `alone`, those of failing servers: all others that measure time do so in `make test`.
+test-portable: $(VENV)/.test ## run the tests without epoll, fork, sendmsg and fcntl, as on Windows
+	@status=0; export PYTHONPATH=$(CURDIR)/tests/support/portable; \
+	$(VENV)/bin/python -m pytest -m 'not slow and not alone and not official' -n 2 --dist worksteal \
+	    tests/unit tests/dev_cluster tests/client $(ARGS) || status=$$?; \
+	$(VENV)/bin/python -m pytest -m 'alone and not slow' \
+	    tests/client/test_failures.py tests/client/test_retries.py tests/client/test_tls.py $(ARGS) || status=$$?; \
+	exit $$status
+
 test-slow: $(VENV)/.test ## run the slow tests: servers of frameworks, packages, pages
 	@status=0; \
 	$(VENV)/bin/python -m pytest -m 'slow and not alone' -n 2 --dist worksteal || status=$$?; \
@@ -131,5 +140,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test test-slow simulate chaos cluster-matrix coverage lint types docs hooks dist bench clean FORCE
+.PHONY: help quickstart test test-portable test-slow simulate chaos cluster-matrix coverage lint types docs hooks dist bench clean FORCE
 .DELETE_ON_ERROR:

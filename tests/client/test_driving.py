@@ -19,6 +19,7 @@ from fluvio_sync import Fluvio, TopicProducer
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._runtime.sender import Sender
 from tests.support.client import emit_events, parked, used_memory
+from tests.support.system import needs_leading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ def noting(original: Callable[..., None], workers: list[threading.Thread]) -> Ca
     return function
 
 
+@needs_leading
 def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     own.create_topic("t")
     with Fluvio.connect(own.endpoint) as fluvio:
@@ -228,6 +230,7 @@ class TimeLimitError(Exception):
     """As of a job queue that runs its jobs in threads."""
 
 
+@needs_leading
 def test_a_time_limit_that_is_injected_in_a_thread_ends_its_wait_and_nothing_else(
     own: LocalCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -254,6 +257,7 @@ def test_a_time_limit_that_is_injected_in_a_thread_ends_its_wait_and_nothing_els
 
 
 @pytest.mark.parametrize("name", ["records_queued", "_replied"])
+@needs_leading
 def test_an_exception_in_a_step_that_a_thread_leads_reaches_its_caller(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:

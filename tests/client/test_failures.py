@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import mmap
 import socket
 import threading
 import time
@@ -64,7 +64,7 @@ NOT_FLUVIO = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 def resident() -> int:
     """Return the bytes of memory that this process occupies."""
     with open("/proc/self/statm") as statm:  # noqa: PTH123 - a kernel file
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(statm.read().split()[1]) * mmap.PAGESIZE
 
 
 # --- a hostile server at the beginning of a connection, as an SC or as an SPU --------------------

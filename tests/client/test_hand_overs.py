@@ -15,6 +15,7 @@ from fluvio_sync import Fluvio
 from fluvio_sync._runtime import sender_thread
 from fluvio_sync.testing import FaultProxy
 from tests.support.client import parked
+from tests.support.system import needs_leading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ def counted(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[floa
     return calls
 
 
+@needs_leading
 def test_a_thread_that_sends_and_waits_wakes_no_other(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     own.create_topic("t")
     with (
@@ -81,6 +83,7 @@ def test_a_thread_that_sends_and_waits_wakes_no_other(own: LocalCluster, monkeyp
     assert len(steps) <= looks + 1
 
 
+@needs_leading
 def test_a_record_takes_few_calls(warm: tuple[Fluvio, TopicProducer], monkeypatch: pytest.MonkeyPatch) -> None:
     fluvio, producer = warm
     calls: list[int] = []

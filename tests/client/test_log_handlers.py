@@ -13,6 +13,7 @@ import pytest
 from fluvio_sync import Fluvio, TopicProducer
 from tests.support.client import attempts, emit_events
 from tests.support.scripts import run
+from tests.support.system import needs_fork
 from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ FORK = """
     """
 
 
+@needs_fork
 def test_the_child_of_a_fork_has_a_thread_of_its_own(own: LocalCluster) -> None:
     own.create_topic("t")
     done = run(FORK, own.endpoint, "t")

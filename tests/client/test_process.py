@@ -13,6 +13,7 @@ import pytest
 
 from fluvio_sync import Fluvio
 from tests.support.scripts import finish, run, running, values
+from tests.support.system import needs_fork
 from tests.support.waiting import SLACK
 
 if TYPE_CHECKING:
@@ -232,6 +233,7 @@ def test_the_library_is_silent_whatever_happens(own: LocalCluster) -> None:
 NO_FORK_WARNING = ("-W", "ignore::DeprecationWarning")  # which newer Pythons give when a process has threads
 
 
+@needs_fork
 def test_parent_and_child_of_a_fork(where: Where) -> None:
     topic = where.topic()
     script = """
@@ -379,7 +381,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("fork", marks=needs_fork), "spawn", pytest.param("forkserver", marks=needs_fork)]
+)
 def test_multiprocessing(where: Where, tmp_path: Path, method: str) -> None:
     topic = where.topic()
     script = tmp_path / "script.py"
@@ -401,6 +405,7 @@ def test_many_clients_leave_nothing_behind_in_multiprocessing(own: LocalCluster)
     assert len(registry) == before
 
 
+@needs_fork
 def test_a_child_forked_right_after_connecting_sends(own: LocalCluster) -> None:
     own.create_topic("t")
     script = """
@@ -421,6 +426,7 @@ def test_a_child_forked_right_after_connecting_sends(own: LocalCluster) -> None:
     assert sorted(record.value for record in own.records("t")) == [b"child"] * 5 + [b"parent"] * 5
 
 
+@needs_fork
 def test_a_poller_that_does_not_outlive_a_fork_is_no_error_in_the_child(own: LocalCluster) -> None:
     """So is a kqueue, which CPython before 3.12.1 closes in the child all the same."""
     own.create_topic("t")
@@ -450,6 +456,7 @@ def test_a_poller_that_does_not_outlive_a_fork_is_no_error_in_the_child(own: Loc
     assert done.stdout.splitlines() == ["True True True", "False False False", "True True True", "0"]
 
 
+@needs_fork
 def test_one_client_that_cannot_be_left_behind_does_not_keep_the_others(own: LocalCluster) -> None:
     script = """
         from fluvio_sync._runtime.engine import Engine

@@ -13,6 +13,7 @@ import pytest
 
 from fluvio_sync._net.poller import Poller
 from tests.support.scripts import run
+from tests.support.system import needs_resource
 
 if TYPE_CHECKING:
     from fluvio_sync.testing import LocalCluster
@@ -40,6 +41,7 @@ Fluvio.connect(endpoint).close()  # which loads modules
 """
 
 
+@needs_resource
 def test_a_process_that_gets_too_few_descriptors(own: LocalCluster) -> None:
     script = """
         before = opened()
@@ -82,6 +84,7 @@ def test_a_poller_that_is_made_in_part_closes_its_sockets(monkeypatch: pytest.Mo
     assert [sock.fileno() for sock in made] == [-1, -1]
 
 
+@needs_resource
 def test_a_process_that_gets_no_thread(own: LocalCluster) -> None:
     script = """
         before = opened()

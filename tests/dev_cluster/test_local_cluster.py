@@ -18,6 +18,7 @@ from fluvio_sync.testing import LocalCluster, read_records
 from fluvio_sync.testing._cluster import process as cluster_process
 from tests.dev_cluster.messages import batch, produce
 from tests.support.asking import Asked
+from tests.support.system import needs_fork
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def test_a_cluster_does_not_outlive_its_process() -> None:
     wait_until(lambda: not is_served(endpoint), "the cluster ends")
 
 
+@needs_fork
 def test_a_fork_neither_ends_nor_keeps_the_cluster() -> None:
     script = """
 if os.fork() == 0:

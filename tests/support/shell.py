@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import select
 import struct
 import subprocess
 import sys
-import termios
 import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -116,6 +114,9 @@ class Terminal:
         """`piped`: its input is a pipe, see `pipe`; `files`: its `stdout` or `stderr`, if they are not the terminal."""
         self.shown = ""
         self._seen = 0
+        import fcntl
+        import termios
+
         self._master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self._process = subprocess.Popen(

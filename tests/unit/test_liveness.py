@@ -10,9 +10,11 @@ import sys
 import pytest
 
 from fluvio_sync._net.liveness import unacknowledged
+from tests.support.system import needs_fcntl
 from tests.support.waiting import wait_until
 
 
+@needs_fcntl
 @pytest.mark.skipif(sys.platform not in {"linux", "darwin"}, reason="the system does not tell")
 def test_bytes_that_the_peer_does_not_read_are_under_way() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

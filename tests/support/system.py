@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Marks of tests that demand a part of the system that is not everywhere: see `tests/support/portable`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+
+import pytest
+
+
+def _has(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+needs_leading = pytest.mark.skipif(not hasattr(select, "epoll"), reason="without epoll no thread leads")
+needs_fcntl = pytest.mark.skipif(not _has("fcntl"), reason="this system has no fcntl")
+needs_resource = pytest.mark.skipif(not _has("resource"), reason="this system limits no resources")
