@@ -107,6 +107,7 @@ PARTS = {
         "checked_config",
         "condition",
         "leave_open_at_exit",
+        "try_again",
         "unconnected",
         "waits_for_fork",
     },
