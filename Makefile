@@ -5,6 +5,7 @@ PYTHON ?= python3
 OFFICIAL ?= fluvio==0.21.0
 SEEDS ?= 100000
 FAULTS ?= 10000
+SOAK ?= 1800
 MATRIX ?= -m cluster tests/client
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
@@ -47,6 +48,9 @@ simulate: $(VENV)/.test ## run the simulation with many seeds; SEEDS=100000
 
 chaos: $(VENV)/.test ## break connections of producers at work, and count what was lost; FAULTS=10000
 	@FLUVIO_SYNC_FAULTS=$(FAULTS) $(VENV)/bin/python -m pytest -s tests/chaos/test_chaos.py $(ARGS)
+
+soak: $(VENV)/.test ## half an hour of faults, forks, slow links and stalled log handlers; SOAK=1800 (seconds)
+	@FLUVIO_SYNC_SOAK=$(SOAK) $(VENV)/bin/python -m pytest -s tests/chaos/test_soak.py $(ARGS)
 
 cluster-matrix: $(VENV)/.test ## run the client's tests against every kind of development cluster; MATRIX="-m cluster tests/client"
 	@status=0; for tls in plain tls mutual; do for spus in 1 3; do for version in 24 25; do \
@@ -140,5 +144,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test test-portable test-slow simulate chaos cluster-matrix coverage lint types docs hooks dist bench clean FORCE
+.PHONY: help quickstart test test-portable test-slow simulate chaos soak cluster-matrix coverage lint types docs hooks dist bench clean FORCE
 .DELETE_ON_ERROR:

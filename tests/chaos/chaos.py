@@ -306,7 +306,8 @@ class Chaos:
         count = self.count()
         return sum(count[kind] for kind in KINDS)
 
-    def _make_trouble(self) -> None:
+    def _troubles(self) -> list[Callable[[], None]]:
+        """Return the troubles of which one is drawn each time; some stand there twice."""
         troubles = [
             self._stall_spu,
             self._slow_down,
@@ -320,7 +321,15 @@ class Chaos:
         ]
         if self._endpoint is None:
             troubles += [self._kill_spu, self._mute_spu, self._move_leader, self._move_leader, self._lose_sc]
-        while self.connection_faults() < self._wanted and not self.ending.is_set():
+        return troubles
+
+    def _goes_on(self) -> bool:
+        """Return whether there were too few faults yet."""
+        return self.connection_faults() < self._wanted
+
+    def _make_trouble(self) -> None:
+        troubles = self._troubles()
+        while self._goes_on() and not self.ending.is_set():
             self.ending.wait(0.1)  # the pace of the troubles
             self._repair(time.monotonic())
             self._check_bound()

@@ -325,6 +325,7 @@ def test_a_lost_connection_is_reported_in_words(own: LocalCluster) -> None:
         type_in(process, "1\n")
         assert line_of(process.stdout)
         own.kill_sc()
-        assert re.match(rf"fluvio-sync: [\w ]+: (the connection|cannot connect) to the SC at {own.endpoint}", line_of(process.stderr))
+        told = line_of(process.stderr)
+        assert re.match(rf"fluvio-sync: [\w ]+: (the connection|cannot connect) to the SC at {own.endpoint}", told)
         type_in(process, "2\n")  # which the SPU still stores
         assert json.loads(line_of(process.stdout))["offset"] == 1

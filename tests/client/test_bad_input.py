@@ -65,7 +65,7 @@ BAD_RECORDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"value": 5}, TypeError, "value.*int"),
     ({"value": object()}, TypeError, "value.*object"),
     ({"value": ctypes.c_int64(5)}, TypeError, "value.*c_long.*value_serializer"),
-    ({"value": (ctypes.py_object * 1)(7)}, TypeError, "value.*py_object_Array_1"),
+    ({"value": (ctypes.py_object * 1)(ctypes.py_object(7))}, TypeError, "value.*py_object_Array_1"),
     ({"value": array("u", "ab")}, TypeError, "value.*array"),
     ({"value": b"x", "key": ctypes.c_double(5)}, TypeError, "key.*c_double.*key_serializer"),
     ({"value": b"x", "key": 5}, TypeError, "key.*int.*key_serializer"),

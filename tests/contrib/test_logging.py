@@ -246,6 +246,7 @@ def test_memory_is_bounded_and_drops_are_counted(closed_port: str, capsys: pytes
             logger.info(text)
         kept = 2 * 1024 * 1024 // 10_000
         assert 1000 - kept <= handler.dropped <= 1000 - 0.97 * kept
+        assert handler._backlog is not None
         assert handler._backlog._used <= 2 * 1024 * 1024
     errors = capsys.readouterr().err.splitlines()
     assert sum("dropped so far" in line for line in errors) == 3  # the 1st, the 10th, the 100th
@@ -267,6 +268,7 @@ def test_a_full_client_makes_records_wait_in_the_handler_and_then_drops(cluster:
             slowest = max(slowest, time.perf_counter() - start)
         assert slowest < 0.25
         assert handler.dropped > 40
+        assert handler._backlog is not None
         assert handler._client.health().bytes_queued + handler._backlog._used < 4 * 1024 * 1024
         cluster.hold_replies(5001, on=False)
 
