@@ -99,7 +99,10 @@ class Event:
     def emit(self) -> None:
         """Run the application's log pipeline."""
         with contextlib.suppress(Exception):
-            self._context.run(self._to_structlog if self._record is None else self._to_logging, self._record)
+            if self._record is None:
+                self._context.run(self._to_structlog, None)
+            else:
+                self._context.run(self._to_logging, self._record)
 
     def _to_structlog(self, _record: object) -> None:
         import structlog  # noqa: PLC0415 - imported already, by the application

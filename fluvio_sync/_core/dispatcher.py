@@ -500,7 +500,7 @@ class Dispatcher:
             if batch.done:
                 continue
             wait = retrying.wait_after(batch, error, now, floor, moved=moved)
-            if not isinstance(wait, float):
+            if callable(wait):
                 self._fail(batch, wait)
                 continue
             survivors.append(batch)

@@ -12,7 +12,7 @@ try:
     import fcntl
     import termios
 except ImportError:  # Windows, which does not tell either
-    fcntl = None  # type: ignore[assignment]
+    fcntl = termios = None  # type: ignore[assignment]
 
 # Servers never close an idle connection, and a watch on the SC may be silent for days.  After these seconds of silence
 # the system asks the peer, so often and in this interval, until it gives the connection up.

@@ -33,5 +33,6 @@ def tell_loss(leaving: BaseException, lost: Unseen, owner: str, timeout: float, 
     )
     if not log.shows_errors():
         say(text)
-    if hasattr(leaving, "add_note"):  # since Python 3.11
-        leaving.add_note(f"fluvio_sync: {text}")
+    add_note = getattr(leaving, "add_note", None)  # since Python 3.11
+    if add_note is not None:
+        add_note(f"fluvio_sync: {text}")

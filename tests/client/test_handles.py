@@ -124,8 +124,10 @@ def test_dropped_clients_leave_nothing_behind(where: Where) -> None:
     for number in range(10):
         where.connect().topic_producer(topic, linger=0.02).send(b"%d" % number)
     gc.collect()
+    # Threads of earlier clients, those for log events above all, may end meanwhile.
     wait_until(
-        lambda: (threading.active_count(), open_descriptors()) == (threads, descriptors), "threads and sockets are gone"
+        lambda: threading.active_count() <= threads and open_descriptors() <= descriptors,
+        "threads and sockets are gone",
     )
     assert sorted(record.value for record in where.records(topic, count=10)) == [b"%d" % number for number in range(10)]
 
