@@ -48,7 +48,7 @@ def unacknowledged(sock: socket.socket) -> int:
     with contextlib.suppress(OSError, ValueError):  # it is closed, or a sandbox knows no such call
         if sys.platform == "darwin":
             return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
-        if sys.platform == "linux" and fcntl is not None:
+        if sys.platform == "linux" and fcntl is not None and termios is not None:
             # SIOCOUTQ of tcp(7), which is TIOCOUTQ.
             return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
     return 0
