@@ -17,7 +17,7 @@ class OutputError(Exception):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write to standard output: {error.strerror}")
-        self.closed = isinstance(error, BrokenPipeError)
+        self.closed: bool = isinstance(error, BrokenPipeError)
 
 
 @contextmanager
