@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
@@ -31,6 +30,7 @@ from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.metadata import TopicCompression
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from datetime import timedelta
     from types import TracebackType
@@ -128,8 +128,11 @@ class Fluvio:
             of_producers = {"topic_producer()": ProducerConfig.__dataclass_fields__}
             raise unknown_setting(name, CLIENT_SETTINGS, of_producers | OF_RETRY_POLICY)
         where, secured, local = _find_cluster(endpoint, profile, profile_path)
-        if tls is not None and not isinstance(tls, TlsConfig | ssl.SSLContext):
-            raise ConfigError(f"tls is a TlsConfig or an ssl.SSLContext, not {type(tls).__name__}")
+        if not isinstance(tls, TlsConfig | None):
+            import ssl  # noqa: PLC0415 - it takes long, and most clients need it not
+
+            if not isinstance(tls, ssl.SSLContext):
+                raise ConfigError(f"tls is a TlsConfig or an ssl.SSLContext, not {type(tls).__name__}")
         if not isinstance(client_id, str) or len(client_id.encode()) > 255:
             raise ConfigError("client_id is a string of at most 255 bytes")
         _check_override(spu_address_override)

@@ -11,12 +11,11 @@ from __future__ import annotations
 import errno
 import math
 import os
-import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._net.dialling import is_of_application
-from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, NO_TLS, alert_of, explain
+from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, NO_TLS, alert_of, explain, is_tls_error
 from fluvio_sync._net.transport import READ, WRITE, Stage
 from fluvio_sync._settings.endpoint import DEFAULT_PORT, Endpoint
 from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, ProtocolError, UnsupportedVersionError
@@ -337,7 +336,7 @@ class Connection:
                 silent = f"at least {self.peer.patience:g}" if now is None else f"{now - self._heard_at:.1f}"
                 cause = f"it has acknowledged nothing for {silent} s; {_FORGOTTEN}"
             return ConnectError(f"the connection to the {self.peer} broke: {cause}", address=str(self.peer.endpoint))
-        if isinstance(error, ssl.SSLError):
+        if error is not None and is_tls_error(error):
             explained, hint = explain(error)
             return self.peer.unreachable(f"{explained}; {self.peer.check}", hint)
         reason = "" if error is None else f" ({error.strerror or error})"

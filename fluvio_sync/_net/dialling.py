@@ -13,9 +13,10 @@ import math
 import os
 import selectors
 import socket
-import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fluvio_sync._net.tls import is_tls_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -181,7 +182,7 @@ def _remember(endpoint: Endpoint, address: Any) -> None:
 
 def is_of_application(error: OSError) -> bool:
     """Whether a signal handler raised it, such as a `TimeoutError`: an error of the system has a number."""
-    return error.errno is None and not isinstance(error, ssl.SSLError)
+    return error.errno is None and not is_tls_error(error)
 
 
 def error_of(code: int) -> OSError:

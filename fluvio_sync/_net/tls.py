@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Explains failures between the first byte of TLS and the first of Fluvio's protocol: the reason, and a hint."""
+"""Explains failures between the first byte of TLS and the first of Fluvio's protocol: the reason, and a hint.
+
+`ssl` takes long to import, and most clients need it not: functions import it that are called with its errors alone.
+"""
 
 from __future__ import annotations
 
-import ssl
+import sys
 from typing import NamedTuple
 
 CLIENT_CERTIFICATE = "(TlsConfig.verified(cert=..., key=...))"
@@ -44,6 +47,8 @@ class TlsFailure(NamedTuple):
 
 def explain(error: OSError) -> TlsFailure:
     """Return the reason and the hint for an error of a TLS handshake, or of the first read after it."""
+    import ssl  # noqa: PLC0415 - see the module's description
+
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message.rstrip(".")
         if error.verify_code in _UNKNOWN_AUTHORITY:
@@ -70,6 +75,12 @@ def _explain_alert(alert: str) -> TlsFailure:
     if alert == "HANDSHAKE_FAILURE":  # with TLS 1.2, servers also send it if the client shows no certificate
         return TlsFailure(f"{ended}; it may demand a certificate of the client {CLIENT_CERTIFICATE}", NO_CERTIFICATE)
     return TlsFailure(ended)
+
+
+def is_tls_error(error: OSError) -> bool:
+    """Whether it is an error of `ssl`, of which there is none before that is imported."""
+    ssl = sys.modules.get("ssl")
+    return ssl is not None and isinstance(error, ssl.SSLError)
 
 
 def alert_of(error: OSError) -> str:

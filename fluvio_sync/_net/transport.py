@@ -12,7 +12,6 @@ import enum
 import math
 import selectors
 import socket
-import ssl
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fluvio_sync._base.threads import uninterrupted
@@ -24,6 +23,7 @@ from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync.errors import ConnectError
 
 if TYPE_CHECKING:
+    import ssl
     from collections import deque
     from collections.abc import Callable, Mapping
 
@@ -179,6 +179,11 @@ class SocketTransport:
         self._deadline = deadline
         self._sock: socket.socket | None = None
         self._tls_wants = READ
+        self._would_block: tuple[type[OSError], ...] = (BlockingIOError, InterruptedError)
+        if peer.tls is not None:
+            import ssl  # noqa: PLC0415 - the maker of the context has imported it
+
+            self._would_block += (ssl.SSLWantReadError, ssl.SSLWantWriteError)
         self._dialling: Dialling | None = None
         self._resolution = Resolution(peer.endpoint, notify)
 
@@ -253,12 +258,12 @@ class SocketTransport:
         sock = self._sock
         assert sock is not None
         try:
-            if isinstance(sock, ssl.SSLSocket) or not _HAS_SENDMSG:
+            if self._peer.tls is not None or not _HAS_SENDMSG:
                 return _send_joined(sock, pending)
             if len(pending) == 1:
                 return sock.send(pending[0])
             return sock.sendmsg([buffer for _, buffer in zip(range(_MAX_BUFFERS), pending, strict=False)])
-        except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        except self._would_block:
             return 0
 
     def unacknowledged(self) -> int:
@@ -270,7 +275,7 @@ class SocketTransport:
         assert self._sock is not None
         try:
             return self._sock.recv_into(buffer)
-        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except self._would_block:
             return None
 
     # Connecting.
@@ -292,6 +297,8 @@ class SocketTransport:
 
     def _secured(self) -> ssl.SSLSocket:
         """Return the socket with TLS around it, which takes over its descriptor."""
+        import ssl  # noqa: PLC0415 - as above
+
         sock, tls = self._sock, self._peer.tls
         if not isinstance(sock, ssl.SSLSocket):
             assert sock is not None
@@ -306,6 +313,8 @@ class SocketTransport:
         return sock
 
     def _handshake(self) -> None:
+        import ssl  # noqa: PLC0415 - as above
+
         try:
             self._secured().do_handshake()
         except ssl.SSLWantReadError:

@@ -40,7 +40,8 @@ print(opened, threading.enumerate() == [threading.main_thread()])
 
 def test_importing_brings_nothing_heavy() -> None:
     # asyncio takes as long to import as the whole package, and so do the packages that import it.
-    heavy = ("asyncio", "backoff", "structlog", "cramjam", "argparse", "tomllib", "http", "email", "multiprocessing")
+    heavy = ["asyncio", "backoff", "structlog", "cramjam", "argparse", "tomllib", "http", "email", "multiprocessing"]
+    heavy += ["ssl"]  # a tenth of the package's own time, and most clients have no TLS
     code = f"import sys, fluvio_sync; print([name for name in {heavy} if name in sys.modules])"
     assert run(code) == "[]"
 
@@ -60,7 +61,7 @@ def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
     spent("import fluvio_sync")  # compiles it
     pairs = [(spent("pass"), spent("import fluvio_sync")) for _ in range(30)]
     start, whole = (min(times) for times in zip(*pairs, strict=True))
-    assert whole - start < 4.0 * start, f"{whole - start:.3f} s beside {start:.3f} s"
+    assert whole - start < 3.5 * start, f"{whole - start:.3f} s beside {start:.3f} s"
 
 
 def test_importing_makes_no_lock_and_keeps_the_kind_of_none() -> None:
