@@ -229,7 +229,7 @@ class TopicProducer:
         unresolved records (they are still sent), and `RuntimeError` from a callback.
         """
         engine = self._here()
-        engine.flush([self._topic_state], self._handle_stats, seconds("timeout", timeout, optional=True))
+        engine.flush(self._topic_state, self._handle_stats, seconds("timeout", timeout, optional=True))
         return self._handle_stats.take()
 
     def stats(self) -> ProducerStats:

@@ -394,7 +394,7 @@ class Accumulator:
         started = self._clock.monotonic()
         if wait_until is None:
             wait_until = started + config.max_block
-        self._seal_all()
+        self._seal(self.queues())  # memory is short
         self._wake()
         while not self._has_space(queue, charge):
             remaining = wait_until - self._clock.monotonic()
@@ -412,10 +412,10 @@ class Accumulator:
                     f"the {owner} was closed while send() waited; this record for topic {queue.topic!r} was not taken"
                 )
 
-    def _seal_all(self) -> None:
-        """Close all lingering batches: memory is short."""
+    def _seal(self, queues: Iterable[PartitionQueue]) -> None:
+        """Close the lingering batches of these queues."""
         now = self._clock.monotonic()
-        for queue in self.queues():
+        for queue in queues:
             if queue.open is not None:
                 queue.seal_open(now)
                 self.mark_dirty(queue)
@@ -471,21 +471,18 @@ class Accumulator:
 
     # Flushing and closing.
 
-    def begin_flush(self, topic_states: Iterable[TopicState], handle_stats: HandleStats | None) -> FlushBarrier:
+    def begin_flush(self, topic_state: TopicState | None, handle_stats: HandleStats | None) -> FlushBarrier:
         """Seal the open batches and return a barrier over the unresolved ones.
 
-        `handle_stats`: only batches with records of this handle; None: all.
+        * `topic_state`: a topic under its settings; None: all.
+        * `handle_stats`: only batches with records of this handle; None: all.
         """
-        topic_states = list(topic_states)
         barrier = FlushBarrier()
         with self.lock:
-            now = self._clock.monotonic()
-            for topic_state in topic_states:
-                for queue in self.queues(topic_state):
-                    if queue.open is not None:
-                        queue.seal_open(now)
-                        self.mark_dirty(queue)
-                    barrier.add(batch for batch in queue.unresolved if batch.belongs_to(handle_stats))
+            queues = self.queues(topic_state)
+            self._seal(queues)
+            for queue in queues:
+                barrier.add(batch for batch in queue.unresolved if batch.belongs_to(handle_stats))
         self.wake_sender()
         return barrier
 

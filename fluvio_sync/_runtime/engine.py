@@ -47,7 +47,7 @@ from fluvio_sync.tls import authority
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from fluvio_sync._base.clock import Clock
     from fluvio_sync._core.topic import TopicState
@@ -328,13 +328,11 @@ class Engine:
 
     # Flushing and closing.
 
-    def flush(
-        self, topic_states: Iterable[TopicState], handle_stats: HandleStats | None, timeout: float | None
-    ) -> None:
+    def flush(self, topic_state: TopicState | None, handle_stats: HandleStats | None, timeout: float | None) -> None:
         """Wait until the records sent so far are completed and the callbacks that are due have run."""
         self.refuse_to_wait("flush()")
         deadline = None if timeout is None else self.clock.monotonic() + timeout
-        barrier = self.accumulator.begin_flush(topic_states, handle_stats)
+        barrier = self.accumulator.begin_flush(topic_state, handle_stats)
         if not self.accumulator.wait_flushed(barrier, self.thread.lead(lambda: not barrier.batches, timeout)):
             raise flush_timed_out(barrier, timeout)
         remaining = None if deadline is None else max(0.0, deadline - self.clock.monotonic())
@@ -351,7 +349,7 @@ class Engine:
         with self.accumulator.lock:
             self.accumulator.space.notify_all()
         try:
-            self.flush([topic_state], handle_stats, timeout)
+            self.flush(topic_state, handle_stats, timeout)
         except FlushTimeoutError:
             barrier = FlushBarrier()
             with self.accumulator.lock:
@@ -373,7 +371,7 @@ class Engine:
         accumulator = self.accumulator
         accumulator.refuse_more()
         try:
-            self.flush(list(accumulator.topic_states.values()), None, timeout)
+            self.flush(None, None, timeout)
         except FlushTimeoutError as error:
             return error.outstanding
         except BaseException:  # Ctrl-C, say: the client goes on as before

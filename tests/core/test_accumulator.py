@@ -378,7 +378,7 @@ def test_a_flush_of_one_handle_waits_for_its_own_batches_only() -> None:
     other = HandleStats()
     rig.send(to=0)
     rig.send(b"x", to=1, handle_stats=other)
-    barrier = rig.accumulator.begin_flush([rig.topic_state], rig.handle_stats)
+    barrier = rig.accumulator.begin_flush(rig.topic_state, rig.handle_stats)
     assert (len(barrier.batches), barrier.records) == (1, 1)
     assert not rig.accumulator.wait_flushed(barrier, 0)
     (request,) = writes(rig.connect())
@@ -392,7 +392,7 @@ def test_a_batch_of_two_handles_is_waited_for_by_either_and_closed_by_neither_al
     future = rig.send()
     rig.send(b"x", handle_stats=other)
     for handle_stats in (rig.handle_stats, other):
-        assert rig.accumulator.begin_flush([rig.topic_state], handle_stats).records == 2
+        assert rig.accumulator.begin_flush(rig.topic_state, handle_stats).records == 2
         rig.abandon(handle_stats)
         assert not future.done()
 
@@ -401,7 +401,7 @@ def test_a_flush_waits_for_the_halves_of_a_batch() -> None:
     rig = Rig()
     rig.send(b"1")
     rig.send(b"2")
-    barrier = rig.accumulator.begin_flush([rig.topic_state], None)
+    barrier = rig.accumulator.begin_flush(rig.topic_state, None)
     (request,) = writes(rig.connect())
     (request,) = writes(rig.answer(request, 10))
     (request,) = writes(rig.answer(request))
@@ -416,7 +416,7 @@ def test_a_flush_waits_for_a_batch_that_is_decided_but_not_completed() -> None:
     (request,) = writes(rig.connect())
     rig.written(request)
     rig.interrupt(lambda: rig.answer(request))
-    barrier = rig.accumulator.begin_flush([rig.topic_state], rig.handle_stats)
+    barrier = rig.accumulator.begin_flush(rig.topic_state, rig.handle_stats)
     assert len(barrier.batches) == 1
     assert [type(action) for action in rig.step()] == [Acknowledged]
     assert not barrier.batches

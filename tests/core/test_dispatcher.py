@@ -111,7 +111,7 @@ def test_a_flush_ends_the_linger() -> None:
     rig = Rig(linger=60.0)
     rig.send(b"x")
     rig.step()
-    barrier = rig.accumulator.begin_flush([rig.topic_state], None)
+    barrier = rig.accumulator.begin_flush(rig.topic_state, None)
     (request,) = writes(rig.connect())
     assert len(barrier.batches) == 1
     rig.answer(request)
@@ -493,7 +493,7 @@ def test_the_deadline_of_a_batch_that_was_flushed_runs_from_the_flush() -> None:
     rig.push("SPU", [spu(5001, SpuResolution.OFFLINE)])
     future = rig.send()
     rig.run(1.0)
-    rig.accumulator.begin_flush([rig.topic_state], None)
+    rig.accumulator.begin_flush(rig.topic_state, None)
     rig.run(4.9)
     assert not future.done()
     rig.run(0.2)

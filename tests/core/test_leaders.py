@@ -39,7 +39,7 @@ def test_each_time_that_a_partition_is_offline_is_waited_for_anew() -> None:
         rig.push("Partition", [partition("t-0", 5001, OFFLINE)])
         rig.send()
         assert connects(rig.run(OFFLINE_PATIENCE / 2)) == []
-        rig.accumulator.begin_flush([rig.topic_state], None)  # does not make it any faster
+        rig.accumulator.begin_flush(rig.topic_state, None)  # does not make it any faster
         assert connects(rig.run(OFFLINE_PATIENCE / 2 - 0.01)) == []
         rig.push("Partition", [partition("t-0", 5001)])
         (request,) = writes(rig.step() + rig.connect())

@@ -66,7 +66,7 @@ class Story:
         self.rig = Rig(2, batch_size=200, delivery_semantic=semantic)
         self.stored: dict[int, list[bytes]] = {0: [], 1: []}
         self.futures: list[DeliveryFuture] = [self.rig.send(b"%d" % n * 50, to=n % 5 // 4) for n in range(5)]
-        self.barrier: FlushBarrier = self.rig.accumulator.begin_flush([self.rig.topic_state], None)
+        self.barrier: FlushBarrier = self.rig.accumulator.begin_flush(self.rig.topic_state, None)
 
     def connect(self) -> None:
         self.rig.connect()
@@ -189,7 +189,7 @@ def test_a_handler_that_interrupts_a_step_anywhere_may_send_flush_and_look(name:
         def handle(story: Story = story) -> None:
             for call in (
                 lambda: story.futures.append(story.rig.send(b"%d" % len(story.futures) * 50, to=0)),
-                lambda: story.rig.accumulator.begin_flush([story.rig.topic_state], None),
+                lambda: story.rig.accumulator.begin_flush(story.rig.topic_state, None),
                 lambda: story.rig.accumulator.stats(story.rig.topic_state, 0),
             ):
                 with suppress(RuntimeError):  # the client's lock is this thread's

@@ -350,7 +350,7 @@ def test_a_flush_during_a_delay_does_not_end_it() -> None:
     rig.answer(request, 6)
     rig.step(0.5)
     rig.send(b"2")
-    rig.accumulator.begin_flush([rig.topic_state], None)
+    rig.accumulator.begin_flush(rig.topic_state, None)
     assert writes(rig.run(0.49)) == []
     (request,) = writes(rig.run(0.02))
     assert values(request) == [b"1", b"2"]

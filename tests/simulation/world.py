@@ -339,7 +339,7 @@ class World:
                 future.add_done_callback(lambda _future, number=number: self.called.append(number))  # type: ignore[misc]
                 self.to_call.append(number)
         if draw.random() < 0.1:
-            self.accumulator.begin_flush([topic_state], None)
+            self.accumulator.begin_flush(topic_state, None)
         if self.leading and not self.accumulator.closed:
             self._uninterrupted(self.sender.work_at_once)
 
