@@ -214,6 +214,9 @@ class SpuPipeline:
     def _late(self, now: float) -> FluvioError:
         if self.in_flight[0].entries:
             self.allowance.reduce(self.in_flight[0].size)
+        return self._unanswered(now)
+
+    def _unanswered(self, now: float) -> FluvioError:
         return RequestTimeoutError(f"{self.name} {self.progress.lateness(self.in_flight, now)}")
 
     def awaited(self, now: float) -> FluvioError | None:
@@ -223,9 +226,7 @@ class SpuPipeline:
                 return self.why_late(now)
             waited = now - (self.connect_by - self.connect_timeout)
             return ConnectTimeoutError(f"{self.name} has not completed the connection for {waited:.1f} s")
-        if self.in_flight:
-            return RequestTimeoutError(f"{self.name} {self.progress.lateness(self.in_flight, now)}")
-        return self.last_error
+        return self._unanswered(now) if self.in_flight else self.last_error
 
     def begin_to_connect(self, now: float) -> None:
         """Count another connection, which is being made from now on."""

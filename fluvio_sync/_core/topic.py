@@ -36,10 +36,10 @@ class TopicState:
     * `handles`: weak references to the producers that use it.
     """
 
-    def __init__(self, topic: str, config: ProducerConfig, compression: Compression) -> None:
+    def __init__(self, topic: str, config: ProducerConfig) -> None:
         self.topic = topic
         self.config = config
-        self.compression = compression
+        self.compression = config.compression or Compression.NONE
         self.counters = Counters()
         self.partition_count = 0
         self.available: tuple[int, ...] = ()
@@ -58,15 +58,14 @@ class TopicState:
         """Take over the metadata of the topic.  Called with the lock held."""
         count = metadata.partition_count(self.topic)
         if count:  # a deleted topic keeps its last shape; the futures of its records say that it is gone
+            topic = metadata.topics[self.topic]
             self.partition_count = count
-            storage = metadata.topics[self.topic].spec.storage
-            self.segment_size = None if storage is None else storage.segment_size
-            deduplicated = metadata.topics[self.topic].spec.deduplication is not None
-            self.may_drop_records = deduplicated or bool(self.config.smartmodules)
+            self.segment_size = None if topic.spec.storage is None else topic.spec.storage.segment_size
+            self.may_drop_records = topic.spec.deduplication is not None or bool(self.config.smartmodules)
             # The topic may have been deleted and created again with another codec.  One that the producer must not or
             # cannot use is for the SPU to reject: here no caller is there to be told.
             with contextlib.suppress(ConfigError):
-                self.compression = agreed_compression(self.topic, metadata.topics[self.topic], self.config)
+                self.compression = agreed_compression(topic, self.config)
         self.available = metadata.available(self.topic)
         self.refresh_rotation()
 
@@ -87,26 +86,23 @@ class TopicState:
             )
 
 
-_TOPIC_CODECS = {
-    TopicCompression.NONE: Compression.NONE,
-    TopicCompression.GZIP: Compression.GZIP,
-    TopicCompression.SNAPPY: Compression.SNAPPY,
-    TopicCompression.LZ4: Compression.LZ4,
-    TopicCompression.ZSTD: Compression.ZSTD,
-}
+def only_codec(topic: TopicObject) -> Compression | None:
+    """Return the only codec that a topic takes, None if it takes any."""
+    setting = topic.spec.compression
+    return None if setting is TopicCompression.ANY else Compression[setting.name]
 
 
-def agreed_compression(name: str, topic: TopicObject, config: ProducerConfig) -> Compression:
+def agreed_compression(topic: TopicObject, config: ProducerConfig) -> Compression:
     """Return the codec that topic and producer agree on; the SPU would reject every batch with another.
 
     Raises `ConfigError` if they do not agree, or if the codec's library is missing.
     """
-    fixed = _TOPIC_CODECS.get(topic.spec.compression)  # None: any
+    fixed = only_codec(topic)
     if fixed is None:
         return config.compression or Compression.NONE
     if config.compression is not None and config.compression is not fixed:
         raise ConfigError(
-            f"topic {name!r} takes compression {fixed.value!r} only, and the producer is set to "
+            f"topic {topic.name!r} takes compression {fixed.value!r} only, and the producer is set to "
             f"{config.compression.value!r}: leave the setting out to use the topic's"
         )
     compressor(fixed.codec, None)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fluvio_sync._core.metadata import Metadata, MetadataDiff
     from fluvio_sync._core.partition import Outcome
     from fluvio_sync._runtime.callbacks import CallbackThread
-    from fluvio_sync.config import Compression, ProducerConfig
+    from fluvio_sync.config import ProducerConfig
     from fluvio_sync.partitioner import Partitioner
     from fluvio_sync.stats import HandleStats
 
@@ -87,13 +87,11 @@ class Accumulator:
 
     # Topics and partition queues.
 
-    def topic_state(
-        self, topic: str, config: ProducerConfig, compression: Compression, metadata: Metadata
-    ) -> TopicState:
+    def topic_state(self, topic: str, config: ProducerConfig, metadata: Metadata) -> TopicState:
         """Return the state of a topic under these settings, made if need be.  Called with the lock held."""
         state = self.topic_states.get((topic, config))
         if state is None:
-            state = self.topic_states[topic, config] = TopicState(topic, config, compression)
+            state = self.topic_states[topic, config] = TopicState(topic, config)
             self._queues[state] = {}
         state.refresh(metadata)
         return state
@@ -111,7 +109,9 @@ class Accumulator:
             if not topic_state.handles and all(queue.is_unused() for queue in queues):
                 forgotten += queues
                 del self.topic_states[key], self._queues[topic_state]
-                self._past.setdefault(key[0], Counters()).add(topic_state.counters)
+                past = self._past.setdefault(key[0], Counters())
+                past.add(topic_state.counters)
+                topic_state.counters = past  # an SPU may still reject records of at-most-once
         topics = metadata.topics.keys() | {topic for topic, _ in self.topic_states}
         self._past = {topic: past for topic, past in self._past.items() if topic in topics}
         self._round_robins = {topic: last for topic, last in self._round_robins.items() if topic in topics}

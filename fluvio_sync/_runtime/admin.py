@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from fluvio_sync._core.topic import only_codec
 from fluvio_sync._net import blocking
 from fluvio_sync._runtime import shortage
 from fluvio_sync._settings.topic_name import check_topic_name
-from fluvio_sync.config import Compression
 from fluvio_sync.errors import ConfigError, ProtocolError, ServerError, TopicNotFoundError
 from fluvio_sync.protocol.admin import AdminStatus, CreateTopicRequest, DeleteTopicRequest
 from fluvio_sync.protocol.error_code import Code
@@ -123,11 +123,10 @@ class Admin:
 
 def describe(topic: TopicObject) -> TopicDescription:
     """Return a topic of the SC as the description that callers get."""
-    replicas, codec = topic.spec.replicas, topic.spec.compression
+    replicas = topic.spec.replicas
     replication = None
     if isinstance(replicas, ComputedReplicas):
         replication = replicas.replication_factor
     elif isinstance(replicas, AssignedReplicas):
         replication = max((len(item.replicas) for item in replicas.maps), default=0)
-    compression = None if codec is TopicCompression.ANY else Compression[codec.name]
-    return TopicDescription(topic.name, topic.spec.partition_count, replication, compression)
+    return TopicDescription(topic.name, topic.spec.partition_count, replication, only_codec(topic))

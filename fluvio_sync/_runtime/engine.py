@@ -263,13 +263,13 @@ class Engine:
             if topic not in self.metadata.topics:
                 raise self._no_topic(topic, heard=heard)
             known = self.metadata.topics[topic]
-        compression = agreed_compression(topic, known, config)
+        agreed_compression(known, config)  # raises if there is none
         # Handles that differ only in partitioner or serializers share a state: a serializer may be a new function at
         # every call.
         shared = replace(config, partitioner=None, key_serializer=None, value_serializer=None)
         with accumulator.lock:
             self.dispatcher.forget(accumulator.forget_unused(self.metadata))
-            topic_state = accumulator.topic_state(topic, shared, compression, self.metadata)
+            topic_state = accumulator.topic_state(topic, shared, self.metadata)
             topic_state.add_handle(handle)
             return topic_state
 
@@ -278,7 +278,7 @@ class Engine:
         with self.accumulator.lock:
             return self._has_leaders(topic)
 
-    def _has_leaders(self, topic: str) -> bool:
+    def _has_leaders(self, topic: str) -> bool:  # see `OwnedLock` about loops
         metadata = self.metadata
         routes = [metadata.route(topic, index) for index in range(metadata.partition_count(topic))]
         return metadata.live and bool(routes) and all(r.spu is not None or r.fallback is not None for r in routes)

@@ -13,7 +13,6 @@ import copy
 import os
 import time
 import weakref
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._base.threads import AtFirstUse, OwnedLock, reentered, slices, started
@@ -188,7 +187,7 @@ class EngineHolder:
 def _after_fork_in_child() -> None:
     forget_parent()
     _exit.forget_engines()
-    with ExitStack() as stack:  # the failure of one does not keep the others from it
+    with contextlib.ExitStack() as stack:  # the failure of one does not keep the others from it
         for holder in list(_holders):
             stack.callback(holder.forget)
 

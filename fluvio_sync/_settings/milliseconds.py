@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 # The usual values of `linger.ms`; 30 and 60 are usual numbers of seconds.
 _LINGERS = frozenset((5, 10, 15, 20, 25, 40, 50, 75, 100, 150, 200, 250, 500))
@@ -39,12 +43,9 @@ def warn_of_milliseconds(name: str, value: float) -> None:
 def _level_of_caller() -> int:
     """Return the `stacklevel` of the application's line, counted from the function that calls this one."""
     level = 1
-    frame = sys._getframe(1)  # noqa: SLF001 - `skip_file_prefixes` came with Python 3.12
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - `skip_file_prefixes` came with Python 3.12
     while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
-        level += 1
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
+        level, frame = level + 1, frame.f_back
     return level
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._core.partition import RECORD_CHARGE, Acknowledged
-from fluvio_sync.config import Compression, ProducerConfig
+from fluvio_sync.config import ProducerConfig
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
 from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, MIN_TIMESTAMP_DELTA, decode_record_set, verify_batch
@@ -120,7 +120,7 @@ def test_a_time_too_far_after_the_batchs_first_opens_a_new_batch() -> None:
 def test_a_batch_is_compressed_once_and_its_records_can_still_be_told() -> None:
     rig = Rig()
     config = ProducerConfig(compression="gzip")
-    topic_state = rig.accumulator.topic_state("t", config, Compression.GZIP, rig.metadata)
+    topic_state = rig.accumulator.topic_state("t", config, rig.metadata)
     rig.send(b"x" * 1000, key=b"k", topic_state=topic_state, timestamp=7)
     batch = rig.queue(0, topic_state).unresolved[0]
     encoded = batch.encode()

@@ -102,3 +102,18 @@ def test_the_answer_to_at_most_once_has_its_whole_time_however_late_the_request_
     rig.written(request)
     assert disconnects(rig.run(29.9)) == []
     assert disconnects(rig.run(0.2)) == [request.pipeline]
+
+
+def test_late_rejections_are_counted_though_no_producer_has_these_settings_any_more() -> None:
+    rig = Rig(delivery_semantic="at-most-once")
+    rig.send()
+    (request,) = writes(rig.connect())
+    rig.written(request)
+    rig.step()
+    rig.accumulator._crowded = 0
+    forgotten = rig.accumulator.forget_unused(rig.metadata)
+    rig.dispatcher.forget(forgotten)
+    assert [queue.topic for queue in forgotten] == ["t"]
+    rig.answer_unread(request, 9000)
+    counted = rig.accumulator.stats_by_topic(0)["t"]
+    assert (counted.records_unacknowledged, counted.records_rejected) == (1, 1)

@@ -11,7 +11,7 @@ from fluvio_sync._core import pipeline as pipeline_module
 from fluvio_sync._core.events import Connected, Replied, Written
 from fluvio_sync._core.partition import Acknowledged, Failed, Idle, Lingering, Sent
 from fluvio_sync._core.pipeline import MAX_IN_FLIGHT, InFlight
-from fluvio_sync.config import Compression, ProducerConfig, SmartModule
+from fluvio_sync.config import ProducerConfig, SmartModule
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import ClosedError, ConnectError, DeliveryTimeoutError, RejectedError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import SpuResolution
@@ -80,7 +80,7 @@ def test_the_partitions_of_a_topic_stand_together() -> None:
     rig = Rig(2)
     rig.push("Partition", [partition("a-0", 5001)])
     rig.push("Topic", [topic("a", 1)])
-    other = rig.accumulator.topic_state("a", ProducerConfig(), Compression.NONE, rig.metadata)
+    other = rig.accumulator.topic_state("a", ProducerConfig(), rig.metadata)
     rig.send(to=0)
     rig.send(to=0, topic_state=other)
     rig.send(to=1)

@@ -21,7 +21,7 @@ from fluvio_sync._core.dispatcher import ABANDON_GRACE
 from fluvio_sync._core.partition import Acknowledged, Failed
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
-from fluvio_sync.config import Compression, ProducerConfig
+from fluvio_sync.config import ProducerConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
 from fluvio_sync.errors import BufferFullError, ClosedError, DeliveryTimeoutError, RejectedError
 from fluvio_sync.protocol.batch import decode_record_set
@@ -281,7 +281,7 @@ class World:
                     on_full="raise",
                     server_timeout=draw.choice([0.1, 1.5]),
                 )
-                topic_state = self.accumulator.topic_state(topic, config, Compression.NONE, self.engine.metadata)
+                topic_state = self.accumulator.topic_state(topic, config, self.engine.metadata)
                 if topic_state not in self.topic_states:
                     self.topic_states.append(topic_state)
 

@@ -17,7 +17,7 @@ from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._net.transport import Stage
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
-from fluvio_sync.config import Compression, ProducerConfig
+from fluvio_sync.config import ProducerConfig
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.offsets import FetchOffsetsResponse, PartitionOffsets, TopicOffsets
@@ -160,7 +160,7 @@ class Rig:
 
     def make_topic_state(self, **settings: Any) -> TopicState:
         config = ProducerConfig.from_settings(None, settings)
-        return self.accumulator.topic_state("t", config, Compression.NONE, self.metadata)
+        return self.accumulator.topic_state("t", config, self.metadata)
 
     def queue(self, number: int = 0, topic_state: TopicState | None = None) -> PartitionQueue:
         return self.accumulator.queue(topic_state or self.topic_state, number)
