@@ -11,12 +11,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from fluvio_sync import __version__
-from fluvio_sync.cli import output
+from fluvio_sync._base import stdout
+from fluvio_sync._base.stdout import OutputError
 from fluvio_sync.cli.completion import add_completion
 from fluvio_sync.cli.doctor import add_doctor
 from fluvio_sync.cli.exit_status import FAILED, USAGE, catch_sigterm, status_of, statuses
 from fluvio_sync.cli.options import Parser, add_cluster
-from fluvio_sync.cli.output import OutputError
 from fluvio_sync.cli.produce import add_produce
 from fluvio_sync.cli.screen import Screen, show_warnings
 from fluvio_sync.cli.topics import add_topics
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None) -> int:
     try:
         return _main(list(sys.argv[1:] if argv is None else argv), screen)
     except OutputError as error:
-        output.discard()
+        stdout.discard()
         if not error.closed:
             screen.say(str(error))
         return FAILED
@@ -63,7 +63,7 @@ def _main(arguments: list[str], screen: Screen) -> int:
             return dev_cluster.main(arguments[1:])
         options = build_parser().parse_args(arguments)
     except SystemExit:  # after a help text, the version or an error of the usage
-        output.flush()
+        stdout.flush()
         raise
     return _run(options, screen)
 
@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> int:
     catch_sigterm()
     try:
         status: int = options.run(options, screen)
-        output.flush()
+        stdout.flush()
     except ConfigError as error:
         screen.say(str(error))
         return USAGE

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._base.stdout import write
 from fluvio_sync.cli.exit_status import FAILED, OK
-from fluvio_sync.cli.output import write
 
 if TYPE_CHECKING:
     from fluvio_sync.cli.options import Commands, Parser

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from fluvio_sync._base import stdout
 from fluvio_sync._base.text import counted
 from fluvio_sync._settings.topic_name import check_topic_name
-from fluvio_sync.cli import output
 from fluvio_sync.cli.exit_status import FAILED, OK, statuses
 from fluvio_sync.cli.options import add_cluster, connect_settings
 from fluvio_sync.doctor import diagnose
@@ -62,8 +62,8 @@ def doctor(options: argparse.Namespace, screen: Screen) -> int:
     for step in diagnose(options.topic, timeout=options.timeout or _TIMEOUT, **settings):
         taken += 1
         failed += not step.ok
-        output.write((as_json(step) if options.json else step.text) + "\n")
-        output.flush()
+        stdout.write((as_json(step) if options.json else step.text) + "\n")
+        stdout.flush()
     screen.say(f"{failed} of {counted(taken, 'step')} failed" if failed else f"all {counted(taken, 'step')} went well")
     return FAILED if failed else OK
 

@@ -8,8 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._base.stdout import write
 from fluvio_sync._settings.environment import client_settings
-from fluvio_sync.cli.output import write
 from fluvio_sync.cli.values import endpoint, positive_duration
 from fluvio_sync.config import TlsConfig
 from fluvio_sync.errors import ConfigError

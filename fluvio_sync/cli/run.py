@@ -12,9 +12,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluvio_sync._base import stdout
+from fluvio_sync._base.stdout import OutputError
 from fluvio_sync._base.text import counted
-from fluvio_sync.cli import output
-from fluvio_sync.cli.output import OutputError
 from fluvio_sync.delivery import AtMostOnce
 from fluvio_sync.errors import ClosedError, DeliveryError, FlushTimeoutError, PartitionNotFoundError
 
@@ -117,7 +117,7 @@ class ProduceRun:
         futures = self._producer.send_all(records)
         self._sent.extend(map(SentLine, numbers, futures))
         if self._verbose:
-            output.write_bytes(b"[%b] %b\n" % (key or b"", value) for key, value in records)
+            stdout.write_bytes(b"[%b] %b\n" % (key or b"", value) for key, value in records)
 
     def _record(self, line: bytes | None) -> tuple[bytes | None, bytes] | None:
         if line is None:
@@ -176,7 +176,7 @@ class ProduceRun:
                     sent.append(item)
             self._look_behind_at = max(self._MANY, 2 * len(sent))
         if self._json or self._verbose:
-            output.flush()
+            stdout.flush()
 
     def _report(self, item: SentLine) -> None:
         error = item.future.exception()
@@ -206,12 +206,12 @@ class ProduceRun:
             self._print_json({"line": line, "error": kind, "message": message})
 
     def _print_json(self, fields: dict[str, object]) -> None:
-        output.write(json.dumps(fields) + "\n")
+        stdout.write(json.dumps(fields) + "\n")
 
     def _stop_output(self, error: OutputError) -> None:
         self._json = self._verbose = False
         self.io_failed = True
-        output.discard()
+        stdout.discard()
         self._screen.say(f"{'standard output was closed' if error.closed else error}: reading stops here")
 
     # Ending.

@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._base.stdout import write
 from fluvio_sync._settings.checks import choice
 from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.cli.exit_status import FAILED, OK, statuses
 from fluvio_sync.cli.options import Parser, add_cluster, connect_settings
-from fluvio_sync.cli.output import write
 from fluvio_sync.cli.values import named, whole
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import Compression

@@ -33,6 +33,7 @@ class Forwarder:
     `connections`: those that are neither cut nor over; `ends`: all sockets that are not closed yet.
     `held`: nothing is forwarded now.
     `to_server`, `to_client`: the network in each direction.
+    `buffer`: takes in received bytes, which are copied before another socket is read.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Forwarder:
         self.held = False
         self.to_server = Link()
         self.to_client = Link()
+        self.buffer = memoryview(bytearray(_RECEIVE))
         self._address = address
         self._stopped = asyncio.Event()
 
@@ -88,13 +90,13 @@ class _End(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport | None = None
 
-    def __init__(self, connection: Connection, link: Link) -> None:
+    def __init__(self, connection: Connection, link: Link, buffer: memoryview) -> None:
         self.closed = asyncio.Event()
         self.link = link
         self.eof = False
         self.ended = False
         self._connection = connection
-        self._buffer = memoryview(bytearray(_RECEIVE))
+        self._buffer = buffer
         self._readable = _RECEIVE
         self._waiting: deque[tuple[float, bytes]] = deque()  # pieces, each with the time at which it reaches the link
         self._passing: tuple[float, bytes] | None = None  # the slice on the link, and when it has passed
@@ -207,8 +209,8 @@ class Connection:
     """
 
     def __init__(self, forwarder: Forwarder) -> None:
-        self.client = _End(self, forwarder.to_client)
-        self.server = _End(self, forwarder.to_server)
+        self.client = _End(self, forwarder.to_client, forwarder.buffer)
+        self.server = _End(self, forwarder.to_server, forwarder.buffer)
         self.over = False
         self.forgotten = False
         self._forwarder = forwarder

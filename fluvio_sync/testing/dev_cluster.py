@@ -19,6 +19,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._base import stdout
 from fluvio_sync.testing._cluster.orders import carry_out
 from fluvio_sync.testing._cluster.server import ClusterServer
 from fluvio_sync.testing._serving import run
@@ -46,25 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error, control=bool(options.control))
     try:
         run(_run_by_orders(server) if options.control else _run(server))
-    except _OutputError as error:
-        # The interpreter flushes standard output once more when it exits, and must not fail then.
-        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
+    except stdout.OutputError as error:
+        stdout.discard()
         sys.stderr.write(f"fluvio-sync dev-cluster: {error}\n")
         return 1
     return 0
 
 
-class _OutputError(Exception):
-    """Standard output takes no more."""
-
-
 async def _run(server: ClusterServer) -> None:
     with _stopped_by(server, signal.SIGINT, signal.SIGTERM):
-        _show(server.endpoint)
-        _show("This cluster is for development and tests. Ctrl-C ends it.")
+        _say(server.endpoint)
+        _say("This cluster is for development and tests. Ctrl-C ends it.")
         await server.serve()
-    _show("The cluster has ended.")
+    _say("The cluster has ended.")
 
 
 async def _run_by_orders(server: ClusterServer) -> None:
@@ -186,16 +181,9 @@ def _report(error: OSError | ValueError, *, control: bool) -> int:
     return 1
 
 
-def _show(line: str) -> None:
-    try:
-        _say(line)
-    except OSError as error:
-        raise _OutputError(f"cannot write to standard output: {error.strerror}") from error
-
-
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    stdout.write(line + "\n")
+    stdout.flush()
 
 
 if __name__ == "__main__":

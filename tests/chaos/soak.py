@@ -140,12 +140,12 @@ class Soak(Chaos):
             self._fork,
         ]
 
-    def _some_proxy(self) -> FaultProxy:
-        return self._random.choice([*self.spus.values(), self.sc])
-
     def _forget(self) -> None:
-        self._some_proxy().forget()
-        self.faults["connections forgotten"] += 1
+        def forget(proxy: FaultProxy, on: bool) -> None:  # noqa: FBT001
+            proxy.forget(on=on)
+
+        # Remembered at last: a server ends the connections whose client has gone, and its descriptors are bounded.
+        self._toggle("connections forgotten", self._random.choice([0, *self.spus]), forget, [5.0, 30.0])
 
     def _slow_link(self) -> None:
         def limit(proxy: FaultProxy, on: bool) -> None:  # noqa: FBT001

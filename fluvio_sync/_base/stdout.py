@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard output, which may take no more: its reader has ended, such as `head`, or its disk is full."""
+"""Standard output of the commands, which may take no more: its reader has ended, such as `head`, or its disk is full.
+
+Effects: writes to standard output; any thread.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +45,14 @@ def write_bytes(parts: Iterable[bytes]) -> None:
 
 
 def flush() -> None:
-    """Write what is buffered; raises as `write`."""
+    """Write the buffered bytes to the file; raises as `write`."""
     if sys.stdout is not None:
         with _writing():
             sys.stdout.flush()
 
 
 def discard() -> None:
-    """Have all further output, and what is buffered, go nowhere: the interpreter flushes it once more at its exit."""
+    """Send all further output, and the buffered bytes, nowhere: the interpreter flushes them once more at its exit."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
