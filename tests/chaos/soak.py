@@ -142,9 +142,12 @@ class Soak(Chaos):
 
     def _forget(self) -> None:
         def forget(proxy: FaultProxy, on: bool) -> None:  # noqa: FBT001
-            proxy.forget(on=on)
+            # Cut at last, as a server's keepalive does: the bytes that have waited never pass.
+            if on:
+                proxy.forget()
+            else:
+                proxy.cut()
 
-        # Remembered at last: a server ends the connections whose client has gone, and its descriptors are bounded.
         self._toggle("connections forgotten", self._random.choice([0, *self.spus]), forget, [5.0, 30.0])
 
     def _slow_link(self) -> None:
