@@ -119,7 +119,7 @@ class RetryPolicy:
             )
 
     def __repr__(self) -> str:
-        """Return the settings that are not the defaults, the timeout, and what they amount to if nothing answers."""
+        """Return the changed settings, the timeout, and the attempts that they allow if no server answers."""
         shown = [
             f"{field.name}={(value.value if isinstance(value, enum.Enum) else value)!r}"
             for field in fields(self)

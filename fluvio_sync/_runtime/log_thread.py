@@ -58,7 +58,7 @@ class LogThread:
             self._emit_queued()
 
     def close(self, timeout: float) -> None:
-        """Emit what is queued and end the thread, within `timeout` seconds; a later event starts another.
+        """Emit the queued events and end the thread, within `timeout` seconds; a later event starts another.
 
         Does not wait for itself if a log handler calls it.
         """

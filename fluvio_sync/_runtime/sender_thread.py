@@ -191,7 +191,7 @@ class SenderThread:
         return None if until is None else max(0.0, until - self._clock.monotonic())
 
     def stands_still(self) -> bool:
-        """Whether steps, or what they wait for, stand still as long as the caller waits: it interrupts them."""
+        """Whether the caller interrupts a step, or a thread that steps wait for: that stands still while it waits."""
         return (
             self._step_lock.is_mine()
             or self._accumulator.callbacks.lock.is_mine()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a process that Python's exit functions do not see: its client delivers what is queued."""
+"""Delivers the queued records of a client at the end of a process for which Python runs no exit functions."""
 
 from __future__ import annotations
 

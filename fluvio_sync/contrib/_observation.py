@@ -146,8 +146,8 @@ def health_answer(health: Health | None) -> tuple[int, dict[str, Any]]:
 
     `health`: None if the client has not tried to connect in this process.  That is 200 and `"unused"`: otherwise a
     probe would keep away the first request, which makes it connect.  Else 200 and `"connected"`, or 503 and
-    `"disconnected"` if it could not connect, or while the SC's metadata does not arrive.  A partition
-    without a leader is shown and no reason for 503: another instance of the application would not find one either.
+    `"disconnected"` if it could not connect, or while the SC's metadata does not arrive.  A partition without a leader
+    is shown and no reason for 503: another instance of the application would not find one either.
     """
     if health is None:
         return OK, {"status": "unused"}

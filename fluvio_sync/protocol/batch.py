@@ -409,8 +409,7 @@ def verify_batch(data: Buffer, *, max_size: int = MAX_DECOMPRESSED) -> None:
 
     It checks length, magic number, attributes (a known codec, no schema id, no other bit) and checksum, and that the
     batch has records, as many as `last_offset_delta` says, numbered from 0, without record attributes and headers.  It
-    ignores the base offset: the official client fills in n - 1, and the SPU
-    overwrites it.
+    ignores the base offset: the official client fills in n - 1, and the SPU overwrites it.
     """
     header = _header_at(data, 0)
     if header.size != len(data):

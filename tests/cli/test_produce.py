@@ -325,7 +325,6 @@ def test_a_lost_connection_is_reported_in_words(own: LocalCluster) -> None:
         type_in(process, "1\n")
         assert line_of(process.stdout)
         own.kill_sc()
-        told = line_of(process.stderr)
-        assert re.match(rf"fluvio-sync: [\w ]+: (the connection|cannot connect) to the SC at {own.endpoint}", told)
+        assert re.match(rf"fluvio-sync: [\w ]+: cannot connect to the SC at {own.endpoint}", line_of(process.stderr))
         type_in(process, "2\n")  # which the SPU still stores
         assert json.loads(line_of(process.stdout))["offset"] == 1

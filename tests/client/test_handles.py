@@ -117,17 +117,20 @@ def test_handles_with_functions_of_their_own_leave_nothing_behind(where: Where, 
     assert len(client._holder.engine.accumulator.topic_states) < 10
 
 
+def log_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.endswith("-log")]
+
+
 def test_dropped_clients_leave_nothing_behind(where: Where) -> None:
     topic = where.topic()
     gc.collect()
+    wait_until(lambda: not log_threads(), "the threads for the events of earlier clients have ended")
     threads, descriptors = threading.active_count(), open_descriptors()
     for number in range(10):
         where.connect().topic_producer(topic, linger=0.02).send(b"%d" % number)
     gc.collect()
-    # Threads of earlier clients, those for log events above all, may end meanwhile.
     wait_until(
-        lambda: threading.active_count() <= threads and open_descriptors() <= descriptors,
-        "threads and sockets are gone",
+        lambda: (threading.active_count(), open_descriptors()) == (threads, descriptors), "threads and sockets are gone"
     )
     assert sorted(record.value for record in where.records(topic, count=10)) == [b"%d" % number for number in range(10)]
 

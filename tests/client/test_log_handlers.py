@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log handlers of the application delay no record, no flush, and no end, whatever they wait for."""
+"""Log handlers of the application delay no record, no flush and no end: slow ones, and ones that wait for a lock."""
 
 from __future__ import annotations
 

@@ -481,12 +481,8 @@ def test_the_sender_imports_nothing(own: LocalCluster) -> None:
     own.create_topic("t")
     script = """
         fluvio = Fluvio.connect(endpoint)
-        imported = []
-        class Watch:
-            def find_spec(self, name, path=None, target=None):
-                if threading.current_thread() is not threading.main_thread():
-                    imported.append((threading.current_thread().name, name))
-        sys.meta_path.insert(0, Watch())
+        from tests.support.import_watch import watch_imports
+        imported = watch_imports()
         retrying = AtLeastOnce(RetryPolicy(max_retries=3, initial_delay=0.01))
         for settings in ({}, {"compression": "gzip"}, {"isolation": "read-committed"}, {"delivery_semantic": retrying}):
             fluvio.topic_producer(topic, **settings).send("x").result(10)

@@ -479,14 +479,10 @@ def test_fork(cluster: LocalCluster) -> None:
 def test_its_thread_imports_nothing(cluster: LocalCluster, closed_port: str) -> None:
     """After a fork in the middle of a thread's import, the child can never import that module."""
     script = """
-        import logging, sys, threading
+        import logging, sys
         from fluvio_sync.contrib.logging import FluvioHandler
-        imported = []
-        class Watch:
-            def find_spec(self, name, path=None, target=None):
-                if threading.current_thread() is not threading.main_thread():
-                    imported.append((threading.current_thread().name, name))
-        sys.meta_path.insert(0, Watch())
+        from tests.support.import_watch import watch_imports
+        imported = watch_imports()
         for endpoint in sys.argv[1:]:
             handler = FluvioHandler("logs", endpoint, compression="gzip", flush_timeout=0.3)
             logging.getLogger().addHandler(handler)

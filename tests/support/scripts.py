@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
+
+import pytest
+
+from tests.support.waiting import SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +76,14 @@ class Running:
         """Return its exit status and its standard error."""
         _, stderr = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, stderr
+
+    def interrupt(self) -> None:
+        """Send Ctrl-C once it waits, and see that it is told at once: it says when."""
+        with pytest.raises(subprocess.TimeoutExpired):
+            self.process.wait(0.15)
+        sent = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        assert float(self.hear()) - sent < SLACK
 
     @staticmethod
     def _pipe(pipe: IO[str] | None) -> IO[str]:

@@ -311,11 +311,18 @@ def test_a_delay_of_one_direction(spu: Spu, proxy: FaultProxy) -> None:
         assert spu.got == produce_request(1)
 
 
-def test_a_forgotten_connection(spu: Spu, proxy: FaultProxy) -> None:
+@contextlib.contextmanager
+def forgotten(proxy: FaultProxy) -> Iterator[socket.socket]:
+    """Give a connection that has worked and is forgotten."""
     with open_to(proxy) as sock:
         sock.sendall(produce_request(1))
         assert replies(sock, 1) == [1]
         proxy.forget()
+        yield sock
+
+
+def test_a_forgotten_connection(spu: Spu, proxy: FaultProxy) -> None:
+    with forgotten(proxy) as sock:
         proxy.forget()
         sock.sendall(produce_request(2))
         assert_works(proxy)
@@ -328,10 +335,7 @@ def test_a_forgotten_connection(spu: Spu, proxy: FaultProxy) -> None:
 
 
 def test_the_end_of_a_forgotten_connection_is_not_told(spu: Spu, proxy: FaultProxy) -> None:
-    with open_to(proxy) as sock:
-        sock.sendall(produce_request(1))
-        assert replies(sock, 1) == [1]
-        proxy.forget()
+    with forgotten(proxy) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
     wait_until(lambda: proxy.connections == 0, "the client has gone")
     assert_works(proxy)
@@ -341,10 +345,7 @@ def test_the_end_of_a_forgotten_connection_is_not_told(spu: Spu, proxy: FaultPro
 
 
 def test_a_forgotten_connection_can_be_cut(spu: Spu, proxy: FaultProxy) -> None:
-    with open_to(proxy) as sock:
-        sock.sendall(produce_request(1))
-        assert replies(sock, 1) == [1]
-        proxy.forget()
+    with forgotten(proxy) as sock:
         proxy.cut()
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
