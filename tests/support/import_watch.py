@@ -21,5 +21,5 @@ class _Watch:
 def watch_imports() -> list[tuple[str, str]]:
     """Watch from now on; return the list that the names of threads and modules are added to."""
     watch = _Watch()
-    sys.meta_path.insert(0, watch)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, watch)
     return watch.seen
