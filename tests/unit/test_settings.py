@@ -90,6 +90,7 @@ def test_none_is_a_duration_only_where_it_is_optional() -> None:
         checks.seconds("timeout", -1, optional=True)
 
 
+@pytest.mark.filterwarnings("ignore:.* seconds, as all durations:UserWarning")  # a drawn one looks like milliseconds
 @given(st.floats() | st.integers() | st.timedeltas())
 def test_a_duration_is_finite_and_not_negative_or_refused(value: Any) -> None:
     try:
