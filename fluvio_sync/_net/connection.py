@@ -145,6 +145,11 @@ class Connection:
         self.stage = Stage.CLOSED
         self.transport.close()
 
+    def abort(self) -> None:
+        """Close at once, and discard what the server has not been sent yet; safe to repeat."""
+        self.stage = Stage.CLOSED
+        self.transport.abort()
+
     def stop_writing(self) -> None:
         """Discard the unwritten bytes, if there are any; answers can still be read, until the server disconnects."""
         if self._pending:

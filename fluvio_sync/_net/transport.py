@@ -12,6 +12,8 @@ import enum
 import math
 import selectors
 import socket
+import struct
+import sys
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fluvio_sync._base.threads import uninterrupted
@@ -35,6 +37,8 @@ WRITE = selectors.EVENT_WRITE
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
 _CHUNK = 256 * 1024
+# A linger of 0 s; Windows has shorter integers in it.
+_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class Pollable(Protocol):
@@ -156,7 +160,11 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Close at once, without the TLS goodbye; safe to repeat."""
+        """Close at once, without the TLS goodbye; bytes that were taken still go out.  Safe to repeat."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once; bytes that were taken and have not gone out are discarded.  Safe to repeat."""
         ...
 
 
@@ -237,6 +245,13 @@ class SocketTransport:
             self._dialling.close()
         if self._sock is not None:
             self._sock.close()
+
+    def abort(self) -> None:
+        """Reset the connection: the system discards the bytes that it has not sent."""
+        if self._sock is not None and self.stage is not Stage.CLOSED:
+            with contextlib.suppress(OSError):  # it is broken already
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close()
 
     def acknowledge_at_once(self) -> None:
         """Have the system acknowledge received bytes now, where it can be told to (Linux)."""

@@ -203,7 +203,7 @@ class Sender:
         """Begin again with new connections: the data in hand may be half processed.  May itself be interrupted."""
         error = ConnectError("the sender was interrupted, and began again with new connections")
         for connection in self._all_connections():
-            connection.close()
+            connection.abort()  # as `_abort` does
         self._poller.reset()
         self._connections = {}
         self._unready = {}
@@ -268,10 +268,14 @@ class Sender:
         elif self._unready:
             self._unready.pop(connection, None)
 
-    def _close(self, connection: Connection) -> None:
+    def _abort(self, connection: Connection) -> None:
+        """Give a connection up.
+
+        It is reset: bytes that the system still holds would reach the server behind their repetition on the next one.
+        """
         self._unready.pop(connection, None)
         self._poller.forget(connection)
-        connection.close()
+        connection.abort()
 
     def _advance(self, connection: Connection, events: int, now: float) -> None:
         """Let a connection go on, and take its answers."""
@@ -337,7 +341,7 @@ class Sender:
         pipeline: SpuPipeline = connection.owner
         if self._connections.get(pipeline) is connection:
             self._collect_written(connection)
-            self._close(connection)
+            self._abort(connection)
             del self._connections[pipeline]  # only now: recovery closes those that are still here
             self._events.append(Disconnected(pipeline, connection.generation, error))
             self._watch.doubt(self._clock.monotonic())
@@ -377,7 +381,7 @@ class Sender:
             return
         replaced = self._watch.promote(now)
         if replaced is not None:
-            self._close(replaced)
+            self._abort(replaced)
             self._updates = successor.take_updates()
             self._log.info("sc.replaced", reason="the connection did not answer, or its metadata was contradicted")
 
@@ -396,7 +400,7 @@ class Sender:
     def _lose_watch(self, connection: Connection, error: FluvioError) -> None:
         """Give up a connection to the SC that failed."""
         watch, now, silent = self._watch, self._clock.monotonic(), False
-        self._close(connection)
+        self._abort(connection)
         if watch.successor is not None and watch.successor.connection is connection:
             failure = watch.give_up_successor(error, now)
             if failure is None:
@@ -404,7 +408,7 @@ class Sender:
                 return
             error, silent = failure, True
         for other in watch.connections():
-            self._close(other)
+            self._abort(other)
         self._updates = []
         if not silent and watch.may_resubscribe(now):
             watch.resubscribe(now)
@@ -527,7 +531,7 @@ class Sender:
     def _disconnect(self, action: Disconnect) -> None:
         connection = self._connections.get(action.pipeline)
         if connection is not None:
-            self._close(connection)
+            self._abort(connection)
             del self._connections[action.pipeline]
             self._watch.doubt(self._clock.monotonic())
 

@@ -126,6 +126,12 @@ class MemoryTransport:
             self.stage = Stage.CLOSED
             self._network.closed(self)
 
+    def abort(self) -> None:
+        """Disconnect from the session; bytes under way may be discarded."""
+        if self.stage is not Stage.CLOSED:
+            self.stage = Stage.CLOSED
+            self._network.aborted(self)
+
     def feed(self, data: bytes) -> None:
         """Bring bytes of the session to the client."""
         if not self.forgotten:
@@ -248,3 +254,7 @@ class MemoryNetwork:
         if transport.session is not None:
             self._transports.pop(transport.session, None)
             transport.session.disconnect()
+
+    def aborted(self, transport: MemoryTransport) -> None:
+        """Disconnect the session of a transport that the client has given up."""
+        self.closed(transport)

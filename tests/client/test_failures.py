@@ -449,6 +449,32 @@ def test_what_was_not_written_when_the_client_closed_is_not_written(pair: LocalC
     assert arrived == []
 
 
+def test_a_request_that_was_given_up_arrives_no_more(pair: LocalCluster) -> None:
+    def read_late(talk: Talk) -> None:
+        talk.shake_hands(SPU_KEYS)
+        given_up.wait()
+        try:
+            while True:
+                arrived.append(talk.request())
+        finally:
+            ended.set()
+
+    arrived: list[Any] = []
+    given_up, ended = threading.Event(), threading.Event()
+    with Server(read_late) as server:
+        case = SpuCase(pair, server.endpoint)
+        with case.fluvio:
+            producer = case.fluvio.topic_producer(
+                "mixed", delivery_semantic=attempts(1), batch_size=1_000_000, max_request_size=2_000_000
+            )
+            # More than the server's system takes before it is read, and less than both systems take.
+            record = producer.send(bytes(1_000_000), partition=case.hostile)
+            assert isinstance(record.exception(5), RetriesExhaustedError)
+            given_up.set()
+            assert ended.wait(5)
+    assert arrived == []
+
+
 def test_at_most_once_records_that_cannot_be_written_in_time_are_dropped(pair: LocalCluster) -> None:
     def behave(talk: Talk) -> None:
         talk.shake_hands(SPU_KEYS)

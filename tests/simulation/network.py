@@ -26,6 +26,7 @@ class SimulatedTransport(MemoryTransport):
     * `through`: when the last byte that the socket took is through the slow link.
     * `lost`: bytes that it took after the connection was forgotten.
     * `last_up`, `last_down`: when the last bytes arrive.
+    * `aborted_at`: when the client gave it up, with the bytes that had not passed the slow link then.
     """
 
     def __init__(self, network: SimulatedNetwork, peer: Peer) -> None:
@@ -35,6 +36,7 @@ class SimulatedTransport(MemoryTransport):
         self.lost = 0
         self.last_up = 0.0
         self.last_down = 0.0
+        self.aborted_at = math.inf
 
     def send(self, pending: deque[memoryview]) -> int:
         if self.room is None or self.full or self.error is not None:
@@ -107,7 +109,7 @@ class SimulatedNetwork(MemoryNetwork):
             transport.through += len(data) / self.rate
         for payload in transport.frames.feed(memoryview(data)):
             transport.last_up = max(transport.last_up, transport.through + self.latency())
-            self._at(transport.last_up, self._arrival(transport, payload))
+            self._at(transport.last_up, self._arrival(transport, payload, transport.through))
 
     def under_way(self, transport: SimulatedTransport) -> int:
         """Return how many of a client's bytes are not acknowledged, as far as its system tells."""
@@ -116,9 +118,9 @@ class SimulatedNetwork(MemoryNetwork):
         slowed = 0.0 if self.rate == math.inf else max(0.0, transport.through - self._now()) * self.rate
         return transport.lost + math.ceil(slowed)
 
-    def _arrival(self, transport: SimulatedTransport, payload: bytes) -> Callable[[], None]:
+    def _arrival(self, transport: SimulatedTransport, payload: bytes, through: float) -> Callable[[], None]:
         def arrive() -> None:
-            if not transport.forgotten and transport.session is not None:
+            if not transport.forgotten and transport.session is not None and through <= transport.aborted_at:
                 self.deliver(transport, payload)
                 self.collect()
 
@@ -177,6 +179,11 @@ class SimulatedNetwork(MemoryNetwork):
         self.transports.remove(transport)
         # The client's system sends the bytes that it has taken.
         self._at(max(transport.last_up, self._now()), lambda: super(SimulatedNetwork, self).closed(transport))
+
+    def aborted(self, transport: MemoryTransport) -> None:
+        assert isinstance(transport, SimulatedTransport)
+        transport.aborted_at = self._now()
+        self.closed(transport)
 
     def _at(self, when: float, what: Callable[[], None]) -> None:
         self._after(when - self._now(), what)

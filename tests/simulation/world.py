@@ -71,7 +71,7 @@ INTERRUPTIBLE = {
         "_collect",
         "_take_answer",
         "_lose",
-        "_close",
+        "_abort",
         "_reregister",
         "_account_for",
         "_take_metadata",
