@@ -127,10 +127,8 @@ class MemoryTransport:
             self._network.closed(self)
 
     def abort(self) -> None:
-        """Disconnect from the session; bytes under way may be discarded."""
-        if self.stage is not Stage.CLOSED:
-            self.stage = Stage.CLOSED
-            self._network.aborted(self)
+        """Disconnect from the session: all bytes have gone out."""
+        self.close()
 
     def feed(self, data: bytes) -> None:
         """Bring bytes of the session to the client."""
@@ -192,7 +190,7 @@ class MemoryNetwork:
     def __init__(self, core: ClusterCore, now: Callable[[], float]) -> None:
         """`now`: returns the time in monotonic seconds."""
         self.core = core
-        self._now = now
+        self.now = now
         self._ports = {spu.address.port: number for number, spu in core.spus.items()}
         self._transports: dict[ServerSession, MemoryTransport] = {}
 
@@ -224,7 +222,7 @@ class MemoryNetwork:
     def deliver(self, transport: MemoryTransport, payload: bytes) -> None:
         """Bring a frame to a session."""
         if transport.session is not None and not transport.forgotten:
-            transport.session.receive(payload, self._now())
+            transport.session.receive(payload, self.now())
 
     def collect(self) -> None:
         """Bring the sessions' frames to their clients."""
@@ -254,7 +252,3 @@ class MemoryNetwork:
         if transport.session is not None:
             self._transports.pop(transport.session, None)
             transport.session.disconnect()
-
-    def aborted(self, transport: MemoryTransport) -> None:
-        """Disconnect the session of a transport that the client has given up."""
-        self.closed(transport)

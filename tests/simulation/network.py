@@ -48,6 +48,12 @@ class SimulatedTransport(MemoryTransport):
         self._network.carry(self, data)
         return len(data)
 
+    def abort(self) -> None:
+        network = self._network
+        assert isinstance(network, SimulatedNetwork)
+        self.aborted_at = min(self.aborted_at, network.now())
+        self.close()
+
     def unacknowledged(self) -> int:
         network = self._network
         assert isinstance(network, SimulatedNetwork)
@@ -104,7 +110,7 @@ class SimulatedNetwork(MemoryNetwork):
         assert isinstance(transport, SimulatedTransport)
         if transport.forgotten:
             transport.lost += len(data)
-        transport.through = max(transport.through, self._now())
+        transport.through = max(transport.through, self.now())
         if self.node_of(transport):
             transport.through += len(data) / self.rate
         for payload in transport.frames.feed(memoryview(data)):
@@ -115,7 +121,7 @@ class SimulatedNetwork(MemoryNetwork):
         """Return how many of a client's bytes are not acknowledged, as far as its system tells."""
         if not self.tells:
             return 0
-        slowed = 0.0 if self.rate == math.inf else max(0.0, transport.through - self._now()) * self.rate
+        slowed = 0.0 if self.rate == math.inf else max(0.0, transport.through - self.now()) * self.rate
         return transport.lost + math.ceil(slowed)
 
     def _arrival(self, transport: SimulatedTransport, payload: bytes, through: float) -> Callable[[], None]:
@@ -136,7 +142,7 @@ class SimulatedNetwork(MemoryNetwork):
 
     def bring_down(self, transport: SimulatedTransport, data: bytes) -> None:
         """Bring bytes to the client, behind those before."""
-        transport.last_down = max(transport.last_down, self._now() + self.latency())
+        transport.last_down = max(transport.last_down, self.now() + self.latency())
 
         def arrive() -> None:
             if transport.error is None:
@@ -147,7 +153,7 @@ class SimulatedNetwork(MemoryNetwork):
     def end(self, transport: MemoryTransport) -> None:
         """Bring the end of the stream to the client, behind the last bytes."""
         assert isinstance(transport, SimulatedTransport)
-        transport.last_down = max(transport.last_down, self._now() + self.latency())
+        transport.last_down = max(transport.last_down, self.now() + self.latency())
 
         def arrive() -> None:
             if not transport.forgotten:
@@ -178,15 +184,10 @@ class SimulatedNetwork(MemoryNetwork):
         assert isinstance(transport, SimulatedTransport)
         self.transports.remove(transport)
         # The client's system sends the bytes that it has taken.
-        self._at(max(transport.last_up, self._now()), lambda: super(SimulatedNetwork, self).closed(transport))
-
-    def aborted(self, transport: MemoryTransport) -> None:
-        assert isinstance(transport, SimulatedTransport)
-        transport.aborted_at = self._now()
-        self.closed(transport)
+        self._at(max(transport.last_up, self.now()), lambda: super(SimulatedNetwork, self).closed(transport))
 
     def _at(self, when: float, what: Callable[[], None]) -> None:
-        self._after(when - self._now(), what)
+        self._after(when - self.now(), what)
 
     def to_spus(self) -> list[SimulatedTransport]:
         """Return the connected transports to SPUs."""

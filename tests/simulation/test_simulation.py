@@ -22,7 +22,7 @@ from fluvio_sync._net.connection import Connection
 from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync.retry import RetryPolicy
-from tests.simulation.network import SimulatedNetwork
+from tests.simulation.network import SimulatedTransport
 from tests.simulation.world import Broken, World
 
 if TYPE_CHECKING:
@@ -361,7 +361,7 @@ def test_a_delay_that_is_not_shortened_is_found(monkeypatch: pytest.MonkeyPatch)
 
 def hold_bytes_in_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the bytes of connections that were given up arrive, late: a router holds them, not the client's system."""
-    monkeypatch.setattr(SimulatedNetwork, "aborted", SimulatedNetwork.closed)
+    monkeypatch.setattr(SimulatedTransport, "abort", SimulatedTransport.close)
 
 
 def test_on_slow_links_nothing_is_given_up_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
