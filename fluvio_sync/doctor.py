@@ -177,7 +177,7 @@ class _Cluster:
 
         def established() -> bool:
             watch.take_over(watch.receive(_CLOCK.monotonic()))
-            return watch.established
+            return watch.established and not watch.is_taking
 
         try:
             if not blocking.drive(connection, established, connection.deadline, _CLOCK):
@@ -199,7 +199,15 @@ class _Cluster:
     def partitions(self, *, internal: bool) -> list[tuple[str, int]]:
         """Return all partitions of topics: of Fluvio's internal ones, or of the others."""
         topics = [name for name, topic in sorted(self._metadata.topics.items()) if topic.spec.system is internal]
-        return [(name, index) for name in topics for index in range(self._metadata.partition_count(name))]
+        return [(name, index) for name in topics for index in range(self._looked_at(name))]
+
+    def not_looked_at(self) -> int:
+        """Return how many more partitions the topics claim: the SC has not sent them, and they may be billions."""
+        metadata = self._metadata
+        return sum(metadata.partition_count(name) - self._looked_at(name) for name in metadata.topics)
+
+    def _looked_at(self, topic: str) -> int:
+        return min(self._metadata.partition_count(topic), self._metadata.known_partitions(topic) + _SHOWN)
 
     def why_no_leader(self, topic: str, partition: int) -> str:
         """Return the reason why a partition has no leader, "" if it has one."""
@@ -301,9 +309,11 @@ class _Diagnosis:
         everywhere = sorted(internal + self._cluster.partitions(internal=False))
         without = [why for place in everywhere if (why := self._cluster.why_no_leader(*place))]
         if without:
-            more = f", and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
+            left_out = self._cluster.not_looked_at()
+            failing, total = len(without) + left_out, len(everywhere) + left_out
+            more = f", and {failing - _SHOWN} more" if failing > _SHOWN else ""
             raise _Finding(
-                f"{len(without)} of {len(everywhere)} partitions without a leader: {'; '.join(without[:_SHOWN])}{more}",
+                f"{failing} of {total} partitions without a leader: {'; '.join(without[:_SHOWN])}{more}",
                 "records for them wait until an SPU that holds a replica is back: look at the SPUs below; a topic that "
                 "wants more replicas than there are SPUs waits for more",
             )

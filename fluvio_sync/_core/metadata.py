@@ -7,24 +7,36 @@ sent again after every write, because its status holds the log end), so `apply` 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache, lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.protocol.metadata import (
+    ComputedReplicas,
+    Deduplication,
     PartitionObject,
     PartitionResolution,
+    PartitionSpec,
+    PartitionStatus,
     SpuObject,
     SpuResolution,
     TopicObject,
+    TopicStatus,
     split_partition_key,
 )
+from fluvio_sync.protocol.skimming import MAX_OBJECTS
+from fluvio_sync.protocol.watch import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from fluvio_sync.protocol.metadata import MetadataObject, TopicResolution, TopicSpec
     from fluvio_sync.protocol.watch import WatchUpdate
 
+_PART = 256  # changes of an update that are taken over at once: they take a millisecond
 LABELS = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
 
 
@@ -73,6 +85,7 @@ class Metadata:
 
     * `live`: the SC's pushes arrive; otherwise the cache is as old as the last of them.
     * `topics_version`: counts the topics that were added, changed or removed.
+    * `surplus`: the objects that were not taken, because there are `MAX_OBJECTS` of their kind.
     """
 
     def __init__(self, *, use_local_address: bool = False) -> None:
@@ -81,6 +94,9 @@ class Metadata:
         self.topics: dict[str, TopicObject] = {}
         self.partitions: dict[tuple[str, int], PartitionObject] = {}
         self.spus: dict[int, SpuObject] = {}
+        self.surplus = 0
+        self._online: dict[str, list[int]] = {}  # by topic: the partitions that are online, ascending
+        self._known: dict[str, int] = {}  # by topic: how many partitions are in the cache
         self._use_local_address = use_local_address
         self._fresh: set[str] = set()  # labels of which this watch has pushed something
 
@@ -100,49 +116,68 @@ class Metadata:
         return MetadataDiff(watch_changed=True)
 
     def apply(self, update: WatchUpdate) -> MetadataDiff:
-        """Take an update over and return its changes."""
+        """Take an update over at once and return its changes."""
         diff = MetadataDiff()
+        for part in self.apply_in_parts(update):
+            diff.add(part)
+        return diff
+
+    def apply_in_parts(self, update: WatchUpdate) -> Iterator[MetadataDiff]:
+        """Take an update over in parts of a millisecond, each of which returns its changes."""
         first = update.label not in self._fresh
         if first and not update.all and not update.changes and self._of(update.label):
             # An SC that just started has not loaded its store yet: its empty list deletes no objects.
-            return diff
+            return
+        changes = self._replacing(update) if update.all or first else iter(update.changes)
+        while part := list(islice(changes, _PART)):
+            diff = MetadataDiff()
+            for change in part:
+                if change is not None:
+                    self._change(change.content, diff, delete=change.delete)
+            yield diff
         was_complete = self.complete
         self._fresh.add(update.label)
-        diff.watch_changed = self.complete and not was_complete
-        if update.all or first:
-            objects = [*update.all, *(c.content for c in update.changes if not c.delete)]
-            self._replace(update.label, objects, diff)
-        else:
-            for change in update.changes:
-                self._change(change.content, diff, delete=change.delete)
-        return diff
+        yield MetadataDiff(watch_changed=self.complete and not was_complete)
 
-    def _replace(self, label: str, objects: Iterable[object], diff: MetadataDiff) -> None:
-        kept = set()
-        for item in objects:
-            self._change(item, diff, delete=False)
-            kept.add(_key(item))
-        for item in self._of(label):
-            if _key(item) not in kept:
-                self._change(item, diff, delete=True)
+    def _replacing(self, update: WatchUpdate) -> Iterator[Change | None]:
+        """Return the changes that leave the objects of an update alone; None for one that stays."""
+        names = set()
+        for item in update.all:
+            names.add(item.name)
+            yield Change(delete=False, content=item)
+        for change in update.changes:
+            if not change.delete:
+                names.add(change.content.name)
+                yield change
+        for item in list(self._of(update.label)):
+            yield None if item.name in names else Change(delete=True, content=item)
 
-    def _of(self, label: str) -> list[object]:
+    def _of(self, label: str) -> Iterable[MetadataObject]:
         if label == TopicObject.LABEL:
-            return list(self.topics.values())
+            return self.topics.values()
         if label == PartitionObject.LABEL:
-            return list(self.partitions.values())
-        return list(self.spus.values())
+            return self.partitions.values()
+        return self.spus.values()
 
-    def _change(self, item: object, diff: MetadataDiff, *, delete: bool) -> None:
+    def _change(self, item: MetadataObject, diff: MetadataDiff, *, delete: bool) -> None:
         if isinstance(item, TopicObject):
             self._change_topic(item, diff, delete=delete)
         elif isinstance(item, PartitionObject):
             self._change_partition(item, diff, delete=delete)
-        elif isinstance(item, SpuObject):
+        else:
             self._change_spu(item, diff, delete=delete)
+
+    def _has_room(self, objects: Mapping[Any, MetadataObject]) -> bool:
+        """Whether another object is taken; an SC may push new ones without end."""
+        if len(objects) < MAX_OBJECTS:
+            return True
+        self.surplus += 1
+        return False
 
     def _change_topic(self, item: TopicObject, diff: MetadataDiff, *, delete: bool) -> None:
         known = self.topics.pop(item.name, None)
+        if known is None and not delete and not self._has_room(self.topics):
+            return
         if not delete:
             self.topics[item.name] = item
         if (known is not None) if delete else (known is None or known.spec != item.spec):
@@ -154,11 +189,32 @@ class Metadata:
         known = self.partitions.get(key)
         if delete:
             if self.partitions.pop(key, None) is not None:
+                self._count(key, known=-1, is_online=False)
                 diff.partitions.add(key)
             return
+        if known is None and not self._has_room(self.partitions):
+            return
         self.partitions[key] = item
+        self._count(key, known=known is None, is_online=item.status.resolution is PartitionResolution.ONLINE)
         if known is None or known.spec.leader != item.spec.leader or known.status.resolution != item.status.resolution:
             diff.partitions.add(key)
+
+    def _count(self, key: tuple[str, int], *, known: int, is_online: bool) -> None:
+        """Keep what `available` and `known_partitions` return, so that neither goes over a topic's partitions."""
+        topic, index = key
+        if known:
+            self._known[topic] = self._known.get(topic, 0) + known
+            if not self._known[topic]:
+                del self._known[topic]
+        online = self._online.get(topic, [])
+        place = bisect_left(online, index)
+        was_online = place < len(online) and online[place] == index
+        if is_online and not was_online:
+            self._online.setdefault(topic, online).insert(place, index)
+        elif was_online and not is_online:
+            del online[place]
+            if not online:
+                del self._online[topic]
 
     def _change_spu(self, item: SpuObject, diff: MetadataDiff, *, delete: bool) -> None:
         spu = item.spec.id
@@ -166,6 +222,8 @@ class Metadata:
         if delete:
             if self.spus.pop(spu, None) is not None:
                 diff.spus.add(spu)
+            return
+        if known is None and not self._has_room(self.spus):
             return
         self.spus[spu] = item
         if known != item:
@@ -182,12 +240,12 @@ class Metadata:
 
     def available(self, topic: str) -> tuple[int, ...]:
         """Return the partitions that are online now, ascending."""
-        return tuple(
-            index
-            for index in range(self.partition_count(topic))
-            if (item := self.partitions.get((topic, index))) is not None
-            and item.status.resolution is PartitionResolution.ONLINE
-        )
+        online = self._online.get(topic, ())
+        return tuple(online[: bisect_left(online, self.partition_count(topic))])
+
+    def known_partitions(self, topic: str) -> int:
+        """Return how many of a topic's partitions the SC has sent, however many it says that there are."""
+        return self._known.get(topic, 0)
 
     def spu_online(self, spu: int) -> bool:
         """Whether the SPU is known and not said to be offline; an SC that just started has not heard of it yet."""
@@ -247,14 +305,57 @@ class Metadata:
         return self._use_local_address or not _public_host(item)
 
 
+def kept(item: MetadataObject) -> MetadataObject:
+    """Return an object with those parts alone that the cache is asked for; equal parts are one object.
+
+    Raises `ProtocolError` for the name of a partition that is none.
+    """
+    if isinstance(item, TopicObject):
+        return TopicObject(item.name, _kept_topic(item.spec), _topic_status(item.status.resolution))
+    if isinstance(item, PartitionObject):
+        split_partition_key(item.name)
+        return PartitionObject(item.name, _leader(item.spec.leader), _partition_status(item.status.resolution))
+    endpoint = item.spec.public_endpoint
+    if len(endpoint.ingress) > 1:
+        return item.replace(spec=item.spec.replace(public_endpoint=endpoint.replace(ingress=endpoint.ingress[:1])))
+    return item
+
+
+def _kept_topic(spec: TopicSpec) -> TopicSpec:
+    """Return the spec with the number of the partitions, wherever they are."""
+    if not isinstance(spec.replicas, ComputedReplicas):
+        spec = spec.replace(replicas=ComputedReplicas(spec.partition_count))
+    if spec.deduplication is not None:
+        return spec.replace(deduplication=_DEDUPLICATED)
+    return _same_spec(spec)
+
+
+_DEDUPLICATED = Deduplication(0, None, "")
+
+
+@lru_cache(maxsize=256)
+def _same_spec(spec: TopicSpec) -> TopicSpec:
+    return spec
+
+
+@lru_cache(maxsize=256)
+def _leader(spu: int) -> PartitionSpec:
+    return PartitionSpec(spu, ())
+
+
+@cache
+def _topic_status(resolution: TopicResolution) -> TopicStatus:
+    return TopicStatus(resolution)
+
+
+@cache
+def _partition_status(resolution: PartitionResolution) -> PartitionStatus:
+    return PartitionStatus(resolution)
+
+
 def _public_host(spu: SpuObject) -> str:
     addresses = spu.spec.public_endpoint.ingress
     return (addresses[0].hostname or addresses[0].ip or "") if addresses else ""
-
-
-def _key(item: object) -> str:
-    assert isinstance(item, TopicObject | PartitionObject | SpuObject)
-    return item.name
 
 
 def _words(resolution: PartitionResolution) -> str:

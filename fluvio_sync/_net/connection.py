@@ -19,7 +19,14 @@ from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, NO_TLS, ale
 from fluvio_sync._net.transport import READ, WRITE, Stage
 from fluvio_sync._settings.endpoint import DEFAULT_PORT, Endpoint
 from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, ProtocolError, UnsupportedVersionError
-from fluvio_sync.protocol.frames import FrameReader, RequestHeader, encode_request, split_response
+from fluvio_sync.protocol.frames import (
+    MAX_FRAME,
+    MAX_VERSIONS,
+    FrameReader,
+    RequestHeader,
+    encode_request,
+    split_response,
+)
 from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.versions import (
     API_VERSIONS,
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
 
 _RECEIVE = 64 * 1024
 _RECEIVES = 16  # of one call: a peer that sends without pause must not delay the others
+_FULL = 256  # frames in the inbox, from which on nothing is received until the driver has taken them
 _SMALL = 4096  # bytes; the buffers of a smaller frame are joined
 _TLS_ALERT = b"\x15\x03"  # a TLS server's answer to plain text; as a frame it would be 352 MB long
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
@@ -93,7 +101,7 @@ class Connection:
         self.wants_changed = True
         self._heard_at = now
         self._agreed: dict[Any, int] = {}
-        self._reader = FrameReader()
+        self._reader = FrameReader(MAX_VERSIONS)
         # One buffer for all answers: making a new one took longer than reading the answer.
         self._received = memoryview(bytearray(_RECEIVE))
         self._correlation = 0
@@ -107,7 +115,9 @@ class Connection:
 
     def polls(self) -> Polls:
         """Return the sockets to poll, each with its events: READ, WRITE or both."""
-        return self.transport.polls(READ | WRITE if self._pending else READ)
+        reading = 0 if len(self.inbox) >= _FULL else READ
+        wanted = reading | (WRITE if self._pending else 0)
+        return self.transport.polls(wanted) if wanted or self.stage is not Stage.READY else ()
 
     def advance(self, events: int, now: float) -> None:
         """Go on as far as possible without blocking; `events`: those that were polled, 0 if time passed.
@@ -115,7 +125,7 @@ class Connection:
         Raises `ConnectTimeoutError` if it is not ready at its deadline.
         """
         if self.stage is Stage.READY or self.stage is Stage.VERSIONS:
-            if events & READ or self.more:
+            if (events & READ or self.more) and len(self.inbox) < _FULL:
                 self._receive(now)
             if events & WRITE and self._pending:
                 self._flush()
@@ -149,6 +159,10 @@ class Connection:
         """Close at once, and discard what the server has not been sent yet; safe to repeat."""
         self.stage = Stage.CLOSED
         self.transport.abort()
+
+    def accept_long_answers(self) -> None:
+        """Accept answers as long as requests: an SPU repeats the record that a SmartModule failed on."""
+        self._reader.max_frame = MAX_FRAME
 
     def stop_writing(self) -> None:
         """Discard the unwritten bytes, if there are any; answers can still be read, until the server disconnects."""
@@ -238,6 +252,7 @@ class Connection:
             raise self.peer.unreachable(f"it rejected the API-versions request: {response.error_code.text}")
         self._check_kind(response)
         self.versions = response
+        self._reader.max_frame = self.peer.max_frame
         self.stage = Stage.READY
         self.wants_changed = True  # it has no timer any more
 
@@ -299,6 +314,8 @@ class Connection:
             self._digest(self._received[:size])
             if size < _RECEIVE and not self.transport.buffers_input:
                 return
+            if len(self.inbox) >= _FULL:
+                break
         self.more = self.wants_changed = True
 
     def _digest(self, data: memoryview) -> None:

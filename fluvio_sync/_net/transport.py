@@ -23,6 +23,7 @@ from fluvio_sync._net.resolver import Resolution
 from fluvio_sync._net.tls import explain
 from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync.errors import ConnectError
+from fluvio_sync.protocol.frames import MAX_METADATA
 
 if TYPE_CHECKING:
     import ssl
@@ -77,6 +78,7 @@ class Peer(NamedTuple):
     * `origin`: for messages, where the address came from.
     * `remedy`: for messages, advice for an address that does not work.
     * `patience`: seconds after which the system gives a connection up whose bytes are not acknowledged.
+    * `max_frame`: bytes of its longest answer.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Peer(NamedTuple):
     origin: str = ""
     remedy: str = ""
     patience: float = 30.0
+    max_frame: int = MAX_METADATA
 
     def __str__(self) -> str:
         return f"{self.name} at {self.endpoint}" + (f" ({self.origin})" if self.origin else "")
@@ -331,7 +334,12 @@ class SocketTransport:
         import ssl  # noqa: PLC0415 - as above
 
         try:
-            self._secured().do_handshake()
+            sock = self._secured()
+        except (ValueError, TypeError) as error:  # of the name alone: UnicodeError is a ValueError
+            why = f"no TLS name can be made of {self._peer.server_name!r}, which its certificate has to carry: {error}"
+            raise self._peer.unreachable(why, "rename the SPU, or set another domain") from error
+        try:
+            sock.do_handshake()
         except ssl.SSLWantReadError:
             self._tls_wants = READ
         except ssl.SSLWantWriteError:

@@ -13,12 +13,13 @@ from fluvio_sync._core.topic import only_codec
 from fluvio_sync._net import blocking
 from fluvio_sync._runtime import shortage
 from fluvio_sync._settings.topic_name import check_topic_name
-from fluvio_sync.errors import ConfigError, ProtocolError, ServerError, TopicNotFoundError
+from fluvio_sync.errors import ConfigError, ProtocolError, RequestTimeoutError, ServerError, TopicNotFoundError
 from fluvio_sync.protocol.admin import AdminStatus, CreateTopicRequest, DeleteTopicRequest
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.protocol.metadata import AssignedReplicas, ComputedReplicas, TopicCompression, TopicObject, TopicSpec
+from fluvio_sync.protocol.skimming import skim_list
 from fluvio_sync.protocol.versions import ScApi
-from fluvio_sync.protocol.watch import ListRequest, ListResponse
+from fluvio_sync.protocol.watch import ListRequest
 from fluvio_sync.topics import TopicDescription
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from fluvio_sync._base.clock import Clock
     from fluvio_sync._net.transport import Peer
+    from fluvio_sync.protocol.metadata import MetadataObject
     from fluvio_sync.protocol.primitives import Reader
 
     R = TypeVar("R")
@@ -89,9 +91,24 @@ class Admin:
 
     def topics(self) -> list[TopicDescription]:
         """Return the topics, sorted by name, without Fluvio's own."""
-        response = self._call(ScApi.LIST, ListRequest(TopicObject.LABEL), ListResponse.read)
-        assert response is not None
-        return sorted(describe(item) for item in response.items if isinstance(item, TopicObject))
+        found = self._call(ScApi.LIST, ListRequest(TopicObject.LABEL), self._read_topics)
+        assert found is not None
+        return sorted(found)
+
+    def _read_topics(self, reader: Reader, version: int) -> list[TopicDescription]:
+        """Return the topics of an answer, which may be long; raises `RequestTimeoutError`, `ProtocolError`."""
+        deadline = self._clock.monotonic() + self._request_timeout
+        parts = skim_list(reader, version, _description)
+        while True:
+            try:
+                next(parts)
+            except StopIteration as end:
+                found: list[TopicDescription] = end.value
+                return found
+            if self._clock.monotonic() >= deadline:
+                raise RequestTimeoutError(
+                    f"the list of topics is so long that it took {self._request_timeout} s to read"
+                )
 
     def _call(
         self, api: ScApi, request: Any, read: Callable[[Reader, int], R], is_done: Callable[[], bool] = lambda: False
@@ -119,6 +136,12 @@ class Admin:
             why = status.error_message or code.text
             text = f"{outcome}: {why} ({code.name}, {code.code})"
             raise ServerError(f"{text}; {hint}" if hint else text, code=code.code, name=code.name, hint=hint)
+
+
+def _description(item: MetadataObject) -> TopicDescription:
+    if not isinstance(item, TopicObject):
+        raise ProtocolError("it lists objects of another kind than topics")
+    return describe(item)
 
 
 def describe(topic: TopicObject) -> TopicDescription:

@@ -41,6 +41,7 @@ from fluvio_sync.errors import (
     MetadataTimeoutError,
     TopicNotFoundError,
 )
+from fluvio_sync.protocol.frames import MAX_ANSWER
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.stats import HandleStats, Health
 from fluvio_sync.tls import authority
@@ -203,7 +204,7 @@ class Engine:
 
     def _is_established(self) -> bool:
         self.watch.take_over(self.watch.receive(self.clock.monotonic()))
-        return self.watch.established
+        return self.watch.established and not self.watch.is_taking
 
     def _server_name(self, spu_name: str | None, endpoint: Endpoint) -> str | None:
         """Return the name of a server's certificate: by Fluvio's rule, or the host with a caller's own context."""
@@ -228,6 +229,7 @@ class Engine:
             origin=origin,
             remedy=_REMEDY,
             patience=self.config.request_timeout,
+            max_frame=MAX_ANSWER,
         )
 
     def _override(self, spu: int, advertised: Endpoint | None) -> tuple[Endpoint | None, str]:
@@ -280,7 +282,10 @@ class Engine:
 
     def _has_leaders(self, topic: str) -> bool:  # see `OwnedLock` about loops
         metadata = self.metadata
-        routes = [metadata.route(topic, index) for index in range(metadata.partition_count(topic))]
+        count = metadata.partition_count(topic)
+        if metadata.known_partitions(topic) < count:  # also of a number that no cluster has
+            return False
+        routes = [metadata.route(topic, index) for index in range(count)]
         return metadata.live and bool(routes) and all(r.spu is not None or r.fallback is not None for r in routes)
 
     def expect_topic(self, topic: str) -> None:

@@ -14,6 +14,7 @@ by the client's lock; the thread that runs the step uses the watch's own attribu
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core.metadata import Metadata, MetadataDiff
@@ -22,7 +23,7 @@ from fluvio_sync._runtime.subscription import Subscription
 from fluvio_sync.errors import ConnectError, FluvioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fluvio_sync._net.transport import Connector, Peer
     from fluvio_sync.protocol.watch import WatchUpdate
@@ -43,6 +44,8 @@ _INTERVAL = 1.0
 _LONGEST_INTERVAL = 30.0
 # Seconds between two subscriptions whose end is taken for no failure, at least: balancers end idle connections.
 _STABLE = 1.0
+# Parts of updates that are put into the cache at once, under the client's lock: some milliseconds.
+_PARTS = 4
 
 
 class MetadataWatch:
@@ -52,6 +55,8 @@ class MetadataWatch:
     * `failing`: the last attempt to subscribe failed, or a subscription ended soon.
     * `heard_at`: when the SC's last frame came, in monotonic seconds.
     * `is_settled`: no subscription is being made.
+    * `is_taking`: the cache lacks a part of the updates that `take_over` was given.
+    * `told_surplus`: the log says that the SC pushes too many objects.
     * `due`: when it has something to do without an event, in monotonic seconds.
     """
 
@@ -66,6 +71,8 @@ class MetadataWatch:
         self.last_error: FluvioError | None = None
         self.heard_at = -math.inf
         self.is_settled = False
+        self.is_taking = False
+        self.told_surplus = False
         self.due = 0.0
         self.timeout = timeout
         self._peer = peer
@@ -80,6 +87,8 @@ class MetadataWatch:
         self._contradicted_since: float | None = None
         self._interval = _INTERVAL
         self._is_contradicted = False  # for so long that the metadata has to be read anew
+        self._untaken: deque[WatchUpdate] = deque()  # updates that `take_over` has still to begin with
+        self._taking: Iterator[MetadataDiff] | None = None  # what is left of an update, in parts
 
     @property
     def established(self) -> bool:
@@ -118,20 +127,42 @@ class MetadataWatch:
         return current.take_updates()
 
     def take_over(self, updates: list[WatchUpdate]) -> MetadataDiff:
-        """Put updates into the cache.  Called with the client's lock held."""
+        """Put some milliseconds' worth of the updates into the cache, these behind those that are left of before.
+
+        Returns the changes.  Called with the client's lock held.
+        """
+        self._untaken += updates
         diff = MetadataDiff()
-        current = self.current
-        for update in updates:
-            if current is not None and not current.taken_over:
-                self.metadata.begin()
-                current.taken_over = True
-            diff.add(self.metadata.apply(update))
+        for _ in range(_PARTS):
+            if self._taking is None:
+                if not self._untaken:
+                    break
+                self._taking = self._begin_to_take(self._untaken.popleft())
+            part = next(self._taking, None)
+            if part is None:
+                self._taking = None
+            else:
+                diff.add(part)
+        self.is_taking = self._taking is not None or bool(self._untaken)
+        if self.is_taking and self.current is not None:
+            self.current.connection.more = self.current.connection.wants_changed = True  # its driver comes back at once
         if diff.topics or diff.partitions or diff.spus:
             self._contradicted_since = None
             self._interval = _INTERVAL
         if self.established:
             self._pause = _FIRST_PAUSE
         return diff
+
+    def _begin_to_take(self, update: WatchUpdate) -> Iterator[MetadataDiff]:
+        if self.current is not None and not self.current.taken_over:
+            self.metadata.begin()
+            self.current.taken_over = True
+        return self.metadata.apply_in_parts(update)
+
+    def _take_no_more(self) -> None:
+        self._untaken.clear()
+        self._taking = None
+        self.is_taking = False
 
     # Doubts.
 
@@ -164,6 +195,7 @@ class MetadataWatch:
         if self.current is None or self.successor is None or not self.successor.established:
             return None
         replaced = self.current.connection
+        self._take_no_more()
         self.current, self.successor = self.successor, None
         if self._is_contradicted:
             self._is_contradicted = False
@@ -216,6 +248,7 @@ class MetadataWatch:
         for connection in self.connections():
             connection.close()
         self.current = self.successor = None
+        self._take_no_more()
         self._retry_at = retry_at
         self._ask_at = self._replace_at = math.inf
         self._is_contradicted = False

@@ -29,6 +29,7 @@ from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.transport import Stage
 from fluvio_sync._runtime.spu_requests import ask_offsets, encode_produce, read_high_watermark, read_response
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
+from fluvio_sync.protocol.skimming import MAX_OBJECTS
 from fluvio_sync.protocol.versions import SpuApi
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Sender:
         with accumulator.lock:
             # From here on `send()` has to wake the poller.
             accumulator.sleep_seq += 1
-            at_once = accumulator.dirty or self._calls or self._events or self._updates
+            at_once = accumulator.dirty or self._calls or self._events or self._watch.is_taking
             due = -math.inf if at_once else self.next_timer()
         self.in_step = False
         return due
@@ -177,7 +178,7 @@ class Sender:
             self._advance(connection, 0, now)
         watch = self._watch
         current = watch.current
-        if current is None or current.connection.inbox or now >= watch.due or not watch.is_settled:
+        if current is None or current.connection.inbox or current.skimming or now >= watch.due or not watch.is_settled:
             self._advance_watch(now)
         while self._decide():
             pass
@@ -228,7 +229,7 @@ class Sender:
         events, self._events = self._events, []
         with accumulator.lock:
             now = self._clock.monotonic()
-            if self._updates:
+            if self._updates or self._watch.is_taking:
                 self._take_metadata(now)
             for event in events:
                 dispatcher.handle(event, now)
@@ -252,7 +253,7 @@ class Sender:
         if self._finished:
             finished, self._finished = self._finished, []
             self._account_for(finished)
-        return bool(self._events or self._updates or accumulator.dirty)
+        return bool(self._events or accumulator.dirty)
 
     def _all_connections(self) -> list[Connection]:
         return [*self._connections.values(), *self._watch.connections()]
@@ -284,8 +285,8 @@ class Sender:
         error: FluvioError | None = None
         try:
             connection.advance(events, now)
-        except FluvioError as failure:
-            error = failure
+        except Exception as failure:  # noqa: BLE001 - see `_failure_of`
+            error = self._failure_of(failure)
         if connection.owner is None:
             if error is not None:
                 self._lose_watch(connection, error)
@@ -294,12 +295,24 @@ class Sender:
             return
         try:
             self._collect(connection)
-        except FluvioError as failure:
-            error = failure
+        except Exception as failure:  # noqa: BLE001 - see `_failure_of`
+            error = self._failure_of(failure)
         if error is not None:
             self._lose(connection, error)
         elif connection.wants_changed:
             self._reregister(connection)
+
+    def _failure_of(self, error: Exception) -> FluvioError:
+        """Return why a connection fails: a bug that a peer's bytes bring to light costs that connection alone.
+
+        Raises the error in a thread of the application: it may be of a signal handler.
+        """
+        if isinstance(error, FluvioError):
+            return error
+        if self.interruptible:
+            raise error
+        self._log.error("sender.internal_error", exc_info=error)
+        return _internal_error()
 
     def _collect(self, connection: Connection) -> None:
         """Turn a connection's progress into events; raises `ProtocolError`, `UnsupportedVersionError`."""
@@ -359,9 +372,9 @@ class Sender:
         try:
             self._updates += watch.receive(now)
             watch.ask_if_due(now)
-            self._poller.update(current.connection)
-        except FluvioError as error:
-            self._lose_watch(current.connection, error)
+            self._reregister(current.connection)
+        except Exception as error:  # noqa: BLE001 - see `_failure_of`
+            self._lose_watch(current.connection, self._failure_of(error))
             return
         if current.unreadable is not None:
             self._log.warning("metadata.unreadable", error=str(current.unreadable))
@@ -375,9 +388,9 @@ class Sender:
         """Take the SC's first pushes to the successor, and put it into the subscription's place once it has all."""
         try:
             successor.read(now)
-            self._poller.update(successor.connection)
-        except FluvioError as error:
-            self._lose_watch(successor.connection, error)
+            self._reregister(successor.connection)
+        except Exception as error:  # noqa: BLE001 - see `_failure_of`
+            self._lose_watch(successor.connection, self._failure_of(error))
             return
         replaced = self._watch.promote(now)
         if replaced is not None:
@@ -393,9 +406,18 @@ class Sender:
         if diff:
             self._accumulator.metadata_changed(watch.metadata, diff)
             self._dispatcher.handle(MetadataChanged(diff), now)
-        if watch.established and watch.failing:
+        if watch.metadata.surplus and watch.current is not None:
+            self._tell_surplus(watch)
+        if watch.established and not watch.is_taking and watch.failing:
             watch.failing, watch.last_error = False, None
             self._dispatcher.report("info", "sc.reconnected")
+
+    def _tell_surplus(self, watch: MetadataWatch) -> None:
+        watch.metadata.surplus = 0
+        if not watch.told_surplus:
+            watch.told_surplus = True
+            error = f"the SC pushes more than {MAX_OBJECTS} topics, partitions or SPUs; those beyond are not known here"
+            self._dispatcher.report("warning", "metadata.too_large", error=error)
 
     def _lose_watch(self, connection: Connection, error: FluvioError) -> None:
         """Give up a connection to the SC that failed."""

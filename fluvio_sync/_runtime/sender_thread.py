@@ -40,6 +40,9 @@ _LOOK = 1.0
 _BUSY = 0.05
 # Seconds that `send()` keeps the step lock, at most: the background thread must not spin meanwhile.
 _SHORT = 0.005
+# Seconds for which the background thread runs the steps alone after an exception ended one of a leader: it has the
+# failure, if that was one of the sender and not of the application, cost one connection.
+_ALONE = 1.0
 # A failure of the sender itself is a bug; after this many in a row it ends instead of spinning.
 _MAX_CRASHES = 10
 
@@ -64,6 +67,7 @@ class SenderThread:
         self._stopping = False
         self._stopping_when_idle = False
         self._crashes = 0
+        self._alone_until = 0.0  # monotonic seconds until which no thread of the application leads
         self._ident: int | None = None  # of the background thread
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -186,7 +190,7 @@ class SenderThread:
         if self._accumulator.lock.is_mine() or self.stands_still():
             raise reentered()
         until = None if timeout is None else self._clock.monotonic() + timeout
-        if self._poller.can_be_borrowed:
+        if self._poller.can_be_borrowed and not (self._alone_until and self._clock.monotonic() < self._alone_until):
             self._with_step_lock(self._lead, is_done, math.inf if until is None else until)
         return None if until is None else max(0.0, until - self._clock.monotonic())
 
@@ -234,6 +238,10 @@ class SenderThread:
                     return
                 sender.work(min(max(0.0, due - now), LONGEST_SLEEP))
                 done = is_done()
+        except Exception:
+            self.led_by_waiter = False
+            self._alone_until = clock.monotonic() + _ALONE
+            raise
         finally:
             self._led = False
             self._poller.give_back()

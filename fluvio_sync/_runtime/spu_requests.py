@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from fluvio_sync.config import SmartModule
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
+# Elements that an answer may have: a topic and a partition for each entry of the request, and those of an error.
+_ELEMENTS_OF_ENTRY = 2
+_ELEMENTS = 64
+
 
 def encode_produce(request: Request, connection: Connection, correlation: int) -> list[Buffer]:
     """Return the frame of a produce request as buffers."""
     config = request.entries[0][0].topic_state.config
     topics: list[tuple[str, list[tuple[int, int, list[bytes]]]]] = []
     for queue, batches in request.entries:
+        if queue.topic_state.may_drop_records:
+            connection.accept_long_answers()
         buffers = batches[0].encode()
         if len(batches) > 1:
             buffers = [buffer for batch in batches for buffer in batch.encode()]
@@ -52,6 +58,7 @@ def read_response(request: Request, reader: Reader, version: int) -> ProduceResp
         response = ProduceResponse.read_lone(reader.peek(), topic, topic.encode())
         if response is not None:
             return response
+    reader.elements = _ELEMENTS + _ELEMENTS_OF_ENTRY * len(request.entries)
     return ProduceResponse.read(reader, version)
 
 

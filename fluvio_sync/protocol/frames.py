@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Buffer
 
 MAX_FRAME = 128 * 1024 * 1024
-"""The longest frame accepted, in bytes.  The protocol has no limit of its own."""
+"""The longest frame accepted at all, in bytes.  The protocol has no limits of its own."""
+MAX_METADATA = 32 * 1024 * 1024
+"""The longest frame of an SC: twice what it pushes of 100,000 partitions, which take some 100 bytes each."""
+MAX_ANSWER = 1024 * 1024
+"""The longest answer of an SPU to a request for records of some 20,000 partitions, which take 34 bytes each."""
+MAX_VERSIONS = 64 * 1024
+"""The longest answer to the API-versions request, which has some 500 bytes."""
 
 _LENGTH = struct.Struct(">i")
 _REQUEST = struct.Struct(">iHhiH")
@@ -90,15 +96,15 @@ def split_response(payload: Buffer) -> tuple[int, Reader]:
 class FrameReader:
     """Cuts a stream of bytes, which may arrive in any pieces, into frames.
 
-    * `max_frame`: the longest frame, in bytes, without its length.
+    * `max_frame`: the longest frame, in bytes, without its length; may be set at any time.
 
     It holds only the received bytes of an incomplete frame, however long that frame claims to be.
     """
 
-    __slots__ = ("_broken", "_held", "_max_frame", "_needed")
+    __slots__ = ("_broken", "_held", "_needed", "max_frame")
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
-        self._max_frame = max_frame
+        self.max_frame = max_frame
         self._held = bytearray()
         self._needed = _LENGTH.size
         self._broken = ""
@@ -132,8 +138,8 @@ class FrameReader:
                 if size - start < _LENGTH.size:
                     return frames, start
                 (length,) = _LENGTH.unpack_from(view, start)
-                if not 0 <= length <= self._max_frame:
-                    self._broken = f"a frame claims {length} bytes; the limit is {self._max_frame}"
+                if not 0 <= length <= self.max_frame:
+                    self._broken = f"a frame claims {length} bytes; the limit is {self.max_frame}"
                     raise ProtocolError(self._broken)
                 end = start + _LENGTH.size + length
                 if end > size:

@@ -7,9 +7,11 @@ Pure.  A layout holds no state: any thread may use any of them.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol.primitives import MAX_ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +22,8 @@ T = TypeVar("T")
 K = TypeVar("K", int, str)
 V = TypeVar("V")
 E = TypeVar("E", bound=enum.IntEnum)
+
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})  # one for all: an empty map takes 2 bytes on the wire
 
 
 class Layout(Generic[T]):
@@ -52,6 +56,7 @@ I64 = Layout(lambda r, _: r.i64(), lambda w, value, _: w.i64(value), 8)
 STRING = Layout(lambda r, _: r.string(), lambda w, value, _: w.string(value), 2)
 BYTES = Layout(lambda r, _: r.byte_string(), lambda w, value, _: w.byte_string(value), 4)
 VARBYTES = Layout(lambda r, _: r.varbytes(), lambda w, value, _: w.varbytes(value), 1)
+I32S = Layout(lambda r, _: r.i32s(), lambda w, value, _: w.i32s(value), 4)
 DURATION = Layout(lambda r, _: r.duration(), lambda w, value, _: w.duration(value), 12)
 
 
@@ -70,15 +75,15 @@ def option(layout: Layout[T]) -> Layout[T | None]:
     return Layout(read, write, 1)
 
 
-def vec(layout: Layout[T]) -> Layout[tuple[T, ...]]:
+def vec(layout: Layout[T], limit: int = MAX_ELEMENTS) -> Layout[tuple[T, ...]]:
     """Return the layout of a vector: an i32 count, then the elements.
 
-    A count below one is read as an empty vector, as in Fluvio's decoder.
+    A count below one is read as an empty vector, as in Fluvio's decoder; one above `limit` is a ProtocolError.
     """
     read_element, write_element, min_size = layout.read, layout.write, layout.min_size
 
     def read(r: Reader, version: int) -> tuple[T, ...]:
-        return tuple([read_element(r, version) for _ in range(r.count(min_size))])
+        return tuple([read_element(r, version) for _ in range(r.count(min_size, limit))])
 
     def write(w: Writer, value: tuple[T, ...], version: int) -> None:
         w.i32(len(value))
@@ -96,7 +101,8 @@ def mapping(key: Layout[K], value: Layout[V]) -> Layout[Mapping[K, V]]:
     min_size = key.min_size + value.min_size
 
     def read(r: Reader, version: int) -> Mapping[K, V]:
-        return {key.read(r, version): value.read(r, version) for _ in range(r.map_count(min_size))}
+        count = r.map_count(min_size)
+        return {key.read(r, version): value.read(r, version) for _ in range(count)} if count else _EMPTY
 
     def write(w: Writer, items: Mapping[K, V], version: int) -> None:
         w.u16(len(items))

@@ -15,6 +15,7 @@ from fluvio_sync.protocol.layout import (
     BOOL,
     DURATION,
     I32,
+    I32S,
     I64,
     STRING,
     U16,
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fluvio_sync.protocol.layout import Layout
-    from fluvio_sync.protocol.primitives import Duration
+    from fluvio_sync.protocol.primitives import Duration, Reader
+
+# --- limits --------------------------------------------------------------------------------------
+
+MAX_PARTITIONS = 65535
+"""The most partitions of a topic that are listed one by one: its status counts them in 16 bits."""
+MAX_REPLICAS = 1024
+"""The most replicas of a partition: more than a cluster has SPUs."""
+MAX_ADDRESSES = 64
+"""The most addresses of an SPU, of which clients use the first."""
 
 # --- names of partitions -------------------------------------------------------------------------
 
@@ -134,14 +144,14 @@ class RemoteMirror(Message):
     """The remote side of a mirror topic."""
 
     home_cluster: str = wire(STRING)
-    home_spus: tuple[HomeSpu, ...] = wire(vec(nested(HomeSpu)))
+    home_spus: tuple[HomeSpu, ...] = wire(vec(nested(HomeSpu), MAX_PARTITIONS))
     target: bool = wire(BOOL, default=False, since=18)
 
 
 class HomeMirror(Message):
     """The home side of a mirror topic."""
 
-    partitions: tuple[HomePartition, ...] = wire(vec(nested(HomePartition)))
+    partitions: tuple[HomePartition, ...] = wire(vec(nested(HomePartition), MAX_PARTITIONS))
     source: bool = wire(BOOL, default=False, since=18)
 
 
@@ -156,14 +166,14 @@ class PartitionMap(Message):
     """The SPUs of one partition's replicas, the leader first."""
 
     id: int = wire(U32)
-    replicas: tuple[int, ...] = wire(vec(I32))
+    replicas: tuple[int, ...] = wire(I32S)
     mirror: PartitionMirror | None = wire(option(_PARTITION_MIRROR), default=None, since=14)
 
 
 class AssignedReplicas(Message):
     """Placed by the creator of the topic."""
 
-    maps: tuple[PartitionMap, ...] = wire(vec(nested(PartitionMap)))
+    maps: tuple[PartitionMap, ...] = wire(vec(nested(PartitionMap), MAX_PARTITIONS))
 
 
 class ComputedReplicas(Message):
@@ -220,15 +230,28 @@ class TopicResolution(enum.IntEnum):
     DELETING = 5
 
 
+_TOPIC_RESOLUTION = enumeration(TopicResolution)
+_MIRROR_MAP = mapping(U32, _PARTITION_MIRROR)
+_MIRROR_MAP_SINCE = 14
+
+
 class TopicStatus(Message):
     """The state of a topic: partition -> SPUs of its replicas, partition -> its mirror."""
 
-    resolution: TopicResolution = wire(enumeration(TopicResolution))
-    replica_map: Mapping[int, tuple[int, ...]] = wire(mapping(U32, vec(I32)), default=MappingProxyType({}))
-    mirror_map: Mapping[int, PartitionMirror] = wire(
-        mapping(U32, _PARTITION_MIRROR), default=MappingProxyType({}), since=14
-    )
+    resolution: TopicResolution = wire(_TOPIC_RESOLUTION)
+    replica_map: Mapping[int, tuple[int, ...]] = wire(mapping(U32, I32S), default=MappingProxyType({}))
+    mirror_map: Mapping[int, PartitionMirror] = wire(_MIRROR_MAP, default=MappingProxyType({}), since=_MIRROR_MAP_SINCE)
     reason: str = wire(STRING, default="")
+
+    @classmethod
+    def skim(cls, r: Reader, version: int) -> TopicStatus:
+        """Read one without its maps and its reason: a topic may have tens of thousands of partitions."""
+        resolution = _TOPIC_RESOLUTION.read(r, version)
+        r.skip_vectors(4, 4)
+        if version >= _MIRROR_MAP_SINCE:
+            _MIRROR_MAP.read(r, version)
+        r.string()
+        return cls(resolution)
 
 
 class TopicObject(Message):
@@ -240,6 +263,11 @@ class TopicObject(Message):
 
     LABEL: ClassVar[str] = "Topic"
 
+    @classmethod
+    def skim(cls, r: Reader, version: int) -> TopicObject:
+        """Read one, its status by `TopicStatus.skim`."""
+        return cls(r.string(), TopicSpec.read(r, version), TopicStatus.skim(r, version))
+
 
 # --- partitions ----------------------------------------------------------------------------------
 
@@ -248,7 +276,7 @@ class PartitionSpec(Message):
     """The leader and the replicas of a partition; `leader`, `replicas`: ids of SPUs."""
 
     leader: int = wire(I32)
-    replicas: tuple[int, ...] = wire(vec(I32))
+    replicas: tuple[int, ...] = wire(I32S)
     cleanup_policy: CleanupPolicy | None = wire(_CLEANUP_POLICY, default=None)
     storage: TopicStorage | None = wire(_STORAGE, default=None)
     compression: TopicCompression = wire(_COMPRESSION, default=TopicCompression.ANY)
@@ -285,7 +313,7 @@ class PartitionStatus(Message):
     resolution: PartitionResolution = wire(enumeration(PartitionResolution))
     leader: ReplicaStatus = wire(nested(ReplicaStatus), default=ReplicaStatus())
     lsr: int = wire(U32, default=0)
-    replicas: tuple[ReplicaStatus, ...] = wire(vec(nested(ReplicaStatus)), default=())
+    replicas: tuple[ReplicaStatus, ...] = wire(vec(nested(ReplicaStatus), MAX_REPLICAS), default=())
     size: int = wire(I64, default=-2)
     is_being_deleted: bool = wire(BOOL, default=False)
     base_offset: int = wire(I64, default=0, since=16)
@@ -332,7 +360,7 @@ class IngressPort(Message):
     """The endpoint at which clients reach an SPU: the first address, and the port."""
 
     port: int = wire(U16)
-    ingress: tuple[IngressAddr, ...] = wire(vec(nested(IngressAddr)))
+    ingress: tuple[IngressAddr, ...] = wire(vec(nested(IngressAddr), MAX_ADDRESSES))
     encryption: Encryption = wire(_ENCRYPTION, default=Encryption.PLAINTEXT)
 
 

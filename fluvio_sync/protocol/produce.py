@@ -37,6 +37,7 @@ _RESULT_HEAD = struct.Struct(">Ih")
 _RESULT_TAIL = struct.Struct(">qqq")
 _NO_MODULES = b"\0\0\0\0"
 _MODULES = vec(nested(SmartModuleInvocation))
+_MAX_TOPICS = 65536  # of an answer of `MAX_ANSWER` bytes, nearly
 _TRANSACTIONAL_ID = option(STRING)
 
 
@@ -269,7 +270,7 @@ class ProduceResponse(NamedTuple):
     @classmethod
     def read(cls, r: Reader, version: int) -> ProduceResponse:
         """Read one."""
-        topics = tuple([TopicResult.read(r, version) for _ in range(r.count(6))])
+        topics = tuple([TopicResult.read(r, version) for _ in range(r.count(6, _MAX_TOPICS))])
         return cls(topics, r.i32() if version >= 1 else 0)
 
     @classmethod

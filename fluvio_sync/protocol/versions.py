@@ -74,6 +74,10 @@ SPU_CLIENT_RANGES: Mapping[int, tuple[int, int]] = {
 """The versions (lowest, highest) of an SPU's requests that this package speaks, by key."""
 
 
+MAX_KEYS = 1024
+"""The most requests that a server may offer; Fluvio's offer some twenty."""
+
+
 class ApiVersionsRequest(Message):
     """The first message on every connection.
 
@@ -100,7 +104,7 @@ class ApiVersionsResponse(Message):
     """
 
     error_code: ErrorCode = wire(ERROR_CODE)
-    api_keys: tuple[ApiVersionKey, ...] = wire(vec(nested(ApiVersionKey)))
+    api_keys: tuple[ApiVersionKey, ...] = wire(vec(nested(ApiVersionKey), MAX_KEYS))
     platform_version: str = wire(STRING)
 
     def offered(self, api_key: int) -> tuple[int, int] | None:

@@ -42,7 +42,9 @@ def _unknown(label: str) -> Layout[Any]:
     return Layout(refuse, lambda w, item, version: item.write(w, version), 1)
 
 
-def _change(content: Layout[Any]) -> Layout[Change]:
+def change_of(content: Layout[Any]) -> Layout[Change]:
+    """Return the layout of a change of an object."""
+
     def read(r: Reader, version: int) -> Change:
         kind = r.u8()
         if kind > 1:
@@ -60,7 +62,8 @@ _OBJECT: dict[str, Layout[Any]] = {kind.LABEL: nested(kind) for kind in (TopicOb
 _ANY = _unknown("")
 
 
-def _labelled(label: str) -> Layout[Any]:
+def objects_of(label: str) -> Layout[Any]:
+    """Return the layout of objects of a kind."""
     return _OBJECT.get(label) or _unknown(label)
 
 
@@ -85,14 +88,14 @@ class WatchUpdate(Enveloped):
     """
 
     epoch: int = wire(I64)
-    changes: tuple[Change, ...] = wire(vec(_change(_ANY)), default=())
+    changes: tuple[Change, ...] = wire(vec(change_of(_ANY)), default=())
     all: tuple[MetadataObject, ...] = wire(vec(_ANY), default=())
 
     @classmethod
     def opened(cls, envelope: TypeBuffer, version: int) -> Self:
         """Return the content of an envelope, decoded by its label."""
-        inner, content = Reader(envelope.inner), _labelled(envelope.label)
-        epoch, changes = inner.i64(), vec(_change(content)).read(inner, version)
+        inner, content = Reader(envelope.inner), objects_of(envelope.label)
+        epoch, changes = inner.i64(), vec(change_of(content)).read(inner, version)
         return cls(envelope.label, epoch, changes, vec(content).read(inner, version))
 
 
@@ -119,5 +122,5 @@ class ListResponse(Enveloped):
     @classmethod
     def opened(cls, envelope: TypeBuffer, version: int) -> Self:
         """Return the content of an envelope, decoded by its label."""
-        items = vec(_labelled(envelope.label)).read(Reader(envelope.inner), version)
+        items = vec(objects_of(envelope.label)).read(Reader(envelope.inner), version)
         return cls(envelope.label, items)

@@ -165,10 +165,10 @@ class MemoryPoller:
         for connection in self._connections:
             transport = connection.transport
             assert isinstance(transport, MemoryTransport)
-            ((_, wanted),) = connection.polls()
-            events = transport.ready() & wanted
-            if events:
-                ready.append((connection, events))
+            for _, wanted in connection.polls():
+                events = transport.ready() & wanted
+                if events:
+                    ready.append((connection, events))
         return ready
 
     def wake(self) -> None:

@@ -24,6 +24,7 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.batch import decode_batch, iter_batches
 from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
+from fluvio_sync.protocol.frames import MAX_FRAME
 from fluvio_sync.protocol.metadata import PartitionObject, SpuObject, partition_key
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES, ScApi, SpuApi
@@ -95,6 +96,7 @@ def _read_partition(endpoint: str, topic: str, partition: int, deadline: float, 
         endpoint=_address(leader),
         ranges=SPU_CLIENT_RANGES,
         server_name=tls.server_name(leader.name),
+        max_frame=MAX_FRAME,
     )
     with closing(_Node(peer, deadline)) as spu:
         start, hw = _offsets(spu, topic, partition)
