@@ -15,13 +15,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
-from fluvio_sync._base.text import did_you_mean
+from fluvio_sync._base.text import LONGEST_LINE, did_you_mean, printable
 from fluvio_sync._base.threads import slices
 from fluvio_sync._net import blocking
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.resolver import Resolution
 from fluvio_sync._net.transport import SocketTransport, Stage
 from fluvio_sync._runtime.engine import Engine
+from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync._settings.environment import client_settings, misspelt
 from fluvio_sync.client import Fluvio, checked_config
 from fluvio_sync.delivery import AtLeastOnce
@@ -80,7 +81,8 @@ class Step(NamedTuple):
         """A line for a person."""
         advice = f" -> {self.advice}" if self.advice else ""
         result = "ok" if self.ok else "FAIL"
-        return f"{result:<4}  {self.name:<14}  {self.seconds * 1000:7.1f} ms  {self.detail}{advice}"
+        line = f"{result:<4}  {self.name:<14}  {self.seconds * 1000:7.1f} ms  {self.detail}{advice}"
+        return printable(line, LONGEST_LINE)
 
 
 class _Finding(Exception):  # noqa: N818 - it never leaves this module
@@ -192,7 +194,7 @@ class _Cluster:
         found = {}
         for spu, item in sorted(self._metadata.spus.items()):
             local = item.spec.public_endpoint_local
-            address = "" if local is None else f"{local.host}:{local.port}"
+            address = "" if local is None else str(Endpoint(local.host, local.port))
             found[spu] = _Spu(self._metadata.spu_online(spu), address, leads.get(spu))
         return found
 
@@ -381,7 +383,7 @@ def _versions(connection: Connection, *, apis: type[enum.IntEnum], needed: enum.
     assert connection.versions is not None
     connection.version(needed)
     listed = [api for api in apis if api in connection.peer.ranges and connection.versions.offered(api)]
-    platform = connection.versions.platform_version
+    platform = printable(connection.versions.platform_version)
     known = [f"platform {platform}"] if platform != _NO_PLATFORM else []
     return ", ".join([*known, *(f"{api.name.title().replace('_', '')} {_agreed(connection, api)}" for api in listed)])
 
@@ -422,9 +424,8 @@ def _certificate(sock: ssl.SSLSocket) -> str:
     except ValueError:  # the server has ended the connection since
         return ""
     issuer = {key: value for part in certificate.get("issuer", ()) for key, value in part}
-    signed = (
-        f"; signed by {issuer.get('commonName') or issuer.get('organizationName') or 'an authority without a name'}"
-    )
+    authority = issuer.get("commonName") or issuer.get("organizationName") or "an authority without a name"
+    signed = f"; signed by {printable(authority)}"
     end = certificate.get("notAfter")
     if end is None:
         return signed

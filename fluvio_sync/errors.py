@@ -12,6 +12,8 @@ import concurrent.futures
 import sys
 from typing import Any
 
+from fluvio_sync._base.text import LONGEST_LINE, printable
+
 if sys.version_info >= (3, 11):  # where the two are one class
 
     class _OutOfTimeError(TimeoutError):
@@ -34,7 +36,9 @@ def _rebuild(cls: type[FluvioError], message: str, fields: dict[str, Any]) -> Fl
 class FluvioError(Exception):
     """The base of every error of this package.
 
-    `str(error)` is a whole sentence for a person; attributes are for programs.
+    `str(error)` is a whole sentence for a person, in one line that is safe for a terminal and a log whatever a server
+    wrote: control characters are escaped as `repr` does, and a very long text is cut.  Attributes are for programs, and
+    hold names as they are.
 
     * `hint`: the remedy alone, such as "upgrade the older side"; "" where the text says all there is to say.
     """
@@ -42,9 +46,9 @@ class FluvioError(Exception):
     hint: str = ""
 
     def __init__(self, message: str, *, hint: str = "", **fields: Any) -> None:
-        super().__init__(message)
+        super().__init__(printable(message, LONGEST_LINE))
         if hint:
-            fields["hint"] = hint
+            fields["hint"] = printable(hint, LONGEST_LINE)
         self._fields = fields
         for name, value in fields.items():
             setattr(self, name, value)
@@ -109,7 +113,7 @@ class UnsupportedVersionError(FluvioError):
             offer = "does not know it" if theirs is None else f"offers versions {theirs[0]} to {theirs[1]}"
             message = (
                 f"no common version of the request {api}: this client speaks versions {ours[0]} to {ours[1]}, "
-                f"the server (platform {platform or 'unknown'}) {offer}; {self.hint}"
+                f"the server (platform {printable(platform) or 'unknown'}) {offer}; {self.hint}"
             )
         super().__init__(message, api=api, ours=ours, theirs=theirs, platform=platform)
 

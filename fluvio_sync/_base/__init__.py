@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clock, log, text and threads, for all other folders.  It imports the standard library and `errors` alone."""
+"""Clock, log, text and threads, for all other folders.  It imports the standard library alone."""

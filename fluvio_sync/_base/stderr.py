@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from fluvio_sync._base.text import LONGEST_LINE, printable
+
 
 def say(text: str) -> None:
     """Write a line that names the library; without effect where standard error is closed."""
     stream = sys.stderr
     if stream is not None:  # `print` would take standard output instead
         with contextlib.suppress(OSError, ValueError):  # no other place is left to report to
-            print(f"fluvio_sync: {text}", file=stream)
+            print(printable(f"fluvio_sync: {text}", LONGEST_LINE), file=stream)

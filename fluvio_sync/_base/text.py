@@ -12,13 +12,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-def shown(value: object) -> str:
-    """Return `value` as an error message shows it: its repr, shortened."""
+LONGEST_LINE = 4000
+"""Characters of a whole line for a person, which may show several texts."""
+
+# Not printable by Python's rule, and harmless: spaces of French and of East Asia, and the joiners of emoji and letters.
+_KEPT = frozenset("\xa0\u200c\u200d\u202f\u3000")
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """Return a text from elsewhere, such as a server's, so that a terminal or a log shows it and does nothing else.
+
+    Line breaks and other control characters, marks that turn the direction of writing, and lone surrogates are escaped
+    as `repr` does; the letters of all languages stay.  What is longer than `limit` characters ends in "...".  A text
+    that is returned stays as it is when it is given again.
+    """
+    text = text[: limit + 1]
+    if not text.isprintable():
+        text = "".join([one if one.isprintable() or one in _KEPT else repr(one)[1:-1] for one in text])
+    return _cut(text, limit)
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return `value` as an error message shows it: its repr, of at most `limit` characters."""
     try:
-        text = repr(value)
+        return _cut(repr(value), limit)
     except ValueError:  # an int of thousands of digits
         return f"<{type(value).__name__}>"
-    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def counted(number: int, thing: str) -> str:

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fluvio_sync._base.text import shown
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.protocol.metadata import (
     ComputedReplicas,
@@ -264,22 +265,22 @@ class Metadata:
         resolution = item.status.resolution
         waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
         if self.live and waits:
-            why = f"partition {partition} of topic {topic!r}: {_words(resolution)} (SPU {leader})"
+            why = f"partition {partition} of topic {shown(topic)}: {_words(resolution)} (SPU {leader})"
             return Route(None, why, fallback=leader if self.spu_online(leader) else None)
         if leader not in self.spus:
             return Route(None, f"the SC has not sent the address of SPU {leader}, the partition's leader, yet")
         if self.live and not self.spu_online(leader):
-            return Route(None, f"SPU {leader}, the leader of partition {partition} of topic {topic!r}, is offline")
+            return Route(None, f"SPU {leader}, the leader of partition {partition} of topic {shown(topic)}, is offline")
         return Route(leader)
 
     def _no_partition(self, topic: str, partition: int) -> Route:
         if topic not in self.topics:
             if self.complete:
-                return Route(None, f"the cluster has no topic {topic!r}", gone=True)
-            return Route(None, f"the SC has not sent topic {topic!r} yet")
+                return Route(None, f"the cluster has no topic {shown(topic)}", gone=True)
+            return Route(None, f"the SC has not sent topic {shown(topic)} yet")
         if self.complete and partition >= self.partition_count(topic):
-            return Route(None, f"topic {topic!r} has no partition {partition}", gone=True)
-        return Route(None, f"partition {partition} of topic {topic!r} does not exist yet")
+            return Route(None, f"topic {shown(topic)} has no partition {partition}", gone=True)
+        return Route(None, f"partition {partition} of topic {shown(topic)} does not exist yet")
 
     def spu_name(self, spu: int) -> str:
         """Return the SPU object's name, the prefix of its TLS server name."""

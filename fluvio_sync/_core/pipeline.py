@@ -13,6 +13,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fluvio_sync._base.text import shown
 from fluvio_sync._core.partition import State
 from fluvio_sync._core.patience import Allowance, Progress
 from fluvio_sync.delivery import Isolation
@@ -349,7 +350,7 @@ class Request:
             return ""
         expected = [(queue.topic, queue.partition) for queue, _ in self.entries]
         got = [(name, result.partition) for name, result in results]
-        return f"answered for {got[:5]} where {expected[:5]} was asked"
+        return f"answered for {shown(got[:5], 500)} where {expected[:5]} was asked"
 
     @property
     def live_entries(self) -> list[tuple[PartitionQueue, list[Batch]]]:

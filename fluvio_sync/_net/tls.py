@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
+from fluvio_sync._base.text import printable
+
 CLIENT_CERTIFICATE = "(TlsConfig.verified(cert=..., key=...))"
 # The alerts, in OpenSSL's words, by which a server rejects the client's certificate.
 _REJECTIONS = (
@@ -50,7 +52,7 @@ def explain(error: OSError) -> TlsFailure:
     import ssl  # noqa: PLC0415 - see the module's description
 
     if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message.rstrip(".")
+        reason = printable(error.verify_message).rstrip(".")
         if error.verify_code in _UNKNOWN_AUTHORITY:
             reason = f"the authority that is trusted did not sign it ({reason})"
         hint = _HINTS.get(error.verify_code, _OTHER_AUTHORITY)

@@ -16,6 +16,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from fluvio_sync._base.text import shown
 from fluvio_sync._base.threads import uninterrupted
 from fluvio_sync._net.dialling import Dialling, is_of_application
 from fluvio_sync._net.liveness import set_options, unacknowledged
@@ -101,7 +102,7 @@ class Peer(NamedTuple):
         """How its certificate is checked, for messages."""
         if not self.authority:
             return "the server's certificate is not checked"
-        name = f"be for {self.server_name!r} and " if self.tls is not None and self.tls.check_hostname else ""
+        name = f"be for {shown(self.server_name, 255)} and " if self.tls is not None and self.tls.check_hostname else ""
         return f"the server's certificate must {name}be signed by {self.authority}"
 
     def unreachable(self, why: str, hint: str = "") -> ConnectError:
@@ -220,8 +221,8 @@ class SocketTransport:
     def progress(self, now: float) -> str:
         """Say which look-up, or which addresses, it waits for."""
         if self.stage is Stage.RESOLVING:
-            host = self._peer.endpoint.host
-            return f"looking up {host!r} has taken {now - self._began:.1f} s: the resolver does not answer"
+            host = shown(self._peer.endpoint.host, 255)
+            return f"looking up {host} has taken {now - self._began:.1f} s: the resolver does not answer"
         return "" if self._dialling is None else self._dialling.progress(now)
 
     def advance(self, events: int, now: float) -> None:

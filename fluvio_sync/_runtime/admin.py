@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from fluvio_sync._base.text import printable
 from fluvio_sync._core.topic import only_codec
 from fluvio_sync._net import blocking
 from fluvio_sync._runtime import shortage
@@ -133,7 +134,7 @@ class Admin:
     def _check(self, status: AdminStatus, outcome: str, hint: str = "") -> None:
         code = status.error_code
         if code.code:
-            why = status.error_message or code.text
+            why = printable(status.error_message or "") or code.text
             text = f"{outcome}: {why} ({code.name}, {code.code})"
             raise ServerError(f"{text}; {hint}" if hint else text, code=code.code, name=code.name, hint=hint)
 

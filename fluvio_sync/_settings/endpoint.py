@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from fluvio_sync._base.text import shown
+from fluvio_sync._base.text import printable, shown
 from fluvio_sync.errors import ConfigError
 
 DEFAULT_PORT = 9003
@@ -31,7 +31,8 @@ class Endpoint(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = printable(self.host, _LONGEST_NAME + 1)  # a server may have named it
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 def parse_endpoint(text: str, default_port: int | None = DEFAULT_PORT) -> Endpoint:
@@ -49,6 +50,8 @@ def parse_endpoint(text: str, default_port: int | None = DEFAULT_PORT) -> Endpoi
         _check_ipv6(text, host)
     else:
         _check_name(text, host)
+    if printable(host, len(host)) != host:
+        raise _malformed(text, "it contains a character that does not show")
     if port is not None:
         return Endpoint(host, _port(text, port))
     if default_port is None:

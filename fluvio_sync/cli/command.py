@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None) -> int:
 
 def _main(arguments: list[str], screen: Screen) -> int:
     if not arguments:
-        screen.line(build_parser().format_help())
+        for line in build_parser().format_help().split("\n"):
+            screen.line(line)
         screen.say("a command is missing")
         return USAGE
     try:

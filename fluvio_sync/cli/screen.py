@@ -12,6 +12,8 @@ import re
 import threading
 from typing import TYPE_CHECKING, TextIO
 
+from fluvio_sync._base.text import LONGEST_LINE, printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,7 +35,8 @@ class Screen:
         self.line(f"fluvio-sync: {message}")
 
     def line(self, text: str) -> None:
-        """Write a line; an unanswered prompt is shown again below it."""
+        """Write a line, whatever its text holds; an unanswered prompt is shown again below it."""
+        text = printable(text, LONGEST_LINE)
         with self._lock:
             self._write(f"\n{text}\n{PROMPT}" if self._prompted else f"{text}\n")
 

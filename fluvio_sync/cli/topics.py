@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._base.stdout import write
+from fluvio_sync._base.text import printable
 from fluvio_sync._settings.checks import choice
 from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.cli.exit_status import FAILED, OK, statuses
@@ -105,7 +106,7 @@ def list_topics(options: argparse.Namespace, _screen: Screen) -> int:
         for topic in fluvio.describe_topics():
             fields: dict[str, Any] = topic._asdict()
             fields["compression"] = "any" if topic.compression is None else topic.compression.value
-            _print(json.dumps(fields) if options.json else topic.name)
+            _print(json.dumps(fields) if options.json else printable(topic.name))
     return OK
 
 

@@ -30,6 +30,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync import retry
+from fluvio_sync._base.stderr import say
 from fluvio_sync._settings.checks import seconds, size, unknown_setting
 from fluvio_sync._settings.topic_name import check_topic_name
 from fluvio_sync.client import leave_open_at_exit, unconnected
@@ -200,7 +201,7 @@ class FluvioHandler(logging.Handler):
 
     def _print(self, text: str) -> None:
         with contextlib.suppress(Exception):  # there may be no standard error
-            print(f"fluvio_sync: log records for topic {self._topic!r}: {text}", file=sys.stderr)  # noqa: T201
+            say(f"log records for topic {self._topic!r}: {text}")
 
     def __repr__(self) -> str:
         return f"<FluvioHandler for {self._topic!r} at {self._client.endpoint} ({logging.getLevelName(self.level)})>"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fluvio_sync._base.text import printable
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.layout import I64, STRING, U8, U32, U64, VARBYTES, option
 from fluvio_sync.protocol.message import Message, apart, nested
@@ -233,10 +234,10 @@ class ErrorCode(Message):
 
     @property
     def text(self) -> str:
-        """The meaning for a person, with the payload but without any record's contents."""
+        """The meaning for a person: the payload as far as it can be shown, and without any record's contents."""
         if self.code == Code.SMART_MODULE_INVALID and self.payload[1] is None:
-            return f"a SmartModule, which the server does not name, is invalid: {self.payload[0]}"
-        return _TEXTS[self.code].format(*self.payload) or "the server gives no reason"
+            return printable(f"a SmartModule, which the server does not name, is invalid: {self.payload[0]}")
+        return printable(_TEXTS[self.code].format(*self.payload)) or "the server gives no reason"
 
     def write(self, w: Writer, version: int) -> None:
         """Append it; it has no version gates."""

@@ -10,6 +10,7 @@ import enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from fluvio_sync._base.text import shown
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.layout import (
     BOOL,
@@ -58,10 +59,10 @@ def split_partition_key(name: str) -> tuple[str, int]:
     """
     topic, dash, number = name.rpartition("-")
     if not (dash and topic and number.isascii() and number.isdigit()):
-        raise ProtocolError(f"{name!r} is not the name of a partition")
+        raise ProtocolError(f"{shown(name)} is not the name of a partition")
     # More digits than a u32 has would make int() slow for no use.
     if len(number) > 10:
-        raise ProtocolError(f"{name!r} is not the name of a partition")
+        raise ProtocolError(f"{shown(name)} is not the name of a partition")
     return topic, int(number)
 
 

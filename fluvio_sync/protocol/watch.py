@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fluvio_sync._base.text import shown
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.envelope import Enveloped
 from fluvio_sync.protocol.layout import BOOL, I64, STRING, Layout, vec
@@ -37,7 +38,7 @@ def _unknown(label: str) -> Layout[Any]:
     """Return the layout of objects of which none can be read."""
 
     def refuse(_: Reader, __: int) -> Any:
-        raise ProtocolError(f"objects of the kind {label!r} are not known here")
+        raise ProtocolError(f"objects of the kind {shown(label)} are not known here")
 
     return Layout(refuse, lambda w, item, version: item.write(w, version), 1)
 

@@ -28,6 +28,7 @@ from fluvio_sync.client import unconnected
 from fluvio_sync.contrib.django import _clients, _on_commit, client, producer, send_on_commit
 from fluvio_sync.contrib.django.testing import fake_fluvio
 from tests.support.django_kit import manage, run_script
+from tests.support.scribbler import ESCAPED, Scribbler, assert_harmless
 
 if TYPE_CHECKING:
     from fluvio_sync.testing import FakeFluvio, LocalCluster
@@ -379,6 +380,13 @@ def test_check_command_fails(default_database: str) -> None:
     assert "FAIL  SC connection" in output
     assert "is a cluster running there?" in output
     assert errors.startswith("CommandError: 1 of ")
+
+
+def test_check_command_shows_no_text_of_a_server_as_it_is(default_database: str) -> None:
+    with Scribbler() as cluster:
+        _, output, errors = manage("fluvio_check", "--alias", "default", FLUVIO_SYNC_ENDPOINT=cluster.endpoint)
+    assert ESCAPED in output
+    assert_harmless(output + errors)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from fluvio_sync.client import unconnected
 from fluvio_sync.contrib._observation import health_answer
 from fluvio_sync.stats import Health
 from fluvio_sync.testing import FakeFluvio, FaultProxy
+from tests.support.scribbler import ESCAPED, Scribbler, assert_harmless
 from tests.support.waiting import wait_until
 
 pytest.importorskip("flask", reason="Flask is not installed")
@@ -306,6 +307,13 @@ def test_the_command_finds_a_cluster(app: flask.Flask, where: Where) -> None:
 def test_the_command_fails_without_a_cluster() -> None:
     done = make_app(FLUVIO_ENDPOINT=NOWHERE).test_cli_runner().invoke(args=["fluvio", "check"])
     assert (done.exit_code, "FAIL" in done.output) == (1, True), done.output
+
+
+def test_the_command_shows_no_text_of_a_server_as_it_is() -> None:
+    with Scribbler() as cluster:
+        done = make_app(FLUVIO_ENDPOINT=cluster.endpoint).test_cli_runner().invoke(args=["fluvio", "check"])
+    assert ESCAPED in done.output
+    assert_harmless(done.output)
 
 
 # The examples.

@@ -71,3 +71,13 @@ def test_a_text_says_nothing_that_the_server_did_not(tag: Code) -> None:
     text = ErrorCode(int(tag), optional.get(int(tag), empty)).text
     assert text
     assert "None" not in text
+
+
+@pytest.mark.parametrize("tag", PAYLOADS)
+def test_a_text_is_one_line_of_bounded_length(tag: int) -> None:
+    parts = tuple("a\x1b[2J\r\n\u202e" + "x" * 30_000 if isinstance(part, str) else part for part in PAYLOADS[tag])
+    codes = [ErrorCode(tag, parts)] + [ErrorCode(6002, (parts[0], None))] * (tag == 6002)
+    for text in [code.text for code in codes]:
+        assert text.isprintable()
+        assert len(text) <= 500
+        assert (r"a\x1b[2J\r\n\u202exxx" in text) is any(isinstance(part, str) for part in parts)

@@ -67,7 +67,7 @@ def _outbox() -> Iterator[Step]:
     try:
         found = outbox.health()
     except (DatabaseError, InterfaceError) as error:
-        yield Step("outbox", False, 0.0, str(error).strip(), "is the database there, and migrated?")
+        yield Step("outbox", False, 0.0, " ".join(str(error).split()), "is the database there, and migrated?")
         return
     age = "" if found.oldest_age is None else f", the oldest {found.oldest_age:.0f} s old"
     detail = f"{counted(found.pending, 'record')} to send{age}; {found.failed} failed, {found.blocked} blocked"
