@@ -6,19 +6,34 @@ Pure: no socket, thread, clock, randomness or log; any thread.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+# What stands before the last "@" of a text, and before the "@" in words of a message, each without the scheme of a URL.
+_USER = re.compile(r"""(['"]?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@""", re.DOTALL)
+_USERS = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^\s'"]*@""")
+
+
 def shown(value: object) -> str:
-    """Return `value` as an error message shows it: its repr, shortened."""
+    """Return `value` as an error message shows it: its repr, without what stands before an "@", shortened.
+
+    Addresses may have a password there, by mistake: those of other systems do.
+    """
     try:
         text = repr(value)
     except ValueError:  # an int of thousands of digits
         return f"<{type(value).__name__}>"
+    text = _USER.sub(r"\1***@", text, count=1)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def without_users(message: str) -> str:
+    """Return a message without what stands before an "@" in its words; see `shown`."""
+    return _USERS.sub(r"\1***@", message)
 
 
 def counted(number: int, thing: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ssl
 
+from fluvio_sync._base.pem import source
 from fluvio_sync.errors import ConfigError
 from fluvio_sync.tls import present, trust
 
@@ -51,9 +52,10 @@ def server_context(cert: str | None, key: str | None, client_ca: str | None) -> 
     context.options |= ssl.OP_NO_RENEGOTIATION
     # A client may end its half of the connection in TCP alone.  (Missing before OpenSSL 3.)
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-    present(context, cert, key, names=("tls_cert", "tls_key"))
+    chain, its_key = source("tls_cert", cert), None if key is None else source("tls_key", key)
+    present(context, chain, its_key, names=("tls_cert", "tls_key"))
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        trust(context, client_ca, name="tls_client_ca")
+        trust(context, source("tls_client_ca", client_ca), name="tls_client_ca")
     return context
