@@ -108,14 +108,16 @@ def shown_path(path: str) -> str:
     """Return a text that should be a path, or a name, as messages show it: without what may be a key."""
     if may_be_key(path):
         return "<not shown>"
-    return repr("/".join(name if _is_plain(name) else f"{name[:_BEGINNING]}..." for name in path.split("/")))
+    if _looks_random(path, 32):
+        return repr(f"{path[:_BEGINNING]}...")
+    return repr("/".join(name if _is_plain(name) else f"{name[:_BEGINNING]}..." for name in _names(path)))
 
 
 def may_be_key(text: str) -> bool:
     """Return whether a text cannot be a path, or is a key or a certificate in base64 or hexadecimal digits."""
     if _FENCE in text or _CONTROL.search(text):
         return True
-    if any(len(name.encode(errors="surrogatepass")) > _LONGEST_NAME for name in text.split("/")):
+    if any(len(name.encode(errors="surrogatepass")) > _LONGEST_NAME for name in _names(text)):
         return True
     # In environment files and JSON, line breaks are often two characters.
     decoded = _decoded(re.sub(r"\\[nr]|\s", "", text))
@@ -135,7 +137,16 @@ def _decoded(text: str) -> bytes:
         return b""
 
 
+def _names(path: str) -> list[str]:
+    return path.replace(os.sep, "/").split("/")
+
+
 def _is_plain(name: str) -> bool:
     """Return whether a file's name is short, and does not look like a piece of base64."""
-    mixed = all(re.search(kind, name) for kind in ("[A-Z]", "[a-z]", "[0-9]"))
-    return len(name) <= _SHOWN and not (mixed and re.fullmatch(r"[A-Za-z0-9+=]{16,}", name))
+    return len(name) <= _SHOWN and not _looks_random(name, 16)
+
+
+def _looks_random(text: str, length: int) -> bool:
+    """Return whether a text looks like base64 of at least so many characters; a few paths do as well."""
+    mixed = all(re.search(kind, text) for kind in ("[A-Z]", "[a-z]", "[0-9]"))
+    return mixed and re.fullmatch(rf"[A-Za-z0-9+/=]{{{length},}}", text) is not None
