@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
-from fluvio_sync._base.text import did_you_mean
+from fluvio_sync._base.text import did_you_mean, shown
 from fluvio_sync._core.partition import RECORD_CHARGE
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import uwsgi
@@ -316,7 +316,7 @@ def _check_override(override: object) -> None:
         raise ConfigError("spu_address_override is a mapping from SPU id to 'host:port', or a function")
     for spu, address in override.items():
         if isinstance(spu, bool) or not isinstance(spu, int):
-            raise ConfigError(f"a key of spu_address_override is the id of an SPU, a number, not {spu!r}")
+            raise ConfigError(f"a key of spu_address_override is the id of an SPU, a number, not {shown(spu)}")
         try:
             parse_endpoint(address, default_port=None)
         except ConfigError as error:

@@ -117,7 +117,7 @@ class TopicProducer:
         Errors, with nothing queued:
 
         * `TypeError`: a value or key of another type; also any error of a serializer.
-        * `ValueError`: a timestamp out of range or without a time zone.
+        * `ValueError`: a timestamp out of range or without a time zone; a `str` with half of a surrogate pair.
         * `PartitionNotFoundError`: the topic does not have the partition.
         * `RecordTooLargeError`: the record does not fit in `max_request_size`.
         * `BufferFullError`: no space in `buffer_memory` within `max_block`, or at once with `on_full="raise"`.
@@ -286,13 +286,16 @@ class TopicProducer:
 
 
 def to_bytes(part: str, data: Any, serializer: Any) -> bytes:
-    """Return a record's part, "key" or "value", as bytes; raises `TypeError` and any error of the serializer."""
+    """Return a record's part, "key" or "value", as bytes.
+
+    Raises `TypeError`, `ValueError` for a text that is no UTF-8, and any error of the serializer.
+    """
     if serializer is not None:
         data = serializer(data)
     if isinstance(data, bytes):
         return data
     if isinstance(data, str):
-        return data.encode()
+        return _as_utf8(part, data)
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)  # a copy: the caller may change the buffer after send() returned
     try:
@@ -303,6 +306,20 @@ def to_bytes(part: str, data: Any, serializer: Any) -> bytes:
     if not view.ndim or not _NOT_DATA.isdisjoint(_FIELD_NAMES.sub("", view.format)):
         raise _not_bytes(part, data)
     return view.tobytes()
+
+
+def _as_utf8(part: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        position = error.start
+    # Not raised while that error is handled: it holds the whole text, and would be the context of this one.
+    raise ValueError(
+        f"a record's {part} cannot be encoded as UTF-8: its character {position}, counted from 0, is one of the "
+        "surrogates (U+D800 to U+DFFF), halves of characters; if it stands for a byte that could not be decoded, send "
+        "bytes: "
+        "text.encode(errors='surrogateescape')"
+    )
 
 
 def _not_bytes(part: str, data: Any) -> TypeError:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fluvio's profile file, which names the cluster for a client without an endpoint.
 
-Effects: reads one file, any thread, once a call.  Fluvio's own tools write that file.
+Effects: reads one file, any thread, once a call; logs that others than its owner may read or change the keys in it.
+Fluvio's own tools write that file.
 """
 
 from __future__ import annotations
@@ -9,20 +10,27 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fluvio_sync._base.log import get_logger
+from fluvio_sync._base.pem import is_pem
 from fluvio_sync._base.text import shown
 from fluvio_sync._settings.endpoint import parse_endpoint
 from fluvio_sync.errors import ConfigError
-from fluvio_sync.tls import TlsConfig, is_inline
+from fluvio_sync.tls import TlsConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PATH_VARIABLE = "FLV_PROFILE_PATH"
 """The environment variable that names the file."""
+
+_OF_OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+_log = get_logger("profile")
+_warned: set[tuple[str, int]] = set()  # paths and modes of files
 
 
 class Profile(NamedTuple):
@@ -96,6 +104,7 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._text = ""
+        self._mode = 0
         self.content: dict[str, Any] = self._read()
 
     def error(self, problem: str, where: str = "") -> ConfigError:
@@ -107,21 +116,45 @@ class _File:
     def _read(self) -> dict[str, Any]:
         toml = _toml_reader()
         try:
-            self._text = self.path.read_text(encoding="utf-8")
+            with self.path.open("rb") as file:
+                self._mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                written = file.read()
         except FileNotFoundError as error:
             raise self.error(
                 "there is no such file; create it with Fluvio's command line, or name the cluster: an endpoint, "
                 "$FLUVIO_SYNC_ENDPOINT, or --cluster at the shell"
             ) from error
-        except UnicodeDecodeError as error:
-            raise self.error(f"it is not text in UTF-8: {error.reason} at byte {error.start}") from error
         except (OSError, ValueError) as error:
             raise self.error(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        try:
-            content: dict[str, Any] = toml.loads(self._text)
-        except (toml.TOMLDecodeError, RecursionError) as error:
-            raise self.error(f"it is not TOML: {error}") from error
+        content, problem = self._parsed(written, toml)
+        if problem:
+            # Not raised while a reader's error is handled: it may hold the whole file with its keys, and would be the
+            # context of this one.
+            raise self.error(problem)
         return content
+
+    def _parsed(self, written: bytes, toml: Any) -> tuple[dict[str, Any], str]:
+        """Return the content, and why there is none."""
+        try:
+            self._text = written.decode().replace("\r\n", "\n")
+            return toml.loads(self._text), ""
+        except UnicodeDecodeError as error:
+            return {}, f"it is not text in UTF-8: {error.reason} at byte {error.start}"
+        except (toml.TOMLDecodeError, RecursionError) as error:
+            return {}, f"it is not TOML: {error}"
+
+    def warn_if_exposed(self) -> None:
+        """Log, once in a process, that others than the file's owner may read or write it, because it holds a key."""
+        exposed = (str(self.path), self._mode)
+        if os.name != "posix" or not self._mode & _OF_OTHERS or exposed in _warned:
+            return
+        _warned.add(exposed)
+        _log.warning(
+            "profile.exposed",
+            path=str(self.path),
+            mode=f"{self._mode:04o}",
+            reason=f"it holds a private key, and others than its owner may read or change it: chmod 600 {self.path}",
+        )
 
     def text(self, table: dict[str, Any], key: str, where: str, *, optional: bool = False) -> str:
         """Return a string of a table; "" if it is optional and missing."""
@@ -231,9 +264,11 @@ def _verified(file: _File, tls: dict[str, Any], where: str) -> TlsConfig:
     where += "certs."
     texts = {key: file.text(certs, key, where) for key in ("domain", "ca_cert", "cert", "key")}
     for key in ("ca_cert", "cert", "key"):
-        if is_inline(texts[key]) != (source == "inline"):
+        if is_pem(texts[key]) != (source == "inline"):
             kind = "PEM text" if source == "inline" else "a path"
             raise file.error(f"is not {kind}, as tls_source = {source!r} says", where + key)
+    if source == "inline":
+        file.warn_if_exposed()
     try:
         return TlsConfig.verified(**texts)
     except ConfigError as error:

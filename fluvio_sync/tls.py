@@ -9,16 +9,23 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fluvio_sync._base.pem import PemText, is_pem, may_be_key, shown_path, shown_source
 from fluvio_sync._base.text import shown
 from fluvio_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
+
+
+# The labels of a name that a certificate may have; as in names of hosts, "_" is tolerated.
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_LONGEST_NAME = 253
 
 
 class TlsPolicy(enum.Enum):
@@ -33,15 +40,24 @@ class TlsPolicy(enum.Enum):
 class TlsConfig:
     """TLS to the SC and the SPUs; made by `disabled()`, `anonymous()` or `verified()`.
 
-    `ca_cert`, `cert` and `key` are paths or the PEM text itself.  `repr()` shows paths, never texts.  Pickling an
-    object that holds the text of a private key raises `TypeError`, as for an `ssl.SSLContext`.
+    `ca_cert`, `cert` and `key` are paths, or the PEM text itself, which is kept in an object that does not show it:
+    neither `repr()` nor `dataclasses.asdict()` has the text of a key.  Pickling an object that holds the text of a
+    private key raises `TypeError`, as for an `ssl.SSLContext`.
     """
 
     policy: TlsPolicy
     domain: str | None = None
-    ca_cert: str | None = None
-    cert: str | None = None
-    key: str | None = None
+    ca_cert: str | PemText | None = None
+    cert: str | PemText | None = None
+    key: str | PemText | None = None
+
+    def __post_init__(self) -> None:
+        if self.domain is not None:
+            _check_domain(self.domain)
+        for name in ("ca_cert", "cert", "key"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, source(name, given))
 
     @classmethod
     def disabled(cls) -> TlsConfig:
@@ -70,19 +86,19 @@ class TlsConfig:
         * `cert`: the client's certificate, a path or PEM text (default none); a cluster may require one.
         * `key`: its private key, a path or PEM text; without it, `cert` holds both.
 
-        Raises `ConfigError` if one is missing or of the wrong type.  `Fluvio.connect` reads the files, and the client
-        reads them again when it makes a connection after they changed.
+        Raises `ConfigError` if one is missing or of the wrong type, if no server can have a name in the domain, and for
+        a key in another form, such as base64 of PEM text, which it does not show.  `Fluvio.connect` reads the files,
+        and the client reads them again when it makes a connection after they changed.
         """
-        if not isinstance(domain, str) or not domain:
-            raise ConfigError(f"domain cannot be {shown(domain)}: it is the name in the SC's certificate")
+        _check_domain(domain)
         if cert is None and key is not None:
             raise ConfigError("key without cert: the client's certificate is missing")
         return cls(
             TlsPolicy.VERIFIED,
             domain,
-            _source("ca_cert", ca_cert),
-            None if cert is None else _source("cert", cert),
-            None if key is None else _source("key", key),
+            source("ca_cert", ca_cert),
+            None if cert is None else source("cert", cert),
+            None if key is None else source("key", key),
         )
 
     def server_name(self, spu_name: str | None = None) -> str | None:
@@ -96,8 +112,7 @@ class TlsConfig:
 
     def files(self) -> list[str]:
         """Return the paths among the settings."""
-        sources = (self.ca_cert, self.cert, self.key)
-        return [source for source in sources if source is not None and not is_inline(source)]
+        return [given for given in (self.ca_cert, self.cert, self.key) if isinstance(given, str)]
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return a new context for a client's connections, None for plain TCP.
@@ -132,61 +147,112 @@ class TlsConfig:
         if self.policy is not TlsPolicy.VERIFIED:
             return f"TlsConfig.{self.policy.value}()"
         sources = {"ca_cert": self.ca_cert, "cert": self.cert, "key": self.key}
-        named = [f"{name}={_named(source)}" for name, source in sources.items() if source]
+        named = [f"{name}={shown_source(given)}" for name, given in sources.items() if given]
         return f"TlsConfig.verified({', '.join([f'domain={self.domain!r}', *named])})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if any("PRIVATE KEY-----" in (source or "") for source in (self.ca_cert, self.cert, self.key)):
-            raise TypeError("cannot pickle a TlsConfig that holds a private key: give its path instead")
         return type(self), (self.policy, self.domain, self.ca_cert, self.cert, self.key)
 
 
-def is_inline(source: str) -> bool:
-    """Return whether `source` is PEM text, and not a path."""
-    return "-----BEGIN" in source
+def _check_domain(domain: object) -> None:
+    """Raise `ConfigError` unless servers can have certificates for names in a domain."""
+    if not isinstance(domain, str) or not domain:
+        raise ConfigError(f"domain cannot be {shown(domain)}: it is the name in the SC's certificate")
+    problem = _problem_of_name(domain)
+    if problem:
+        name = shown_path(domain)
+        raise ConfigError(f"domain cannot be {name}: it is the name in the SC's certificate, and {problem}")
+
+
+def _problem_of_name(name: str) -> str:
+    """Say why no certificate is for a name, "" if one may be."""
+    if name.startswith(".") or name.endswith("."):
+        return "such a name neither begins nor ends with a dot"
+    for label in name.split("."):
+        if not label:
+            return "no part between its dots may be empty"
+        encoded = _ascii(label)
+        if encoded is None or len(encoded) > 63:
+            return "a part between its dots is longer than 63 characters, or cannot be written in a certificate"
+        if not _LABEL.fullmatch(encoded):
+            return "it has letters, digits, '-' and '_' between its dots, and nothing else, no scheme and no port"
+    return f"it is longer than {_LONGEST_NAME} characters" if len(name) > _LONGEST_NAME else ""
+
+
+def _ascii(label: str) -> str | None:
+    """Return a label as certificates have it, which for an international name is another; None if there is none."""
+    if label.isascii():
+        return label
+    try:
+        return label.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
 
 
 def authority(tls: TlsConfig | ssl.SSLContext) -> str:
     """Return the authority that signs servers' certificates, for messages; "" if they are not verified."""
     if not isinstance(tls, TlsConfig):
         return "an authority of the SSLContext that was given"
-    return "" if tls.ca_cert is None else f"ca_cert {_named(tls.ca_cert)}"
+    return "" if tls.ca_cert is None else f"ca_cert {shown_source(tls.ca_cert)}"
 
 
-def _named(source: str) -> str:
-    return "<inline>" if is_inline(source) else repr(source)
+def verifies_nobody(tls: TlsConfig | ssl.SSLContext) -> bool:
+    """Return whether TLS accepts any server, so that an attacker in between can be one."""
+    if isinstance(tls, TlsConfig):
+        return tls.policy is TlsPolicy.ANONYMOUS
+    return not tls.verify_mode  # `ssl.CERT_NONE` is 0
 
 
-def _source(name: str, value: str | os.PathLike[str]) -> str:
-    # The value is not shown: it may be a key.
+def source(name: str, value: object) -> str | PemText:
+    """Return the value of a setting as a path or as PEM text.
+
+    * `name`: the setting's name, for errors.
+    * `value`: a path, `~` included, or PEM text.
+
+    Raises `ConfigError`, which does not show the value, if it is neither.
+    """
+    if isinstance(value, PemText):
+        return value
     if not isinstance(value, (str, os.PathLike)):
         raise ConfigError(f"{name} cannot be a {type(value).__name__}: it is a path or PEM text, as a string")
-    source = os.fspath(value)
-    if not isinstance(source, str) or not source.strip():
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"{name} is empty: it is a path or PEM text, as a string")
-    return source if is_inline(source) else str(Path(source).expanduser())
+    if is_pem(text):
+        return PemText(text)
+    if may_be_key(text):
+        raise ConfigError(
+            f"{name} is neither PEM text nor a path, and is not shown because it may be a key: PEM text has its line "
+            f"-----BEGIN ...-----, its line breaks, and is not itself encoded (decode base64 first)"
+        )
+    return str(Path(text).expanduser())
 
 
-def trust(context: ssl.SSLContext, ca_cert: str, name: str = "ca_cert") -> None:
+def trust(context: ssl.SSLContext, ca_cert: str | PemText, name: str = "ca_cert") -> None:
     """Have a context trust an authority; `ConfigError`, which calls the setting `name`, if it cannot be used."""
     import ssl  # noqa: PLC0415 - imported already
 
     try:
-        if is_inline(ca_cert):
-            context.load_verify_locations(cadata=ca_cert)
+        if isinstance(ca_cert, PemText):
+            context.load_verify_locations(cadata=ca_cert.reveal())
         else:
             _check_readable(name, ca_cert)
             context.load_verify_locations(cafile=ca_cert)
     except (ssl.SSLError, TypeError) as error:  # TypeError: a text with other letters than ASCII
-        raise ConfigError(f"{name} {_named(ca_cert)} cannot be used: {_reason(error)}") from error
+        raise ConfigError(f"{name} {shown_source(ca_cert)} cannot be used: {_reason(error)}") from error
 
 
-def present(context: ssl.SSLContext, cert: str, key: str | None, names: tuple[str, str] = ("cert", "key")) -> None:
+def present(
+    context: ssl.SSLContext,
+    cert: str | PemText,
+    key: str | PemText | None,
+    names: tuple[str, str] = ("cert", "key"),
+) -> None:
     """Have a context show a certificate; `ConfigError`, which calls the settings `names`, if it cannot be used."""
     import ssl  # noqa: PLC0415 - imported already
 
     def refuse_to_ask() -> str:  # without it, OpenSSL would ask on the terminal
-        raise ConfigError(f"the private key in {_named(key or cert)} is encrypted: give it without a passphrase")
+        raise ConfigError(f"the private key in {shown_source(key or cert)} is encrypted: give it without a passphrase")
 
     with contextlib.ExitStack() as files:
         cert_path = files.enter_context(_as_file(names[0], cert))
@@ -194,23 +260,24 @@ def present(context: ssl.SSLContext, cert: str, key: str | None, names: tuple[st
         try:
             context.load_cert_chain(cert_path, key_path, password=refuse_to_ask)
         except ssl.SSLError as error:
-            both = f"{names[0]} {_named(cert)}" + ("" if key is None else f" and {names[1]} {_named(key)}")
+            both = f"{names[0]} {shown_source(cert)}" + ("" if key is None else f" and {names[1]} {shown_source(key)}")
             raise ConfigError(f"{both} cannot be used: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
-def _as_file(name: str, source: str) -> Iterator[str]:
-    """Give the path of `source`, written to a private file if it is a text."""
-    if not is_inline(source):
-        _check_readable(name, source)
-        yield source
+def _as_file(name: str, given: str | PemText) -> Iterator[str]:
+    """Give the path of `given`, written to a private file if it is a text."""
+    if isinstance(given, str):
+        _check_readable(name, given)
+        yield given
         return
     import tempfile  # noqa: PLC0415 - rarely needed
 
     descriptor, path = tempfile.mkstemp(prefix="fluvio-sync-")  # readable by this user alone
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(source)
+        # No text fails here: the error would hold it.
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123 - no path
+            file.write(given.reveal())
         yield path
     finally:
         Path(path).unlink()
@@ -218,11 +285,18 @@ def _as_file(name: str, source: str) -> Iterator[str]:
 
 def _check_readable(name: str, path: str) -> None:
     # The ssl module's own errors do not say which file.
+    reason = _why_unreadable(path)
+    if reason is not None:
+        # Not raised while the system's error is handled, which has the whole path, and would be its context.
+        raise ConfigError(f"{name} {shown_path(path)} cannot be read: {reason}")
+
+
+def _why_unreadable(path: str) -> str | None:
     try:
         with Path(path).open("rb"):
-            pass
+            return None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{name} {path!r} cannot be read: {_reason(error)}") from error
+        return _reason(error)
 
 
 def _reason(error: Exception) -> str:

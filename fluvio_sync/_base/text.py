@@ -6,6 +6,7 @@ Pure: no socket, thread, clock, randomness or log; any thread.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ LONGEST_LINE = 4000
 
 # Not printable by Python's rule, and harmless: spaces of French and of East Asia, and the joiners of emoji and letters.
 _KEPT = frozenset("\xa0\u200c\u200d\u202f\u3000")
+# What stands before the last "@" of a text, and before the "@" in words of a message, each without the scheme of a URL.
+_USER = re.compile(r"""(['"]?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@""", re.DOTALL)
+_USERS = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^\s'"]*@""")
 
 
 def printable(text: str, limit: int = 500) -> str:
@@ -33,15 +37,24 @@ def printable(text: str, limit: int = 500) -> str:
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Return `value` as an error message shows it: its repr, of at most `limit` characters."""
+    """Return `value` as an error message shows it: its repr, of at most `limit` characters.
+
+    What stands before an "@" is left out: addresses may have a password there, by mistake, as those of other systems.
+    """
     try:
-        return _cut(repr(value), limit)
+        text = repr(value)
     except ValueError:  # an int of thousands of digits
         return f"<{type(value).__name__}>"
+    return _cut(_USER.sub(r"\1***@", text, count=1), limit)
 
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def without_users(message: str) -> str:
+    """Return a message without what stands before an "@" in its words; see `shown`."""
+    return _USERS.sub(r"\1***@", message)
 
 
 def counted(number: int, thing: str) -> str:

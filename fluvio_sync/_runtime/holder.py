@@ -25,9 +25,15 @@ from fluvio_sync._settings.environment import misspelt
 from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
 from fluvio_sync.futures import forget_parent
 from fluvio_sync.stats import FlushResult, Health
+from fluvio_sync.tls import verifies_nobody
 
 if TYPE_CHECKING:
     from threading import Thread
+
+_UNVERIFIED = (
+    "the tls setting verifies no server: an attacker on the network path can read and change the records; "
+    "TlsConfig.verified() prevents that"
+)
 
 _holders: weakref.WeakSet[EngineHolder] = weakref.WeakSet()
 
@@ -99,6 +105,8 @@ class EngineHolder:
         if self._failure is None:
             for variable, meant in misspelt(os.environ).items():
                 engine.log.warning("environment.unknown", variable=variable, did_you_mean=meant)
+            if verifies_nobody(self.config.tls):
+                engine.log.warning("tls.unverified", reason=_UNVERIFIED)
         try:
             engine.open()
         except FluvioError as error:

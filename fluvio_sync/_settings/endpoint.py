@@ -41,7 +41,8 @@ def parse_endpoint(text: str, default_port: int | None = DEFAULT_PORT) -> Endpoi
     * `text`: `"host:port"`, `"host"`, `"[::1]:9003"`, `"[::1]"` or `"::1"`.
     * `default_port`: the port of a text without one (default 9003, an SC's); None if the text must have one.
 
-    Raises `ConfigError`, which shows the text and explains the mistake, for anything else, such as a URL or a list.
+    Raises `ConfigError`, which shows the text, but no user and password in it, and explains the mistake, for anything
+    else, such as a URL or a list.
     """
     if not isinstance(text, str):
         raise ConfigError(f"an endpoint is a string such as '127.0.0.1:9003', not {shown(text)}")
@@ -66,6 +67,11 @@ def _malformed(text: str, why: str) -> ConfigError:
 def _split(text: str) -> tuple[str, str | None]:
     if not text:
         raise _malformed(text, "it is empty")
+    if "@" in text:  # first: what stands before it may be a password, and is in no other error
+        why = "Fluvio has no users and passwords; leave out everything up to the '@'"
+        raise _malformed(text, f"{why}, and the scheme of a URL" if "://" in text else why)
+    if "?" in text:
+        raise _malformed(f"{text.partition('?')[0]}?...", "nothing may follow the port")
     if any(character.isspace() for character in text):
         raise _malformed(text, "it contains white space")
     if "://" in text:

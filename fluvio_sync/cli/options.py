@@ -6,9 +6,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluvio_sync._base.stdout import write
+from fluvio_sync._base.text import without_users
 from fluvio_sync._settings.environment import client_settings
 from fluvio_sync.cli.values import endpoint, positive_duration
 from fluvio_sync.config import TlsConfig
@@ -36,6 +37,10 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """End the program; the message shows arguments, and no password of an address in them."""
+        super().error(without_users(message))
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if file is sys.stdout:

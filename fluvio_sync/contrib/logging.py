@@ -129,7 +129,11 @@ class FluvioHandler(logging.Handler):
         try:
             value = self.format(record).encode(errors="backslashreplace")
             key = None if self._key is None else self._key(record)
-            item = Item(value, key.encode() if isinstance(key, str) else key, max(1, int(record.created * 1000)))
+            item = Item(
+                value,
+                key.encode(errors="backslashreplace") if isinstance(key, str) else key,
+                max(1, int(record.created * 1000)),
+            )
             self._here().put(item)
         except Exception as error:  # noqa: BLE001 - a log call must not fail the application
             self._here().drop(f"it cannot be formatted: {error!r}")

@@ -38,7 +38,7 @@ class Where:
         """Return the variables by which a script that knows the endpoint alone speaks TLS to it."""
         tls = self.tls
         settings = {"DOMAIN": tls.domain, "CA_CERT": tls.ca_cert, "CERT": tls.cert, "KEY": tls.key}
-        return {f"FLUVIO_SYNC_TLS_{name}": value for name, value in settings.items() if value}
+        return {f"FLUVIO_SYNC_TLS_{name}": str(value) for name, value in settings.items() if value}
 
     @property
     def spus(self) -> int:

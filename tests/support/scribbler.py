@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 FORGED = "ok    fake line"
 TEXT = f"\x1b]0;PWNED\x07\x1b[2J\x9b\x7f\u202e\u2066\u2028evil\r\n{FORGED}\r" + "x" * 30_000
+NAME = TEXT[:250]  # of an object; longer ones are refused
 ESCAPED = r"\x1b]0;PWNED\x07\x1b[2J\x9b\x7f\u202e\u2066\u2028evil\r\nok    fake line\rx"
 OTHER = ErrorCode(2, (TEXT,))
 SPU, AWAY = 5001, 5002  # the one that answers, and the one whose address is no address
@@ -69,7 +70,7 @@ def ranges(table: Mapping[int, tuple[int, int]]) -> tuple[ApiVersionKey, ...]:
 
 
 class Scribbler:
-    """The SC and an SPU.  The topics are `t`, which the SPU leads, and one whose name is `TEXT`.
+    """The SC and an SPU.  The topics are `t`, which the SPU leads, and one whose name is `NAME`.
 
     * `answer`: to each record; `refusal`: to the SC's question for versions.
     * `sc_keys`, `spu_keys`: the versions that they offer.
@@ -136,14 +137,14 @@ class Scribbler:
             return spu(SPU, "127.0.0.1", port), spu(AWAY, TEXT, 7)
         if label == PartitionObject.LABEL:
             offline = PartitionResolution.LEADER_OFFLINE
-            return partition("t-0", SPU), partition(f"{TEXT}-0", AWAY), partition(f"{TEXT}-1", SPU, offline)
-        return topic("t", 1), topic(TEXT, 3)
+            return partition("t-0", SPU), partition(f"{NAME}-0", AWAY), partition(f"{NAME}-1", SPU, offline)
+        return topic("t", 1), topic(NAME, 3)
 
 
 def spu(number: int, host: str, port: int) -> SpuObject:
     public = IngressPort(port, (IngressAddr(host, TEXT),))
     spec = SpuSpec(number, SpuType.CUSTOM, public, Endpoint(1, TEXT), TEXT, Endpoint(1, TEXT))
-    return SpuObject(TEXT, spec, SpuStatus(SpuResolution.ONLINE))
+    return SpuObject(NAME, spec, SpuStatus(SpuResolution.ONLINE))
 
 
 def partition(name: str, leader: int, resolution: PartitionResolution = PartitionResolution.ONLINE) -> PartitionObject:

@@ -43,9 +43,9 @@ def cluster_options(where: Where) -> list[str]:
     tls = where.tls
     options = ["-c", where.endpoint]
     if tls.domain and tls.ca_cert:
-        options += ["--tls", "--domain", tls.domain, "--ca-cert", tls.ca_cert]
+        options += ["--tls", "--domain", tls.domain, "--ca-cert", str(tls.ca_cert)]
     if tls.cert and tls.key:
-        options += ["--enable-client-cert", "--client-cert", tls.cert, "--client-key", tls.key]
+        options += ["--enable-client-cert", "--client-cert", str(tls.cert), "--client-key", str(tls.key)]
     return options
 
 

@@ -46,6 +46,7 @@ from fluvio_sync import (
     UnsupportedVersionError,
     connect,
 )
+from fluvio_sync._base.pem import PemText
 from fluvio_sync.testing import (
     FakeFluvio,
     FakeProducer,
@@ -135,7 +136,7 @@ def test_tls_is_configured(tmp_path: Path, key: str | None) -> None:
     for tls in (TlsConfig.disabled(), TlsConfig.anonymous(), verified):
         assert_type(tls, TlsConfig)
     assert_type(TlsConfig.anonymous().ssl_context(), ssl.SSLContext | None)
-    assert_type(verified.ca_cert, str | None)
+    assert_type(verified.ca_cert, str | PemText | None)
 
 
 # A producer.

@@ -48,7 +48,7 @@ def test_endpoints(text: str, host: str, port: int) -> None:
         ("http://host:9003", "URL"),
         ("host:9003/path", "port '9003/path'"),
         ("host/path", "'host/path' is no name"),
-        ("user@host:9003", "'user@host' is no name"),
+        ("user@host:9003", "leave out everything up to the '@'"),
         (":9003", "the host is missing"),
         ("host:", "port ''"),
         ("host:0", "port '0'"),

@@ -286,6 +286,40 @@ def test_errors_show_no_secrets(path: Path) -> None:
     assert "c2VjcmV0" not in failure(path, text + "\nbroken")
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
+def test_a_file_with_a_key_that_others_may_read_or_change_is_warned_of_once(
+    mode: int, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(certs("verified", "inline", **TEXTS))
+    path.chmod(mode)
+    for _ in range(2):
+        load_profile(path=path)
+    [record] = caplog.records
+    assert record.name == "fluvio_sync.profile"
+    assert record.levelname == "WARNING"
+    said = record.getMessage()
+    assert said.startswith(f"profile.exposed path={str(path)!r} mode='{mode:04o}' reason=")
+    assert f"chmod 600 {path}" in said
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        (0o600, certs("verified", "inline", **TEXTS)),
+        (0o700, certs("verified", "inline", **TEXTS)),
+        (0o666, certs("verified", "files", **PATHS)),
+        (0o666, EXAMPLE),
+    ],
+)
+def test_a_file_without_a_key_or_for_its_owner_alone_is_not_warned_of(
+    mode: int, text: str, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(text)
+    path.chmod(mode)
+    load_profile(path=path)
+    assert caplog.records == []
+
+
 def test_without_a_toml_reader_the_extra_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text(EXAMPLE)
     monkeypatch.setitem(sys.modules, "tomllib" if sys.version_info >= (3, 11) else "tomli", None)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import copy
+import dataclasses
 import pickle
 import ssl
 import stat
@@ -269,6 +272,95 @@ def test_private_keys_are_not_pickled() -> None:
             pickle.dumps(config)
 
 
+def test_a_text_with_more_than_certificates_is_not_pickled() -> None:
+    """What stands between the certificates may be a key whose first line was lost."""
+    with pytest.raises(TypeError, match="another text than certificates"):
+        pickle.dumps(verified(ca_cert=f"{TEXT}MHcCAQEE\n"))
+    two = verified(ca_cert=TEXT + "\n" + TEXT.replace("CERTIFICATE", "TRUSTED CERTIFICATE"))
+    assert pickle.loads(pickle.dumps(two)) == two
+
+
+def test_texts_are_in_no_dictionary_of_a_config() -> None:
+    config = verified(cert=TEXT, key=KEY_TEXT)
+    for found in (dataclasses.asdict(config), dataclasses.astuple(config), copy.deepcopy(config)):
+        assert "<inline>" in repr(found)
+        assert "text" not in str(found)
+    assert copy.deepcopy(config) == copy.copy(config) == config
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        base64.b64encode(KEY_TEXT.encode()).decode(),
+        KEY_TEXT.encode().hex(),
+        KEY_TEXT.partition("\n")[2],
+        "MHcCAQEE" + "x" * 40,
+        "MHcCAQEE\\n" + "x" * 40,
+        "k" * 256,
+        "folder/" + "ü" * 128,
+        "a\0b",
+    ],
+)
+def test_what_may_be_a_key_is_no_path_and_is_not_shown(key: str) -> None:
+    for setting in ("ca_cert", "cert", "key"):
+        with pytest.raises(ConfigError, match=f"^{setting} is neither PEM text nor a path") as caught:
+            verified(**({"cert": "client.crt"} | {setting: key}))
+        assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("k" * 255, "'kkkkkkkk...'"),
+        ("/run/" + "k" * 40 + "/tls.key", "'/run/" + "k" * 40 + "/tls.key'"),
+        ("/run/" + "k" * 41 + "/tls.key", "'/run/kkkkkkkk.../tls.key'"),
+        ("/run/Abcdefghijklmn01", "'/run/Abcdefgh...'"),
+        ("some/Parts01/of/base64/in/a/row/x", "'some/Par...'"),
+        ("certificates/of-some-client.2026", "'certificates/of-some-client.2026'"),
+    ],
+)
+def test_a_path_is_shown_without_what_looks_like_a_key(path: str, shown: str) -> None:
+    config = verified(ca_cert=path)
+    assert repr(config) == f"TlsConfig.verified(domain='cluster.test', ca_cert={shown})"
+    with pytest.raises(ConfigError) as caught:
+        config.ssl_context()
+    assert str(caught.value).startswith(f"ca_cert {shown} cannot be read: ")
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("domain", "reason"),
+    [
+        ("a..b", "no part between its dots may be empty"),
+        (".a", "neither begins nor ends with a dot"),
+        ("a.", "neither begins nor ends with a dot"),
+        (".", "neither begins nor ends with a dot"),
+        ("x" * 64, "longer than 63 characters"),
+        ("ü" * 60, "longer than 63 characters"),
+        ("a\ud800b", "cannot be written in a certificate"),
+        ("a\0b", "nothing else"),
+        (" ", "nothing else"),
+        ("host:9003", "no port"),
+        ("fluvio://host", "no scheme"),
+        ("a." * 126 + "ab", "longer than 253 characters"),
+    ],
+)
+def test_a_domain_that_no_certificate_is_for(domain: str, reason: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"^domain cannot be .* it is the name in the SC's certificate, and .*{reason}"
+    ):
+        verified(domain=domain)
+
+
+@pytest.mark.parametrize(
+    "domain", ["localhost", "a_b.example", "bücher.example", "127.0.0.1", "x" * 63, "a." * 126 + "a"]
+)
+def test_domains(domain: str) -> None:
+    assert verified(domain=domain).server_name() == domain
+
+
 def test_configs_compare_and_hash_by_value() -> None:
     assert verified() == verified(ca_cert=Path("ca.crt"))
+    assert verified(ca_cert=TEXT) == verified(ca_cert=TEXT) != verified(ca_cert=TEXT + "\n")
+    assert len({verified(ca_cert=TEXT), verified(ca_cert=TEXT), verified(ca_cert=TEXT + "\n")}) == 2
     assert len({verified(), verified(), TlsConfig.anonymous(), TlsConfig.disabled()}) == 3

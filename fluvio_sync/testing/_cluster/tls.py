@@ -6,7 +6,7 @@ from __future__ import annotations
 import ssl
 
 from fluvio_sync.errors import ConfigError
-from fluvio_sync.tls import present, trust
+from fluvio_sync.tls import present, source, trust
 
 _REJECTIONS = frozenset(
     ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER")
@@ -51,9 +51,10 @@ def server_context(cert: str | None, key: str | None, client_ca: str | None) -> 
     context.options |= ssl.OP_NO_RENEGOTIATION
     # A client may end its half of the connection in TCP alone.  (Missing before OpenSSL 3.)
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-    present(context, cert, key, names=("tls_cert", "tls_key"))
+    chain, its_key = source("tls_cert", cert), None if key is None else source("tls_key", key)
+    present(context, chain, its_key, names=("tls_cert", "tls_key"))
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        trust(context, client_ca, name="tls_client_ca")
+        trust(context, source("tls_client_ca", client_ca), name="tls_client_ca")
     return context
