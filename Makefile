@@ -6,6 +6,7 @@ OFFICIAL ?= fluvio==0.21.0
 SEEDS ?= 100000
 FAULTS ?= 10000
 SOAK ?= 1800
+FUZZ ?= 60
 MATRIX ?= -m cluster tests/client
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
@@ -51,6 +52,9 @@ chaos: $(VENV)/.test ## break connections of producers at work, and count what w
 
 soak: $(VENV)/.test ## half an hour of faults, forks, slow links and stalled log handlers; SOAK=1800 (seconds)
 	@FLUVIO_SYNC_SOAK=$(SOAK) $(VENV)/bin/python -m pytest -s tests/chaos/test_soak.py $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## have atheris draw bytes for every decoder, on Linux; FUZZ=60 (seconds)
+	@$(VENV)/bin/python -m tests.fuzz.harness $(FUZZ) build/fuzz
 
 cluster-matrix: $(VENV)/.test ## run the client's tests against every kind of development cluster; MATRIX="-m cluster tests/client"
 	@status=0; for tls in plain tls mutual; do for spus in 1 3; do for version in 24 25; do \
@@ -124,6 +128,12 @@ $(VENV)/.bench: $(VENV)/.test
 	@$(PIP) install -e '.[bench]'
 	@touch $@
 
+# Where atheris cannot be installed, the harness says so.
+$(VENV)/.fuzz: $(VENV)/.test
+	@$(PIP) install --only-binary atheris -e '.[fuzz]' >$(VENV)/fuzz.log 2>&1 \
+	|| echo "Note: atheris cannot be installed here (see $(VENV)/fuzz.log)"
+	@touch $@
+
 $(VENV)/.lint: $(VENV)/.python setup.cfg pyproject.toml
 	@echo "Installing fluvio-sync and what checks it"
 	@$(PIP) install -e '.[lint]'
@@ -144,5 +154,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test test-portable test-slow simulate chaos soak cluster-matrix coverage lint types docs hooks dist bench clean FORCE
+.PHONY: help quickstart test test-portable test-slow simulate chaos soak fuzz cluster-matrix coverage lint types docs hooks dist bench clean FORCE
 .DELETE_ON_ERROR:
