@@ -91,9 +91,13 @@ docs: $(VENV)/.docs ## build the documentation, into build/docs
 hooks: $(VENV)/.lint ## have git check style and types before each commit
 	@$(VENV)/bin/pre-commit install
 
+# In an environment that has nothing but what is pinned, by version and hash; pip refuses anything else.
 dist: $(VENV)/.test ## build what is uploaded, into dist, and check it
-	@rm -rf dist
-	@$(VENV)/bin/python -m build --outdir dist .
+	@rm -rf dist build/tools
+	@$(PYTHON) tools/make_venv.py build/tools
+	@build/tools/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: \
+	    -r tools/build-requirements.txt
+	@build/tools/bin/python -m build --no-isolation --outdir dist .
 	@$(VENV)/bin/python -m twine check --strict dist/*
 
 bench: $(VENV)/.bench ## measure what a record costs, beside the official wheel; ARGS as for bench/measure.py
