@@ -6,6 +6,7 @@ OFFICIAL ?= fluvio==0.21.0
 SEEDS ?= 100000
 FAULTS ?= 10000
 SOAK ?= 1800
+FUZZ ?= 60
 MATRIX ?= -m cluster tests/client
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
@@ -52,6 +53,9 @@ chaos: $(VENV)/.test ## break connections of producers at work, and count what w
 soak: $(VENV)/.test ## half an hour of faults, forks, slow links and stalled log handlers; SOAK=1800 (seconds)
 	@FLUVIO_SYNC_SOAK=$(SOAK) $(VENV)/bin/python -m pytest -s tests/chaos/test_soak.py $(ARGS)
 
+fuzz: $(VENV)/.fuzz ## have atheris draw bytes for every decoder, on Linux; FUZZ=60 (seconds)
+	@$(VENV)/bin/python -m tests.fuzz.harness $(FUZZ) build/fuzz
+
 cluster-matrix: $(VENV)/.test ## run the client's tests against every kind of development cluster; MATRIX="-m cluster tests/client"
 	@status=0; for tls in plain tls mutual; do for spus in 1 3; do for version in 24 25; do \
 	    outcome=passed; \
@@ -87,9 +91,13 @@ docs: $(VENV)/.docs ## build the documentation, into build/docs
 hooks: $(VENV)/.lint ## have git check style and types before each commit
 	@$(VENV)/bin/pre-commit install
 
+# In an environment that has nothing but what is pinned, by version and hash; pip refuses anything else.
 dist: $(VENV)/.test ## build what is uploaded, into dist, and check it
-	@rm -rf dist
-	@$(VENV)/bin/python -m build --outdir dist .
+	@rm -rf dist build/tools
+	@$(PYTHON) tools/make_venv.py build/tools
+	@build/tools/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: \
+	    -r tools/build-requirements.txt
+	@build/tools/bin/python -m build --no-isolation --outdir dist .
 	@$(VENV)/bin/python -m twine check --strict dist/*
 
 bench: $(VENV)/.bench ## measure what a record costs, beside the official wheel; ARGS as for bench/measure.py
@@ -124,6 +132,12 @@ $(VENV)/.bench: $(VENV)/.test
 	@$(PIP) install -e '.[bench]'
 	@touch $@
 
+# Where atheris cannot be installed, the harness says so.
+$(VENV)/.fuzz: $(VENV)/.test
+	@$(PIP) install --only-binary atheris -e '.[fuzz]' >$(VENV)/fuzz.log 2>&1 \
+	|| echo "Note: atheris cannot be installed here (see $(VENV)/fuzz.log)"
+	@touch $@
+
 $(VENV)/.lint: $(VENV)/.python setup.cfg pyproject.toml
 	@echo "Installing fluvio-sync and what checks it"
 	@$(PIP) install -e '.[lint]'
@@ -144,5 +158,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test test-portable test-slow simulate chaos soak cluster-matrix coverage lint types docs hooks dist bench clean FORCE
+.PHONY: help quickstart test test-portable test-slow simulate chaos soak fuzz cluster-matrix coverage lint types docs hooks dist bench clean FORCE
 .DELETE_ON_ERROR:

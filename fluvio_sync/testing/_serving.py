@@ -89,7 +89,7 @@ class Port:
     While it refuses, it stays bound, so that no other program gets it.  `asyncio.Server` does not serve here: closing
     it leaks the sockets that it has accepted in the same round of the loop (CPython 3.11, `Server._attach`).
 
-    `number`: the port; `is_open`: whether it accepts connections.
+    `address`: the numeric one of `host`; `number`: the port; `is_open`: whether it accepts connections.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -97,7 +97,9 @@ class Port:
         self._host = host
         self._sock = self._bind(port)
         self._sock.listen(_BACKLOG)
-        self.number: int = self._sock.getsockname()[1]
+        self.address: str
+        self.number: int
+        self.address, self.number = self._sock.getsockname()[:2]
         self.is_open = False
         self._beginning: set[asyncio.Task[None]] = set()
 

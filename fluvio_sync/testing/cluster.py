@@ -8,6 +8,7 @@ development and tests: nothing is replicated, authenticated or ever cleaned up.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from fluvio_sync.errors import ConfigError, ServerError
@@ -29,10 +30,14 @@ class LocalCluster:
 
     `spus`: how many SPUs; default: 1.
     `data_dir`: a folder that keeps topics and records for the next cluster with that folder; default: in memory.
+    A new folder is its user's alone; a warning says if others may write to an old one, and files that are not a
+    cluster's own are not touched.
     `port`: the SC's port; the SPUs take the following ones; default: free ports.
     `in_process`: run in a thread of this process instead of a process of its own, which a debugger can follow but
     which shares the interpreter's lock with the tests.
-    `host`: the address to listen on, which clients are told.
+    `host`: the address to listen on, which clients are told; default: this machine's own.  With `"0.0.0.0"` or `"::"`,
+    clients are told the address by which they reached the SC.  Whoever reaches another address than loopback can read
+    and write everything, unless `tls_client_ca` is given: a warning says so.
     `strict`: reject, by closing the connection, batches that a real SPU would take but that no correct producer sends
     (a wrong checksum or count, no records); `violations()` tells why.
     `platform`: the platform version that the SC reports.
@@ -280,6 +285,9 @@ def _thread(settings: dict[str, Any]) -> ClusterThread:
     from fluvio_sync.testing._cluster.thread import ClusterThread  # noqa: PLC0415
 
     try:
-        return ClusterThread(ClusterServer(**settings))
+        server = ClusterServer(**settings)
     except (OSError, ValueError) as error:
         raise RuntimeError(f"the development cluster did not start: {error}") from error
+    for warning in server.warnings:
+        sys.stderr.write(f"development cluster: warning: {warning}\n")
+    return ClusterThread(server)

@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         server = _server(options)
     except (OSError, ValueError) as error:
         return _report(error, control=bool(options.control))
+    for warning in server.warnings:
+        sys.stderr.write(f"fluvio-sync dev-cluster: warning: {warning}\n")
     try:
         run(_run_by_orders(server) if options.control else _run(server))
     except stdout.OutputError as error:
@@ -141,7 +143,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--spus", metavar="N", type=int, default=1, help="how many SPUs (default: %(default)s)")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="the address to listen on, which clients are told (default: %(default)s)"
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen on, which clients are told; whoever reaches it can read and write everything "
+        "(default: %(default)s, this machine alone)",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="keep topics and records in this folder (default: in memory)")
     parser.add_argument("--strict", action="store_true", help="reject batches that only a faulty producer sends")

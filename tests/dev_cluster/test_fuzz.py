@@ -15,31 +15,12 @@ from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SpuAddress
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
+from tests.fuzz.inputs import BODIES
 
 if TYPE_CHECKING:
     from fluvio_sync.testing._cluster.core import ServerSession
 
 KEYS = sorted({API_VERSIONS, *map(int, ScApi), *map(int, SpuApi)})
-
-# Pieces that steer the decoders deeper than plain noise does: names that exist, small counts.
-PIECES = st.one_of(
-    st.binary(max_size=12),
-    st.sampled_from(
-        [
-            b"\0\1t",
-            b"\0\5Topic",
-            b"\0\3SPU",
-            b"\0\0\0\1",
-            b"\0\0\0\0",
-            b"\0",
-            b"\1",
-            b"\0\1",
-            b"\xff\xff\xff\xff",
-            b"\x7f\xff\xff\xff",
-        ]
-    ),
-)
-BODIES = st.lists(PIECES, max_size=12).map(b"".join)
 
 
 def cluster() -> ClusterCore:

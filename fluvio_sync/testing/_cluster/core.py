@@ -28,9 +28,10 @@ from fluvio_sync.protocol.metadata import (
     TopicSpec,
     TopicStorage,
 )
-from fluvio_sync.protocol.primitives import Reader, Writer
+from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.watch import Change
 from fluvio_sync.testing._cluster.faults import Cut, Faults
+from fluvio_sync.testing._cluster.kept_state import pack, unpack
 from fluvio_sync.testing._cluster.model import (
     CONSUMER_OFFSET_TOPIC,
     SC,
@@ -41,20 +42,18 @@ from fluvio_sync.testing._cluster.model import (
 )
 from fluvio_sync.testing._cluster.modules import texts_of
 from fluvio_sync.testing._cluster.partition_log import LogStorage
-from fluvio_sync.testing._cluster.topics import MAX_PARTITIONS, grown, placement, rejection
+from fluvio_sync.testing._cluster.topics import MAX_PARTITIONS, grown, placement, rejection, unstorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from fluvio_sync.protocol.frames import RequestHeader
     from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
+    from fluvio_sync.testing._cluster.kept_state import KeptTopic
     from fluvio_sync.testing._cluster.stream import Stream
 
 STATUS_INTERVAL = 0.25
 """Seconds for which the SC gathers the changes that writes make to partitions before it tells the watchers."""
-
-_STATE_VERSION = 19
-"""The version in which specifications are written to the kept state."""
 
 _SYSTEM_SPEC = TopicSpec(
     ComputedReplicas(1, 1, ignore_rack=True),
@@ -221,9 +220,13 @@ class ClusterCore:
         self.ready: dict[ServerSession, None] = {}
         self.waiting: dict[ServerSession, None] = {}
         self._streams: dict[tuple[str, int], list[Stream]] = {}
-        self._load()
-        if CONSUMER_OFFSET_TOPIC not in self.topics:
-            self._add_topic(CONSUMER_OFFSET_TOPIC, _SYSTEM_SPEC)
+        try:
+            self._load()
+            if CONSUMER_OFFSET_TOPIC not in self.topics:
+                self._add_topic(CONSUMER_OFFSET_TOPIC, _SYSTEM_SPEC)
+        except BaseException:
+            self._close_logs()
+            raise
 
     # --- driving it ------------------------------------------------------------------------------
 
@@ -247,9 +250,12 @@ class ClusterCore:
 
     def close(self) -> None:
         """Close all logs and their storage."""
+        self._close_logs()
+        self._storage.close()
+
+    def _close_logs(self) -> None:
         for partition in self._partitions():
             partition.log.close()
-        self._storage.close()
 
     # --- called by sessions ----------------------------------------------------------------------
 
@@ -312,7 +318,12 @@ class ClusterCore:
         rejected = rejection(name, spec, self.topics, self.spus)
         if rejected is not None or dry_run:
             return rejected or AdminStatus(name, ErrorCode.NONE)
-        topic = self._add_topic(name, spec)
+        try:
+            topic = self._add_topic(name, spec)
+        except OSError as error:
+            self._give_up(self.topics[name], 0)
+            self._publish(self.topics.pop(name).object(), delete=True)
+            return unstorable(name, error)
         ready = sum(item.resolution == PartitionResolution.ONLINE for item in topic.partitions)
         if ready == spec.partition_count:
             return AdminStatus(name, ErrorCode.NONE)
@@ -351,10 +362,16 @@ class ClusterCore:
         if spec.partition_count > MAX_PARTITIONS:
             text = f"the development cluster allows {MAX_PARTITIONS} partitions a topic"
             return AdminStatus(name, ErrorCode(Code.TOPIC_ERROR), text)
-        topic.spec = spec
-        self._publish(topic.object())
-        self._provision(topic)
-        self._save()
+        before, had, topic.spec = topic.spec, len(topic.partitions), spec
+        try:
+            self._publish(topic.object())
+            self._provision(topic)
+            self._save()
+        except OSError as error:
+            topic.spec = before
+            self._give_up(topic, had)
+            self._publish(topic.object())
+            return unstorable(name, error)
         return AdminStatus(name, ErrorCode.NONE)
 
     def _add_topic(self, name: str, spec: TopicSpec) -> Topic:
@@ -383,6 +400,16 @@ class ClusterCore:
             if partition.resolution == PartitionResolution.OFFLINE:
                 self._publish(partition.unborn())
                 self._choose_leader(partition)
+
+    def _give_up(self, topic: Topic, kept: int) -> None:
+        """Close the partitions of a topic that follow the first `kept`: they could not all be stored."""
+        given_up = topic.partitions[kept:]
+        del topic.partitions[kept:]
+        for partition in given_up:
+            self._publish(partition.object(), delete=True)
+            partition.log.close()
+            if not partition.log.size:
+                self._storage.remove_log(topic.name, partition.index)
 
     def _open(self, topic: Topic, index: int, replicas: Sequence[int]) -> Partition:
         log = self._storage.open_log(topic.name, index)
@@ -543,47 +570,24 @@ class ClusterCore:
     # --- kept state ------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        topics = [
-            {
-                "name": topic.name,
-                "spec": _encoded(topic.spec),
-                "partitions": [{"replicas": item.replicas, "leader": item.leader} for item in topic.partitions],
-            }
-            for topic in self.topics.values()
-        ]
-        offsets = [[*key, *value] for key, value in self.consumer_offsets.items()]
-        self._storage.save_state({"topics": topics, "consumer_offsets": offsets})
+        self._storage.save_state(pack(self.topics.values(), self.consumer_offsets))
 
     def _load(self) -> None:
         state = self._storage.load_state()
         if state is None:
             return
-        try:
-            for consumer, topic, partition, offset, time in state["consumer_offsets"]:
-                self.consumer_offsets[consumer, topic, partition] = (offset, time)
-            for kept in state["topics"]:
-                self._load_topic(kept)
-        except (KeyError, TypeError, ProtocolError) as error:
-            raise ValueError(f"the kept state of the cluster is damaged: {error!r}") from error
+        topics, offsets = unpack(state, self._storage.state_name)
+        self.consumer_offsets.update(offsets)
+        for kept in topics:
+            self._load_topic(kept)
 
-    def _load_topic(self, kept: dict[str, Any]) -> None:
-        name = kept["name"]
-        topic = self.topics[name] = Topic(name, _decoded(kept["spec"]))
-        for index, item in enumerate(kept["partitions"]):
+    def _load_topic(self, kept: KeptTopic) -> None:
+        topic = self.topics[kept.name] = Topic(kept.name, kept.spec)
+        for index, (kept_replicas, leader) in enumerate(kept.partitions):
             # The cluster may have been started with fewer SPUs than the last time.
-            replicas = [spu for spu in item["replicas"] if spu in self.spus] or [min(self.spus)]
+            replicas = [spu for spu in kept_replicas if spu in self.spus] or [min(self.spus)]
             partition = self._open(topic, index, replicas)
-            if item["leader"] in replicas:
-                partition.leader = item["leader"]
+            if leader in replicas:
+                partition.leader = leader
             topic.partitions.append(partition)
         self._provision(topic)
-
-
-def _encoded(spec: TopicSpec) -> str:
-    writer = Writer()
-    spec.write(writer, _STATE_VERSION)
-    return writer.getvalue().hex()
-
-
-def _decoded(text: str) -> TopicSpec:
-    return TopicSpec.read(Reader(bytes.fromhex(text)), _STATE_VERSION)

@@ -39,6 +39,7 @@ from fluvio_sync.protocol.metadata import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from fluvio_sync.protocol.metadata import MetadataObject
     from fluvio_sync.testing._cluster.partition_log import PartitionLog
 
 SC = 0
@@ -65,7 +66,7 @@ TOPIC_CODECS = {
 
 @dataclass(frozen=True, slots=True)
 class SpuAddress:
-    """Where an SPU listens: its id (above 0), host and port."""
+    """Where an SPU listens: its id (above 0), host and port; no host: at all addresses of the machine."""
 
     id: int
     host: str
@@ -100,6 +101,20 @@ class Spu:
             ),
             SpuStatus(SpuResolution.ONLINE if self.online else SpuResolution.OFFLINE),
         )
+
+
+def located(item: MetadataObject, reached: str) -> MetadataObject:
+    """Return an object for a client that reached the SC at an address.
+
+    An SPU that listens at all addresses is to be found at that one.
+    """
+    if not isinstance(item, SpuObject) or item.spec.private_endpoint.host:
+        return item
+    own = item.spec.private_endpoint.replace(host=reached)
+    public = item.spec.public_endpoint
+    if not public.ingress[0].hostname:
+        public = public.replace(ingress=(IngressAddr(hostname=reached),))
+    return item.replace(spec=item.spec.replace(public_endpoint=public, private_endpoint=own))
 
 
 class Partition:

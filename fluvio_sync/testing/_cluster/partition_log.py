@@ -12,14 +12,16 @@ from __future__ import annotations
 import json
 import os
 import struct
+import tempfile
 from bisect import bisect_right
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.protocol.batch import BATCH_HEADER
+from fluvio_sync.testing._cluster.own_files import make_folder, open_own, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     Blob = bytes | memoryview
 
@@ -97,19 +99,24 @@ class FileLog(PartitionLog):
     """A log in a file: batches back to back, each append handed to the operating system at once.
 
     An incomplete batch at the end (the process died while it wrote) is cut off when the file is
-    opened, and so is everything from the first bytes on that are no batch.
+    opened, and so is everything from the first bytes on that are no batch.  FileExistsError for a
+    file that does not begin with a batch: it is no log.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-        self._recover()
+        self._fd = open_own(path)
+        try:
+            self._recover(path)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def _read(self, size: int, start: int) -> bytes:
         os.lseek(self._fd, start, os.SEEK_SET)  # Windows has no `pread`
         return os.read(self._fd, size)
 
-    def _recover(self) -> None:
+    def _recover(self, path: Path) -> None:
         length = os.fstat(self._fd).st_size
         while True:
             header = self._read(BATCH_HEADER, self.size)
@@ -124,7 +131,19 @@ class FileLog(PartitionLog):
             if batch_len < BATCH_HEADER - _PRELUDE or end > length:
                 break
             self._index(_PRELUDE + batch_len, last_delta + 1)
-        os.ftruncate(self._fd, self.size)
+        if not self.size and not self._is_torn(length):
+            raise refusal(path, "does not begin with a batch of records")
+        if self.size < length:
+            os.ftruncate(self._fd, self.size)
+
+    def _is_torn(self, length: int) -> bool:
+        """Whether a file of `length` bytes without a whole batch is what a crash left of a log's first batch.
+
+        After a loss of power there may be zeros in the place of bytes that were written.
+        """
+        prelude = self._read(_PRELUDE, 0).ljust(_PRELUDE, b"\0")
+        (batch_len,) = _LENGTH.unpack_from(prelude, _LENGTH_AT)
+        return _BASE.unpack_from(prelude) == (0,) and (batch_len == 0 or _PRELUDE + batch_len > length)
 
     def _store(self, batches: Sequence[tuple[memoryview, int]]) -> None:
         base = self.end_offset
@@ -152,7 +171,12 @@ class FileLog(PartitionLog):
 
 
 class LogStorage:
-    """Makes logs, and keeps the cluster's own state beside them: here for the life of the cluster, in memory."""
+    """Makes logs, and keeps the cluster's own state beside them: here for the life of the cluster, in memory.
+
+    `state_name`: what users know the state by.
+    """
+
+    state_name = "the state of the cluster"
 
     def open_log(self, _topic: str, _partition: int, /) -> PartitionLog:
         """Open a partition's log, with its earlier records if they are kept."""
@@ -175,18 +199,28 @@ class LogStorage:
 class FileStorage(LogStorage):
     """A folder with `<topic>-<partition>.log` for every partition, and `cluster.json`.
 
-    OSError if it cannot be used, or if another cluster uses it now.
+    OSError if it cannot be used, if another cluster uses it now, or if a file there is not the cluster's own.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / "lock").open("w", encoding="utf-8")
+        self._state_path = folder / "cluster.json"
+        self.state_name = str(self._state_path)
+        make_folder(folder)
+        self._lock = open_own(folder / "lock")
         try:
-            _lock(self._lock.fileno())
+            self._take_lock()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _take_lock(self) -> None:
+        if os.fstat(self._lock).st_size:
+            raise refusal(self._folder / "lock", "is not empty")
+        try:
+            _lock(self._lock)
         except OSError as error:
-            self._lock.close()
-            text = f"{folder} is in use by another cluster"
+            text = f"{self._folder} is in use by another cluster"
             raise OSError(error.errno, text) from error
 
     def _log_path(self, topic: str, partition: int) -> Path:
@@ -202,24 +236,36 @@ class FileStorage(LogStorage):
 
     def load_state(self) -> dict[str, Any] | None:
         """See `LogStorage`; ValueError if the file does not hold a state."""
-        path = self._folder / "cluster.json"
-        if not path.exists():
+        try:
+            descriptor = open_own(self._state_path, os.O_RDONLY)
+        except FileNotFoundError:
             return None
-        state = json.loads(path.read_text(encoding="utf-8"))
+        with os.fdopen(descriptor, encoding="utf-8") as file:
+            text = file.read()
+        try:
+            state = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{self._state_path} does not hold the state of a cluster: {error}") from error
         if not isinstance(state, dict):
-            raise ValueError(f"{path} does not hold the state of a cluster")  # noqa: TRY004
+            raise ValueError(f"{self._state_path} does not hold the state of a cluster")  # noqa: TRY004
         return state
 
     def save_state(self, state: dict[str, Any]) -> None:
         """See `LogStorage`."""
-        path = self._folder / "cluster.json"
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text(json.dumps(state, indent=1), encoding="utf-8")
-        scratch.replace(path)
+        text = json.dumps(state, indent=1)
+        descriptor, name = tempfile.mkstemp(".tmp", "cluster-", self._folder)  # a new file, of this user alone
+        scratch = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            scratch.replace(self._state_path)
+        except BaseException:
+            scratch.unlink()
+            raise
 
     def close(self) -> None:
         """See `LogStorage`."""
-        self._lock.close()
+        os.close(self._lock)
 
 
 def _lock(descriptor: int) -> None:

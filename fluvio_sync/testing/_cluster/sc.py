@@ -28,7 +28,7 @@ from fluvio_sync.protocol.versions import (
 )
 from fluvio_sync.protocol.watch import Change, ListRequest, ListResponse, WatchRequest, WatchUpdate
 from fluvio_sync.testing._cluster.core import ServerSession
-from fluvio_sync.testing._cluster.model import SC
+from fluvio_sync.testing._cluster.model import SC, located
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,10 +52,14 @@ _MIN_VERSIONS = {
 
 
 class ScSession(ServerSession):
-    """A connection to the SC."""
+    """A connection to the SC.
 
-    def __init__(self, core: ClusterCore) -> None:
+    `reached`: the address by which the client reached it, which it is told for SPUs that listen at all addresses.
+    """
+
+    def __init__(self, core: ClusterCore, reached: str = "") -> None:
         super().__init__(core, SC)
+        self._reached = reached
         self._watches: list[tuple[str, RequestHeader]] = []
         self.requests = {
             API_VERSIONS: (ApiVersionsRequest, self._api_versions),
@@ -79,9 +83,10 @@ class ScSession(ServerSession):
 
     def push_changes(self, label: str, epoch: int, changes: Sequence[Change]) -> None:
         """Tell every Watch of this kind of object of its changes."""
+        seen = tuple(Change(change.delete, located(change.content, self._reached)) for change in changes)
         for watched, header in self._watches:
             if watched == label:
-                self.push(header, WatchUpdate(label, epoch, tuple(changes)))
+                self.push(header, WatchUpdate(label, epoch, seen))
 
     def _api_versions(self, request: ApiVersionsRequest) -> ApiVersionsResponse:
         if not _SEMVER.fullmatch(request.client_version):
@@ -104,7 +109,7 @@ class ScSession(ServerSession):
             topics = self._core.topics.values()
             return tuple(item.object() for topic in topics for item in topic.partitions)
         if label == SpuObject.LABEL:
-            return tuple(spu.object() for spu in self._core.spus.values())
+            return tuple(located(spu.object(), self._reached) for spu in self._core.spus.values())
         return ()
 
     def _list(self, request: ListRequest) -> ListResponse:

@@ -8,6 +8,7 @@ the ports, in any thread; everything else runs in the event loop of `serve()`.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.frames import FrameReader
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SC, SpuAddress
+from fluvio_sync.testing._cluster.own_files import exposure
 from fluvio_sync.testing._cluster.partition_log import FileStorage
 from fluvio_sync.testing._cluster.sc import ScSession
 from fluvio_sync.testing._cluster.spu import SpuSession
@@ -68,7 +70,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(MAX_UNSENT)
         core = self._server.core
-        self.session = ScSession(core) if self.node == SC else SpuSession(core, self.node)
+        reached = _plain(transport.get_extra_info("sockname")[0])
+        self.session = ScSession(core, reached) if self.node == SC else SpuSession(core, self.node)
         self._server.connections[self.session] = self
         if not self._server.listens(self.node):  # any more: the handshake took until now
             transport.abort()
@@ -155,6 +158,8 @@ class ClusterServer:
 
     `connections`: those that are open, by their sessions.  `buffer`: where all of them receive; its bytes are taken
     before the next one receives.
+
+    `warnings`: what whoever starts it should know: who else can reach it, and its files.
     """
 
     def __init__(
@@ -170,6 +175,7 @@ class ClusterServer:
     ) -> None:
         self._tls = server_context(tls_cert, tls_key, tls_client_ca)
         self._host = host
+        self.warnings: list[str] = []
         self._ports: dict[int, Port] = {}
         self.connections: dict[ServerSession, _Connection] = {}
         self.buffer = memoryview(bytearray(_RECEIVE))
@@ -177,17 +183,26 @@ class ClusterServer:
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         try:
-            self.core = self._make_core(ports, data_dir, settings)
+            self.core = self._make_core(ports, Path(data_dir) if data_dir is not None else None, settings)
         except BaseException:
             for port in self._ports.values():
                 port.abandon()
             raise
 
-    def _make_core(self, ports: Sequence[int], data_dir: str | None, settings: dict[str, Any]) -> ClusterCore:
+        if not tls_client_ca and not self._address.is_loopback:
+            self.warnings.append(
+                f"it listens at {self._ports[SC].address} and authenticates nobody: whoever reaches that address can "
+                "read, write and delete all records (--tls-client-ca demands certificates of clients)"
+            )
+
+    def _make_core(self, ports: Sequence[int], data_dir: Path | None, settings: dict[str, Any]) -> ClusterCore:
         for index, port in enumerate(ports):
             self._bind(FIRST_SPU + index - 1 if index else SC, port)
-        spus = [SpuAddress(spu, self._host, self._ports[spu].number) for spu in self._spus()]
-        storage = FileStorage(Path(data_dir)) if data_dir is not None else None
+        host = "" if self._address.is_unspecified else self._host
+        spus = [SpuAddress(spu, host, self._ports[spu].number) for spu in self._spus()]
+        storage = FileStorage(data_dir) if data_dir is not None else None
+        if data_dir is not None and (warning := exposure(data_dir)) is not None:
+            self.warnings.append(warning)
         try:
             return ClusterCore(spus, storage, wall_clock=time.time, **settings)
         except BaseException:
@@ -202,17 +217,23 @@ class ClusterServer:
 
     @property
     def endpoint(self) -> str:
-        """The SC's `"host:port"`."""
-        return self._address(SC)
+        """The SC's `"host:port"`, on this machine if it listens at all addresses."""
+        return self._endpoint(SC)
 
     @property
     def spu_endpoints(self) -> dict[int, str]:
-        """Every SPU's `"host:port"`, by its id."""
-        return {spu: self._address(spu) for spu in self._spus()}
+        """Every SPU's `"host:port"`, by its id; see `endpoint`."""
+        return {spu: self._endpoint(spu) for spu in self._spus()}
 
-    def _address(self, node: int) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._ports[node].number}"
+    @property
+    def _address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+        return ipaddress.ip_address(self._ports[SC].address)
+
+    def _endpoint(self, node: int) -> str:
+        host = self._host
+        if self._address.is_unspecified:
+            host = "127.0.0.1" if self._address.version == 4 else "::1"
+        return f"[{host}]:{self._ports[node].number}" if ":" in host else f"{host}:{self._ports[node].number}"
 
     def _bind(self, node: int, port: int) -> None:
         name = "the SC" if node == SC else f"SPU {node}"
@@ -324,3 +345,9 @@ class ClusterServer:
         if node not in self._ports:
             raise ValueError(f"there is no SPU {node}; there are {', '.join(map(str, self._spus()))}")
         return self._ports[node]
+
+
+def _plain(address: str) -> str:
+    """Return an IPv4 address that IPv6 sockets show as theirs, and others as they are."""
+    mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
+    return address if mapped is None else str(mapped)

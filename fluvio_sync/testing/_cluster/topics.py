@@ -52,6 +52,13 @@ def rejection(name: str, spec: TopicSpec, existing: Container[str], spus: Contai
     return None
 
 
+def unstorable(name: str, error: OSError) -> AdminStatus:
+    """Return the answer for a topic, or for its new partitions, whose files cannot be had."""
+    where = f" ({error.filename})" if error.filename else ""
+    text = f"the development cluster cannot store topic '{name}': {error.strerror}{where}"
+    return AdminStatus(name, ErrorCode(Code.TOPIC_ERROR), text)
+
+
 def _bad_name(name: str) -> str | None:
     if len(name) > MAX_NAME:
         return f"Name exceeds max characters allowed {MAX_NAME}"
