@@ -28,7 +28,7 @@ from fluvio_sync.protocol.metadata import (
     TopicStatus,
     split_partition_key,
 )
-from fluvio_sync.protocol.skimming import MAX_OBJECTS
+from fluvio_sync.protocol.skimming import MAX_OBJECTS, MAX_SPUS
 from fluvio_sync.protocol.watch import Change
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.metadata import MetadataObject, TopicResolution, TopicSpec
     from fluvio_sync.protocol.watch import WatchUpdate
 
-_PART = 256  # changes of an update that are taken over at once: they take a millisecond
+_PART = 64  # changes of an update in a part
 LABELS = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
 
 
@@ -86,7 +86,7 @@ class Metadata:
 
     * `live`: the SC's pushes arrive; otherwise the cache is as old as the last of them.
     * `topics_version`: counts the topics that were added, changed or removed.
-    * `surplus`: the objects that were not taken, because there are `MAX_OBJECTS` of their kind.
+    * `surplus`: the objects that were not taken, because there are `MAX_OBJECTS` of their kind, or `MAX_SPUS`.
     """
 
     def __init__(self, *, use_local_address: bool = False) -> None:
@@ -124,7 +124,7 @@ class Metadata:
         return diff
 
     def apply_in_parts(self, update: WatchUpdate) -> Iterator[MetadataDiff]:
-        """Take an update over in parts of a millisecond, each of which returns its changes."""
+        """Take an update over in parts of some 0.2 ms, and yield the changes of each."""
         first = update.label not in self._fresh
         if first and not update.all and not update.changes and self._of(update.label):
             # An SC that just started has not loaded its store yet: its empty list deletes no objects.
@@ -168,9 +168,9 @@ class Metadata:
         else:
             self._change_spu(item, diff, delete=delete)
 
-    def _has_room(self, objects: Mapping[Any, MetadataObject]) -> bool:
+    def _has_room(self, objects: Mapping[Any, MetadataObject], limit: int = MAX_OBJECTS) -> bool:
         """Whether another object is taken; an SC may push new ones without end."""
-        if len(objects) < MAX_OBJECTS:
+        if len(objects) < limit:
             return True
         self.surplus += 1
         return False
@@ -224,7 +224,7 @@ class Metadata:
             if self.spus.pop(spu, None) is not None:
                 diff.spus.add(spu)
             return
-        if known is None and not self._has_room(self.spus):
+        if known is None and not self._has_room(self.spus, MAX_SPUS):
             return
         self.spus[spu] = item
         if known != item:

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 _RECEIVE = 64 * 1024
 _RECEIVES = 16  # of one call: a peer that sends without pause must not delay the others
-_FULL = 256  # frames in the inbox, from which on nothing is received until the driver has taken them
+# Frames in the inbox, or bytes of several, from which on nothing is received until the driver has taken them.
+_FULL, _FULL_BYTES = 256, 1 << 20
 _SMALL = 4096  # bytes; the buffers of a smaller frame are joined
 _TLS_ALERT = b"\x15\x03"  # a TLS server's answer to plain text; as a frame it would be 352 MB long
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
@@ -115,7 +116,7 @@ class Connection:
 
     def polls(self) -> Polls:
         """Return the sockets to poll, each with its events: READ, WRITE or both."""
-        reading = 0 if len(self.inbox) >= _FULL else READ
+        reading = 0 if len(self.inbox) > 1 and self._is_full() else READ
         wanted = reading | (WRITE if self._pending else 0)
         return self.transport.polls(wanted) if wanted or self.stage is not Stage.READY else ()
 
@@ -125,7 +126,7 @@ class Connection:
         Raises `ConnectTimeoutError` if it is not ready at its deadline.
         """
         if self.stage is Stage.READY or self.stage is Stage.VERSIONS:
-            if (events & READ or self.more) and len(self.inbox) < _FULL:
+            if (events & READ or self.more) and not (len(self.inbox) > 1 and self._is_full()):
                 self._receive(now)
             if events & WRITE and self._pending:
                 self._flush()
@@ -298,7 +299,10 @@ class Connection:
 
     def _receive(self, now: float) -> None:
         if self.more:
-            self.more, self.wants_changed = False, True
+            self.wants_changed = True
+            self.more = self._has_more_frames()
+            if self.more:
+                return
         for _ in range(_RECEIVES):
             try:
                 size = self.transport.receive_into(self._received)
@@ -312,17 +316,28 @@ class Connection:
                 raise self._lost(None)
             self._heard_at = now
             self._digest(self._received[:size])
+            if self._reader.has_more or (len(self.inbox) > 1 and self._is_full()):
+                break
             if size < _RECEIVE and not self.transport.buffers_input:
                 return
-            if len(self.inbox) >= _FULL:
-                break
         self.more = self.wants_changed = True
+
+    def _has_more_frames(self) -> bool:
+        """Take the next frames of bytes that were received before, and return whether to receive none yet."""
+        if self._reader.has_more:
+            self._digest(self._received[:0])
+        return self._reader.has_more or self._is_full()
+
+    def _is_full(self) -> bool:
+        """Whether the inbox holds enough; a single frame, however long, does not count."""
+        inbox = self.inbox
+        return len(inbox) >= _FULL or (len(inbox) > 1 and sum([reader.remaining for _, reader in inbox]) >= _FULL_BYTES)
 
     def _digest(self, data: memoryview) -> None:
         if self.stage is Stage.VERSIONS and data[:2] == _TLS_ALERT:
             raise self.peer.unreachable("it answers in TLS; say which with tls=..., or with the profile", _WANTS_TLS)
         try:
-            for payload in self._reader.feed(data):
+            for payload in self._reader.feed(data, _FULL):
                 self.inbox.append(split_response(payload))
             if self.stage is Stage.VERSIONS and self.inbox:
                 self._take_versions()

@@ -45,7 +45,7 @@ _LONGEST_INTERVAL = 30.0
 # Seconds between two subscriptions whose end is taken for no failure, at least: balancers end idle connections.
 _STABLE = 1.0
 # Parts of updates that are put into the cache at once, under the client's lock: some milliseconds.
-_PARTS = 4
+_PARTS = 16
 
 
 class MetadataWatch:

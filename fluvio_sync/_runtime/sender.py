@@ -29,7 +29,7 @@ from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.transport import Stage
 from fluvio_sync._runtime.spu_requests import ask_offsets, encode_produce, read_high_watermark, read_response
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
-from fluvio_sync.protocol.skimming import MAX_OBJECTS
+from fluvio_sync.protocol.skimming import MAX_OBJECTS, MAX_SPUS
 from fluvio_sync.protocol.versions import SpuApi
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 
 # Seconds of one wait; pollers reject very long ones, and a policy may have a timeout of weeks.
 LONGEST_WAIT = 3600.0
+# Seconds between two steps that go on with what a server sent too much of.  CPython's interpreter lock is given to a
+# waiting thread after 5 ms, and these begin anew whenever the lock is free for a moment, as in a poll that does not
+# wait: without a pause, other threads would get it by chance alone.
+_BREATH = 0.001
 
 _PERFORMERS = {
     Acknowledged: "_complete",
@@ -160,8 +164,10 @@ class Sender:
         with accumulator.lock:
             # From here on `send()` has to wake the poller.
             accumulator.sleep_seq += 1
-            at_once = accumulator.dirty or self._calls or self._events or self._watch.is_taking
+            at_once = accumulator.dirty or self._calls or self._events
             due = -math.inf if at_once else self.next_timer()
+            if due == -math.inf and not at_once:
+                due = self._clock.monotonic() + _BREATH
         self.in_step = False
         return due
 
@@ -198,7 +204,7 @@ class Sender:
         due = self._dispatcher.timers.next()
         for connection in list(self._unready):  # another thread may run the step
             due = min(due, connection.next_timer())
-        return min(due, self._watch.due)
+        return -math.inf if self._watch.is_taking else min(due, self._watch.due)
 
     def _recover(self) -> None:
         """Begin again with new connections: the data in hand may be half processed.  May itself be interrupted."""
@@ -416,7 +422,8 @@ class Sender:
         watch.metadata.surplus = 0
         if not watch.told_surplus:
             watch.told_surplus = True
-            error = f"the SC pushes more than {MAX_OBJECTS} topics, partitions or SPUs; those beyond are not known here"
+            most = f"{MAX_OBJECTS} topics, {MAX_OBJECTS} partitions and {MAX_SPUS} SPUs"
+            error = f"the SC pushes more than this client takes, {most}; those beyond are not known here"
             self._dispatcher.report("warning", "metadata.too_large", error=error)
 
     def _lose_watch(self, connection: Connection, error: FluvioError) -> None:

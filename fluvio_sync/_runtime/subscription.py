@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from fluvio_sync._net.connection import Connection
     from fluvio_sync.protocol.watch import WatchUpdate
 
-# Bytes of frames that are read in one call, and the part of them that a frame takes at least: 2 to 5 ms.
-_PART = 8192
-_LEAST = 512
+# Bytes of frames that are read in one call, and the part of them that a frame takes at least: a millisecond or two.
+_PART = 4096
+_LEAST = 256
 
 
 class Subscription:

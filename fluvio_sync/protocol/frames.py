@@ -97,20 +97,22 @@ class FrameReader:
     """Cuts a stream of bytes, which may arrive in any pieces, into frames.
 
     * `max_frame`: the longest frame, in bytes, without its length; may be set at any time.
+    * `has_more`: `feed` may return more frames without more bytes.
 
     It holds only the received bytes of an incomplete frame, however long that frame claims to be.
     """
 
-    __slots__ = ("_broken", "_held", "_needed", "max_frame")
+    __slots__ = ("_broken", "_held", "_needed", "has_more", "max_frame")
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self.max_frame = max_frame
         self._held = bytearray()
         self._needed = _LENGTH.size
         self._broken = ""
+        self.has_more = False
 
-    def feed(self, data: Buffer) -> list[bytes]:
-        """Add received bytes; return the frames that they completed, without their lengths.
+    def feed(self, data: Buffer, most: int = MAX_FRAME) -> list[bytes]:
+        """Add received bytes; return the frames that they completed, without their lengths, `most` of them at most.
 
         ProtocolError if a length is negative or above the limit, at once and at every later call: the stream cannot be
         read any further.
@@ -119,23 +121,24 @@ class FrameReader:
             raise ProtocolError(self._broken)
         held = self._held
         if not held:
-            frames, used = self._cut(data)
+            frames, used = self._cut(data, most)
             held += memoryview(data)[used:]
             return frames
         held += data
         if len(held) < self._needed:
             return []
-        frames, used = self._cut(held)
+        frames, used = self._cut(held, most)
         del held[:used]
         return frames
 
-    def _cut(self, data: Buffer) -> tuple[list[bytes], int]:
+    def _cut(self, data: Buffer, most: int) -> tuple[list[bytes], int]:
         frames: list[bytes] = []
         start, size = 0, len(data)
         with memoryview(data) as view:
             while True:
                 self._needed = _LENGTH.size
-                if size - start < _LENGTH.size:
+                self.has_more = len(frames) == most
+                if size - start < _LENGTH.size or self.has_more:
                     return frames, start
                 (length,) = _LENGTH.unpack_from(view, start)
                 if not 0 <= length <= self.max_frame:

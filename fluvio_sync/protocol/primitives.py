@@ -245,17 +245,30 @@ class Reader:
     def skip_vectors(self, key_size: int, element_size: int) -> None:
         """Pass over a map of keys of `key_size` bytes to vectors of elements of `element_size` bytes.
 
-        It takes no memory, and 0.2 us a key.
+        Vectors of one length, as the replicas of a topic's partitions are, take neither time nor memory.
         """
-        view, end, position = self._view, self._end, self.position + 2
-        for _ in range(self.u16()):
-            position += key_size + 4
-            if position > end:
-                break
-            (count,) = _I32.unpack_from(view, position - 4)
-            if count > 0:
-                position += count * element_size
-        self._take(position - self.position)
+        count = self.u16()
+        if count and not self._skip_even_vectors(count, key_size, element_size):
+            self._check_count(count, key_size + 4)
+            for _ in range(count):
+                self._take(key_size)
+                self._take(max(0, self.i32()) * element_size)
+
+    def _skip_even_vectors(self, count: int, key_size: int, element_size: int) -> bool:
+        """Pass over vectors that are all as long as the first, and return whether they are."""
+        start = self.position + key_size
+        if start + 4 > self._end:
+            return False
+        (length,) = _I32.unpack_from(self._view, start)
+        size = key_size + 4 + max(0, length) * element_size
+        end = self.position + count * size
+        if end > self._end:
+            return False
+        lengths = [self._view[start + place : end : size] for place in range(4)]  # their bytes, one by one
+        if any(found != bytes((byte,)) * count for found, byte in zip(lengths, _I32.pack(length), strict=True)):
+            return False
+        self.position = end
+        return True
 
     def duration(self) -> Duration:
         """Return a duration: u64 seconds, u32 nanoseconds."""

@@ -28,7 +28,9 @@ MAX_OBJECT_ELEMENTS = 8192
 """The most elements of vectors and maps in one object, a topic's map of replicas aside: they take up to 40 ms."""
 MAX_NAME = 255
 """The longest name of an object, in characters; Fluvio's topics have at most 63, Kubernetes' objects at most 253."""
-_PART = 8192  # bytes: some 80 objects, which take 2 ms
+MAX_SPUS = 4096
+"""The most SPUs that are taken of an SC."""
+_PART = 4096  # bytes: some 40 objects, which take a millisecond
 
 
 def skim_update(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import mmap
 import socket
 import threading
 import time
@@ -43,6 +42,7 @@ from tests.support.hostile import (
     pass_on,
     reply_to,
 )
+from tests.support.memory import resident
 from tests.support.sockets import free_port
 from tests.support.waiting import SLACK, in_thread, wait_until, within
 
@@ -59,12 +59,6 @@ SHORT = 0.3
 """Seconds of the timeouts in these tests."""
 
 NOT_FLUVIO = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
-
-
-def resident() -> int:
-    """Return the bytes of memory that this process occupies."""
-    with open("/proc/self/statm") as statm:  # noqa: PTH123 - a kernel file
-        return int(statm.read().split()[1]) * mmap.PAGESIZE
 
 
 # --- a hostile server at the beginning of a connection, as an SC or as an SPU --------------------

@@ -17,8 +17,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync import protocol
+from fluvio_sync._core.metadata import kept
 from fluvio_sync.errors import ProtocolError
-from fluvio_sync.protocol import batch, checksum, compression, frames, metadata, primitives, produce
+from fluvio_sync.protocol import batch, checksum, compression, frames, metadata, primitives, produce, skimming
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.message import Message
 from fluvio_sync.protocol.primitives import Reader, Writer
@@ -111,6 +112,10 @@ def _partition_name(data: bytes, number: int) -> object:
     return metadata.split_partition_key(data.decode("latin-1"))
 
 
+def _skim(skimming: Any, data: bytes, number: int) -> object:
+    return list(skimming(Reader(data), version_of(number), kept))
+
+
 BESIDE_READERS: dict[str, Decoder] = {
     "batch.decode_batch": lambda data, number: batch.decode_batch(data, number, max_size=UNPACKED),
     "batch.decode_record_set": lambda data, _: batch.decode_record_set(data, max_size=UNPACKED),
@@ -123,8 +128,12 @@ BESIDE_READERS: dict[str, Decoder] = {
     "frames.FrameReader.feed": _feed,
     "frames.split_request": lambda data, _: frames.split_request(data),
     "frames.split_response": lambda data, _: frames.split_response(data),
+    "metadata.TopicObject.skim": lambda data, number: metadata.TopicObject.skim(Reader(data), version_of(number)),
+    "metadata.TopicStatus.skim": lambda data, number: metadata.TopicStatus.skim(Reader(data), version_of(number)),
     "primitives.decode_varint": primitives.decode_varint,
     "produce.ProduceResponse.read_lone": lambda data, _: produce.ProduceResponse.read_lone(data, "t", b"t"),
+    "skimming.skim_list": partial(_skim, skimming.skim_list),
+    "skimming.skim_update": partial(_skim, skimming.skim_update),
 }
 
 DECODERS: dict[str, Decoder] = {

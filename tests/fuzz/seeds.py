@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from fluvio_sync.protocol import consume, produce
+from fluvio_sync.protocol import consume, produce, watch
 from fluvio_sync.protocol.compression import Codec, compressor
 from fluvio_sync.protocol.frames import split_request, split_response
 from tests.protocol.conftest import captured_frames
@@ -20,6 +20,8 @@ Seed = tuple[bytes, int]
 
 _TEXT = b"it was a dark and stormy night; " * 20
 _OF_RECORD_SETS = ("batch.decode_batch", "batch.decode_record_set", "batch.iter_batches", "batch.verify_batch")
+
+_SKIMMED = {watch.WatchUpdate: "skimming.skim_update", watch.ListResponse: "skimming.skim_list"}
 
 
 def seeds() -> dict[str, list[Seed]]:
@@ -38,6 +40,8 @@ def _add(found: dict[str, list[Seed]], captured: Captured) -> None:
     version = captured.header.api_version
     _, body = (split_request if captured.is_request else split_response)(captured.payload)
     found[f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}.read"].append((bytes(body.peek()), version))
+    if kind in _SKIMMED:
+        found[_SKIMMED[kind]].append((bytes(body.peek()), version))
     found["frames.split_request" if captured.is_request else "frames.split_response"].append((captured.payload, 0))
     found["frames.FrameReader.feed"].append((captured.data, 3))
     for records in _record_sets(kind.read(body, version)):
