@@ -302,8 +302,13 @@ def to_bytes(part: str, data: Any, serializer: Any) -> bytes:
         view = memoryview(data)
     except TypeError:
         raise _not_bytes(part, data) from None
-    # A number has no bytes but those of this machine's memory, and an object only an address in it.
-    if not view.ndim or not _NOT_DATA.isdisjoint(_FIELD_NAMES.sub("", view.format)):
+    # A number has no bytes but those of this machine's memory, and an object only an address in it.  numpy's dates are
+    # numbers that export bytes; all its scalars have a shape, which is empty.
+    if (
+        not view.ndim
+        or getattr(data, "shape", None) == ()
+        or not _NOT_DATA.isdisjoint(_FIELD_NAMES.sub("", view.format))
+    ):
         raise _not_bytes(part, data)
     return view.tobytes()
 

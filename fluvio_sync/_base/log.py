@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _ROOT = "fluvio_sync"
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
+# `getLogger` takes the lock of `logging`, which `dictConfig` holds while it closes handlers, and one of these may wait
+# for a thread that makes a client.  So the loggers of clients are looked up here, and never again.
+_OF_CLIENTS = {name: logging.getLogger(name) for name in (f"{_ROOT}.client", f"{_ROOT}.log")}
 
 # Names that `extra=` rejects, because every LogRecord has them.
 _RESERVED = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {
@@ -140,17 +143,16 @@ class Logger:
     `exc_info` is a field with a meaning of its own, as in `logging`: True, or an exception.
     """
 
-    __slots__ = ("_deliver", "_fields", "_logging", "_name")
+    __slots__ = ("_deliver", "_fields", "_logging")
 
-    def __init__(self, name: str, fields: dict[str, Any], deliver: Callable[[Event], None]) -> None:
-        self._name = name
+    def __init__(self, logger: logging.Logger, fields: dict[str, Any], deliver: Callable[[Event], None]) -> None:
+        self._logging = logger
         self._fields = fields
         self._deliver = deliver
-        self._logging = logging.getLogger(name)
 
     def bind(self, **fields: Any) -> Logger:
         """Return a logger whose events all carry these fields as well."""
-        return Logger(self._name, self._fields | fields, self._deliver)
+        return Logger(self._logging, self._fields | fields, self._deliver)
 
     def debug(self, event: str, /, **fields: Any) -> None:
         """Emit an event for the search for a fault: every batch, every connection."""
@@ -220,4 +222,5 @@ def get_logger(name: str, deliver: Callable[[Event], None] = Event.emit) -> Logg
     * `name`: the part.
     * `deliver`: called with each event; it is emitted in the thread in which it happens by default.
     """
-    return Logger(f"{_ROOT}.{name}", {}, deliver)
+    name = f"{_ROOT}.{name}"
+    return Logger(_OF_CLIENTS.get(name) or logging.getLogger(name), {}, deliver)

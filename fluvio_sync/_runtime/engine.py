@@ -416,6 +416,7 @@ class Engine:
         """Close this process's copies of the sockets of an engine that belongs to the parent process."""
         # A thread that does not exist here may have had it; the outcomes of the parent's records can be asked for.
         self.callbacks.lock._at_fork_reinit()  # noqa: SLF001 - as `threading` does
+        self.thread.abandon()
         self.sender.abandon()
 
 

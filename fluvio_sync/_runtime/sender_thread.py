@@ -65,6 +65,7 @@ class SenderThread:
         self._sleeps_until = -math.inf  # monotonic seconds, of the background thread
         self._led = False  # a thread of the application leads now
         self._stopping = False
+        self._abandoned = False
         self._stopping_when_idle = False
         self._crashes = 0
         self._alone_until = 0.0  # monotonic seconds until which no thread of the application leads
@@ -94,6 +95,10 @@ class SenderThread:
         self._stopping_when_idle = True
         self._poller.wake_background()
 
+    def abandon(self) -> None:
+        """Have no step run any more: this is the child of a fork, in which the thread may live on as a greenlet."""
+        self._abandoned = self._stopping = True
+
     def has_ended(self) -> bool:
         """Whether the thread ran and came to its end."""
         return self._thread.ident is not None and not self._thread.is_alive()
@@ -108,9 +113,13 @@ class SenderThread:
                 self._run_step()
                 self._crashes = 0
             except Exception:  # noqa: BLE001 - a bug must cost its requests, not all later ones
+                if self._abandoned:
+                    break
                 self._log.error("sender.internal_error", exc_info=True)
                 self._crashes += 1
                 self._stopping = self._stopping or self._crashes >= _MAX_CRASHES
+        if self._abandoned:
+            return
         self._stopping = True  # no thread leads any more
         self._poller.wake()
         self._step_lock.acquire()

@@ -15,7 +15,7 @@ from fluvio_sync._runtime.holder import EngineHolder
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.client import Fluvio
 from fluvio_sync.config import ProducerConfig
-from fluvio_sync.producer import TopicProducer
+from fluvio_sync.producer import TopicProducer, refuse_single
 from fluvio_sync.testing._fake_engine import Failure, FakeEngine, FakeRecord
 from fluvio_sync.tls import TlsConfig
 
@@ -190,6 +190,7 @@ class FakeProducer(TopicProducer):
 
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
         """Deliver many records: see `TopicProducer.send_all`.  A future raises an error that `send()` would raise."""
+        refuse_single(records)
         futures: list[DeliveryFuture] = []
         for record in records:
             error = self.fluvio._fake.take_failure(self.topic, 0, by_send=True)  # noqa: SLF001 - the two are one

@@ -23,6 +23,7 @@ from fluvio_sync import (
     RecordTooLargeError,
     RetriesExhaustedError,
 )
+from fluvio_sync.testing import FakeFluvio
 from tests.support.client import assert_settled, attempts, used_memory
 from tests.support.waiting import within
 
@@ -60,6 +61,12 @@ def nothing_changes(client: Fluvio, producer: TopicProducer) -> Iterator[None]:
 # --- send ----------------------------------------------------------------------------------------
 
 
+class Date(ctypes.c_uint8 * 8):  # type: ignore[misc]
+    """A scalar that exports the bytes of its number, as numpy's dates do."""
+
+    shape = ()
+
+
 BAD_RECORDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"value": None}, TypeError, "value.*NoneType.*value_serializer"),
     ({"value": 5}, TypeError, "value.*int"),
@@ -67,6 +74,7 @@ BAD_RECORDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"value": ctypes.c_int64(5)}, TypeError, "value.*c_long.*value_serializer"),
     ({"value": (ctypes.py_object * 1)(ctypes.py_object(7))}, TypeError, "value.*py_object_Array_1"),
     ({"value": array("u", "ab")}, TypeError, "value.*array"),
+    ({"value": Date()}, TypeError, "value.*Date"),
     ({"value": b"x", "key": ctypes.c_double(5)}, TypeError, "key.*c_double.*key_serializer"),
     ({"value": b"x", "key": 5}, TypeError, "key.*int.*key_serializer"),
     ({"value": "12\ud800"}, ValueError, "value.*UTF-8.*character 2.*surrogates"),
@@ -159,7 +167,7 @@ def test_an_error_of_a_partitioner_is_passed_on(where: Where, client: Fluvio) ->
         producer.send(b"bad")
 
 
-@pytest.mark.parametrize(
+SINGLE = pytest.mark.parametrize(
     ("records", "text"),
     [
         ("text", "one str: pass it to send"),
@@ -169,11 +177,23 @@ def test_an_error_of_a_partitioner_is_passed_on(where: Where, client: Fluvio) ->
         ({"Ann": "tea"}, r"a dict gives its keys alone: pass its items\(\)"),
     ],
 )
+
+
+@SINGLE
 def test_send_all_refuses_a_single_record_and_a_mapping(
     client: Fluvio, producer: TopicProducer, records: Any, text: str
 ) -> None:
     with nothing_changes(client, producer), pytest.raises(TypeError, match=text):
         producer.send_all(records)
+
+
+@SINGLE
+def test_send_all_of_the_fake_refuses_them_as_well(records: Any, text: str) -> None:
+    with FakeFluvio() as fake:
+        producer = fake.topic_producer("t")
+        with pytest.raises(TypeError, match=text):
+            producer.send_all(records)
+        assert producer.stats().records_acked == 0
 
 
 def test_send_all_puts_errors_in_their_places(where: Where, client: Fluvio) -> None:

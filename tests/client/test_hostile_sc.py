@@ -17,7 +17,7 @@ from tests.support.hostile_sc import ATTACKS, RAW
 from tests.support.memory import resident
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -46,7 +46,7 @@ def attacking(attack: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 
 @pytest.mark.parametrize("attack", [*ATTACKS, *RAW])
-def test_records_of_a_healthy_spu_go_on(attack: str, record_property: pytest.RecordProperty) -> None:
+def test_records_of_a_healthy_spu_go_on(attack: str, record_property: Callable[[str, object], None]) -> None:
     with attacking(attack) as (endpoint, process), Fluvio.connect(endpoint) as fluvio:
         producer = fluvio.topic_producer("t")
         producer.send(b"first", partition=0).result(5)

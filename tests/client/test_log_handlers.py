@@ -14,7 +14,7 @@ from fluvio_sync import Fluvio, TopicProducer
 from tests.support.client import attempts, emit_events
 from tests.support.scripts import run
 from tests.support.system import needs_fork
-from tests.support.waiting import wait_until, within
+from tests.support.waiting import in_thread, wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,6 +138,15 @@ def test_the_lock_of_logging_keeps_no_record(own: LocalCluster, producer: TopicP
         with logging._lock:  # type: ignore[attr-defined]
             fail_and_recover(own, producer)
             wait_until(lambda: handler.handled, "and no event")
+
+
+def test_the_lock_of_logging_keeps_no_client_from_being_made(own: LocalCluster) -> None:
+    """A handler that is flushed and closed by `dictConfig` may wait for a thread that makes its client just then."""
+    made: list[Fluvio] = []
+    with logging._lock:  # type: ignore[attr-defined]
+        in_thread(lambda: made.append(Fluvio.connect(own.endpoint)))
+        wait_until(lambda: made, "the client")
+    made[0].close()
 
 
 def test_health_tells_how_many_events_found_no_space(producer: TopicProducer) -> None:

@@ -78,6 +78,7 @@ def run(where: Where, kind: str, *parts: str) -> None:
     line = [sys.executable, "-c", script, where.endpoint, topic]
     done = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
     result, dropped = json.loads(done.stdout)
     assert (result, dropped) == ([21, 0, 0], 0), done.stderr
     found = [record.value for record in where.records(topic)]
@@ -95,6 +96,9 @@ class TestPatched:
 
     def test_in_a_fork_of_a_process_that_sent(self, where: Where, kind: str) -> None:
         run(where, kind, MADE, FORKED, "patch()", USED)
+
+    def test_in_a_fork_of_a_patched_process_that_sent(self, where: Where, kind: str) -> None:
+        run(where, kind, "patch()", MADE, FORKED, USED)
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,11 @@ class Sc:
                 self.pushed += 1
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     ports, tell_port = os.pipe()
     life, alive = os.pipe()  # ends with the parent
@@ -225,11 +230,11 @@ def main() -> None:
             os.read(life, 1)
         os._exit(0)
     sc = Sc(sys.argv[1], int(os.read(ports, 100)))
-    print(Server(sc.serve).endpoint, flush=True)
+    say(Server(sc.serve).endpoint)
     sys.stdin.readline()
     sc.began = True
     sys.stdin.read()
-    print(sc.pushed, flush=True)
+    say(str(sc.pushed))
     os._exit(0)
 
 
