@@ -158,13 +158,13 @@ def _check_domain(domain: object) -> None:
     """Raise `ConfigError` unless servers can have certificates for names in a domain."""
     if not isinstance(domain, str) or not domain:
         raise ConfigError(f"domain cannot be {shown(domain)}: it is the name in the SC's certificate")
-    problem = _problem_of_name(domain)
+    problem = problem_of_name(domain)
     if problem:
         name = shown_path(domain)
         raise ConfigError(f"domain cannot be {name}: it is the name in the SC's certificate, and {problem}")
 
 
-def _problem_of_name(name: str) -> str:
+def problem_of_name(name: str) -> str:
     """Say why no certificate is for a name, "" if one may be."""
     if name.startswith(".") or name.endswith("."):
         return "such a name neither begins nor ends with a dot"

@@ -168,7 +168,7 @@ class Metadata:
         else:
             self._change_spu(item, diff, delete=delete)
 
-    def _has_room(self, objects: Mapping[Any, MetadataObject], limit: int = MAX_OBJECTS) -> bool:
+    def _has_room(self, objects: Mapping[Any, MetadataObject], limit: int) -> bool:
         """Whether another object is taken; an SC may push new ones without end."""
         if len(objects) < limit:
             return True
@@ -177,7 +177,7 @@ class Metadata:
 
     def _change_topic(self, item: TopicObject, diff: MetadataDiff, *, delete: bool) -> None:
         known = self.topics.pop(item.name, None)
-        if known is None and not delete and not self._has_room(self.topics):
+        if known is None and not delete and not self._has_room(self.topics, MAX_OBJECTS):
             return
         if not delete:
             self.topics[item.name] = item
@@ -193,7 +193,7 @@ class Metadata:
                 self._count(key, known=-1, is_online=False)
                 diff.partitions.add(key)
             return
-        if known is None and not self._has_room(self.partitions):
+        if known is None and not self._has_room(self.partitions, MAX_OBJECTS):
             return
         self.partitions[key] = item
         self._count(key, known=known is None, is_online=item.status.resolution is PartitionResolution.ONLINE)

@@ -88,3 +88,10 @@ def is_tls_error(error: OSError) -> bool:
 def alert_of(error: OSError) -> str:
     """Return the alert that a server sent before it closed, in OpenSSL's words; "" if it sent none."""
     return (getattr(error, "reason", None) or "").partition("_ALERT_")[2]
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for a server's name of which TLS can make none; `wrap_socket` would leave its socket open."""
+    if not name or name.startswith(".") or "\0" in name:
+        raise ValueError("it is empty, begins with a dot, or has a character of number 0")
+    name.encode("idna")  # as the ssl module does; a UnicodeError is a ValueError

@@ -21,7 +21,7 @@ from fluvio_sync._base.threads import uninterrupted
 from fluvio_sync._net.dialling import Dialling, is_of_application
 from fluvio_sync._net.liveness import set_options, unacknowledged
 from fluvio_sync._net.resolver import Resolution
-from fluvio_sync._net.tls import explain
+from fluvio_sync._net.tls import check_name, explain
 from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync.errors import ConnectError
 from fluvio_sync.protocol.frames import MAX_METADATA
@@ -325,6 +325,8 @@ class SocketTransport:
             plain = sock
             name = self._peer.server_name
             context = tls.context() if isinstance(tls, TlsFiles) else tls
+            if name is not None:
+                check_name(name)
             self._sock = None  # an exception in between must not leave two owners of the one descriptor
             sock = self._sock = uninterrupted(
                 lambda: context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
@@ -336,7 +338,7 @@ class SocketTransport:
 
         try:
             sock = self._secured()
-        except (ValueError, TypeError) as error:  # of the name alone: UnicodeError is a ValueError
+        except ValueError as error:  # of the name alone; UnicodeError is one
             why = f"no TLS name can be made of {self._peer.server_name!r}, which its certificate has to carry: {error}"
             raise self._peer.unreachable(why, "rename the SPU, or set another domain") from error
         try:

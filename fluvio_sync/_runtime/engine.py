@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fluvio_sync import retry
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._base.log import get_logger
-from fluvio_sync._base.text import counted
+from fluvio_sync._base.text import counted, shown
 from fluvio_sync._base.threads import reentered
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.metadata import Metadata
@@ -32,7 +32,6 @@ from fluvio_sync._runtime.metadata_watch import FRESH, MetadataWatch
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync._runtime.sender_thread import LAST_STEP, SenderThread
 from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
-from fluvio_sync.config import TlsConfig
 from fluvio_sync.errors import (
     ClosedError,
     ConnectError,
@@ -44,7 +43,7 @@ from fluvio_sync.errors import (
 from fluvio_sync.protocol.frames import MAX_ANSWER
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
 from fluvio_sync.stats import HandleStats, Health
-from fluvio_sync.tls import authority
+from fluvio_sync.tls import TlsConfig, authority, problem_of_name
 
 if TYPE_CHECKING:
     import ssl
@@ -209,7 +208,15 @@ class Engine:
     def _server_name(self, spu_name: str | None, endpoint: Endpoint) -> str | None:
         """Return the name of a server's certificate: by Fluvio's rule, or the host with a caller's own context."""
         tls = self.config.tls
-        return tls.server_name(spu_name) if isinstance(tls, TlsConfig) else endpoint.host
+        name = tls.server_name(spu_name) if isinstance(tls, TlsConfig) else endpoint.host
+        problem = problem_of_name(name) if name is not None and isinstance(tls, TlsConfig) else ""
+        if problem:
+            wanted = f"its certificate would have to be for {shown(name)}"
+            raise ConnectError(
+                f"the SC names an SPU {shown(spu_name)}, which can have no certificate: {wanted}, and {problem}",
+                hint="rename the SPU, or look whether this is the right cluster",
+            )
+        return name
 
     def peer_of(self, spu: int) -> Peer:
         """Return the address of an SPU and how to connect to it; raises `ConnectError` if the metadata has none."""

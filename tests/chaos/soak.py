@@ -14,6 +14,7 @@ import logging
 import logging.config
 import os
 import random
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -207,9 +208,9 @@ class Soak(Chaos):
         """Return the bytes of this process, without those for the outcomes of the records."""
         gc.collect(0)
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
-        return resident - sum(
-            len(numbers) * numbers.itemsize for item in self.sendings for numbers in (item.partitions, item.offsets)
-        )
+        own = [sys.getsizeof(numbers) for item in self.sendings for numbers in (item.partitions, item.offsets)]
+        own += [sys.getsizeof(item.unstored) + 32 * len(item.unstored) for item in self.sendings]
+        return resident - sum(own)
 
     def _check(self) -> None:
         super()._check()
