@@ -119,12 +119,12 @@ class Metadata:
     def apply(self, update: WatchUpdate) -> MetadataDiff:
         """Take an update over at once and return its changes."""
         diff = MetadataDiff()
-        for part in self.apply_in_parts(update):
+        for _, part in self.apply_in_parts(update):
             diff.add(part)
         return diff
 
-    def apply_in_parts(self, update: WatchUpdate) -> Iterator[MetadataDiff]:
-        """Take an update over in parts of some 0.2 ms, and yield the changes of each."""
+    def apply_in_parts(self, update: WatchUpdate) -> Iterator[tuple[int, MetadataDiff]]:
+        """Take an update over in parts of some 0.2 ms; yield of each how many objects it had, and what they changed."""
         first = update.label not in self._fresh
         if first and not update.all and not update.changes and self._of(update.label):
             # An SC that just started has not loaded its store yet: its empty list deletes no objects.
@@ -135,10 +135,10 @@ class Metadata:
             for change in part:
                 if change is not None:
                     self._change(change.content, diff, delete=change.delete)
-            yield diff
+            yield len(part), diff
         was_complete = self.complete
         self._fresh.add(update.label)
-        yield MetadataDiff(watch_changed=self.complete and not was_complete)
+        yield 1, MetadataDiff(watch_changed=self.complete and not was_complete)
 
     def _replacing(self, update: WatchUpdate) -> Iterator[Change | None]:
         """Return the changes that leave the objects of an update alone; None for one that stays."""

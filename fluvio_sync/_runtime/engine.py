@@ -265,7 +265,7 @@ class Engine:
         """
         accumulator, heard = self.accumulator, True
         with accumulator.lock:
-            if topic not in self.metadata.topics:
+            if not self._has_arrived(topic):
                 heard = self._await_topic(topic)
             if accumulator.closed:
                 raise ClosedError("the client is closed")
@@ -300,6 +300,13 @@ class Engine:
         with self.accumulator.lock:
             self._absent.pop(topic, None)
 
+    def _has_arrived(self, topic: str) -> bool:
+        """Whether a topic is known, with all of its partitions that are here already."""
+        metadata = self.metadata
+        if topic not in metadata.topics:
+            return False
+        return not self.watch.is_taking or metadata.known_partitions(topic) >= metadata.partition_count(topic)
+
     def _await_topic(self, topic: str) -> bool:
         """Wait for a topic that the metadata does not have, and ask the SC meanwhile; return whether it was heard.
 
@@ -313,7 +320,7 @@ class Engine:
         if not was_absent:
             if self.thread.stands_still():
                 raise reentered()
-            accumulator.changed.wait_for(lambda: topic in metadata.topics or accumulator.closed, timeout)
+            accumulator.changed.wait_for(lambda: self._has_arrived(topic) or accumulator.closed, timeout)
         # Without a timeout there is no time to ask.
         return was_absent or not timeout or self.watch.heard_at >= asked - FRESH
 

@@ -44,8 +44,9 @@ _INTERVAL = 1.0
 _LONGEST_INTERVAL = 30.0
 # Seconds between two subscriptions whose end is taken for no failure, at least: balancers end idle connections.
 _STABLE = 1.0
-# Parts of updates that are put into the cache at once, under the client's lock: some milliseconds.
-_PARTS = 16
+# Objects that are put into the cache at once, under the client's lock: some milliseconds.
+_OBJECTS = 1000
+_END: tuple[int, None] = (0, None)
 
 
 class MetadataWatch:
@@ -88,7 +89,7 @@ class MetadataWatch:
         self._interval = _INTERVAL
         self._is_contradicted = False  # for so long that the metadata has to be read anew
         self._untaken: deque[WatchUpdate] = deque()  # updates that `take_over` has still to begin with
-        self._taking: Iterator[MetadataDiff] | None = None  # what is left of an update, in parts
+        self._taking: Iterator[tuple[int, MetadataDiff]] | None = None  # what is left of an update, in parts
 
     @property
     def established(self) -> bool:
@@ -133,15 +134,17 @@ class MetadataWatch:
         """
         self._untaken += updates
         diff = MetadataDiff()
-        for _ in range(_PARTS):
+        left = _OBJECTS
+        while left > 0:
             if self._taking is None:
                 if not self._untaken:
                     break
                 self._taking = self._begin_to_take(self._untaken.popleft())
-            part = next(self._taking, None)
+            count, part = next(self._taking, _END)
             if part is None:
                 self._taking = None
             else:
+                left -= count
                 diff.add(part)
         self.is_taking = self._taking is not None or bool(self._untaken)
         if self.is_taking and self.current is not None:
@@ -153,7 +156,7 @@ class MetadataWatch:
             self._pause = _FIRST_PAUSE
         return diff
 
-    def _begin_to_take(self, update: WatchUpdate) -> Iterator[MetadataDiff]:
+    def _begin_to_take(self, update: WatchUpdate) -> Iterator[tuple[int, MetadataDiff]]:
         if self.current is not None and not self.current.taken_over:
             self.metadata.begin()
             self.current.taken_over = True

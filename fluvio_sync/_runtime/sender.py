@@ -412,6 +412,8 @@ class Sender:
         if diff:
             self._accumulator.metadata_changed(watch.metadata, diff)
             self._dispatcher.handle(MetadataChanged(diff), now)
+        if not watch.is_taking:
+            self._accumulator.changed.notify_all()  # a topic's partitions are awaited
         if watch.metadata.surplus and watch.current is not None:
             self._tell_surplus(watch)
         if watch.established and not watch.is_taking and watch.failing:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Bytes of frames that are read in one call, and the part of them that a frame takes at least: a millisecond or two.
 _PART = 4096
-_LEAST = 256
+_LEAST = 64
 
 
 class Subscription:

@@ -233,6 +233,15 @@ def test_a_long_push_is_read_and_taken_over_in_parts_between_other_work() -> Non
     assert rig.metadata.available("other") == tuple(range(3000))
 
 
+def test_small_pushes_that_arrive_together_are_taken_over_together() -> None:
+    rig = Rig()
+    rig.servers.tell("Topic", changes=(Change(delete=False, content=topic("new", 40)),))
+    for number in range(40):
+        rig.servers.tell("Partition", changes=(Change(delete=False, content=partition(f"new-{number}", 5001)),))
+    rig.sender.work(0.0)
+    assert rig.metadata.available("new") == tuple(range(40))
+
+
 def test_a_push_that_ends_the_connection_half_way_is_forgotten() -> None:
     rig = Rig()
     rig.servers.tell("Partition", everything=tuple(partition(f"other-{number}", 5002) for number in range(3000)))

@@ -117,7 +117,7 @@ PARTS = {
     "producer": {"check_size", "refuse_single", "to_bytes", "to_milliseconds"},
     "retry": {"load"},
     "stats": {"Counters", "HandleStats", "OwnerSpan", "Unseen", "sum_of"},
-    "tls": {"TlsPolicy", "authority", "present", "trust", "verifies_nobody"},
+    "tls": {"TlsPolicy", "authority", "present", "problem_of_name", "source", "trust", "verifies_nobody"},
 }
 """The names that only other modules of the package use."""
 

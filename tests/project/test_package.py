@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("cli", "fast", "compression", "profile", "django", "flask", "celery", "prometheus", "opentelemetry")
-FOR_MAINTAINERS = ("test", "bench", "docs", "lint")
+FOR_MAINTAINERS = ("test", "bench", "docs", "lint", "fuzz")
 INSTALLED = Path(__file__).parent / "installed"
 
 
