@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 # The labels of a name that a certificate may have; as in names of hosts, "_" is tolerated.
-_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_LABEL = r"[A-Za-z0-9_-]{1,63}"
 _LONGEST_NAME = 253
 
 
@@ -174,7 +174,7 @@ def problem_of_name(name: str) -> str:
         encoded = _ascii(label)
         if encoded is None or len(encoded) > 63:
             return "a part between its dots is longer than 63 characters, or cannot be written in a certificate"
-        if not _LABEL.fullmatch(encoded):
+        if not re.fullmatch(_LABEL, encoded):
             return "it has letters, digits, '-' and '_' between its dots, and nothing else, no scheme and no port"
     return f"it is longer than {_LONGEST_NAME} characters" if len(name) > _LONGEST_NAME else ""
 

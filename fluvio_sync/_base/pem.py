@@ -20,14 +20,13 @@ _SHOWN = 40  # characters of a file's name
 _BEGINNING = 8  # characters that are shown of a longer one
 _BEGIN = "-----BEGIN"
 _FENCE = "-----"
-_CERTIFICATES = re.compile(
-    r"\s*(-----BEGIN (TRUSTED |X509 |)CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END \2CERTIFICATE-----\s*)*"
-)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_HEX = re.compile(r"(0x)?([0-9A-Fa-f]{2}:?){16,}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
+# Patterns that a client without TLS never needs: `re` compiles them at their first use.
+_CERTIFICATES = r"\s*(-----BEGIN (TRUSTED |X509 |)CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END \2CERTIFICATE-----\s*)*"
+_CONTROL = r"[\x00-\x1f\x7f]"
+_HEX = r"(0x)?([0-9A-Fa-f]{2}:?){16,}"
+_BASE64 = r"[A-Za-z0-9+/_-]{32,}={0,2}"
 # The first bytes of a key or certificate in DER: a sequence, and in it a version number or another sequence.
-_DER = re.compile(rb"\x30([\x00-\x7f]|\x81.|\x82..)(\x02\x01[\x00\x01]|\x30)", re.DOTALL)
+_DER = rb"(?s)\x30([\x00-\x7f]|\x81.|\x82..)(\x02\x01[\x00\x01]|\x30)"
 
 
 class PemText:
@@ -58,7 +57,7 @@ class PemText:
         return self  # `dataclasses.asdict` makes such copies
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if not _CERTIFICATES.fullmatch(self._text):
+        if not re.fullmatch(_CERTIFICATES, self._text):
             raise TypeError(
                 "cannot pickle a TlsConfig that holds a private key, or another text than certificates: "
                 "give its path instead"
@@ -87,20 +86,20 @@ def shown_path(path: str) -> str:
 
 def may_be_key(text: str) -> bool:
     """Return whether a text cannot be a path, or is a key or a certificate in base64 or hexadecimal digits."""
-    if _FENCE in text or _CONTROL.search(text):
+    if _FENCE in text or re.search(_CONTROL, text):
         return True
     if any(len(name.encode(errors="surrogatepass")) > _LONGEST_NAME for name in _names(text)):
         return True
     # In environment files and JSON, line breaks are often two characters.
     decoded = _decoded(re.sub(r"\\[nr]|\s", "", text))
-    return _BEGIN.encode() in decoded or _DER.match(decoded) is not None
+    return _BEGIN.encode() in decoded or re.match(_DER, decoded) is not None
 
 
 def _decoded(text: str) -> bytes:
     """Return the bytes that hexadecimal digits or base64 stand for; none for another text."""
-    if _HEX.fullmatch(text):
+    if re.fullmatch(_HEX, text):
         return bytes.fromhex(text.removeprefix("0x").replace(":", ""))
-    if not _BASE64.fullmatch(text):
+    if not re.fullmatch(_BASE64, text):
         return b""
     digits = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:

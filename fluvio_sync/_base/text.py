@@ -19,8 +19,8 @@ LONGEST_LINE = 4000
 # Not printable by Python's rule, and harmless: spaces of French and of East Asia, and the joiners of emoji and letters.
 _KEPT = frozenset("\xa0\u200c\u200d\u202f\u3000")
 # What stands before the last "@" of a text, and before the "@" in words of a message, each without the scheme of a URL.
-_USER = re.compile(r"""(['"]?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@""", re.DOTALL)
-_USERS = re.compile(r"""((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^\s'"]*@""")
+_USER = r"""(?s)(['"]?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@"""
+_USERS = r"""((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^\s'"]*@"""
 
 
 def printable(text: str, limit: int = 500) -> str:
@@ -45,7 +45,7 @@ def shown(value: object, limit: int = 80) -> str:
         text = repr(value)
     except ValueError:  # an int of thousands of digits
         return f"<{type(value).__name__}>"
-    return _cut(_USER.sub(r"\1***@", text, count=1), limit)
+    return _cut(re.sub(_USER, r"\1***@", text, count=1), limit)
 
 
 def _cut(text: str, limit: int) -> str:
@@ -54,7 +54,7 @@ def _cut(text: str, limit: int) -> str:
 
 def without_users(message: str) -> str:
     """Return a message without what stands before an "@" in its words; see `shown`."""
-    return _USERS.sub(r"\1***@", message)
+    return re.sub(_USERS, r"\1***@", message)
 
 
 def counted(number: int, thing: str) -> str:
