@@ -28,7 +28,6 @@ from fluvio_sync.client import Fluvio, checked_config
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import FluvioError, ProtocolError, TopicNotFoundError
 from fluvio_sync.profile import load_profile, profile_path
-from fluvio_sync.protocol.metadata import split_partition_key
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.versions import ScApi, SpuApi
 from fluvio_sync.retry import RetryPolicy
@@ -189,8 +188,8 @@ class _Cluster:
 
     def spus(self) -> dict[int, _Spu]:
         """Return the SPUs by their ids, ascending."""
-        partitions = sorted(self._metadata.partitions.values(), key=lambda item: item.name, reverse=True)
-        leads = {item.spec.leader: split_partition_key(item.name) for item in partitions}
+        partitions = sorted(self._metadata.partitions.items(), reverse=True)
+        leads = {state.leader: place for place, state in partitions}
         found = {}
         for spu, item in sorted(self._metadata.spus.items()):
             local = item.spec.public_endpoint_local

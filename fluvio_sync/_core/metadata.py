@@ -7,32 +7,38 @@ sent again after every write, because its status holds the log end), so `apply` 
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.text import shown
 from fluvio_sync._settings.endpoint import Endpoint
+from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.metadata import (
     ComputedReplicas,
     Deduplication,
+    IngressAddr,
+    IngressPort,
     PartitionObject,
     PartitionResolution,
     PartitionSpec,
     PartitionStatus,
     SpuObject,
     SpuResolution,
+    SpuSpec,
     TopicObject,
     TopicStatus,
     split_partition_key,
 )
+from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
 from fluvio_sync.protocol.skimming import MAX_OBJECTS, MAX_SPUS
 from fluvio_sync.protocol.watch import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from fluvio_sync.protocol.metadata import MetadataObject, TopicResolution, TopicSpec
     from fluvio_sync.protocol.watch import WatchUpdate
@@ -53,6 +59,13 @@ class Route(NamedTuple):
     reason: str = ""
     gone: bool = False
     fallback: int | None = None
+
+
+class PartitionState(NamedTuple):
+    """What is known of a partition: its leader's id, and whether it can be used."""
+
+    leader: int
+    resolution: PartitionResolution
 
 
 @dataclass
@@ -86,6 +99,7 @@ class Metadata:
 
     * `live`: the SC's pushes arrive; otherwise the cache is as old as the last of them.
     * `topics_version`: counts the topics that were added, changed or removed.
+    * `is_partial`: updates are taken over in part, so that an object may be missing for a moment.
     * `surplus`: the objects that were not taken, because there are `MAX_OBJECTS` of their kind, or `MAX_SPUS`.
     """
 
@@ -93,9 +107,10 @@ class Metadata:
         self.live = False
         self.topics_version = 0
         self.topics: dict[str, TopicObject] = {}
-        self.partitions: dict[tuple[str, int], PartitionObject] = {}
+        self.partitions: dict[tuple[str, int], PartitionState] = {}
         self.spus: dict[int, SpuObject] = {}
         self.surplus = 0
+        self.is_partial = False
         self._online: dict[str, list[int]] = {}  # by topic: the partitions that are online, ascending
         self._known: dict[str, int] = {}  # by topic: how many partitions are in the cache
         self._use_local_address = use_local_address
@@ -104,7 +119,7 @@ class Metadata:
     @property
     def complete(self) -> bool:
         """Whether all three kinds were received since the watch began: an object that is not here does not exist."""
-        return self.live and self._fresh.issuperset(LABELS)
+        return self.live and not self.is_partial and self._fresh.issuperset(LABELS)
 
     def begin(self) -> None:
         """Begin a new watch; the cache keeps its content until the first pushes replace it."""
@@ -126,78 +141,93 @@ class Metadata:
     def apply_in_parts(self, update: WatchUpdate) -> Iterator[tuple[int, MetadataDiff]]:
         """Take an update over in parts of some 0.2 ms; yield of each how many objects it had, and what they changed."""
         first = update.label not in self._fresh
-        if first and not update.all and not update.changes and self._of(update.label):
+        if first and not update.all and not update.changes and self._by_key(update.label):
             # An SC that just started has not loaded its store yet: its empty list deletes no objects.
             return
-        changes = self._replacing(update) if update.all or first else iter(update.changes)
+        replaces = bool(update.all) or first
+        upserts = chain((Change(delete=False, content=item) for item in update.all), update.changes)
+        changes = (change for change in upserts if not (replaces and change.delete))
+        listed: set[Any] = set()
         while part := list(islice(changes, _PART)):
             diff = MetadataDiff()
             for change in part:
-                if change is not None:
-                    self._change(change.content, diff, delete=change.delete)
+                listed.add(_key(change.content))
+                self._change(change.content, diff, delete=change.delete)
             yield len(part), diff
+        if replaces:
+            yield from self._delete_others(update.label, listed)
         was_complete = self.complete
         self._fresh.add(update.label)
         yield 1, MetadataDiff(watch_changed=self.complete and not was_complete)
 
-    def _replacing(self, update: WatchUpdate) -> Iterator[Change | None]:
-        """Return the changes that leave the objects of an update alone; None for one that stays."""
-        names = set()
-        for item in update.all:
-            names.add(item.name)
-            yield Change(delete=False, content=item)
-        for change in update.changes:
-            if not change.delete:
-                names.add(change.content.name)
-                yield change
-        for item in list(self._of(update.label)):
-            yield None if item.name in names else Change(delete=True, content=item)
+    def _delete_others(self, label: str, listed: set[Any]) -> Iterator[tuple[int, MetadataDiff]]:
+        """Delete the objects of a kind whose keys are not listed, in parts."""
+        keys = iter([*self._by_key(label)])
+        while part := list(islice(keys, _PART)):
+            diff = MetadataDiff()
+            for key in part:
+                if key not in listed:
+                    self._delete(label, key, diff)
+            yield len(part), diff
 
-    def _of(self, label: str) -> Iterable[MetadataObject]:
+    def _by_key(self, label: str) -> Mapping[Any, object]:
+        kinds: dict[str, Mapping[Any, object]] = {
+            TopicObject.LABEL: self.topics,
+            PartitionObject.LABEL: self.partitions,
+            SpuObject.LABEL: self.spus,
+        }
+        return kinds[label]
+
+    def _delete(self, label: str, key: Any, diff: MetadataDiff) -> None:
+        if self._by_key(label).get(key) is None:
+            return
         if label == TopicObject.LABEL:
-            return self.topics.values()
-        if label == PartitionObject.LABEL:
-            return self.partitions.values()
-        return self.spus.values()
+            del self.topics[key]
+            self.topics_version += 1
+            diff.topics.add(key)
+        elif label == PartitionObject.LABEL:
+            del self.partitions[key]
+            self._count(key, known=-1, is_online=False)
+            diff.partitions.add(key)
+        else:
+            del self.spus[key]
+            diff.spus.add(key)
 
     def _change(self, item: MetadataObject, diff: MetadataDiff, *, delete: bool) -> None:
-        if isinstance(item, TopicObject):
-            self._change_topic(item, diff, delete=delete)
+        if delete:
+            self._delete(item.LABEL, _key(item), diff)
+        elif isinstance(item, TopicObject):
+            self._change_topic(item, diff)
         elif isinstance(item, PartitionObject):
-            self._change_partition(item, diff, delete=delete)
+            self._change_partition(item, diff)
         else:
-            self._change_spu(item, diff, delete=delete)
+            self._change_spu(item, diff)
 
-    def _has_room(self, objects: Mapping[Any, MetadataObject], limit: int) -> bool:
+    def _has_room(self, objects: Mapping[Any, object], limit: int) -> bool:
         """Whether another object is taken; an SC may push new ones without end."""
         if len(objects) < limit:
             return True
         self.surplus += 1
         return False
 
-    def _change_topic(self, item: TopicObject, diff: MetadataDiff, *, delete: bool) -> None:
-        known = self.topics.pop(item.name, None)
-        if known is None and not delete and not self._has_room(self.topics, MAX_OBJECTS):
+    def _change_topic(self, item: TopicObject, diff: MetadataDiff) -> None:
+        known = self.topics.get(item.name)
+        if known is None and not self._has_room(self.topics, MAX_OBJECTS):
             return
-        if not delete:
-            self.topics[item.name] = item
-        if (known is not None) if delete else (known is None or known.spec != item.spec):
+        self.topics[item.name] = item
+        if known is None or known.spec != item.spec:
             self.topics_version += 1
             diff.topics.add(item.name)
 
-    def _change_partition(self, item: PartitionObject, diff: MetadataDiff, *, delete: bool) -> None:
-        key = split_partition_key(item.name)
+    def _change_partition(self, item: PartitionObject, diff: MetadataDiff) -> None:
+        key = _key(item)
         known = self.partitions.get(key)
-        if delete:
-            if self.partitions.pop(key, None) is not None:
-                self._count(key, known=-1, is_online=False)
-                diff.partitions.add(key)
-            return
         if known is None and not self._has_room(self.partitions, MAX_OBJECTS):
             return
-        self.partitions[key] = item
-        self._count(key, known=known is None, is_online=item.status.resolution is PartitionResolution.ONLINE)
-        if known is None or known.spec.leader != item.spec.leader or known.status.resolution != item.status.resolution:
+        state = _state(item.spec.leader, item.status.resolution)
+        if known != state:
+            self.partitions[key] = state
+            self._count(key, known=known is None, is_online=state.resolution is PartitionResolution.ONLINE)
             diff.partitions.add(key)
 
     def _count(self, key: tuple[str, int], *, known: int, is_online: bool) -> None:
@@ -217,13 +247,9 @@ class Metadata:
             if not online:
                 del self._online[topic]
 
-    def _change_spu(self, item: SpuObject, diff: MetadataDiff, *, delete: bool) -> None:
+    def _change_spu(self, item: SpuObject, diff: MetadataDiff) -> None:
         spu = item.spec.id
         known, address = self.spus.get(spu), self.advertised(spu)
-        if delete:
-            if self.spus.pop(spu, None) is not None:
-                diff.spus.add(spu)
-            return
         if known is None and not self._has_room(self.spus, MAX_SPUS):
             return
         self.spus[spu] = item
@@ -261,8 +287,7 @@ class Metadata:
         item = self.partitions.get((topic, partition))
         if topic not in self.topics or item is None:
             return self._no_partition(topic, partition)
-        leader = item.spec.leader
-        resolution = item.status.resolution
+        leader, resolution = item
         waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
         if self.live and waits:
             why = f"partition {partition} of topic {shown(topic)}: {_words(resolution)} (SPU {leader})"
@@ -316,10 +341,21 @@ def kept(item: MetadataObject) -> MetadataObject:
     if isinstance(item, PartitionObject):
         split_partition_key(item.name)
         return PartitionObject(item.name, _leader(item.spec.leader), _partition_status(item.status.resolution))
-    endpoint = item.spec.public_endpoint
-    if len(endpoint.ingress) > 1:
-        return item.replace(spec=item.spec.replace(public_endpoint=endpoint.replace(ingress=endpoint.ingress[:1])))
-    return item
+    return SpuObject(item.name, _kept_spu(item.spec), item.status)
+
+
+def _kept_spu(spec: SpuSpec) -> SpuSpec:
+    """Return the spec with the addresses that clients may use; raises `ProtocolError` for one that no host has."""
+    public, local = spec.public_endpoint, spec.public_endpoint_local
+    hosts = tuple(IngressAddr(_host(one.hostname or one.ip or "")) for one in public.ingress[:1])
+    kept_local = None if local is None else WireEndpoint(local.port, _host(local.host))
+    return SpuSpec(spec.id, spec.spu_type, IngressPort(public.port, hosts), _NOWHERE, None, kept_local)
+
+
+def _host(name: str) -> str:
+    if len(name) > _LONGEST_HOST:
+        raise ProtocolError(f"an SPU has an address of {len(name)} characters; names of hosts have {_LONGEST_HOST}")
+    return name
 
 
 def _kept_topic(spec: TopicSpec) -> TopicSpec:
@@ -331,6 +367,8 @@ def _kept_topic(spec: TopicSpec) -> TopicSpec:
     return _same_spec(spec)
 
 
+_LONGEST_HOST = 253
+_NOWHERE = WireEndpoint(0, "")
 _DEDUPLICATED = Deduplication(0, None, "")
 
 
@@ -344,6 +382,11 @@ def _leader(spu: int) -> PartitionSpec:
     return PartitionSpec(spu, ())
 
 
+@lru_cache(maxsize=1024)
+def _state(leader: int, resolution: PartitionResolution) -> PartitionState:
+    return PartitionState(leader, resolution)
+
+
 @cache
 def _topic_status(resolution: TopicResolution) -> TopicStatus:
     return TopicStatus(resolution)
@@ -352,6 +395,14 @@ def _topic_status(resolution: TopicResolution) -> TopicStatus:
 @cache
 def _partition_status(resolution: PartitionResolution) -> PartitionStatus:
     return PartitionStatus(resolution)
+
+
+def _key(item: MetadataObject) -> Any:
+    """Return the key of an object in the cache."""
+    if isinstance(item, PartitionObject):
+        topic, index = split_partition_key(item.name)
+        return sys.intern(topic), index  # a topic may have many partitions
+    return item.spec.id if isinstance(item, SpuObject) else item.name
 
 
 def _public_host(spu: SpuObject) -> str:

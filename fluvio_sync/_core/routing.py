@@ -59,7 +59,7 @@ class Router:
     def leader(self, queue: PartitionQueue) -> int | None:
         """Return the SPU that the metadata names, online or not."""
         item = self._metadata.partitions.get((queue.topic, queue.partition))
-        return None if item is None else item.spec.leader
+        return None if item is None else item.leader
 
     def has_moved(self, queue: PartitionQueue) -> bool:
         """Whether the metadata names another leader, or address, than the one that the last attempt went to."""

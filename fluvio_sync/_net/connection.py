@@ -20,7 +20,6 @@ from fluvio_sync._net.transport import READ, WRITE, Stage
 from fluvio_sync._settings.endpoint import DEFAULT_PORT, Endpoint
 from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.frames import (
-    MAX_FRAME,
     MAX_VERSIONS,
     FrameReader,
     RequestHeader,
@@ -101,6 +100,7 @@ class Connection:
         self.more = False
         self.wants_changed = True
         self._heard_at = now
+        self._has_long = False  # a frame came that fills the inbox alone
         self._agreed: dict[Any, int] = {}
         self._reader = FrameReader(MAX_VERSIONS)
         # One buffer for all answers: making a new one took longer than reading the answer.
@@ -116,7 +116,7 @@ class Connection:
 
     def polls(self) -> Polls:
         """Return the sockets to poll, each with its events: READ, WRITE or both."""
-        reading = 0 if len(self.inbox) > 1 and self._is_full() else READ
+        reading = 0 if (len(self.inbox) > 1 or self._has_long) and self._is_full() else READ
         wanted = reading | (WRITE if self._pending else 0)
         return self.transport.polls(wanted) if wanted or self.stage is not Stage.READY else ()
 
@@ -126,7 +126,7 @@ class Connection:
         Raises `ConnectTimeoutError` if it is not ready at its deadline.
         """
         if self.stage is Stage.READY or self.stage is Stage.VERSIONS:
-            if (events & READ or self.more) and not (len(self.inbox) > 1 and self._is_full()):
+            if (events & READ or self.more) and not ((len(self.inbox) > 1 or self._has_long) and self._is_full()):
                 self._receive(now)
             if events & WRITE and self._pending:
                 self._flush()
@@ -161,9 +161,9 @@ class Connection:
         self.stage = Stage.CLOSED
         self.transport.abort()
 
-    def accept_long_answers(self) -> None:
-        """Accept answers as long as requests: an SPU repeats the record that a SmartModule failed on."""
-        self._reader.max_frame = MAX_FRAME
+    def accept_answers(self, size: int) -> None:
+        """Accept answers of so many bytes: an SPU repeats the record that a SmartModule failed on."""
+        self._reader.max_frame = max(self._reader.max_frame, size)
 
     def stop_writing(self) -> None:
         """Discard the unwritten bytes, if there are any; answers can still be read, until the server disconnects."""
@@ -316,7 +316,7 @@ class Connection:
                 raise self._lost(None)
             self._heard_at = now
             self._digest(self._received[:size])
-            if self._reader.has_more or (len(self.inbox) > 1 and self._is_full()):
+            if self._reader.has_more or ((len(self.inbox) > 1 or self._has_long) and self._is_full()):
                 break
             if size < _RECEIVE and not self.transport.buffers_input:
                 return
@@ -329,9 +329,11 @@ class Connection:
         return self._reader.has_more or self._is_full()
 
     def _is_full(self) -> bool:
-        """Whether the inbox holds enough; a single frame, however long, does not count."""
+        """Whether the inbox holds enough; one frame, however long, is taken whole."""
         inbox = self.inbox
-        return len(inbox) >= _FULL or (len(inbox) > 1 and sum([reader.remaining for _, reader in inbox]) >= _FULL_BYTES)
+        if not inbox:
+            self._has_long = False
+        return len(inbox) >= _FULL or sum([reader.remaining for _, reader in inbox]) >= _FULL_BYTES
 
     def _digest(self, data: memoryview) -> None:
         if self.stage is Stage.VERSIONS and data[:2] == _TLS_ALERT:
@@ -339,6 +341,8 @@ class Connection:
         try:
             for payload in self._reader.feed(data, _FULL):
                 self.inbox.append(split_response(payload))
+                if len(payload) >= _FULL_BYTES:
+                    self._has_long = True
             if self.stage is Stage.VERSIONS and self.inbox:
                 self._take_versions()
         except ProtocolError as error:

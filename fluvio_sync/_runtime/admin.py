@@ -94,7 +94,7 @@ class Admin:
         """Return the topics, sorted by name, without Fluvio's own."""
         found = self._call(ScApi.LIST, ListRequest(TopicObject.LABEL), self._read_topics)
         assert found is not None
-        return sorted(found)
+        return sorted(found, key=lambda topic: topic.name)
 
     def _read_topics(self, reader: Reader, version: int) -> list[TopicDescription]:
         """Return the topics of an answer, which may be long; raises `RequestTimeoutError`, `ProtocolError`."""

@@ -45,7 +45,7 @@ _LONGEST_INTERVAL = 30.0
 # Seconds between two subscriptions whose end is taken for no failure, at least: balancers end idle connections.
 _STABLE = 1.0
 # Objects that are put into the cache at once, under the client's lock: some milliseconds.
-_OBJECTS = 1000
+_OBJECTS = 256
 _END: tuple[int, None] = (0, None)
 
 
@@ -120,7 +120,7 @@ class MetadataWatch:
     def receive(self, now: float) -> list[WatchUpdate]:
         """Return the received updates; raises `FluvioError`."""
         current = self.current
-        if current is None:
+        if current is None or self.is_taking:  # the SC waits, as it would for a slow reader
             return []
         if current.read(now):
             self._heard(now)
@@ -146,7 +146,7 @@ class MetadataWatch:
             else:
                 left -= count
                 diff.add(part)
-        self.is_taking = self._taking is not None or bool(self._untaken)
+        self.is_taking = self.metadata.is_partial = self._taking is not None or bool(self._untaken)
         if self.is_taking and self.current is not None:
             self.current.connection.more = self.current.connection.wants_changed = True  # its driver comes back at once
         if diff.topics or diff.partitions or diff.spus:
@@ -164,8 +164,10 @@ class MetadataWatch:
 
     def _take_no_more(self) -> None:
         self._untaken.clear()
+        if self.is_taking:
+            self.metadata.begin()  # what is left of an update is lost: the next subscription brings all
         self._taking = None
-        self.is_taking = False
+        self.is_taking = self.metadata.is_partial = False
 
     # Doubts.
 

@@ -56,6 +56,8 @@ LONGEST_WAIT = 3600.0
 # waiting thread after 5 ms, and these begin anew whenever the lock is free for a moment, as in a poll that does not
 # wait: without a pause, other threads would get it by chance alone.
 _BREATH = 0.001
+# Connections to SPUs, each with its socket and 64 KiB: a hostile SC may name SPUs without end.
+_MOST_CONNECTIONS = 512
 
 _PERFORMERS = {
     Acknowledged: "_complete",
@@ -116,6 +118,7 @@ class Sender:
         self._events: list[Event] = []
         self._updates: list[WatchUpdate] = []
         self._finished: list[Outcome] = []
+        self._raised: list[Exception] = []  # what connections raised in this step, in a thread of the application
 
     def call_soon(self, call: Callable[[float], None]) -> None:
         """Have the step call a function with the time, and with the client's lock held; any thread."""
@@ -167,7 +170,7 @@ class Sender:
             at_once = accumulator.dirty or self._calls or self._events
             due = -math.inf if at_once else self.next_timer()
             if due == -math.inf and not at_once:
-                due = self._clock.monotonic() + _BREATH
+                due = min(self._clock.monotonic() + _BREATH, self._timers())
         self.in_step = False
         return due
 
@@ -189,6 +192,8 @@ class Sender:
         while self._decide():
             pass
         self.in_step = False
+        if self._raised:
+            raise self._raised.pop()
 
     def work_at_once(self) -> None:
         """Send the new records, and look at no connection."""
@@ -200,11 +205,24 @@ class Sender:
         self.in_step = False
 
     def next_timer(self) -> float:
-        """Return when a timer is due, in monotonic seconds.  Called with the lock held."""
-        due = self._dispatcher.timers.next()
+        """Return when there is something to do without an event, in monotonic seconds.  Called with the lock held."""
+        watch = self._watch
+        if watch.is_taking:
+            return -math.inf
+        if not self._unready:
+            return min(self._dispatcher.timers.next(), watch.due)
         for connection in list(self._unready):  # another thread may run the step
-            due = min(due, connection.next_timer())
-        return -math.inf if self._watch.is_taking else min(due, self._watch.due)
+            if connection.more:
+                return -math.inf
+        return self._timers()
+
+    def _timers(self) -> float:
+        """Return when a timer is due, whatever a server sent too much of."""
+        due = min(self._dispatcher.timers.next(), self._watch.due)
+        for connection in list(self._unready):  # as above
+            if not connection.more:
+                due = min(due, connection.next_timer())
+        return due
 
     def _recover(self) -> None:
         """Begin again with new connections: the data in hand may be half processed.  May itself be interrupted."""
@@ -217,6 +235,7 @@ class Sender:
         self._events = []
         self._updates = []
         self._finished = []
+        self._raised = []
         self._log.warning("sender.interrupted", error=str(error))
         accumulator = self._accumulator
         with accumulator.lock:
@@ -311,13 +330,14 @@ class Sender:
     def _failure_of(self, error: Exception) -> FluvioError:
         """Return why a connection fails: a bug that a peer's bytes bring to light costs that connection alone.
 
-        Raises the error in a thread of the application: it may be of a signal handler.
+        In a thread of the application, `work` raises the error at its end: it may be of a signal handler.
         """
         if isinstance(error, FluvioError):
             return error
         if self.interruptible:
-            raise error
-        self._log.error("sender.internal_error", exc_info=error)
+            self._raised = [error]
+        else:
+            self._log.error("sender.internal_error", exc_info=error)
         return _internal_error()
 
     def _collect(self, connection: Connection) -> None:
@@ -545,6 +565,8 @@ class Sender:
         pipeline, generation = action
         now = self._clock.monotonic()
         try:
+            if len(self._connections) >= _MOST_CONNECTIONS:
+                raise ConnectError(f"there are connections to {_MOST_CONNECTIONS} SPUs already, the most that are made")
             peer = self._peer_of(pipeline.spu)
             pipeline.name = str(peer)
             timeout = pipeline.connect_by - now  # the connection names the stage that takes too long

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluvio_sync.delivery import Isolation
+from fluvio_sync.protocol.frames import MAX_ANSWER
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.produce import IsolationCode, ProduceResponse, produce_request_buffers
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
@@ -28,7 +29,7 @@ def encode_produce(request: Request, connection: Connection, correlation: int) -
     topics: list[tuple[str, list[tuple[int, int, list[bytes]]]]] = []
     for queue, batches in request.entries:
         if queue.topic_state.may_drop_records:
-            connection.accept_long_answers()
+            connection.accept_answers(MAX_ANSWER + queue.max_request_size)
         buffers = batches[0].encode()
         if len(batches) > 1:
             buffers = [buffer for batch in batches for buffer in batch.encode()]
@@ -71,6 +72,7 @@ def ask_offsets(wait: CommitWait, connection: Connection) -> int:
 
 def read_high_watermark(wait: CommitWait, reader: Reader, connection: Connection) -> int | None:
     """Return the high watermark that the SPU answered; None if it does not know the partition."""
+    reader.elements = _ELEMENTS
     response = FetchOffsetsResponse.read(reader, connection.version(SpuApi.FETCH_OFFSETS))
     for topic in response.topics:
         for partition in topic.partitions:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.layout import Layout
     from fluvio_sync.protocol.primitives import Duration, Reader
 
+_MIRROR_MAP_SINCE = 14  # versions of topics that may be mirrors
+
 # --- limits --------------------------------------------------------------------------------------
 
 MAX_PARTITIONS = 65535
@@ -195,6 +197,19 @@ Replicas: TypeAlias = "AssignedReplicas | ComputedReplicas | MirrorReplicas"
 
 _REPLICAS: Layout[Replicas] = one_of("kind of replicas", {0: AssignedReplicas, 1: ComputedReplicas, 2: MirrorReplicas})
 
+
+def _skim_replicas(r: Reader, version: int) -> Replicas:
+    start = r.position
+    if r.u8() == 0:
+        count = r.i32()
+        if 0 < count <= MAX_PARTITIONS:
+            length = r.skip_even_vectors(count, 4, 4, zeros=version >= _MIRROR_MAP_SINCE)
+            if length is not None:
+                return ComputedReplicas(count, length)
+    r.position = start
+    return _REPLICAS.read(r, version)
+
+
 # --- topics --------------------------------------------------------------------------------------
 
 
@@ -207,6 +222,16 @@ class TopicSpec(Message):
     compression: TopicCompression = wire(_COMPRESSION, default=TopicCompression.ANY)
     deduplication: Deduplication | None = wire(_DEDUPLICATION, default=None)
     system: bool = wire(BOOL, default=False, since=13)
+
+    @classmethod
+    def skim(cls, r: Reader, version: int) -> TopicSpec:
+        """Read one, in which replicas that were assigned, as many to each partition, count as computed ones."""
+        replicas = _skim_replicas(r, version)
+        others = [
+            read(r, version) if since <= version <= until else default
+            for _, read, since, until, default in cls._reads[1:]
+        ]
+        return cls(replicas, *others)
 
     @property
     def partition_count(self) -> int:
@@ -233,7 +258,6 @@ class TopicResolution(enum.IntEnum):
 
 _TOPIC_RESOLUTION = enumeration(TopicResolution)
 _MIRROR_MAP = mapping(U32, _PARTITION_MIRROR)
-_MIRROR_MAP_SINCE = 14
 
 
 class TopicStatus(Message):
@@ -267,7 +291,7 @@ class TopicObject(Message):
     @classmethod
     def skim(cls, r: Reader, version: int) -> TopicObject:
         """Read one, its status by `TopicStatus.skim`."""
-        return cls(r.string(), TopicSpec.read(r, version), TopicStatus.skim(r, version))
+        return cls(r.string(), TopicSpec.skim(r, version), TopicStatus.skim(r, version))
 
 
 # --- partitions ----------------------------------------------------------------------------------

@@ -248,27 +248,33 @@ class Reader:
         Vectors of one length, as the replicas of a topic's partitions are, take neither time nor memory.
         """
         count = self.u16()
-        if count and not self._skip_even_vectors(count, key_size, element_size):
+        if count and self.skip_even_vectors(count, key_size, element_size) is None:
             self._check_count(count, key_size + 4)
             for _ in range(count):
                 self._take(key_size)
                 self._take(max(0, self.i32()) * element_size)
 
-    def _skip_even_vectors(self, count: int, key_size: int, element_size: int) -> bool:
-        """Pass over vectors that are all as long as the first, and return whether they are."""
+    def skip_even_vectors(self, count: int, key_size: int, element_size: int, zeros: int = 0) -> int | None:
+        """Pass over so many keys with vectors of one length, and return the length; None, without a move, for others.
+
+        * `zeros`: bytes behind each vector, which have to be 0.
+        """
         start = self.position + key_size
         if start + 4 > self._end:
-            return False
-        (length,) = _I32.unpack_from(self._view, start)
-        size = key_size + 4 + max(0, length) * element_size
+            return None
+        (found,) = _I32.unpack_from(self._view, start)
+        length: int = max(0, found)
+        size = key_size + 4 + length * element_size + zeros
         end = self.position + count * size
         if end > self._end:
-            return False
-        lengths = [self._view[start + place : end : size] for place in range(4)]  # their bytes, one by one
-        if any(found != bytes((byte,)) * count for found, byte in zip(lengths, _I32.pack(length), strict=True)):
-            return False
+            return None
+        # The bytes of all lengths and zeros, place by place.
+        wanted = {start + place: byte for place, byte in enumerate(_I32.pack(length))}
+        wanted.update(dict.fromkeys(range(self.position + size - zeros, self.position + size), 0))
+        if any(self._view[place:end:size] != bytes((byte,)) * count for place, byte in wanted.items()):
+            return None
         self.position = end
-        return True
+        return length
 
     def duration(self) -> Duration:
         """Return a duration: u64 seconds, u32 nanoseconds."""

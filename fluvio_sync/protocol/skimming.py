@@ -24,10 +24,10 @@ V = TypeVar("V")
 
 MAX_OBJECTS = 1 << 17
 """The most objects of one kind that are taken of an SC; Fluvio's own tests end at some thousands."""
-MAX_OBJECT_ELEMENTS = 8192
-"""The most elements of vectors and maps in one object, a topic's map of replicas aside: they take up to 40 ms."""
+MAX_OBJECT_ELEMENTS = 2048
+"""The most elements of vectors and maps in one object, a topic's replicas aside: they take up to 40 ms."""
 MAX_NAME = 255
-"""The longest name of an object, in characters; Fluvio's topics have at most 63, Kubernetes' objects at most 253."""
+"""The longest name of an object, in bytes; Fluvio's topics have at most 63, Kubernetes' objects at most 253."""
 MAX_SPUS = 4096
 """The most SPUs that are taken of an SC."""
 _PART = 4096  # bytes: some 40 objects, which take a millisecond
@@ -63,8 +63,8 @@ def _skimmed(label: str, keep: Callable[[MetadataObject], V]) -> Layout[V]:
 
     def read(r: Reader, version: int) -> V:
         item = read_object(r, version)
-        if len(item.name) > MAX_NAME:
-            raise ProtocolError(f"an object has a name of {len(item.name)} characters; the limit is {MAX_NAME}")
+        if len(item.name) > MAX_NAME or len(item.name.encode()) > MAX_NAME:
+            raise ProtocolError(f"an object has a name of {len(item.name)} characters; the limit is {MAX_NAME} bytes")
         return keep(item)
 
     return Layout(read, _not_written, layout.min_size)

@@ -109,7 +109,7 @@ BEGINNINGS: dict[str, tuple[Callable[[Talk], object], type[Exception], str]] = {
     "sends garbage": (says(lambda _: b"\0\0\0\x0c" + b"\xff" * 12), ProtocolError, "does not speak|was not sent"),
     "claims a huge frame": (says(lambda _: b"\x7f\xff\xff\xff"), ProtocolError, "2147483647 bytes"),
     "stops in a large frame": (
-        says(lambda _: (100 * 1024 * 1024).to_bytes(4, "big") + b"\0" * 1000),
+        says(lambda _: (64 * 1024).to_bytes(4, "big") + b"\0" * 1000),
         ConnectTimeoutError,
         "connect_timeout",
     ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync import Fluvio, TopicProducer
+from fluvio_sync.testing import LocalCluster
 from tests.support.client import attempts, emit_events
 from tests.support.scripts import run
 from tests.support.system import needs_fork
@@ -19,7 +20,6 @@ from tests.support.waiting import in_thread, wait_until, within
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync.testing import LocalCluster
 
 LONG = 10.0
 PATIENT = attempts(1000, timeout=LONG)
@@ -140,13 +140,14 @@ def test_the_lock_of_logging_keeps_no_record(own: LocalCluster, producer: TopicP
             wait_until(lambda: handler.handled, "and no event")
 
 
-def test_the_lock_of_logging_keeps_no_client_from_being_made(own: LocalCluster) -> None:
+def test_the_lock_of_logging_keeps_no_client_from_being_made() -> None:
     """A handler that is flushed and closed by `dictConfig` may wait for a thread that makes its client just then."""
     made: list[Fluvio] = []
-    with logging._lock:  # type: ignore[attr-defined]
-        in_thread(lambda: made.append(Fluvio.connect(own.endpoint)))
-        wait_until(lambda: made, "the client")
-    made[0].close()
+    with LocalCluster() as other:  # in a process of its own: asyncio logs
+        with logging._lock:  # type: ignore[attr-defined]
+            in_thread(lambda: made.append(Fluvio.connect(other.endpoint)))
+            wait_until(lambda: made, "the client")
+        made[0].close()
 
 
 def test_health_tells_how_many_events_found_no_space(producer: TopicProducer) -> None:

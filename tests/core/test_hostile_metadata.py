@@ -14,6 +14,7 @@ from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.message import Message
 from fluvio_sync.protocol.metadata import (
     AssignedReplicas,
+    HomePartition,
     IngressAddr,
     IngressPort,
     PartitionMap,
@@ -242,6 +243,50 @@ def test_small_pushes_that_arrive_together_are_taken_over_together() -> None:
     assert rig.metadata.available("new") == tuple(range(40))
 
 
+def test_a_renamed_spu_stays() -> None:
+    rig = Rig()
+    renamed = spu(5001).replace(name="another")
+    rig.list_all("SPU", [renamed, spu(5002)])
+    assert {*rig.metadata.spus} == {5001, 5002}
+    assert rig.metadata.spu_name(5001) == "another"
+    rig.list_all("SPU", [spu(5003).replace(name="another")])
+    assert {*rig.metadata.spus} == {5003}
+
+
+def test_a_topic_that_is_made_again_in_one_push_is_never_gone() -> None:
+    rig = Rig()
+    others = [topic(f"other-{number}", 1) for number in range(500)]
+    changes = [
+        Change(delete=True, content=topic("t", 1)),
+        *(Change(delete=False, content=item) for item in others),
+        Change(delete=False, content=topic("t", 1)),
+    ]
+    future = rig.send()
+    rig.servers.tell("Topic", changes=tuple(changes))
+    absent = 0
+    for _ in range(200):
+        rig.sender.prepare()
+        rig.sender.work(0.0)
+        absent += "t" not in rig.metadata.topics
+        assert not rig.metadata.route("t", 0).gone
+    assert absent
+    assert not future.done()
+    assert deliver(rig).result(0).acknowledged
+
+
+def test_updates_wait_at_the_sc_while_those_before_are_taken_over() -> None:
+    rig = Rig()
+    items = tuple(partition("t-0", 5001).replace(name="t-0") for _ in range(2000))
+    for _ in range(100):
+        rig.servers.tell("Partition", everything=items)
+    waiting = 0
+    for _ in range(400):
+        rig.sender.prepare()
+        rig.sender.work(0.0)
+        waiting = max(waiting, len(rig.sender._watch._untaken))
+    assert waiting <= 1
+
+
 def test_a_push_that_ends_the_connection_half_way_is_forgotten() -> None:
     rig = Rig()
     rig.servers.tell("Partition", everything=tuple(partition(f"other-{number}", 5002) for number in range(3000)))
@@ -287,21 +332,34 @@ def assigned(count: int) -> Any:
     return topic("t", 1).replace(spec=TopicSpec(AssignedReplicas(maps)))
 
 
+def uneven(count: int) -> Any:
+    maps = tuple(PartitionMap(number, (5001,) * (1 + number % 2)) for number in range(count))
+    return topic("t", 1).replace(spec=TopicSpec(AssignedReplicas(maps)))
+
+
+def with_host(host: str) -> Any:
+    return spu(5001).spec.replace(public_endpoint=IngressPort(1, (IngressAddr(host),)))
+
+
 def with_replicas(*replicas: tuple[int, ...]) -> Any:
     return topic("t", 1).replace(status=TopicStatus(TopicResolution.PROVISIONED, dict(enumerate(replicas))))
 
 
 def test_of_objects_those_parts_are_kept_that_are_asked_for() -> None:
-    (found,) = skimmed(encoded(WatchUpdate("Topic", 0, all=(assigned(3),))))[0].all
-    assert found.spec.partition_count == 3
+    for count in (1, 3, 60_000):
+        (found,) = skimmed(encoded(WatchUpdate("Topic", 0, all=(assigned(count),))))[0].all
+        assert found == topic("t", count)
+    mixed = AssignedReplicas(
+        (PartitionMap(0, (1,)), PartitionMap(1, (1, 2)), PartitionMap(2, (), HomePartition("h", "r")))
+    )
+    (found,) = skimmed(encoded(WatchUpdate("Topic", 0, all=(topic("t", 1).replace(spec=TopicSpec(mixed)),))))[0].all
     assert found == topic("t", 3)
     addresses = (IngressAddr("a"), IngressAddr("b"))
     many = spu(5001).replace(spec=spu(5001).spec.replace(public_endpoint=IngressPort(1, addresses)))
     (found,) = skimmed(encoded(WatchUpdate("SPU", 0, all=(many,))))[0].all
     assert isinstance(found, SpuObject)
     assert found.spec.public_endpoint.ingress == addresses[:1]
-    even, uneven = [(5001, 5002)] * 60_000, [(5001,), (5001, 5002), ()]
-    for replicas in (even, uneven):
+    for replicas in ([(5001, 5002)] * 60_000, [(5001,), (5001, 5002), ()]):
         (found,) = skimmed(encoded(WatchUpdate("Topic", 0, all=(with_replicas(*replicas),))))[0].all
         assert found == topic("t", 1)
 
@@ -309,12 +367,14 @@ def test_of_objects_those_parts_are_kept_that_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("label", "item", "text"),
     [
-        ("Topic", topic("x" * (MAX_NAME + 1), 1), "a name of 256 characters; the limit is 255"),
-        ("Topic", assigned(MAX_OBJECT_ELEMENTS), "too many"),
+        ("Topic", topic("x" * (MAX_NAME + 1), 1), "a name of 256 characters; the limit is 255 bytes"),
+        ("Topic", uneven(MAX_OBJECT_ELEMENTS), "too many"),
+        ("SPU", spu(5001, rack="r").replace(spec=with_host("h" * 254)), "254 characters"),
         ("Topic", with_replicas(*[(5001,)] * MAX_OBJECT_ELEMENTS, ()), "too many"),
+        ("Topic", topic("\U0001f600" * 64, 1), "64 characters; the limit is 255 bytes"),
         ("Partition", partition("t", 5001), "not the name of a partition"),
     ],
-    ids=["name", "elements", "uneven replicas", "partition"],
+    ids=["name", "elements", "host", "uneven replicas", "long letters", "partition"],
 )
 def test_objects_beyond_the_limits_are_refused(label: str, item: Any, text: str) -> None:
     with pytest.raises(ProtocolError, match=text):

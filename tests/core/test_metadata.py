@@ -100,12 +100,12 @@ def test_new_and_deleted_topics_are_counted() -> None:
 
 def test_a_change_that_a_write_makes_is_not_in_the_diff() -> None:
     metadata = known()
-    old = metadata.partitions["a-b", 0]
+    old = partition("a-b-0", 5001)
     moved_on = PartitionObject(
         old.name, old.spec, PartitionStatus(PartitionResolution.ONLINE, ReplicaStatus(5001, 7, 7), size=100)
     )
     assert not metadata.apply(WatchUpdate("Partition", 1, changes=(Change(False, moved_on),)))
-    assert metadata.partitions["a-b", 0].status.leader.leo == 7
+    assert metadata.partitions["a-b", 0] == (5001, PartitionResolution.ONLINE)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ BESIDE_READERS: dict[str, Decoder] = {
     "frames.split_request": lambda data, _: frames.split_request(data),
     "frames.split_response": lambda data, _: frames.split_response(data),
     "metadata.TopicObject.skim": lambda data, number: metadata.TopicObject.skim(Reader(data), version_of(number)),
+    "metadata.TopicSpec.skim": lambda data, number: metadata.TopicSpec.skim(Reader(data), version_of(number)),
     "metadata.TopicStatus.skim": lambda data, number: metadata.TopicStatus.skim(Reader(data), version_of(number)),
     "primitives.decode_varint": primitives.decode_varint,
     "produce.ProduceResponse.read_lone": lambda data, _: produce.ProduceResponse.read_lone(data, "t", b"t"),

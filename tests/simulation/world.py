@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fluvio_sync._core.dispatcher import ABANDON_GRACE
+from fluvio_sync._core.metadata import kept
 from fluvio_sync._core.partition import Acknowledged, Failed
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
@@ -661,10 +662,10 @@ class World:
         for topic in self.core.topics.values():
             for partition in topic.partitions:
                 known = metadata.partitions.get((topic.name, partition.index))
-                if known is None or known.spec.leader != partition.leader:
+                if known is None or known.leader != partition.leader:
                     raise self.broken(f"the client never learns the leader of {partition.name}")
         for number, spu in self.core.spus.items():
-            if metadata.spus[number] != spu.object():
+            if metadata.spus[number] != kept(spu.object()):
                 raise self.broken(f"the client never learns where SPU {number} is")
 
     def _check_end(self) -> None:
