@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from fluvio_sync.config import SmartModule
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
-# Elements that an answer may have: a topic and a partition for each entry of the request, and those of an error.
+# Elements that an answer may have: a topic and a partition for each entry of the request, and those of error texts.
 _ELEMENTS_OF_ENTRY = 2
-_ELEMENTS = 64
+_ELEMENTS = 4096
 
 
 def encode_produce(request: Request, connection: Connection, correlation: int) -> list[Buffer]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 MAX_FRAME = 128 * 1024 * 1024
 """The longest frame accepted at all, in bytes.  The protocol has no limits of its own."""
-MAX_METADATA = 32 * 1024 * 1024
-"""The longest frame of an SC: twice what it pushes of 100,000 partitions, which take some 100 bytes each."""
+MAX_METADATA = 16 * 1024 * 1024
+"""The longest frame of an SC: half more than it pushes of 100,000 partitions, which take some 105 bytes each."""
 MAX_ANSWER = 1024 * 1024
 """The longest answer of an SPU to a request for records of some 20,000 partitions, which take 34 bytes each."""
 MAX_VERSIONS = 64 * 1024

@@ -24,6 +24,8 @@ MAX_STRING = 32767
 MAX_ELEMENTS = 1 << 20
 """The most elements of vectors and maps that one message may have in all, unless its reader is told otherwise."""
 
+_STRING_PER_ELEMENT = 64
+
 VARINT_MIN = -(2**31)
 VARINT_MAX = 2**31 - 1
 """Fluvio's own varint encoder is right only within 32 bits and writes garbage outside."""
@@ -111,7 +113,7 @@ class Reader:
     """Reads primitives off a buffer, front to back.
 
     * `position`: bytes read so far.
-    * `elements`: how many elements of vectors and maps it still reads.
+    * `elements`: how many elements of vectors and maps it still reads; 64 bytes of a long string count as one.
 
     Every method raises ProtocolError when the bytes run out or are not valid, and none allocates more than a small
     multiple of the bytes that remain.
@@ -189,6 +191,8 @@ class Reader:
         if size <= 0:
             return ""
         start = self._take(size)
+        if size > _STRING_PER_ELEMENT:
+            self._spend(size // _STRING_PER_ELEMENT)
         try:
             return str(self._view[start : start + size], "utf-8")
         except UnicodeDecodeError as error:
@@ -280,11 +284,14 @@ class Reader:
         """Return a duration: u64 seconds, u32 nanoseconds."""
         return Duration(self.u64(), self.u32())
 
+    def _spend(self, elements: int) -> None:
+        if elements > self.elements:
+            raise ProtocolError(f"there are too many elements, or too long strings, at byte {self.position}")
+        self.elements -= elements
+
     def _check_count(self, count: int, min_size: int) -> None:
-        if count > self.elements:
-            raise ProtocolError(f"it has {count} elements at byte {self.position}, which is too many for a message")
         if count > 0:
-            self.elements -= count
+            self._spend(count)
         if count * min_size > self.remaining:
             raise ProtocolError(
                 f"{count} elements of at least {min_size} bytes do not fit in the {self.remaining} "

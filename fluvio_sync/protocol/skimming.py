@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.layout import Layout
-from fluvio_sync.protocol.metadata import TopicObject
+from fluvio_sync.protocol.metadata import PartitionObject, SpuObject, TopicObject
 from fluvio_sync.protocol.primitives import Reader
 from fluvio_sync.protocol.watch import Change, WatchUpdate, change_of, objects_of
 
@@ -26,8 +26,8 @@ MAX_OBJECTS = 1 << 17
 """The most objects of one kind that are taken of an SC; Fluvio's own tests end at some thousands."""
 MAX_OBJECT_ELEMENTS = 2048
 """The most elements of vectors and maps in one object, a topic's replicas aside: they take up to 40 ms."""
-MAX_NAME = 255
-"""The longest name of an object, in bytes; Fluvio's topics have at most 63, Kubernetes' objects at most 253."""
+MAX_NAME = {TopicObject.LABEL: 128, PartitionObject.LABEL: 128, SpuObject.LABEL: 253}
+"""The longest names of objects, in bytes; Fluvio's topics have at most 63, Kubernetes' objects at most 253."""
 MAX_SPUS = 4096
 """The most SPUs that are taken of an SC."""
 _PART = 4096  # bytes: some 40 objects, which take a millisecond
@@ -59,12 +59,13 @@ def skim_list(r: Reader, version: int, keep: Callable[[MetadataObject], V]) -> G
 
 def _skimmed(label: str, keep: Callable[[MetadataObject], V]) -> Layout[V]:
     layout = objects_of(label)
+    limit = MAX_NAME.get(label, 0)
     read_object = TopicObject.skim if label == TopicObject.LABEL else layout.read
 
     def read(r: Reader, version: int) -> V:
         item = read_object(r, version)
-        if len(item.name) > MAX_NAME or len(item.name.encode()) > MAX_NAME:
-            raise ProtocolError(f"an object has a name of {len(item.name)} characters; the limit is {MAX_NAME} bytes")
+        if len(item.name.encode()) > limit:
+            raise ProtocolError(f"an object has a name of {len(item.name)} characters; the limit is {limit} bytes")
         return keep(item)
 
     return Layout(read, _not_written, layout.min_size)

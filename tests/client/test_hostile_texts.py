@@ -188,4 +188,4 @@ def test_an_address_that_is_none(fluvio: Fluvio) -> None:
     assert fluvio._holder.engine is not None
     peer = fluvio._holder.engine.peer_of(AWAY)
     assert_told(peer.unreachable("it is away"))
-    assert peer.endpoint.host == TEXT
+    assert peer.endpoint.host == NAME

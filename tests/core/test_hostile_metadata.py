@@ -14,6 +14,7 @@ from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.message import Message
 from fluvio_sync.protocol.metadata import (
     AssignedReplicas,
+    Deduplication,
     HomePartition,
     IngressAddr,
     IngressPort,
@@ -26,7 +27,7 @@ from fluvio_sync.protocol.metadata import (
     TopicStatus,
 )
 from fluvio_sync.protocol.primitives import Reader, Writer
-from fluvio_sync.protocol.skimming import MAX_NAME, MAX_OBJECT_ELEMENTS, skim_list, skim_update
+from fluvio_sync.protocol.skimming import MAX_OBJECT_ELEMENTS, skim_list, skim_update
 from fluvio_sync.protocol.watch import Change, ListResponse, WatchUpdate
 from tests.support.rig import Rig, reports
 from tests.support.servers import partition, spu, topic
@@ -337,6 +338,11 @@ def uneven(count: int) -> Any:
     return topic("t", 1).replace(spec=TopicSpec(AssignedReplicas(maps)))
 
 
+def with_parameters(count: int) -> Any:
+    parameters = {str(number): "x" * 30_000 for number in range(count)}
+    return topic("t", 1).replace(spec=TopicSpec(deduplication=Deduplication(1, None, "f", parameters)))
+
+
 def with_host(host: str) -> Any:
     return spu(5001).spec.replace(public_endpoint=IngressPort(1, (IngressAddr(host),)))
 
@@ -367,14 +373,16 @@ def test_of_objects_those_parts_are_kept_that_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("label", "item", "text"),
     [
-        ("Topic", topic("x" * (MAX_NAME + 1), 1), "a name of 256 characters; the limit is 255 bytes"),
-        ("Topic", uneven(MAX_OBJECT_ELEMENTS), "too many"),
+        ("Topic", topic("x" * 129, 1), "a name of 129 characters; the limit is 128 bytes"),
+        ("Topic", uneven(MAX_OBJECT_ELEMENTS), "too many elements"),
+        ("SPU", spu(5001, rack="r" * 30_000).replace(name="n" * 254), "254 characters"),
+        ("Topic", with_parameters(5), "too long strings"),
         ("SPU", spu(5001, rack="r").replace(spec=with_host("h" * 254)), "254 characters"),
-        ("Topic", with_replicas(*[(5001,)] * MAX_OBJECT_ELEMENTS, ()), "too many"),
-        ("Topic", topic("\U0001f600" * 64, 1), "64 characters; the limit is 255 bytes"),
+        ("Topic", with_replicas(*[(5001,)] * MAX_OBJECT_ELEMENTS, ()), "too many elements"),
+        ("Topic", topic("\U0001f600" * 64, 1), "64 characters; the limit is 128 bytes"),
         ("Partition", partition("t", 5001), "not the name of a partition"),
     ],
-    ids=["name", "elements", "host", "uneven replicas", "long letters", "partition"],
+    ids=["name", "elements", "long name", "strings", "host", "uneven replicas", "long letters", "partition"],
 )
 def test_objects_beyond_the_limits_are_refused(label: str, item: Any, text: str) -> None:
     with pytest.raises(ProtocolError, match=text):
@@ -384,5 +392,5 @@ def test_objects_beyond_the_limits_are_refused(label: str, item: Any, text: str)
 def test_more_objects_than_are_taken_are_refused_before_one_is_read() -> None:
     claim = encoded(WatchUpdate("Topic", 0))[:-4] + (2**17 + 1).to_bytes(4, "big") + bytes(2**24)
     claim = claim.replace((16).to_bytes(4, "big"), (16 + 2**24).to_bytes(4, "big"), 1)
-    with pytest.raises(ProtocolError, match="131073 elements"):
+    with pytest.raises(ProtocolError, match="too many elements"):
         skimmed(claim)

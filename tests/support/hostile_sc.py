@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.protocol.error_code import ErrorCode
-from fluvio_sync.protocol.frames import encode_response
+from fluvio_sync.protocol.frames import MAX_METADATA, encode_response
 from fluvio_sync.protocol.metadata import (
     ComputedReplicas,
     TopicObject,
@@ -162,7 +162,7 @@ ATTACKS: dict[str, Callable[[], Pushes]] = {
         moves_spus,
     )
 }
-RAW = {"floods_with_frames": struct.pack(">ii", 4, 99) * 8192, "claims_a_frame": struct.pack(">i", 32 * 1024 * 1024)}
+RAW = {"floods_with_frames": struct.pack(">ii", 4, 99) * 8192, "claims_a_frame": struct.pack(">i", MAX_METADATA)}
 """Attacks by bytes that are no pushes."""
 
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 FORGED = "ok    fake line"
 TEXT = f"\x1b]0;PWNED\x07\x1b[2J\x9b\x7f\u202e\u2066\u2028evil\r\n{FORGED}\r" + "x" * 30_000
-NAME = TEXT[:250]  # of an object; longer ones are refused
+NAME = TEXT[:100]  # of an object; longer ones are refused
 ESCAPED = r"\x1b]0;PWNED\x07\x1b[2J\x9b\x7f\u202e\u2066\u2028evil\r\nok    fake line\rx"
 OTHER = ErrorCode(2, (TEXT,))
 SPU, AWAY = 5001, 5002  # the one that answers, and the one whose address is no address
@@ -134,7 +134,7 @@ class Scribbler:
     def _objects(self, label: str) -> tuple[Any, ...]:
         if label == SpuObject.LABEL:
             port = int(self._spu.endpoint.rpartition(":")[2])
-            return spu(SPU, "127.0.0.1", port), spu(AWAY, TEXT, 7)
+            return spu(SPU, "127.0.0.1", port), spu(AWAY, NAME, 7)
         if label == PartitionObject.LABEL:
             offline = PartitionResolution.LEADER_OFFLINE
             return partition("t-0", SPU), partition(f"{NAME}-0", AWAY), partition(f"{NAME}-1", SPU, offline)
@@ -143,7 +143,7 @@ class Scribbler:
 
 def spu(number: int, host: str, port: int) -> SpuObject:
     public = IngressPort(port, (IngressAddr(host, TEXT),))
-    spec = SpuSpec(number, SpuType.CUSTOM, public, Endpoint(1, TEXT), TEXT, Endpoint(1, TEXT))
+    spec = SpuSpec(number, SpuType.CUSTOM, public, Endpoint(1, TEXT), TEXT, Endpoint(1, NAME))
     return SpuObject(NAME, spec, SpuStatus(SpuResolution.ONLINE))
 
 
