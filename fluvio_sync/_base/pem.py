@@ -9,8 +9,6 @@ Pure: no file is opened; any thread.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 from typing import Any
@@ -101,10 +99,12 @@ def _decoded(text: str) -> bytes:
         return bytes.fromhex(text.removeprefix("0x").replace(":", ""))
     if not re.fullmatch(_BASE64, text):
         return b""
+    import base64  # noqa: PLC0415 - rarely needed
+
     digits = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(digits[: len(digits) // 4 * 4])
-    except binascii.Error:
+    except ValueError:  # `binascii.Error` is one
         return b""
 
 

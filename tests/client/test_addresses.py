@@ -110,7 +110,7 @@ def test_addresses_that_fail_at_once_hide_no_other(
 
 
 def test_a_name_that_dns_cannot_have_is_an_address_that_does_not_work() -> None:
-    name = "a\N{LEFT-TO-RIGHT MARK}b"  # which IDNA does not allow
+    name = "a\N{REPLACEMENT CHARACTER}b"  # which IDNA does not allow
     with pytest.raises(ConnectError, match=f"{name}.*its name cannot be resolved"):
         Fluvio.connect(f"{name}.example:9003")
 
