@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._settings.endpoint import Endpoint
+
+
+# Look-ups that may run at once in this process: a resolver that hangs keeps its thread, and an SC may send new names
+# without end.
+_MOST = 512
+_running: set[Resolution] = set()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.clear)  # their threads are not there
 
 
 class Resolution:
@@ -31,6 +40,11 @@ class Resolution:
             self.error = OSError(str(error))
             self.done.set()
         except OSError:
+            if len(_running) >= _MOST:
+                self.error = OSError(f"{_MOST} look-ups are running, the most at a time: the resolver does not answer")
+                self.done.set()
+                return
+            _running.add(self)
             if started(self._look_up, "fluvio-sync-resolver") is None:
                 self._look_up()
 
@@ -39,6 +53,8 @@ class Resolution:
             self.addresses = _addresses(self._endpoint, 0)
         except OSError as error:
             self.error = error
+        finally:
+            _running.discard(self)
         self.done.set()
         self._notify()
 
