@@ -31,6 +31,7 @@ from fluvio_sync.protocol.metadata import (
     SpuSpec,
     TopicObject,
     TopicStatus,
+    partition_key,
     split_partition_key,
 )
 from fluvio_sync.protocol.metadata import Endpoint as WireEndpoint
@@ -147,11 +148,11 @@ class Metadata:
         replaces = bool(update.all) or first
         upserts = chain((Change(delete=False, content=item) for item in update.all), update.changes)
         changes = (change for change in upserts if not (replaces and change.delete))
-        listed: set[Any] = set()
+        listed: set[str | int] = set()
         while part := list(islice(changes, _PART)):
             diff = MetadataDiff()
             for change in part:
-                listed.add(_key(change.content))
+                listed.add(_listed_as(change.content))
                 self._change(change.content, diff, delete=change.delete)
             yield len(part), diff
         if replaces:
@@ -160,13 +161,13 @@ class Metadata:
         self._fresh.add(update.label)
         yield 1, MetadataDiff(watch_changed=self.complete and not was_complete)
 
-    def _delete_others(self, label: str, listed: set[Any]) -> Iterator[tuple[int, MetadataDiff]]:
+    def _delete_others(self, label: str, listed: set[str | int]) -> Iterator[tuple[int, MetadataDiff]]:
         """Delete the objects of a kind whose keys are not listed, in parts."""
         keys = iter([*self._by_key(label)])
         while part := list(islice(keys, _PART)):
             diff = MetadataDiff()
             for key in part:
-                if key not in listed:
+                if (partition_key(*key) if label == PartitionObject.LABEL else key) not in listed:
                     self._delete(label, key, diff)
             yield len(part), diff
 
@@ -402,6 +403,11 @@ def _key(item: MetadataObject) -> Any:
     if isinstance(item, PartitionObject):
         topic, index = split_partition_key(item.name)
         return sys.intern(topic), index  # a topic may have many partitions
+    return item.spec.id if isinstance(item, SpuObject) else item.name
+
+
+def _listed_as(item: MetadataObject) -> str | int:
+    """Return what an object that a push lists is known by: less than its key, of which a long push has many."""
     return item.spec.id if isinstance(item, SpuObject) else item.name
 
 

@@ -62,8 +62,8 @@ def split_partition_key(name: str) -> tuple[str, int]:
     topic, dash, number = name.rpartition("-")
     if not (dash and topic and number.isascii() and number.isdigit()):
         raise ProtocolError(f"{shown(name)} is not the name of a partition")
-    # More digits than a u32 has would make int() slow for no use.
-    if len(number) > 10:
+    # More digits than a u32 has would make int() slow for no use, and a partition has one name.
+    if len(number) > 10 or (number[0] == "0" and number != "0"):
         raise ProtocolError(f"{shown(name)} is not the name of a partition")
     return topic, int(number)
 
