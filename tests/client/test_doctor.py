@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync import Fluvio, TlsConfig
+from fluvio_sync import Fluvio, TlsConfig, doctor
 from fluvio_sync.doctor import RECORD, Step, diagnose
 from fluvio_sync.testing import LocalCluster
 from tests.support.hostile import Server, Talk
@@ -209,6 +209,12 @@ def test_an_spu_that_is_down(pair: LocalCluster) -> None:
     assert "partition 1 of topic 'orders': leader offline" in found["leaders"].detail
     assert re.search(r"Connection refused.*; the SC says that it is offline$", found[f"SPU {lost}"].detail)
     assert found[f"SPU {lost}"].advice == "start this SPU, or look at its log"
+
+
+def test_a_long_list_of_spus_is_not_visited_to_its_end(pair: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_VISITED", 1)
+    *_, visited, rest = diagnose(endpoint=pair.endpoint)
+    assert (visited.name, rest.ok, rest.detail) == ("SPU 5001", True, "1 more SPUs were not visited")
 
 
 def test_an_spu_that_the_sc_has_lost(pair: LocalCluster) -> None:
