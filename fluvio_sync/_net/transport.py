@@ -325,8 +325,6 @@ class SocketTransport:
             plain = sock
             name = self._peer.server_name
             context = tls.context() if isinstance(tls, TlsFiles) else tls
-            if name is not None:
-                check_name(name)
             self._sock = None  # an exception in between must not leave two owners of the one descriptor
             sock = self._sock = uninterrupted(
                 lambda: context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
@@ -336,13 +334,15 @@ class SocketTransport:
     def _handshake(self) -> None:
         import ssl  # noqa: PLC0415 - as above
 
+        name = self._peer.server_name
         try:
-            sock = self._secured()
-        except ValueError as error:  # of the name alone; UnicodeError is one
-            why = f"no TLS name can be made of {self._peer.server_name!r}, which its certificate has to carry: {error}"
+            if name is not None:
+                check_name(name)
+        except ValueError as error:  # UnicodeError is one
+            why = f"no TLS name can be made of {shown(name, 255)}, which its certificate has to carry: {error}"
             raise self._peer.unreachable(why, "rename the SPU, or set another domain") from error
         try:
-            sock.do_handshake()
+            self._secured().do_handshake()
         except ssl.SSLWantReadError:
             self._tls_wants = READ
         except ssl.SSLWantWriteError:
