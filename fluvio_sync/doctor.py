@@ -179,7 +179,7 @@ class _Cluster:
 
         def established() -> bool:
             watch.take_over(watch.receive(_CLOCK.monotonic()))
-            return watch.established and not watch.is_taking
+            return watch.established and not watch.metadata.is_partial
 
         try:
             if not blocking.drive(connection, established, connection.deadline, _CLOCK):

@@ -63,7 +63,7 @@ class Route(NamedTuple):
 
 
 class PartitionState(NamedTuple):
-    """What is known of a partition: its leader's id, and whether it can be used."""
+    """The leader of a partition, by the SPU's id, and whether records can be sent to it."""
 
     leader: int
     resolution: PartitionResolution
@@ -100,7 +100,7 @@ class Metadata:
 
     * `live`: the SC's pushes arrive; otherwise the cache is as old as the last of them.
     * `topics_version`: counts the topics that were added, changed or removed.
-    * `is_partial`: updates are taken over in part, so that an object may be missing for a moment.
+    * `is_partial`: the cache lacks a part of the updates that the watch has received, so that an object may be missing.
     * `surplus`: the objects that were not taken, because there are `MAX_OBJECTS` of their kind, or `MAX_SPUS`.
     """
 
@@ -140,7 +140,7 @@ class Metadata:
         return diff
 
     def apply_in_parts(self, update: WatchUpdate) -> Iterator[tuple[int, MetadataDiff]]:
-        """Take an update over in parts of some 0.2 ms; yield of each how many objects it had, and what they changed."""
+        """Take an update over in parts of some 0.2 ms; yield the number of objects of each part, and its changes."""
         first = update.label not in self._fresh
         if first and not update.all and not update.changes and self._by_key(update.label):
             # An SC that just started has not loaded its store yet: its empty list deletes no objects.

@@ -203,13 +203,15 @@ class Engine:
 
     def _is_established(self) -> bool:
         self.watch.take_over(self.watch.receive(self.clock.monotonic()))
-        return self.watch.established and not self.watch.is_taking
+        return self.watch.established and not self.metadata.is_partial
 
     def _server_name(self, spu_name: str | None, endpoint: Endpoint) -> str | None:
         """Return the name of a server's certificate: by Fluvio's rule, or the host with a caller's own context."""
         tls = self.config.tls
-        name = tls.server_name(spu_name) if isinstance(tls, TlsConfig) else endpoint.host
-        problem = problem_of_name(name) if name is not None and isinstance(tls, TlsConfig) else ""
+        if not isinstance(tls, TlsConfig):
+            return endpoint.host
+        name = tls.server_name(spu_name)
+        problem = "" if name is None else problem_of_name(name)
         if problem:
             wanted = f"its certificate would have to be for {shown(name)}"
             raise ConnectError(
@@ -305,7 +307,7 @@ class Engine:
         metadata = self.metadata
         if topic not in metadata.topics:
             return False
-        return not self.watch.is_taking or metadata.known_partitions(topic) >= metadata.partition_count(topic)
+        return not self.metadata.is_partial or metadata.known_partitions(topic) >= metadata.partition_count(topic)
 
     def _await_topic(self, topic: str) -> bool:
         """Wait for a topic that the metadata does not have, and ask the SC meanwhile; return whether it was heard.

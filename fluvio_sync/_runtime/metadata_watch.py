@@ -56,7 +56,6 @@ class MetadataWatch:
     * `failing`: the last attempt to subscribe failed, or a subscription ended soon.
     * `heard_at`: when the SC's last frame came, in monotonic seconds.
     * `is_settled`: no subscription is being made.
-    * `is_taking`: the cache lacks a part of the updates that `take_over` was given.
     * `told_surplus`: the log says that the SC pushes too many objects.
     * `due`: when it has something to do without an event, in monotonic seconds.
     """
@@ -72,7 +71,6 @@ class MetadataWatch:
         self.last_error: FluvioError | None = None
         self.heard_at = -math.inf
         self.is_settled = False
-        self.is_taking = False
         self.told_surplus = False
         self.due = 0.0
         self.timeout = timeout
@@ -120,7 +118,7 @@ class MetadataWatch:
     def receive(self, now: float) -> list[WatchUpdate]:
         """Return the received updates; raises `FluvioError`."""
         current = self.current
-        if current is None or self.is_taking:  # the SC waits, as it would for a slow reader
+        if current is None or self.metadata.is_partial:  # the SC waits, as it would for a slow reader
             return []
         if current.read(now):
             self._heard(now)
@@ -146,8 +144,8 @@ class MetadataWatch:
             else:
                 left -= count
                 diff.add(part)
-        self.is_taking = self.metadata.is_partial = self._taking is not None or bool(self._untaken)
-        if self.is_taking and self.current is not None:
+        self.metadata.is_partial = self._taking is not None or bool(self._untaken)
+        if self.metadata.is_partial and self.current is not None:
             self.current.connection.more = self.current.connection.wants_changed = True  # its driver comes back at once
         if diff.topics or diff.partitions or diff.spus:
             self._contradicted_since = None
@@ -164,10 +162,10 @@ class MetadataWatch:
 
     def _take_no_more(self) -> None:
         self._untaken.clear()
-        if self.is_taking:
+        if self.metadata.is_partial:
             self.metadata.begin()  # what is left of an update is lost: the next subscription brings all
         self._taking = None
-        self.is_taking = self.metadata.is_partial = False
+        self.metadata.is_partial = False
 
     # Doubts.
 

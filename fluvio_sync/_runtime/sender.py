@@ -207,7 +207,7 @@ class Sender:
     def next_timer(self) -> float:
         """Return when there is something to do without an event, in monotonic seconds.  Called with the lock held."""
         watch = self._watch
-        if watch.is_taking:
+        if watch.metadata.is_partial:
             return -math.inf
         if not self._unready:
             return min(self._dispatcher.timers.next(), watch.due)
@@ -217,7 +217,7 @@ class Sender:
         return self._timers()
 
     def _timers(self) -> float:
-        """Return when a timer is due, whatever a server sent too much of."""
+        """Return when a timer is due; the surplus of a server's bytes, which is read later, does not count."""
         due = min(self._dispatcher.timers.next(), self._watch.due)
         for connection in list(self._unready):  # as above
             if not connection.more:
@@ -254,7 +254,7 @@ class Sender:
         events, self._events = self._events, []
         with accumulator.lock:
             now = self._clock.monotonic()
-            if self._updates or self._watch.is_taking:
+            if self._updates or self._watch.metadata.is_partial:
                 self._take_metadata(now)
             for event in events:
                 dispatcher.handle(event, now)
@@ -432,11 +432,11 @@ class Sender:
         if diff:
             self._accumulator.metadata_changed(watch.metadata, diff)
             self._dispatcher.handle(MetadataChanged(diff), now)
-        if not watch.is_taking:
+        if not watch.metadata.is_partial:
             self._accumulator.changed.notify_all()  # a topic's partitions are awaited
         if watch.metadata.surplus and watch.current is not None:
             self._tell_surplus(watch)
-        if watch.established and not watch.is_taking and watch.failing:
+        if watch.established and not watch.metadata.is_partial and watch.failing:
             watch.failing, watch.last_error = False, None
             self._dispatcher.report("info", "sc.reconnected")
 

@@ -35,7 +35,7 @@ class Screen:
         self.line(f"fluvio-sync: {message}")
 
     def line(self, text: str) -> None:
-        """Write a line, whatever its text holds; an unanswered prompt is shown again below it."""
+        """Write one line, with the text's line breaks escaped; the screen repeats an unanswered prompt below it."""
         text = printable(text, LONGEST_LINE)
         with self._lock:
             self._write(f"\n{text}\n{PROMPT}" if self._prompted else f"{text}\n")

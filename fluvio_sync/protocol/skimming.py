@@ -38,7 +38,7 @@ def skim_update(
 ) -> Generator[int, None, WatchUpdate]:
     """Read a push of a Watch in parts.
 
-    * `keep`: returns what is kept of an object.
+    * `keep`: returns the part of an object that the caller keeps.
 
     Yields the number of bytes of each part but the last, and returns the push.  Raises `ProtocolError`.
     """
@@ -52,7 +52,7 @@ def skim_update(
 
 
 def skim_list(r: Reader, version: int, keep: Callable[[MetadataObject], V]) -> Generator[int, None, list[V]]:
-    """Read the answer to a List in parts; as `skim_update`, but it returns what is kept of the objects."""
+    """Read the answer to a List in parts, as `skim_update` reads a push; it returns the parts that `keep` returned."""
     label = r.string()
     return (yield from _in_parts(Reader(r.raw(r.u32())), version, _skimmed(label, keep)))
 

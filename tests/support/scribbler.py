@@ -8,25 +8,15 @@ from typing import TYPE_CHECKING, Any
 from fluvio_sync.protocol.admin import AdminStatus
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.metadata import (
-    ComputedReplicas,
     Deduplication,
     Endpoint,
     IngressAddr,
     IngressPort,
     PartitionObject,
     PartitionResolution,
-    PartitionSpec,
-    PartitionStatus,
     RemotePartition,
     SpuObject,
-    SpuResolution,
-    SpuSpec,
-    SpuStatus,
-    SpuType,
     TopicObject,
-    TopicResolution,
-    TopicSpec,
-    TopicStatus,
 )
 from fluvio_sync.protocol.offsets import FetchOffsetsResponse
 from fluvio_sync.protocol.produce import PartitionResult, ProduceRequest, ProduceResponse, TopicResult
@@ -41,6 +31,7 @@ from fluvio_sync.protocol.versions import (
 )
 from fluvio_sync.protocol.watch import ListRequest, ListResponse, WatchRequest, WatchUpdate
 from tests.support.hostile import Server
+from tests.support.servers import partition, spu, topic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,24 +125,35 @@ class Scribbler:
     def _objects(self, label: str) -> tuple[Any, ...]:
         if label == SpuObject.LABEL:
             port = int(self._spu.endpoint.rpartition(":")[2])
-            return spu(SPU, "127.0.0.1", port), spu(AWAY, NAME, 7)
+            return hostile_spu(SPU, "127.0.0.1", port), hostile_spu(AWAY, NAME, 7)
         if label == PartitionObject.LABEL:
             offline = PartitionResolution.LEADER_OFFLINE
-            return partition("t-0", SPU), partition(f"{NAME}-0", AWAY), partition(f"{NAME}-1", SPU, offline)
-        return topic("t", 1), topic(NAME, 3)
+            return (
+                hostile_partition("t-0", SPU),
+                hostile_partition(f"{NAME}-0", AWAY),
+                hostile_partition(f"{NAME}-1", SPU, offline),
+            )
+        return hostile_topic("t", 1), hostile_topic(NAME, 3)
 
 
-def spu(number: int, host: str, port: int) -> SpuObject:
-    public = IngressPort(port, (IngressAddr(host, TEXT),))
-    spec = SpuSpec(number, SpuType.CUSTOM, public, Endpoint(1, TEXT), TEXT, Endpoint(1, NAME))
-    return SpuObject(NAME, spec, SpuStatus(SpuResolution.ONLINE))
+def hostile_spu(number: int, host: str, port: int) -> SpuObject:
+    plain = spu(number, port=port, rack=TEXT)
+    spec = plain.spec.replace(
+        public_endpoint=IngressPort(port, (IngressAddr(host, TEXT),)),
+        private_endpoint=Endpoint(1, TEXT),
+        public_endpoint_local=Endpoint(1, NAME),
+    )
+    return plain.replace(name=NAME, spec=spec)
 
 
-def partition(name: str, leader: int, resolution: PartitionResolution = PartitionResolution.ONLINE) -> PartitionObject:
-    mirror = RemotePartition(TEXT, TEXT, 1, TEXT)
-    return PartitionObject(name, PartitionSpec(leader, (leader,), mirror=mirror), PartitionStatus(resolution))
+def hostile_partition(
+    name: str, leader: int, resolution: PartitionResolution = PartitionResolution.ONLINE
+) -> PartitionObject:
+    plain = partition(name, leader, resolution)
+    return plain.replace(spec=plain.spec.replace(mirror=RemotePartition(TEXT, TEXT, 1, TEXT)))
 
 
-def topic(name: str, partitions: int) -> TopicObject:
-    spec = TopicSpec(ComputedReplicas(partitions), deduplication=Deduplication(1, None, TEXT, {"name": "value"}))
-    return TopicObject(name, spec, TopicStatus(TopicResolution.PROVISIONED, reason=TEXT))
+def hostile_topic(name: str, partitions: int) -> TopicObject:
+    plain = topic(name, partitions)
+    deduplication = Deduplication(1, None, TEXT, {"name": "value"})
+    return plain.replace(spec=plain.spec.replace(deduplication=deduplication), status=plain.status.replace(reason=TEXT))

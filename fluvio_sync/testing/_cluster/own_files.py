@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that are the development cluster's own, in a folder that another user may have prepared.
 
-No symbolic link is followed and nothing is truncated here; what is made here is its user's alone.  The functions run in
-the thread that drives the cluster.
+The functions follow no symbolic link and truncate no file; the files and folders that they make are for the cluster's
+user alone.  They run in the thread that drives the cluster.
 """
 
 from __future__ import annotations
