@@ -322,8 +322,7 @@ def _as_utf8(part: str, text: str) -> bytes:
     raise ValueError(
         f"a record's {part} cannot be encoded as UTF-8: its character {position}, counted from 0, is one of the "
         "surrogates (U+D800 to U+DFFF), halves of characters; if it stands for a byte that could not be decoded, send "
-        "bytes: "
-        "text.encode(errors='surrogateescape')"
+        "bytes: text.encode(errors='surrogateescape')"
     )
 
 

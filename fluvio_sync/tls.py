@@ -223,7 +223,7 @@ def source(name: str, value: object) -> str | PemText:
     if may_be_key(text):
         raise ConfigError(
             f"{name} is neither PEM text nor a path, and is not shown because it may be a key: PEM text has its line "
-            f"-----BEGIN ...-----, its line breaks, and is not itself encoded (decode base64 first)"
+            "-----BEGIN ...-----, its line breaks, and is not itself encoded (decode base64 first)"
         )
     return str(Path(text).expanduser())
 
