@@ -11,12 +11,14 @@ Threads: the main one makes trouble, one a `Sending` sends, and each proxy has i
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import struct
+import tempfile
 import threading
 import time
 import traceback
 import uuid
-from array import array
 from collections import Counter, deque
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,7 @@ from fluvio_sync import (
 from fluvio_sync.testing import FaultProxy, LocalCluster, ProduceFault, read_partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fluvio_sync import DeliveryFuture
     from fluvio_sync.testing import StoredRecord
@@ -62,11 +64,43 @@ class Broken(AssertionError):  # noqa: N818 - it is a promise that is broken
     """A promise was not kept."""
 
 
-class Sending(threading.Thread):
-    """One thread with a producer of its own: numbers its records, and keeps the outcomes of their futures.
+class Outcomes:
+    """Partition and offset by a record's number, -1 for one that was not acknowledged.
 
-    `partitions`, `offsets`: by a record's number, -1 for one that was not acknowledged; `unstored`: numbers of those
-    whose errors said that they are not stored; `late`: the most seconds that a call overran its deadline.
+    They stand in a file, since a long run checks that its process does not grow.
+    """
+
+    _layout = struct.Struct("<iq")
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the run closes it
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return self._layout.iter_unpack(os.pread(self._file.fileno(), self._count * self._layout.size, 0))
+
+    def append(self) -> None:
+        """Add a record that is not acknowledged."""
+        self._count += 1
+        self.acknowledge(self._count - 1, -1, -1)
+
+    def acknowledge(self, number: int, partition: int, offset: int) -> None:
+        """Note where a record is stored."""
+        os.pwrite(self._file.fileno(), self._layout.pack(partition, offset), number * self._layout.size)
+
+    def close(self) -> None:
+        """Forget them."""
+        self._file.close()
+
+
+class Sending(threading.Thread):
+    """One thread with a producer of its own: numbers its records, and keeps the `outcomes` of their futures.
+
+    `unstored`: numbers of the records whose errors said that they are not stored; `late`: the most seconds that a call
+    overran its deadline.
     """
 
     def __init__(self, chaos: Chaos, name: str, client: Fluvio, topic: str, semantic: Any, **settings: Any) -> None:
@@ -75,8 +109,7 @@ class Sending(threading.Thread):
         self.semantic = semantic
         self.acked = isinstance(semantic, AtLeastOnce)
         self.patient = self.acked and semantic.retry_policy is PATIENT
-        self.partitions = array("i")
-        self.offsets = array("q")
+        self.outcomes = Outcomes()
         self.unstored: list[int] = []
         self.calls: Counter[str] = Counter()
         self.late = 0.0
@@ -118,7 +151,7 @@ class Sending(threading.Thread):
         partition = draw.randrange(TOPICS[self.topic][0]) if draw.random() < 0.5 else None
         key = draw.choice([None, b"a", b"b", b""])
         for _ in range(size):
-            number = len(self.offsets)
+            number = len(self.outcomes)
             started = time.monotonic()
             try:
                 future = self._producer.send(self.value(number), key=key, partition=partition)
@@ -126,8 +159,7 @@ class Sending(threading.Thread):
                 self._count("send() on a full buffer", started, MAX_BLOCK)
                 continue
             self._count("send()", started, MAX_BLOCK)
-            self.partitions.append(-1)
-            self.offsets.append(-1)
+            self.outcomes.append()
             if self.acked:
                 self._waiting.append((number, time.monotonic() + self._patience, future))
             elif not future.done():
@@ -153,8 +185,7 @@ class Sending(threading.Thread):
                 self._failed(number, error)
             else:
                 assert metadata.offset is not None
-                self.partitions[number] = metadata.partition
-                self.offsets[number] = metadata.offset
+                self.outcomes.acknowledge(number, metadata.partition, metadata.offset)
             self._count("future", deadline if pending else time.monotonic(), 0.0)
 
     def _try_briefly(self, future: DeliveryFuture) -> None:
@@ -256,6 +287,7 @@ class Chaos:
         self.clients = [self._connect() for _ in range(2)]
         self.sendings = self._sendings()
         for sending in self.sendings:
+            self._stack.callback(sending.outcomes.close)
             sending.start()
 
     def _choice(self, spu: int) -> Callable[[int], ProduceFault | None]:
@@ -498,7 +530,7 @@ class Chaos:
         stored: Counter[bytes],
     ) -> None:
         last: dict[int, tuple[int, int]] = {}
-        for number, (partition, offset) in enumerate(zip(sending.partitions, sending.offsets, strict=True)):
+        for number, (partition, offset) in enumerate(sending.outcomes):
             if offset < 0:
                 self.records["failed"] += 1
                 continue
@@ -523,7 +555,7 @@ class Chaos:
         self, sending: Sending, firsts: dict[tuple[str, int], dict[bytes, int]], stored: Counter[bytes]
     ) -> None:
         last: dict[int, int] = {}
-        for number in range(len(sending.offsets)):
+        for number in range(len(sending.outcomes)):
             value = sending.value(number)
             self.records["at most once, sent"] += 1
             self.records["at most once, stored"] += stored[value] > 0

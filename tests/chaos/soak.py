@@ -14,7 +14,6 @@ import logging
 import logging.config
 import os
 import random
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -205,12 +204,9 @@ class Soak(Chaos):
     # --- the end ---------------------------------------------------------------------------------
 
     def _process_memory(self) -> int:
-        """Return the bytes of this process, without those for the outcomes of the records."""
+        """Return the bytes of this process."""
         gc.collect(0)
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
-        own = [sys.getsizeof(numbers) for item in self.sendings for numbers in (item.partitions, item.offsets)]
-        own += [sys.getsizeof(item.unstored) + 32 * len(item.unstored) for item in self.sendings]
-        return resident - sum(own)
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
     def _check(self) -> None:
         super()._check()
