@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `fluvio-sync`: parses the command line, runs a command, and turns errors into exit statuses.
 
-Exit status: 0; 1 if a record or a step failed, a line was skipped or the cluster could not be used; 2 for wrong usage;
-128 and the signal's number if Ctrl-C or SIGTERM ended it.  An error is one line on standard error.
+Exit status: 0; 1 if a record or a step failed, a line was skipped, a batch stands in a topic twice or the cluster could
+not be used; 2 for wrong usage; 128 and the signal's number if Ctrl-C or SIGTERM ended it.  An error is one line on
+standard error.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fluvio_sync.cli.options import Parser, add_cluster
 from fluvio_sync.cli.produce import add_produce
 from fluvio_sync.cli.screen import Screen, show_warnings
 from fluvio_sync.cli.topics import add_topics
+from fluvio_sync.cli.verify import add_verify
 from fluvio_sync.errors import ConfigError, FluvioError
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(prog="fluvio-sync", title="commands", metavar="COMMAND", required=True)
     add_produce(commands)
     add_topics(commands)
+    add_verify(commands)
     add_doctor(commands)
     dev_cluster = commands.add_parser("dev-cluster", help="run a cluster on this machine, for development and tests")
     dev_cluster.set_defaults(run=_reject_options_before)

@@ -90,6 +90,26 @@ class Record(NamedTuple):
     offset: int
 
 
+class BatchIdentity(NamedTuple):
+    """The fields of a batch's header that tell it from all others of its partition; SPUs store them, and use none.
+
+    * `producer_id`: random, of one client in one process; -1: none.
+    * `producer_epoch`: 0 of this package's clients; -1: none.
+    * `first_sequence`: counts the client's batches for the partition, from 0 up to `MAX_SEQUENCE`, and begins again.
+    """
+
+    producer_id: int
+    producer_epoch: int
+    first_sequence: int
+
+
+NO_IDENTITY = BatchIdentity(-1, -1, -1)
+"""The identity of a batch of a client that gives none, as the official one."""
+
+MAX_SEQUENCE = 2**31 - 1
+"""The highest sequence."""
+
+
 class BatchHeader(NamedTuple):
     """The 57 bytes before a batch's records section."""
 
@@ -112,6 +132,13 @@ class BatchHeader(NamedTuple):
         return _LENGTH_END + self.batch_len
 
     @property
+    def identity(self) -> BatchIdentity | None:
+        """The batch's identity; None if it has none, which a `producer_id` or a `first_sequence` below 0 says."""
+        if self.producer_id < 0 or self.first_sequence < 0:
+            return None
+        return BatchIdentity(self.producer_id, self.producer_epoch, self.first_sequence)
+
+    @property
     def codec(self) -> int:
         """The number of the codec, see `compression.Codec`; 5 to 7 are none."""
         return self.attributes & _CODEC_MASK
@@ -125,6 +152,11 @@ class BatchHeader(NamedTuple):
     def record_count(self) -> int:
         """The number of records as the SPU counts them."""
         return max(0, self.last_offset_delta + 1)
+
+    @property
+    def next_offset(self) -> int:
+        """The offset behind its last record."""
+        return self.base_offset + self.record_count
 
 
 class DecodedBatch(NamedTuple):
@@ -261,11 +293,13 @@ class BatchBuilder:
         codec: int = Codec.NONE,
         compress: Callable[[bytes], bytes] | None = None,
         checksum: Callable[[bytes, int], int] | None = crc32c,
+        identity: tuple[int, int, int] = NO_IDENTITY,
     ) -> list[bytes]:
         """Return the batch as buffers: the header, then the records section.
 
         * `codec`, `compress`: both or neither (see `compression.compressor`).
         * `checksum`: continues a CRC-32C over a buffer; None leaves the field 0, which no SPU checks.
+        * `identity`: a `BatchIdentity`, or its fields, by which the batch can be found in the log.
 
         ValueError without any record.
         """
@@ -276,15 +310,16 @@ class BatchBuilder:
         sections = self.sections()
         if compress is not None:
             sections = [compress(b"".join(sections))]
-        return [self._header(codec, sections, checksum), *sections]
+        return [self._header(codec, sections, checksum, identity), *sections]
 
     def _header(
         self,
         codec: int,
         sections: list[bytes],
         checksum: Callable[[bytes, int], int] | None,
+        identity: tuple[int, int, int],
     ) -> bytes:
-        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, self.max_timestamp, -1, -1, -1)
+        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, self.max_timestamp, *identity)
         length = BATCH_HEADER - _LENGTH_END
         crc = checksum(after_crc, 0) if checksum else 0
         for section in sections:
@@ -330,6 +365,21 @@ def iter_batches(data: Buffer) -> Iterator[tuple[BatchHeader, memoryview]]:
         end = offset + header.size
         yield header, view[offset:end]
         offset = end
+
+
+def iter_headers(data: Buffer) -> Iterator[BatchHeader]:
+    """Yield the header of every batch of a record set that may be cut short anywhere, even within the last batch.
+
+    ProtocolError for a header that claims fewer bytes than it takes itself.
+    """
+    view = memoryview(data)
+    offset = 0
+    while len(view) - offset >= BATCH_HEADER:
+        header = BatchHeader._make(_HEADER.unpack_from(view, offset))
+        if header.size < BATCH_HEADER:
+            raise ProtocolError(f"a batch claims {header.batch_len} bytes, less than its header takes")
+        yield header
+        offset += header.size
 
 
 def decode_batch(data: Buffer, offset: int = 0, *, max_size: int = MAX_DECOMPRESSED) -> DecodedBatch:

@@ -27,14 +27,17 @@ class ProduceFault:
 
     * `kind`: when the connection is cut.  `"before"`: before a byte of the request is forwarded; `"during"`: after
       `sent` bytes of it; `"after"`: once the server has answered, so that the request is carried out and its reply is
-      lost; `"lost reply"`: not at all, but the reply never comes.
+      lost; `"late"`: once the whole request is here, which is forwarded `delay` seconds later, and its reply is lost;
+      `"lost reply"`: not at all, but the reply never comes.
     * `sent`: bytes of the request that are forwarded, for `"during"`; default: half of them.
     * `reset`: a cut resets the client's connection; False: it ends in good order (EOF).
+    * `delay`: seconds from the cut until the request is forwarded, for `"late"`.
     """
 
-    kind: Literal["before", "during", "after", "lost reply"]
+    kind: Literal["before", "during", "after", "late", "lost reply"]
     sent: int | None = None
     reset: bool = True
+    delay: float = 0.3
 
 
 class Faults:
@@ -43,14 +46,16 @@ class Faults:
     `choose`: called with the size of each produce request; returns its fault, if any.
     `cutting`: the fault by which the connection is to be cut; `"after"`: at once; others: when everything that
     `requests()` returned is forwarded.
+    `late`: the request that is to be forwarded after the cut, for `"late"`.
     """
 
     def __init__(self, choose: Callable[[int], ProduceFault | None]) -> None:
         self.cutting: ProduceFault | None = None
+        self.late = bytearray()
         self._choose = choose
         self._requests = _Frames(_REQUEST_HEAD)
         self._responses = _Frames(_RESPONSE_HEAD)
-        self._left: int | None = None  # bytes that may still be forwarded of a request, until the connection is cut
+        self._left: int | None = None  # bytes that may still be taken of a request, until the connection is cut
         self._planned: ProduceFault | None = None
         self._awaited: dict[int, ProduceFault] = {}  # by the correlation id of the reply that is to be lost
         self._dropping = False  # the response that is being read is lost
@@ -67,11 +72,15 @@ class Faults:
         for piece, head in self._requests.feed(data):
             if head is not None and head[1] == SpuApi.PRODUCE and self._planned is None:
                 self._plan(4 + head[0], head[3])
-            if self._left is None:
+            if self._planned is None or self._left is None:
                 yield piece
                 continue
-            yield piece[: self._left]
-            self._left -= min(self._left, len(piece))
+            taken = piece[: self._left]
+            if self._planned.kind == "late":
+                self.late += taken
+            else:
+                yield taken
+            self._left -= len(taken)
             if not self._left:
                 self.cutting = self._planned
                 return
@@ -80,12 +89,12 @@ class Faults:
         fault = self._choose(size)
         if fault is None:
             return
-        if fault.kind in ("before", "during"):
-            self._planned = fault
-            half = size // 2 if fault.sent is None else min(fault.sent, size)
-            self._left = 0 if fault.kind == "before" else half
-        else:
+        if fault.kind in ("after", "lost reply"):
             self._awaited[correlation] = fault
+            return
+        half = size // 2 if fault.sent is None else min(fault.sent, size)
+        self._planned = fault
+        self._left = {"before": 0, "during": half, "late": size}[fault.kind]
 
     def _answered(self, data: bytes) -> Iterator[bytes]:
         for piece, head in self._responses.feed(data):

@@ -30,7 +30,8 @@ class Forwarder:
     """Connects each client of `port` to the server at `address`.
 
     `choose_fault`: called with the size of each produce request.
-    `connections`: those that are neither cut nor over; `ends`: all sockets that are not closed yet.
+    `connections`: those that are neither cut nor over, and those whose server has yet to get a late request.
+    `ends`: all sockets that are not closed yet.
     `held`: nothing is forwarded now.
     `to_server`, `to_client`: the network in each direction.
     `buffer`: takes in received bytes, which are copied before another socket is read.
@@ -172,11 +173,15 @@ class _End(asyncio.BufferedProtocol):
     def end(self) -> None:
         """Tell the peer that nothing more comes."""
         if not self.ended and self.transport is not None:
-            self.ended = True
-            self._waiting.clear()
-            self._passing = None
-            self._size = 0
+            self._drop()
             self.transport.write_eof()
+
+    def _drop(self) -> None:
+        """Forget the bytes that wait; no others will be written."""
+        self.ended = True
+        self._waiting.clear()
+        self._passing = None
+        self._size = 0
 
     def read_for(self, other: _End) -> None:
         """Read on unless too much waits for the other end already."""
@@ -195,6 +200,7 @@ class _End(asyncio.BufferedProtocol):
 
     def abort(self, *, reset: bool) -> None:
         """Close the socket now; with `reset` the peer sees an error, otherwise EOF."""
+        self._drop()
         if self.transport is not None and not self.closed.is_set():
             if reset:
                 self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -206,6 +212,7 @@ class Connection:
 
     `over`: nothing more is forwarded, and the sockets are closed as soon as possible.
     `forgotten`: nothing passes, not even the end of a side.
+    `late`: the client's side is cut, and the server's waits for a last request.
     """
 
     def __init__(self, forwarder: Forwarder) -> None:
@@ -213,6 +220,7 @@ class Connection:
         self.server = _End(self, forwarder.to_server, forwarder.buffer)
         self.over = False
         self.forgotten = False
+        self.late = False
         self._forwarder = forwarder
         self._faults = Faults(forwarder.choose_fault)
         self._timer: asyncio.TimerHandle | None = None
@@ -244,13 +252,15 @@ class Connection:
         cutting = self._faults.cutting
         if cutting is not None and cutting.kind == "after":
             self.cut(reset=cutting.reset)
-        elif cutting is not None:
+        elif cutting is not None and cutting.kind != "late":
             self.client.eof = True
         self.forward()
 
     def end_closed(self, end: _End) -> None:
         """Note that an end is closed, by its peer or by this proxy."""
         del self._forwarder.ends[end]
+        if self.late and end is self.client:
+            return
         if not self.forgotten or (self.client.closed.is_set() and self.server.closed.is_set()):
             self.cut(reset=True)
 
@@ -281,9 +291,14 @@ class Connection:
     def _write(self, now: float) -> None:
         self.server.write(now, last=self.client.eof)
         self.client.write(now, last=self.server.eof)
-        if self._faults.cutting is not None and self.server.is_empty():
-            self.cut(reset=self._faults.cutting.reset)
-        elif self.server.ended and self.client.ended:
+        cutting = self._faults.cutting
+        if cutting is not None and not self.late and self.server.is_empty():
+            if cutting.kind == "late":
+                self._cut_client(cutting, now)
+            else:
+                self.cut(reset=cutting.reset)
+                return
+        if self.server.ended and self.client.ended and (self.server.eof or not self.late):
             self._finish()
             for end in (self.client, self.server):
                 assert end.transport is not None
@@ -291,6 +306,14 @@ class Connection:
         else:
             timers = (self.client.next_timer(), self.server.next_timer())
             self._come_back(min((when for when in timers if when is not None and when > now), default=None))
+
+    def _cut_client(self, fault: ProduceFault, now: float) -> None:
+        """End the client's side; the server gets the late request in time, and may answer until it ends its side."""
+        self.late = True
+        self.client.eof = True
+        self.client.abort(reset=fault.reset)
+        self.server.put(bytes(self._faults.late), now + fault.delay)
+        self.server.write(now, last=True)  # without a delay it is due
 
     def _come_back(self, when: float | None) -> None:
         if self._timer is not None:

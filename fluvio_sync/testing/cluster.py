@@ -242,9 +242,15 @@ class LocalCluster:
         """Bring a killed SC back on its port."""
         self._order("restart_sc")
 
-    def move_leader(self, topic: str, partition: int, spu: int) -> None:
-        """Let another SPU lead a partition, with all its records."""
-        self._order("move_leader", topic=topic, partition=partition, spu=spu)
+    def move_leader(self, topic: str, partition: int, spu: int, *, lost: int = 0) -> None:
+        """Let another SPU lead a partition, with all its records.
+
+        `topic`, `partition`: the partition.
+        `spu`: the id of the new leader, which must run.
+        `lost`: how many batches the new leader lacks at the end of the log; they are gone, acknowledged or not, as when
+        a real SC (Streaming Controller) elects a replica that lags behind; default: none.
+        """
+        self._order("move_leader", topic=topic, partition=partition, spu=spu, lost=lost)
 
     def fail_next_produce(
         self,
@@ -269,14 +275,23 @@ class LocalCluster:
         """Let an SPU (0: the SC) stall: it carries out one request a connection, and does not answer."""
         self._order("hold_replies", node=spu, on=on)
 
-    def cut_next_produce(self, spu: int, when: Literal["before", "after"] = "after", count: int = 1) -> None:
+    def cut_next_produce(
+        self,
+        spu: int,
+        when: Literal["before", "after", "late"] = "after",
+        count: int = 1,
+        *,
+        delay: float = 0.3,
+    ) -> None:
         """Break the connections of the next `count` produce requests to an SPU.
 
         `spu`: the id of the SPU.
-        `when`: `"before"`: nothing is written; `"after"`: everything is written, and the reply is lost.
+        `when`: `"before"`: nothing is written; `"after"`: everything is written, and the reply is lost; `"late"`:
+        everything is written some time after the connection broke, unless the SPU is killed or leads no more by then.
         `count`: how many requests; default: the next one.
+        `delay`: seconds between the break and the writing, for `"late"`.
         """
-        self._order("cut_next_produce", spu=spu, when=when, count=count)
+        self._order("cut_next_produce", spu=spu, when=when, count=count, delay=delay)
 
 
 def _thread(settings: dict[str, Any]) -> ClusterThread:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from fluvio_sync.testing._forwarding import Connection
     from fluvio_sync.testing._link import Link
 
 Direction = Literal["requests", "responses"]
@@ -73,15 +74,16 @@ class FaultProxy:
 
     def cut(
         self,
-        when: Literal["now", "before", "during", "after"] = "now",
+        when: Literal["now", "before", "during", "after", "late"] = "now",
         *,
         count: int = 1,
         sent: int | None = None,
         reset: bool = True,
+        delay: float = 0.3,
     ) -> None:
         """Cut connections: all of them now, or those of the next `count` produce requests.
 
-        `when`, `sent`, `reset`: `"now"`, or as in `ProduceFault`.
+        `when`, `sent`, `reset`, `delay`: `"now"`, or as in `ProduceFault`.
         `count`: how many produce requests; default: the next one.
 
         New connections are accepted again at once, unless `refuse()` was called.
@@ -89,7 +91,7 @@ class FaultProxy:
         if when == "now":
             self._order(lambda: self._cut_now(reset=reset))
         else:
-            fault = ProduceFault(when, sent, reset)
+            fault = ProduceFault(when, sent, reset, delay)
             self._order(lambda: self._planned.extend([fault] * count))
 
     def lose_replies(self, count: int = 1) -> None:
@@ -163,9 +165,13 @@ class FaultProxy:
         self._thread.call(work)
 
     def _cut_now(self, *, reset: bool) -> None:
-        for connection in list(self._forwarder.connections):
+        for connection in self._uncut():
             self.faults["now"] += 1
             connection.cut(reset=reset)
+
+    def _uncut(self) -> list[Connection]:
+        """Return the connections whose client's side is not cut."""
+        return [connection for connection in self._forwarder.connections if not connection.late]
 
     def _refuse(self, *, on: bool) -> None:
         port = self._forwarder.port
@@ -175,7 +181,7 @@ class FaultProxy:
             port.open(self._forwarder.begin)
 
     def _half_close(self) -> None:
-        for connection in self._forwarder.connections:
+        for connection in self._uncut():
             connection.half_close()
 
     def _hold(self, *, on: bool) -> None:
@@ -199,7 +205,7 @@ class FaultProxy:
             connection.forward()
 
     def _forget(self) -> None:
-        for connection in self._forwarder.connections:
+        for connection in self._uncut():
             self.faults["forgotten"] += not connection.forgotten
             connection.forgotten = True
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync.protocol.batch import BatchBuilder
+from fluvio_sync.protocol.checksum import crc32c
 from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.protocol.frames import RequestHeader, encode_request, split_response
 from fluvio_sync.protocol.primitives import Writer
@@ -26,6 +28,12 @@ def batch(*values: bytes, codec: int = 0) -> bytes:
         builder.append(b"k%d" % number, value, START + number)
     buffers = builder.build(codec, compressor(codec)) if codec else builder.build()
     return b"".join(bytes(buffer) for buffer in buffers)
+
+
+def identified(batch: bytes, producer_id: int, first_sequence: int, producer_epoch: int = 0) -> bytes:
+    """Return a batch with an identity in its header, and with the checksum that belongs to it."""
+    checked = batch[21:43] + struct.pack(">qhi", producer_id, producer_epoch, first_sequence) + batch[57:]
+    return batch[:17] + struct.pack(">I", crc32c(checked)) + checked
 
 
 def produce(

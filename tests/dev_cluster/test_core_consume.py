@@ -5,17 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync.protocol.batch import decode_record_set
+from fluvio_sync.protocol.batch import decode_record_set, iter_batches
 from fluvio_sync.protocol.consume import (
     ConsumerOffsetFilter,
     DeleteConsumerOffsetRequest,
     DeleteConsumerOffsetResponse,
     FetchConsumerOffsetsRequest,
     FetchConsumerOffsetsResponse,
-    FetchPartition,
-    FetchRequest,
-    FetchResponse,
-    FetchTopic,
     OffsetUpdate,
     ReplicaKey,
     StreamFetchRequest,
@@ -25,18 +21,28 @@ from fluvio_sync.protocol.consume import (
     UpdateOffsetsRequest,
     UpdateOffsetsResponse,
 )
+from fluvio_sync.protocol.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
-from fluvio_sync.protocol.versions import SpuApi
+from fluvio_sync.protocol.versions import (
+    API_VERSIONS,
+    SPU_CLIENT_RANGES,
+    ApiVersionsRequest,
+    ApiVersionsResponse,
+    SpuApi,
+    negotiate,
+)
+from fluvio_sync.testing._cluster.core import ClusterCore
+from fluvio_sync.testing._cluster.model import SpuAddress
 from fluvio_sync.testing._cluster.spu import SpuSession
-from tests.dev_cluster.messages import batch, produce, sent, tell
+from tests.dev_cluster.messages import batch, identified, produce, sent, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fluvio_sync.protocol.primitives import Reader
-    from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
+    from fluvio_sync.testing._cluster.core import ServerSession
 
 
 class Consumer:
@@ -192,15 +198,65 @@ def test_the_one_shot_fetch(core: ClusterCore, consumer: Consumer) -> None:
     consumer.write(b"a")
     core.kill_spu(5002)
     consumer.write(b"b")
-    wanted = tuple(FetchPartition(index, offset, 1000) for index, offset in ((0, 0), (0, 9), (1, 0)))
+    wanted = tuple(FetchPartition(index, offset, 1) for index, offset in ((0, 0), (0, 9), (1, 0), (0, 2)))
     for isolation, values in ((0, [b"a", b"b"]), (1, [b"a"])):
         request = FetchRequest((FetchTopic("two", wanted),), isolation=isolation)
         (body,) = tell(SpuSession(core, 5001), SpuApi.FETCH, request)
         (topic,) = FetchResponse.read(body, 25).topics
         codes = [item.error_code.code for item in topic.partitions]
-        assert codes == [0, 2, 6]
+        assert codes == [0, 2, 6, 0]
         assert _values(topic.partitions[0].records) == values
         assert topic.partitions[0].high_watermark == 1
+        assert topic.partitions[3].records == b""  # at the end
+
+
+def fetch(core: ClusterCore, offset: int, max_bytes: int = 1 << 20, version: int = 25) -> bytes:
+    """Return the records that a one-shot fetch of `two` is answered with."""
+    wanted = (FetchTopic("two", (FetchPartition(0, offset, 1),)),)
+    (body,) = tell(SpuSession(core, 5001), SpuApi.FETCH, FetchRequest(wanted, max_bytes=max_bytes), version=version)
+    (topic,) = FetchResponse.read(body, version).topics
+    return topic.partitions[0].records
+
+
+def test_a_one_shot_fetch_is_cut_in_the_middle_of_a_batch(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
+    consumer.write(b"c")
+    whole = fetch(core, 1)  # from the batch on that holds the offset
+    assert _values(whole) == [b"a", b"b", b"c"]
+    for size in (0, 1, 57, len(whole) - 1):
+        assert fetch(core, 1, size) == whole[:size]
+
+
+def test_headers_are_handed_out_as_they_came(core: ClusterCore, consumer: Consumer) -> None:
+    consumer.write(b"a", b"b")
+    sent = identified(batch(b"c", codec=1), 2**62 - 1, 2**31 - 1, producer_epoch=7)
+    tell(SpuSession(core, 5001), SpuApi.PRODUCE, produce("two", (0, sent)))
+    assert core.violations == []
+    stored = fetch(core, 2)
+    assert stored == b"\0\0\0\0\0\0\0\2" + sent[8:]
+    ((header, _),) = iter_batches(stored)
+    assert (header.producer_id, header.producer_epoch, header.first_sequence) == (2**62 - 1, 7, 2**31 - 1)
+    (pushed,) = tell(consumer.session, SpuApi.STREAM_FETCH, StreamFetchRequest("two", 0, 2, 1 << 20))
+    assert StreamFetchResponse.read(pushed, 25).partition.records == stored
+
+
+@pytest.mark.parametrize("version", [22, 23, 24, 25])
+def test_every_version_is_answered(version: int) -> None:
+    spus = [SpuAddress(5001, "127.0.0.1", 9010)]
+    core = ClusterCore(spus, spu_version=version)
+    core.create_topic("two", TopicSpec())
+    session = SpuSession(core, 5001)
+    (body,) = tell(session, API_VERSIONS, ApiVersionsRequest("1.0.0", "linux", "x86"), version=2)
+    offered = ApiVersionsResponse.read(body, 2)
+    for api in (SpuApi.FETCH, SpuApi.FETCH_OFFSETS):
+        assert negotiate(api.name, api, SPU_CLIENT_RANGES[api], offered) == version
+    tell(session, SpuApi.PRODUCE, produce("two", (0, batch(b"a", b"b"))), version=version)
+    assert _values(fetch(core, 0, version=version)) == [b"a", b"b"]
+    request = FetchOffsetsRequest((FetchOffsetsTopic("two", (0,)),))
+    (body,) = tell(session, SpuApi.FETCH_OFFSETS, request, version=version)
+    (offsets,) = FetchOffsetsResponse.read(body, version).topics[0].partitions
+    assert (offsets.error_code.code, offsets.start_offset, offsets.last_stable_offset) == (0, 0, 2)
+    assert core.violations == []
 
 
 def store(session: ServerSession, offset: int, stream: int) -> tuple[int, int]:

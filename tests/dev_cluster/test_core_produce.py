@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluvio_sync.protocol.batch import decode_record_set
+from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
 from fluvio_sync.protocol.metadata import (
     ComputedReplicas,
     TopicCompression,
@@ -281,6 +283,77 @@ def test_a_connection_is_cut_before_or_after_the_write(topics: ClusterCore, when
     assert again == [(0, written)]
 
 
+def cut_late(core: ClusterCore, topic: str, records: bytes, delay: float, *, now: float = 10.0) -> None:
+    """Have a produce request to 5001 carried out late, and its connection cut now."""
+    core.now = now
+    core.cut_next_produce(5001, "late", delay=delay)
+    session = SpuSession(core, 5001)
+    assert tell(session, SpuApi.PRODUCE, produce(topic, (0, records), committed=True), now=now) == []
+    assert session.closed
+
+
+def test_a_request_may_be_carried_out_late(topics: ClusterCore) -> None:
+    cut_late(topics, "t", batch(b"a"), 0.3)
+    cut_late(topics, "t", batch(b"b", b"c"), 0.1)
+    assert topics.wakeup_at == pytest.approx(10.1)
+    assert outcome(SpuSession(topics, 5001), produce("t", (0, batch(b"d"))), now=10.05) == [(0, 0)]
+    topics.on_time(10.09)
+    assert topics.existing("t", 0).log.end_offset == 1
+    topics.on_time(10.1)
+    assert topics.existing("t", 0).log.end_offset == 3
+    topics.on_time(10.3)
+    assert topics.existing("t", 0).log.end_offset == 4
+    topics.on_time(11)
+    assert topics.existing("t", 0).log.end_offset == 4
+    assert topics.wakeup_at is None
+
+
+def test_late_requests_of_one_time_keep_their_order(topics: ClusterCore) -> None:
+    for value in (b"a", b"b", b"c"):
+        cut_late(topics, "t", batch(value), 0.1)
+    topics.on_time(10.1)
+    stored = b"".join(topics.existing("t", 0).log.read(0, 3, 1 << 20))
+    assert [records[0].value for _, records in decode_record_set(stored)] == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize(
+    ("event", "written"),
+    [
+        (lambda core: None, 1),
+        (lambda core: core.move_leader("two", 0, 5002), 0),
+        (lambda core: core.kill_spu(5001), 0),
+        (lambda core: (core.kill_spu(5001), core.restart_spu(5001), core.move_leader("two", 0, 5001)), 0),
+        (lambda core: (core.kill_spu(5002), core.restart_spu(5002)), 1),
+        (lambda core: core.delete_topic("t"), 1),
+    ],
+)
+def test_an_spu_that_is_killed_or_leads_no_more_carries_nothing_out_late(
+    topics: ClusterCore, event: Callable[[ClusterCore], None], written: int
+) -> None:
+    cut_late(topics, "two", batch(b"a"), 0.3)
+    event(topics)
+    topics.on_time(11)
+    assert topics.existing("two", 0).log.end_offset == written
+
+
+def test_a_late_request_with_a_fault_is_a_violation(topics: ClusterCore) -> None:
+    cut_late(topics, "t", FAULTY["checksum"](batch(b"a")), 0.3)
+    assert topics.violations == []
+    topics.on_time(11)
+    assert len(topics.violations) == 1
+    assert "checksum" in topics.violations[0]
+    assert topics.existing("t", 0).log.end_offset == 0
+
+
+def test_consumers_get_what_is_written_late(topics: ClusterCore) -> None:
+    cut_late(topics, "two", batch(b"a"), 0.3)
+    stream = SpuSession(topics, 5001)
+    assert tell(stream, SpuApi.STREAM_FETCH, StreamFetchRequest("two", 0, 0, 1 << 20, 1)) == []
+    topics.on_time(11)
+    (pushed,) = sent(stream)
+    assert StreamFetchResponse.read(pushed, 25).partition.high_watermark == 1
+
+
 def test_a_killed_spu_drops_its_sessions(topics: ClusterCore) -> None:
     session = SpuSession(topics, 5002)
     other = SpuSession(topics, 5001)
@@ -298,7 +371,9 @@ def test_a_killed_spu_drops_its_sessions(topics: ClusterCore) -> None:
         (lambda core: core.restart_spu(5001), "running"),
         (lambda core: core.move_leader("t", 9, 5001), "no partition 9"),
         (lambda core: core.move_leader("t", 0, 9), "no SPU 9"),
-        (lambda core: core.cut_next_produce(5001, "now"), "'before' or 'after'"),
+        (lambda core: core.move_leader("t", 0, 5001, lost=1), "5001 cannot become the leader without 1"),
+        (lambda core: core.move_leader("t", 0, 5002, lost=-1), "without -1"),
+        (lambda core: core.cut_next_produce(5001, "now"), "'before', 'after' or 'late'"),
         (lambda core: core.cut_next_produce(9), "no SPU 9"),
     ],
 )
@@ -307,6 +382,67 @@ def test_orders_that_make_no_sense_are_rejected(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         order(topics)
+
+
+# --- leaders that lack records --------------------------------------------------------------------
+
+
+def ends(core: ClusterCore, topic: str) -> tuple[int, int, dict[int, int]]:
+    """Return a log's end, its high watermark and the ends of its replicas."""
+    partition = core.existing(topic, 0)
+    return partition.log.end_offset, partition.hw, partition.leo
+
+
+def test_a_leader_that_lacks_batches_goes_on_from_its_own_end(topics: ClusterCore) -> None:
+    session = SpuSession(topics, 5001)
+    for value in (b"a", b"b", b"c"):
+        outcome(session, produce("two", (0, batch(value, value))))
+    topics.move_leader("two", 0, 5002, lost=2)
+    assert ends(topics, "two") == (2, 2, {5001: 2, 5002: 2})
+    status = topics.existing("two", 0).object().status
+    assert (status.leader.spu, status.leader.hw, status.leader.leo) == (5002, 2, 2)
+    assert outcome(session, produce("two", (0, batch(b"x")))) == [(6, 0)]
+    assert outcome(SpuSession(topics, 5002), produce("two", (0, batch(b"x")))) == [(0, 2)]
+    stored = b"".join(topics.existing("two", 0).log.read(0, 9, 1 << 20))
+    assert [len(records) for _, records in decode_record_set(stored)] == [2, 1]
+
+
+def test_an_offline_leader_forgets_the_lost_batches_too(topics: ClusterCore) -> None:
+    session = SpuSession(topics, 5001)
+    outcome(session, produce("two", (0, batch(b"a"))))
+    topics.kill_spu(5002)
+    outcome(session, produce("two", (0, batch(b"b"))))
+    outcome(session, produce("two", (0, batch(b"c"))))
+    assert ends(topics, "two") == (3, 1, {5001: 3, 5002: 1})
+    topics.kill_spu(5001)
+    topics.restart_spu(5002)
+    topics.move_leader("two", 0, 5002, lost=2)
+    assert ends(topics, "two") == (1, 1, {5001: 1, 5002: 1})
+    assert outcome(SpuSession(topics, 5002), produce("two", (0, batch(b"x")))) == [(0, 1)]
+    assert ends(topics, "two") == (2, 1, {5001: 1, 5002: 2})
+    topics.restart_spu(5001)
+    assert ends(topics, "two") == (2, 2, {5001: 2, 5002: 2})
+
+
+def test_lost_records_are_never_replicated_by_those_that_take_their_place(topics: ClusterCore) -> None:
+    """A request that waits for replication is not told that records of another one are its own."""
+    session = SpuSession(topics, 5001)
+    topics.kill_spu(5002)
+    request = produce("two", (0, batch(b"a")), committed=True, timeout_ms=700)
+    assert tell(session, SpuApi.PRODUCE, request, now=5.0) == []
+    topics.restart_spu(5002)
+    assert codes(sent(session)[0]) == [(0, 0)]
+    topics.kill_spu(5002)
+    assert tell(session, SpuApi.PRODUCE, request, now=6.0) == []
+    topics.spus[5002].online = True  # it lags behind, and is elected all the same
+    topics.online.add(5002)
+    topics.move_leader("two", 0, 5002, lost=1)
+    assert outcome(SpuSession(topics, 5002), produce("two", (0, batch(b"x")))) == [(0, 1)]
+    assert ends(topics, "two")[1] == 2
+    topics.on_time(6.69)
+    assert session.outgoing() == []
+    topics.on_time(6.7)
+    assert codes(sent(session)[0]) == [(7, 1)]
 
 
 # --- undecodable requests ----------------------------------------------------------------------

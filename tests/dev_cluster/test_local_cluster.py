@@ -62,7 +62,9 @@ def test_everything_can_be_ordered_of_either_kind(*, in_process: bool) -> None:
         assert [cluster.leader("t", 0), cluster.leader("t", 1)] == [5001, 5002]
         with pytest.raises(ValueError, match="no partition 7"):
             cluster.leader("t", 7)
-        cluster.move_leader("t", 1, 5001)
+        cluster.move_leader("t", 1, 5001, lost=1)
+        with pytest.raises(ValueError, match="without -1 batches"):
+            cluster.move_leader("t", 1, 5001, lost=-1)
         for order in (cluster.kill_spu, cluster.restart_spu):
             with pytest.raises(ValueError, match="there is no SPU 5003; there are 5001, 5002"):
                 order(5003)
@@ -77,7 +79,7 @@ def test_everything_can_be_ordered_of_either_kind(*, in_process: bool) -> None:
             cluster.fail_next_produce(7)
         cluster.cut_next_produce(5002)
         write(cluster, produce("t", (0, batch(b"a", codec=1))))
-        ((offset, timestamp, key, value),) = cluster.records("t")
+        ((offset, timestamp, key, value, _),) = cluster.records("t")
         assert (offset, timestamp, key, value) == (0, 1_700_000_000_000, b"k0", b"a")
         assert cluster.violations() == []
 
@@ -122,6 +124,31 @@ def test_records_survive_a_crash_and_a_torn_write(tmp_path: Path) -> None:
         assert [record.value for record in cluster.records("t")] == [b"a", b"b", b"c"]
     with LocalCluster(data_dir=tmp_path, in_process=True) as other:
         assert [record.offset for record in other.records("t")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("in_process", [False, True])
+def test_a_request_is_carried_out_after_its_connection_broke(*, in_process: bool) -> None:
+    with LocalCluster(in_process=in_process) as cluster:
+        cluster.create_topic("t")
+        cluster.cut_next_produce(5001, "late", delay=0.5)
+        with pytest.raises(ConnectionError, match="broke"):
+            write(cluster, produce("t", (0, batch(b"late"))))
+        write(cluster, produce("t", (0, batch(b"in time"))))
+        assert [record.value for record in cluster.records("t")] == [b"in time"]
+        wait_until(lambda: len(cluster.records("t")) > 1, "the request is carried out")
+        assert [record.value for record in cluster.records("t")] == [b"in time", b"late"]
+
+
+def test_what_a_new_leader_lacks_is_gone_for_good(tmp_path: Path) -> None:
+    with LocalCluster(spus=2, data_dir=tmp_path, in_process=True) as cluster:
+        cluster.create_topic("t", replication=2)
+        for value in (b"a", b"b", b"c"):
+            write(cluster, produce("t", (0, batch(value))))
+        cluster.move_leader("t", 0, 5002, lost=2)
+        assert [record.value for record in cluster.records("t")] == [b"a"]
+    with LocalCluster(spus=2, data_dir=tmp_path, in_process=True) as again:
+        assert again.leader("t") == 5002
+        assert [record.value for record in again.records("t")] == [b"a"]
 
 
 def test_a_strict_cluster_tells_of_violations() -> None:

@@ -73,8 +73,43 @@ def test_reading_stops_at_max_bytes_but_serves_one_batch_at_least(filled: Partit
     assert values(filled, 2, 6, 1) == ALL[2:3]
 
 
+@pytest.mark.parametrize(("offset", "end", "begins", "ends"), [(0, 6, 0, 6), (1, 6, 0, 6), (4, 6, 3, 6), (2, 3, 2, 3)])
+def test_a_cut_read_has_every_byte_up_to_max_bytes(
+    filled: PartitionLog, offset: int, end: int, begins: int, ends: int
+) -> None:
+    whole = b"".join(filled.read(begins, ends, EVERYTHING))
+    for size in range(len(whole) + 2):
+        assert filled.read_cut(offset, end, size) == whole[:size]
+    assert filled.read_cut(offset, end, -1) == filled.read_cut(6, 6, 100) == filled.read_cut(3, 3, 100) == b""
+
+
+@pytest.mark.parametrize(("count", "kept"), [(0, 6), (1, 3), (2, 2), (3, 0), (9, 0)])
+def test_a_log_loses_its_last_batches(filled: PartitionLog, count: int, kept: int) -> None:
+    before = b"".join(filled.read(0, kept, EVERYTHING))
+    filled.truncate(count)
+    assert (filled.end_offset, filled.size) == (kept, len(before))
+    assert b"".join(filled.read(0, 6, EVERYTHING)) == before
+    assert filled.append([(memoryview(batch(b"new")), 1)]) == kept
+    assert values(filled, 0, 9) == [*ALL[:kept], (kept, b"new")]
+
+
+def test_a_file_loses_its_last_batches(tmp_path: Path) -> None:
+    path = tmp_path / "t-0.log"
+    log = FileLog(path)
+    for value in (b"a", b"b", b"c"):
+        log.append([(memoryview(batch(value)), 1)])
+    log.truncate(2)
+    assert path.stat().st_size == log.size > 0
+    log.append([(memoryview(batch(b"d")), 1)])
+    log.close()
+    again = FileLog(path)
+    assert values(again, 0, 9) == [(0, b"a"), (1, b"d")]
+    again.close()
+
+
 def test_an_empty_log_has_nothing(log: PartitionLog) -> None:
     assert log.read(0, 0, EVERYTHING) == []
+    assert log.read_cut(0, 0, EVERYTHING) == b""
     assert log.end_offset == log.size == 0
 
 

@@ -14,8 +14,8 @@ from fluvio_sync.errors import (
     TopicNotFoundError,
 )
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing import LocalCluster, StoredRecord, read_records, reader
-from tests.dev_cluster.messages import batch, produce
+from fluvio_sync.testing import BatchIdentity, LocalCluster, StoredRecord, read_records, reader
+from tests.dev_cluster.messages import batch, identified, produce
 from tests.support.asking import Asked
 
 if TYPE_CHECKING:
@@ -91,7 +91,28 @@ def test_a_batch_cut_short_is_left_for_the_next_response() -> None:
     assert [(record.offset, record.value) for record in records] == [(1, b"b"), (2, b"c")]
 
 
+def test_records_tell_the_identity_of_their_batch(cluster: LocalCluster) -> None:
+    cluster.create_topic("identified")
+    sets = [
+        batch(b"a"),
+        identified(batch(b"b", b"c", codec=1), 2**62 - 1, 2**31 - 1, producer_epoch=-1),
+        identified(batch(b"d"), 7, -1),
+    ]
+    with Asked(cluster.spu_endpoints[cluster.leader("identified")], SPU_CLIENT_RANGES) as asked:
+        asked.ask(SpuApi.PRODUCE, produce("identified", (0, b"".join(sets))))
+    records = read_records(cluster.endpoint, "identified", identity=True)
+    found = BatchIdentity(producer_id=2**62 - 1, producer_epoch=-1, first_sequence=2**31 - 1)
+    assert [(record.value, record.identity) for record in records] == [
+        (b"a", None),
+        (b"b", found),
+        (b"c", found),
+        (b"d", None),
+    ]
+    assert [record.identity for record in read_records(cluster.endpoint, "identified")] == [None] * 4
+    assert cluster.violations() == []
+
+
 def test_a_partition_that_shrank_is_no_endless_loop(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_decode", lambda records, start, found: start)
+    monkeypatch.setattr(reader, "_decode", lambda records, start, found, identity: start)
     with pytest.raises(ProtocolError, match="without a single whole batch"):
         cluster.records("t")

@@ -120,6 +120,7 @@ BESIDE_READERS: dict[str, Decoder] = {
     "batch.decode_batch": lambda data, number: batch.decode_batch(data, number, max_size=UNPACKED),
     "batch.decode_record_set": lambda data, _: batch.decode_record_set(data, max_size=UNPACKED),
     "batch.iter_batches": lambda data, _: list(batch.iter_batches(data)),
+    "batch.iter_headers": lambda data, _: list(batch.iter_headers(data)),
     "batch.verify_batch": lambda data, _: batch.verify_batch(data, max_size=UNPACKED),
     "checksum.crc32c": checksum.crc32c,
     "checksum.crc32c_pure": checksum.crc32c_pure,

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 Seed = tuple[bytes, int]
 
 _TEXT = b"it was a dark and stormy night; " * 20
-_OF_RECORD_SETS = ("batch.decode_batch", "batch.decode_record_set", "batch.iter_batches", "batch.verify_batch")
+_OF_RECORD_SETS = (
+    "batch.decode_batch",
+    "batch.decode_record_set",
+    "batch.iter_batches",
+    "batch.iter_headers",
+    "batch.verify_batch",
+)
 
 _SKIMMED = {watch.WatchUpdate: "skimming.skim_update", watch.ListResponse: "skimming.skim_list"}
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
-from fluvio_sync.protocol import admin, consume, offsets, produce, versions, watch
+from fluvio_sync.protocol import admin, consume, fetch, offsets, produce, versions, watch
 from fluvio_sync.protocol.frames import RequestHeader, split_request, split_response
 from fluvio_sync.protocol.versions import API_VERSIONS, ScApi, SpuApi
 
@@ -42,7 +42,7 @@ SC_MESSAGES: dict[int, tuple[Any, Any]] = {
 SPU_MESSAGES: dict[int, tuple[Any, Any]] = {
     API_VERSIONS: (versions.ApiVersionsRequest, versions.ApiVersionsResponse),
     SpuApi.PRODUCE: (produce.ProduceRequest, produce.ProduceResponse),
-    SpuApi.FETCH: (consume.FetchRequest, consume.FetchResponse),
+    SpuApi.FETCH: (fetch.FetchRequest, fetch.FetchResponse),
     SpuApi.FETCH_OFFSETS: (offsets.FetchOffsetsRequest, offsets.FetchOffsetsResponse),
     SpuApi.STREAM_FETCH: (consume.StreamFetchRequest, consume.StreamFetchResponse),
     SpuApi.UPDATE_OFFSETS: (consume.UpdateOffsetsRequest, consume.UpdateOffsetsResponse),

@@ -21,9 +21,11 @@ from fluvio_sync.protocol.batch import (
     MIN_TIMESTAMP_DELTA,
     BatchBuilder,
     BatchHeader,
+    BatchIdentity,
     decode_batch,
     decode_record_set,
     iter_batches,
+    iter_headers,
     record_size,
     verify_batch,
 )
@@ -288,6 +290,25 @@ def test_a_record_set() -> None:
     for cut in range(1, len(batches[-1])):
         with pytest.raises(ProtocolError):
             decode_record_set(data[:-cut])
+
+
+def test_the_headers_of_a_record_set_that_is_cut_short() -> None:
+    batches = [b"".join(builder_of([(None, b"%d" % i, 0)] * (i + 1)).build()) for i in range(3)]
+    data = b"".join(batches)
+    starts = [0, len(batches[0]), len(batches[0] + batches[1])]
+    headers = [header for header, _ in iter_batches(data)]
+    for length in range(len(data) + 1):
+        whole = sum(start + BATCH_HEADER <= length for start in starts)
+        assert list(iter_headers(data[:length])) == headers[:whole]
+    with pytest.raises(ProtocolError, match="claims 44 bytes"):
+        list(iter_headers(struct.pack(">qiibIhiqqqhi", 5, 44, -1, 2, 7, 0, -1, -1, -1, -1, -1, -1)))
+
+
+def test_the_identity_of_a_batch() -> None:
+    header = BatchHeader(5, 45, -1, 2, 7, 0, -1, -1, -1, 2**62 - 1, -1, 0)
+    assert header.identity == BatchIdentity(2**62 - 1, -1, 0)
+    assert header._replace(producer_id=-1).identity is None
+    assert header._replace(first_sequence=-1).identity is None
 
 
 def test_a_header() -> None:

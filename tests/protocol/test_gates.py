@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fluvio_sync.errors import ProtocolError
-from fluvio_sync.protocol import admin, consume, metadata, offsets, produce, smartmodules, versions, watch
+from fluvio_sync.protocol import admin, consume, fetch, metadata, offsets, produce, smartmodules, versions, watch
 from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.primitives import Duration, Reader, Writer
 
@@ -171,9 +171,9 @@ def test_version_23_of_fetch_offsets_alone_names_a_consumer() -> None:
             "0001 74 ffffffff fffffffffffffffc fffffffb 01 00000000 01 0001 63",
         ),
         (
-            consume.FetchRequest(
-                (consume.FetchTopic("t", ()),),
-                (consume.ForgottenTopic("f", (9,)),),
+            fetch.FetchRequest(
+                (fetch.FetchTopic("t", ()),),
+                (fetch.ForgottenTopic("f", (9,)),),
                 max_wait=1,
                 min_bytes=2,
                 max_bytes=8,
@@ -182,14 +182,14 @@ def test_version_23_of_fetch_offsets_alone_names_a_consumer() -> None:
             "00000001 00000002 00000008 01 00000001 0001 74 00000000 00000001 0001 66 00000001 00000009",
         ),
         (
-            consume.FetchPartition(
+            fetch.FetchPartition(
                 partition_index=MOST, fetch_offset=-4, max_bytes=-5, current_leader_epoch=-6, log_start_offset=-7
             ),
             "ffffffff fffffffa fffffffffffffffc fffffffffffffff9 fffffffb",
         ),
-        (consume.AbortedTransaction(7, 8), "0000000000000007 0000000000000008"),
+        (fetch.AbortedTransaction(7, 8), "0000000000000007 0000000000000008"),
         (
-            consume.FetchedPartition(
+            fetch.FetchedPartition(
                 partition_index=MOST,
                 error_code=ErrorCode(6),
                 high_watermark=-4,
@@ -201,7 +201,7 @@ def test_version_23_of_fetch_offsets_alone_names_a_consumer() -> None:
             "ffffffff 0006 fffffffffffffffc fffffffffffffffb fffffffffffffffa 01 00000000 00000002 6162",
         ),
         (
-            consume.FetchResponse((), error_code=ErrorCode(2, ("x",)), throttle_time_ms=1, session_id=2),
+            fetch.FetchResponse((), error_code=ErrorCode(2, ("x",)), throttle_time_ms=1, session_id=2),
             "00000001 0002 0001 78 00000002 00000000",
         ),
     ],
@@ -216,7 +216,7 @@ def test_layouts_and_the_ends_of_their_ranges(full: Any, layout: str) -> None:
         (watch.WatchRequest("Topic"), 12, "TypeBuffer"),
         (watch.WatchUpdate("Topic", 1), 12, "TypeBuffer"),
         (admin.CreateTopicRequest("t"), 12, "TypeBuffer"),
-        (consume.FetchRequest(()), 11, "Fetch"),
+        (fetch.FetchRequest(()), 11, "Fetch"),
         (consume.StreamFetchRequest("t", 0, 0, 0), 19, "StreamFetch"),
     ],
 )

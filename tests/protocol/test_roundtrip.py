@@ -19,6 +19,7 @@ from fluvio_sync.protocol import (
     consume,
     envelope,
     error_code,
+    fetch,
     metadata,
     offsets,
     produce,
@@ -40,7 +41,7 @@ VERSIONS: dict[types.ModuleType, tuple[int, ...]] = {
     versions: (0, 1, 2),
     **dict.fromkeys((metadata, envelope, watch, admin), (12, 13, 14, 15, 16, 17, 18, 19)),
     **dict.fromkeys((smartmodules, produce), (0, 1, 2, 5, 8, 19, 20, 21, 24, 25)),
-    **dict.fromkeys((offsets, consume), (11, 19, 22, 23, 24, 25)),
+    **dict.fromkeys((offsets, consume, fetch), (11, 19, 22, 23, 24, 25)),
 }
 
 
@@ -183,7 +184,7 @@ def test_names_that_are_no_partitions(name: str) -> None:
 
 def test_the_repr_of_a_message_holds_no_record() -> None:
     request = produce.ProduceRequest(1, 0, (produce.TopicData("t", (produce.PartitionData(3, b"secret"),)),))
-    fetched = consume.StreamFetchResponse("t", 1, consume.FetchedPartition(3, ErrorCode.NONE, 4, records=b"secret"))
+    fetched = consume.StreamFetchResponse("t", 1, fetch.FetchedPartition(3, ErrorCode.NONE, 4, records=b"secret"))
     failed = ErrorCode(6004, ("hint", 5, 0, b"secret", b"secret"))
     module = smartmodules.SmartModuleInvocation(adhoc=b"secret")
     for message in (request, fetched, failed, module, envelope.TypeBuffer("Topic", b"secret")):

@@ -11,7 +11,7 @@ import pytest
 
 from fluvio_sync import errors
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
-from fluvio_sync.protocol import admin, consume, metadata, offsets, produce, smartmodules, watch
+from fluvio_sync.protocol import admin, consume, fetch, metadata, offsets, produce, smartmodules, watch
 from fluvio_sync.protocol.batch import (
     BatchBuilder,
     BatchHeader,
@@ -533,7 +533,7 @@ def test_consume(vectors: dict[str, Any]) -> None:
             24,
         ),
         "stream_fetch_response_body_v25": (
-            consume.StreamFetchResponse("t1", 1, consume.FetchedPartition(0, ErrorCode.NONE, 2, records=batch)),
+            consume.StreamFetchResponse("t1", 1, fetch.FetchedPartition(0, ErrorCode.NONE, 2, records=batch)),
             25,
         ),
         "update_offsets_request_body_v0": (consume.UpdateOffsetsRequest((consume.OffsetUpdate(5, 1),)), 0),

@@ -48,6 +48,7 @@ from fluvio_sync import (
 )
 from fluvio_sync._base.pem import PemText
 from fluvio_sync.testing import (
+    BatchIdentity,
     FakeFluvio,
     FakeProducer,
     FakeRecord,
@@ -317,8 +318,10 @@ def test_a_cluster_is_run_broken_and_read(own: LocalCluster) -> None:
     records = assert_type(own.records("orders"), list[StoredRecord])
     assert_type(records[0].key, bytes | None)
     assert_type(read_records(own.endpoint, "orders"), list[StoredRecord])
-    assert_type(read_partition(own.endpoint, "orders", 0, timeout=5), list[StoredRecord])
+    read = assert_type(read_partition(own.endpoint, "orders", 0, timeout=5, identity=True), list[StoredRecord])
+    assert_type(read[0].identity, BatchIdentity | None)
     own.cut_next_produce(5001, "before")
+    own.cut_next_produce(5001, "late", delay=0.1)
 
 
 def test_a_proxy_is_put_between(own: LocalCluster) -> None:

@@ -12,7 +12,7 @@ of the sessions from `take_ready()`, and calls `on_time()` when `wakeup_at` is d
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.admin import AdminStatus
@@ -30,7 +30,7 @@ from fluvio_sync.protocol.metadata import (
 )
 from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.watch import Change
-from fluvio_sync.testing._cluster.faults import Cut, Faults
+from fluvio_sync.testing._cluster.faults import Cut, Faults, When
 from fluvio_sync.testing._cluster.kept_state import pack, unpack
 from fluvio_sync.testing._cluster.model import (
     CONSUMER_OFFSET_TOPIC,
@@ -61,6 +61,14 @@ _SYSTEM_SPEC = TopicSpec(
     TopicStorage(512_000_000, 2_048_000_000),
     system=True,
 )
+
+
+class _Late(NamedTuple):
+    """Work of an SPU whose connection is cut already; `due`: monotonic seconds."""
+
+    due: float
+    spu: int
+    work: Callable[[], object]
 
 
 class ServerSession:
@@ -220,6 +228,7 @@ class ClusterCore:
         self.ready: dict[ServerSession, None] = {}
         self.waiting: dict[ServerSession, None] = {}
         self._streams: dict[tuple[str, int], list[Stream]] = {}
+        self._late: list[_Late] = []  # sorted by time
         try:
             self._load()
             if CONSUMER_OFFSET_TOPIC not in self.topics:
@@ -238,15 +247,24 @@ class ClusterCore:
     @property
     def wakeup_at(self) -> float | None:
         """When `on_time` is due, in monotonic seconds."""
-        due = [session.wakeup_at for session in self.waiting]
+        due = [session.wakeup_at for session in self.waiting] + [work.due for work in self._late]
         return min((time for time in (*due, self.status_due) if time is not None), default=None)
 
     def on_time(self, now: float) -> None:
         """Carry out the waits that end by `now`."""
         self.now = max(now, self.now)
+        self._carry_out_late()
         for session in list(self.waiting):
             session.on_time(self.now)
         self.publish_statuses()
+
+    def _carry_out_late(self) -> None:
+        while self._late and self._late[0].due <= self.now:
+            late = self._late.pop(0)
+            try:
+                late.work()
+            except ProtocolError as error:
+                self.violations.append(f"node {late.spu}: {error}")
 
     def close(self) -> None:
         """Close all logs and their storage."""
@@ -292,6 +310,11 @@ class ClusterCore:
             self.status_due = self.now + STATUS_INTERVAL
         self._feed_streams(partition)
         return base
+
+    def carry_out_later(self, spu: int, delay: float, work: Callable[[], object]) -> None:
+        """Have an SPU do something `delay` seconds from now, if it still runs then and has not been down meanwhile."""
+        self._late.append(_Late(self.now + delay, spu, work))
+        self._late.sort(key=lambda late: late.due)  # those of one time keep their order
 
     def add_stream(self, stream: Stream) -> None:
         """Feed a stream from now on."""
@@ -472,6 +495,7 @@ class ClusterCore:
         self.spus[spu].online = False
         self.online.discard(spu)
         self.faults.held.discard(spu)
+        self._late = [late for late in self._late if late.spu != spu]
         for session in [item for item in self.sessions if item.node == spu]:
             session.disconnect()
             self.ready[session] = None
@@ -508,15 +532,20 @@ class ClusterCore:
         """Return the texts that records need to pass the SmartModules of a request; raises `ModuleError`."""
         return texts_of(invocations, self.smartmodules)
 
-    def move_leader(self, topic: str, partition: int, spu: int) -> None:
+    def move_leader(self, topic: str, partition: int, spu: int, lost: int = 0) -> None:
         """Let another online SPU lead a partition.
 
         One that holds no replica of it takes the present leader's place, with all its records.
+        `lost`: how many of the log's last batches the new leader lacks: they are gone.
         """
         self._require(spu, online=True)
         found = self.existing(topic, partition)
+        if lost < 0 or (lost and found.leader == spu):
+            raise ValueError(f"SPU {spu} cannot become the leader without {lost} batches")
         if found.leader != spu:
             self._end_streams(found, ErrorCode(Code.NOT_LEADER_FOR_PARTITION))
+            if lost:
+                found.lose(lost)
             found.lead(spu)
             found.resolution = PartitionResolution.ONLINE
             self._save()
@@ -548,15 +577,16 @@ class ClusterCore:
             self.ready[session] = None
             session.serve_queue()
 
-    def cut_next_produce(self, spu: int, when: Cut = "after", count: int = 1) -> None:
+    def cut_next_produce(self, spu: int, when: When = "after", count: int = 1, delay: float = 0.3) -> None:
         """Break the connections of the next `count` produce requests to an SPU.
 
-        `"before"`: nothing is written; `"after"`: all of it is, and the reply is lost.
+        `"before"`: nothing is written; `"after"`: all of it is, and the reply is lost; `"late"`: all of it is, `delay`
+        seconds after the connection was cut.
         """
-        if when not in ("before", "after"):
-            raise ValueError(f"a connection is cut 'before' or 'after', not {when!r}")
+        if when not in ("before", "after", "late"):
+            raise ValueError(f"a connection is cut 'before', 'after' or 'late', not {when!r}")
         self._require(spu, online=None)
-        self.faults.cut(spu, when, count)
+        self.faults.cut(spu, Cut(when, delay), count)
 
     def _require(self, spu: int, *, online: bool | None) -> None:
         if spu not in self.spus:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from fluvio_sync.protocol.error_code import ErrorCode
 
-Cut = Literal["before", "after"]
-"""When a connection is cut: before the request is looked at, or after it was carried out."""
+When = Literal["before", "after", "late"]
+"""When a connection is cut: before the request is looked at, after it was carried out, or some time before that."""
+
+
+class Cut(NamedTuple):
+    """The way in which a connection is cut; `delay`: seconds until the request is carried out, if that is late."""
+
+    when: When
+    delay: float
 
 
 @dataclass(slots=True)
@@ -49,9 +56,9 @@ class Faults:
                 return failure.error
         return None
 
-    def cut(self, spu: int, when: Cut, count: int) -> None:
+    def cut(self, spu: int, cut: Cut, count: int) -> None:
         """Cut the connections of the next `count` produce requests to this SPU."""
-        self._cuts.setdefault(spu, []).extend(itertools.repeat(when, count))
+        self._cuts.setdefault(spu, []).extend(itertools.repeat(cut, count))
 
     def take_cut(self, spu: int) -> Cut | None:
         """Return how to treat this produce request's connection, and count it."""

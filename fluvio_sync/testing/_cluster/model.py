@@ -122,6 +122,7 @@ class Partition:
 
     `leo`: log end of every replica, by SPU; `hw`: the high watermark.
     `failed`: a write failed, and all others are rejected until the leader restarts or moves.
+    `losses`: how often the log lost batches at its end.
     `codec`: the only codec that batches may have, or None; `max_batch`: bytes.
     """
 
@@ -143,6 +144,7 @@ class Partition:
         self.hw = log.end_offset
         self.resolution = PartitionResolution.OFFLINE
         self.failed = False
+        self.losses = 0
         self.codec = TOPIC_CODECS.get(spec.compression)
         segment = spec.storage.segment_size if spec.storage else None
         self.max_batch = min(segment or DEFAULT_SEGMENT, MAX_BATCH)
@@ -169,6 +171,13 @@ class Partition:
         moved = hw > self.hw
         self.hw = max(hw, self.hw)
         return moved
+
+    def lose(self, count: int) -> None:
+        """Remove the last `count` batches from the log, as if no replica had ever had them."""
+        self.log.truncate(count)
+        self.losses += 1
+        self.leo = {spu: min(end, self.log.end_offset) for spu, end in self.leo.items()}
+        self.hw = min(self.hw, self.log.end_offset)
 
     def candidate(self, online: Collection[int]) -> int | None:
         """Return the online replica to lead it: the present leader, else the first complete one.

@@ -13,7 +13,7 @@ import json
 import os
 import struct
 import tempfile
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +63,29 @@ class PartitionLog:
         At most `max_bytes` bytes, but at least one batch if there is one; joined, the pieces are a
         record set without its length.
         """
-        end = min(end, self.end_offset)
-        if offset >= end:
-            return []
-        first = bisect_right(self._bases, offset) - 1
-        # A batch ends where the next one begins, so the one that holds `end` itself stays out.
-        last = len(self._bases) if end > self._bases[-1] else bisect_right(self._bases, end) - 1
+        first, last = self._span(offset, end)
         fitting = bisect_right(self._ends, self._start(first) + max_bytes, first, last)
         last = max(fitting, min(first + 1, last))
         return self._load(first, last) if first < last else []
+
+    def read_cut(self, offset: int, end: int, max_bytes: int) -> bytes:
+        """Return the same batches as `read`, but of exactly `max_bytes` bytes if there are more: the last one is cut.
+
+        So does a real SPU answer a one-shot fetch.
+        """
+        first, last = self._span(offset, end)
+        touched = bisect_left(self._ends, self._start(first) + max_bytes, first, last) + 1
+        pieces = self._load(first, min(touched, last)) if first < last else []
+        return b"".join(pieces)[: max(0, max_bytes)]
+
+    def _span(self, offset: int, end: int) -> tuple[int, int]:
+        """Return the index of the batch that holds `offset`, and that behind the last one that ends by `end`."""
+        end = min(end, self.end_offset)
+        if offset >= end:
+            return 0, 0
+        first = bisect_right(self._bases, offset) - 1
+        # A batch ends where the next one begins, so the one that holds `end` itself stays out.
+        return first, len(self._bases) if end > self._bases[-1] else bisect_right(self._bases, end) - 1
 
     def _start(self, index: int) -> int:
         return self._ends[index - 1] if index else 0
@@ -81,6 +95,19 @@ class PartitionLog:
         self.end_offset += count
         self.size += size
         self._ends.append(self.size)
+
+    def truncate(self, count: int) -> None:
+        """Remove the last `count` batches, or all if there are fewer; OSError, with nothing removed, if it fails."""
+        kept = max(0, len(self._bases) - count)
+        if kept < len(self._bases):
+            self._discard(kept)
+            self.end_offset = self._bases[kept]
+            self.size = self._start(kept)
+            del self._bases[kept:], self._ends[kept:]
+
+    def _discard(self, kept: int) -> None:
+        """Forget the bytes of all batches but the first `kept`."""
+        del self._bodies[kept:]
 
     def _store(self, batches: Sequence[tuple[memoryview, int]]) -> None:
         self._bodies += [batch[_BASE.size :] for batch, _ in batches]
@@ -160,6 +187,9 @@ class FileLog(PartitionLog):
         except OSError:
             os.ftruncate(self._fd, self.size)
             raise
+
+    def _discard(self, kept: int) -> None:
+        os.ftruncate(self._fd, self._start(kept))
 
     def _load(self, first: int, last: int) -> list[Blob]:
         start = self._start(first)

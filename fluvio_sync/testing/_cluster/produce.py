@@ -33,13 +33,22 @@ _PRODUCE_KIND = 0  # in the payload of RequestTimedOut
 
 @dataclass(slots=True)
 class _Entry:
-    """The outcome of one partition entry; `end`: the log's end when it was written."""
+    """The outcome of one partition entry.
+
+    `end`: the log's end when it was written; `losses`: those of the partition until then.
+    """
 
     index: int
     error: ErrorCode = ErrorCode.NONE
     base_offset: int = 0
     partition: Partition | None = None
     end: int = 0
+    losses: int = 0
+
+    def is_replicated(self) -> bool:
+        """Whether all replicas have it; never if the log lost batches since, because it may be among them."""
+        assert self.partition is not None
+        return self.partition.hw >= self.end and self.partition.losses == self.losses
 
 
 class ProduceJob:
@@ -98,7 +107,7 @@ class ProduceJob:
                 partition.failed = True
         if partition.failed:
             return _Entry(partition.index, PLAIN_CODES[Code.STORAGE_ERROR])
-        return _Entry(partition.index, ErrorCode.NONE, base, partition, partition.log.end_offset)
+        return _Entry(partition.index, ErrorCode.NONE, base, partition, partition.log.end_offset, partition.losses)
 
     # --- waiting for replication -----------------------------------------------------------------
 
@@ -106,8 +115,7 @@ class ProduceJob:
         """Go on with the waits, one entry after another, each with the request's whole timeout."""
         while self._unreplicated:
             entry = self._unreplicated[0]
-            assert entry.partition is not None
-            if entry.partition.hw < entry.end:
+            if not entry.is_replicated():
                 if self.deadline is None:
                     self.deadline = now + self._request.timeout_ms / 1000
                 if now < self.deadline:

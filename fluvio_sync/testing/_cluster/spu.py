@@ -16,11 +16,6 @@ from fluvio_sync.protocol.consume import (
     DeleteConsumerOffsetResponse,
     FetchConsumerOffsetsRequest,
     FetchConsumerOffsetsResponse,
-    FetchedPartition,
-    FetchedTopic,
-    FetchPartition,
-    FetchRequest,
-    FetchResponse,
     OffsetUpdateStatus,
     ReplicaKey,
     StreamFetchRequest,
@@ -30,6 +25,7 @@ from fluvio_sync.protocol.consume import (
     UpdateOffsetsResponse,
 )
 from fluvio_sync.protocol.error_code import PLAIN_CODES, Code, ErrorCode
+from fluvio_sync.protocol.fetch import FetchedPartition, FetchedTopic, FetchPartition, FetchRequest, FetchResponse
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, PartitionOffsets, TopicOffsets
 from fluvio_sync.protocol.produce import ProduceRequest
 from fluvio_sync.protocol.versions import (
@@ -112,11 +108,15 @@ class SpuSession(ServerSession):
 
     def _produce(self, request: ProduceRequest) -> None:
         cut = self._core.faults.take_cut(self.node)
-        job = ProduceJob(self._core, self.node, request) if cut != "before" else None
-        if cut is None and job is not None:
-            self._go_on(job)
-        else:
-            self.close()
+        carry_out = partial(ProduceJob, self._core, self.node, request)
+        if cut is None:
+            self._go_on(carry_out())
+            return
+        if cut.when == "after":
+            carry_out()
+        elif cut.when == "late":
+            self._core.carry_out_later(self.node, cut.delay, carry_out)
+        self.close()
 
     def _go_on(self, job: ProduceJob) -> None:
         if job.is_done(self._core.now):
@@ -189,13 +189,14 @@ class SpuSession(ServerSession):
             tuple(
                 FetchedTopic(
                     topic.name,
-                    tuple(self._fetched(topic.name, wanted, request.isolation) for wanted in topic.fetch_partitions),
+                    tuple(self._fetched(topic.name, wanted, request) for wanted in topic.fetch_partitions),
                 )
                 for topic in request.topics
             )
         )
 
-    def _fetched(self, topic: str, wanted: FetchPartition, isolation: int) -> FetchedPartition:
+    def _fetched(self, topic: str, wanted: FetchPartition, request: FetchRequest) -> FetchedPartition:
+        """Return a partition's part of the answer; as of a real SPU, it has the request's `max_bytes` at most."""
         index, offset = wanted.partition_index, wanted.fetch_offset
         partition = self._core.led_by(self.node, topic, index)
         if partition is None:
@@ -203,8 +204,8 @@ class SpuSession(ServerSession):
         rejected = rejection(partition, offset)
         if rejected is not None:
             return FetchedPartition(index, rejected, partition.hw)
-        end = visible_end(partition, isolation)
-        records = b"".join(partition.log.read(offset, end, wanted.max_bytes))
+        end = visible_end(partition, request.isolation)
+        records = partition.log.read_cut(offset, end, request.max_bytes)
         return FetchedPartition(index, ErrorCode.NONE, partition.hw, records=records)
 
     # --- consumer offsets ------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluvio_sync.protocol.consume import FetchedPartition, StreamFetchResponse
+from fluvio_sync.protocol.consume import StreamFetchResponse
 from fluvio_sync.protocol.error_code import Code, ErrorCode
+from fluvio_sync.protocol.fetch import FetchedPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
