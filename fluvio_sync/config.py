@@ -107,6 +107,7 @@ class ProducerSettings(TypedDict, total=False):
     compression: Compression | str | None
     compression_level: int | None
     server_timeout: float | timedelta
+    verify_retries: bool
     partitioner: Partitioner | None
     key_serializer: Callable[[Any], Any] | None
     value_serializer: Callable[[Any], Any] | None
@@ -154,6 +155,8 @@ class ProducerConfig:
     * `compression_level`: gzip 0 to 9, lz4 0 to 12, zstd 1 to 22; None (default) is the codec's own.
     * `server_timeout`: seconds that a leader waits for its replicas under read-committed, for each partition (default
       1.5; rounded to milliseconds on the wire; at most 2147483).
+    * `verify_retries`: before at-least-once sends a batch again that may be stored, look into the log whether it is
+      (default True).  Records that SmartModules or a deduplication change on the SPU are not looked for.
     * `partitioner`: an object with the method of `Partitioner`; None (default) is Fluvio's own, whose round over the
       partitions is shared by the producers of a client's topic.
     * `key_serializer`: a function that makes bytes or `str` of the key given to `send()`, in the caller's thread; None
@@ -175,6 +178,7 @@ class ProducerConfig:
     compression: Compression | None = None
     compression_level: int | None = None
     server_timeout: float = 1.5
+    verify_retries: bool = True
     # Not hashed, only compared: an application's own objects need not be hashable.
     partitioner: Partitioner | None = field(default=None, hash=False)
     key_serializer: Callable[[Any], Any] | None = field(default=None, hash=False)
@@ -225,6 +229,7 @@ class ProducerConfig:
             "server_timeout",
             checks.seconds("server_timeout", self.server_timeout, maximum=longest),
         )
+        yield "verify_retries", checks.flag("verify_retries", self.verify_retries)
         _check_partitioner(self.partitioner)
         _check_serializer("key_serializer", self.key_serializer)
         _check_serializer("value_serializer", self.value_serializer)

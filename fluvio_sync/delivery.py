@@ -30,7 +30,8 @@ class AtLeastOnce:
 
     * `retry_policy`: a `RetryPolicy` (default `RetryPolicy()`); `ConfigError` for anything else.
 
-    A record may be stored twice if the answer to an attempt does not arrive.
+    If the answer to an attempt does not arrive, the record is looked for in the log before it is sent again.  It may be
+    stored twice all the same where no look is possible, or if the attempt is carried out after the look.
     """
 
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)

@@ -207,7 +207,8 @@ class DeliveryError(FluvioError):
     * `attempts`: the number of attempts to send it.
     * `elapsed`: seconds since its batch was ready to be sent.
     * `retriable`: whether sending it again may succeed.
-    * `may_be_stored`: False only if no byte of any attempt was written, or the server rejected every attempt.
+    * `may_be_stored`: False only if each attempt was rejected by the server, or no byte of it was written, or a look
+      into the log, at least one second after it failed, did not find the record.
     """
 
     topic: str

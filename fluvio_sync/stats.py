@@ -45,6 +45,12 @@ class ProducerStats(NamedTuple):
     * `records_retried`: sent again.
     * `records_dropped`: lost by at-most-once before they were written.
     * `records_rejected`: rejected by an SPU after at-most-once had written them.
+    * `records_verified`: may have been stored when their attempt failed, and were looked for in the log; those that it
+      had were not sent again.  Counted at each look.
+    * `records_unverified`: were sent again though they may have been stored, or may be stored twice, and could not be
+      looked for.
+    * `records_duplicated`: were found in the log a second time; counted for each time beyond the first.
+    * `records_overwritten`: offsets of acknowledged records that a new leader gave out again: it had lost them.
     * `reconnects`: connections to SPUs that were made again.
     * `latency`: seconds from a batch being ready to its acknowledgement, `(mean, maximum)`; None before the first.
     * `checksum`: the implementation of CRC-32C: `"google-crc32c"`, `"crc32c"` or `"pure"`.
@@ -58,6 +64,10 @@ class ProducerStats(NamedTuple):
     records_retried: int
     records_dropped: int
     records_rejected: int
+    records_verified: int
+    records_unverified: int
+    records_duplicated: int
+    records_overwritten: int
     bytes_queued: int
     bytes_in_flight: int
     bytes_acked: int
@@ -267,10 +277,14 @@ class Counters:
     latency_sum: float = 0.0
     records_acked: int = 0
     records_dropped: int = 0
+    records_duplicated: int = 0
     records_failed: int = 0
+    records_overwritten: int = 0
     records_rejected: int = 0
     records_retried: int = 0
     records_unacknowledged: int = 0
+    records_unverified: int = 0
+    records_verified: int = 0
 
     def add(self, other: Counters) -> None:
         """Add the totals of another."""

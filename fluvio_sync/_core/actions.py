@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fluvio_sync._core.partition import Outcome
 
 if TYPE_CHECKING:
+    from fluvio_sync._core.looking import FirstOffsets, Look
     from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
 
 
@@ -34,9 +35,15 @@ class Write(NamedTuple):
 
 
 class AskOffsets(NamedTuple):
-    """Ask the SPU for the partition's high watermark; answered by `OffsetsReplied`."""
+    """Ask the SPU how far the partition goes; answered by `OffsetsReplied`."""
 
-    wait: CommitWait
+    question: CommitWait | FirstOffsets | Look
+
+
+class ReadLog(NamedTuple):
+    """Read the next part of the partition's log; answered by `LogRead`."""
+
+    look: Look
 
 
 class DoubtMetadata(NamedTuple):
@@ -57,4 +64,4 @@ class Report(NamedTuple):
     fields: dict[str, object]
 
 
-Action = Connect | Disconnect | Write | AskOffsets | AskProgress | DoubtMetadata | Report | Outcome
+Action = Connect | Disconnect | Write | AskOffsets | ReadLog | AskProgress | DoubtMetadata | Report | Outcome

@@ -11,15 +11,27 @@ because every queue and pipeline that waits has an entry in the timers.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core import failures, reasons, retrying
-from fluvio_sync._core.actions import AskOffsets, AskProgress, Connect, Disconnect, DoubtMetadata, Report, Write
+from fluvio_sync._core.actions import (
+    AskOffsets,
+    AskProgress,
+    Connect,
+    Disconnect,
+    DoubtMetadata,
+    ReadLog,
+    Report,
+    Write,
+)
 from fluvio_sync._core.events import HANDLERS
+from fluvio_sync._core.looking import FirstOffsets, Look, Looking, lowest
 from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
 from fluvio_sync._core.pipeline import (
     COMMIT_POLL_INTERVAL,
+    MAX_LOOKS,
     AwaitingCommit,
     CommitWait,
     InFlight,
@@ -29,8 +41,10 @@ from fluvio_sync._core.pipeline import (
     note_written,
 )
 from fluvio_sync._core.routing import Router
+from fluvio_sync._core.second_look import SecondLook, SecondLooks
 from fluvio_sync._core.timers import Timers
 from fluvio_sync._core.transitions import TRANSITIONS, Move
+from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, ServerError, UnsupportedVersionError
 
 if TYPE_CHECKING:
@@ -40,7 +54,8 @@ if TYPE_CHECKING:
     from fluvio_sync._core.actions import Action
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue, State
-    from fluvio_sync.delivery import Isolation
+    from fluvio_sync.protocol.error_code import ErrorCode
+    from fluvio_sync.protocol.offsets import PartitionOffsets
     from fluvio_sync.protocol.produce import PartitionResult
     from fluvio_sync.stats import HandleStats
 
@@ -57,10 +72,12 @@ class Dispatcher:
         *,
         connect_timeout: float,
         on_failing: Callable[[PartitionQueue, bool], None],
+        on_looked: Callable[[], None],
     ) -> None:
         """Make a dispatcher without queues; `timers` says when `tick` has something to do.
 
         * `on_failing`: called when a queue's last attempt failed (True), or succeeded again (False).
+        * `on_looked`: called when no more batches have to be looked for a second time.
         """
         self.metadata = metadata
         self.connect_timeout = connect_timeout
@@ -69,7 +86,17 @@ class Dispatcher:
         self._queues: dict[PartitionQueue, None] = {}
         self._actions: list[Action] = []
         self._to_fill: dict[SpuPipeline, None] = {}  # they may accept another request
-        self.timers: Timers[PartitionQueue | SpuPipeline] = Timers()
+        self.timers: Timers[PartitionQueue | SpuPipeline | SecondLook] = Timers()
+        self.second_looks = SecondLooks(
+            self._router,
+            pipeline_to=self._pipeline_to,
+            connect=self._connect,
+            begin=self._begin_look,
+            arm=self._arm,
+            report=self.report,
+            on_looked=on_looked,
+        )
+        self._looks: dict[Look, None] = {}  # under way
         self._on_failing = on_failing
 
     # The sender's calls.
@@ -80,7 +107,7 @@ class Dispatcher:
 
     def records_queued(self, queue: PartitionQueue, now: float) -> None:
         """A queue got records, a full batch, or a flush."""
-        if isinstance(queue.state, InFlight | AwaitingCommit | BackingOff | Queued):
+        if isinstance(queue.state, InFlight | AwaitingCommit | BackingOff | Queued | Looking):
             self._arm(queue, now)
         else:
             self._reschedule(queue, now)
@@ -99,7 +126,11 @@ class Dispatcher:
                     self._actions.append(AskProgress(item))
                 self._arm(item, now)
         for item in due:
-            if not isinstance(item, SpuPipeline):
+            if isinstance(item, SecondLook):
+                late = self.second_looks.due(item, now)
+                if late is not None and item.look is not None:
+                    self._look_failed(item.look, late, now)
+            elif not isinstance(item, SpuPipeline):
                 self._queue_due(item, now)
 
     def take_actions(self, now: float) -> list[Action]:
@@ -137,17 +168,19 @@ class Dispatcher:
         self._to_fill = {}
         self.timers = Timers()
         self._queues = {}
+        self._looks = {}
         for pipeline in self.pipelines.values():
             pipeline.reset()
+        self.second_looks.recover(now)
         for queue in queues:
-            interrupted = queue.rebuild()
+            interrupted = queue.rebuild(now)
             self._actions += [batch.outcome for batch in queue.unresolved if batch.outcome is not None]
             if interrupted and next(queue.delays(), None) is None:
                 self._attempt_failed(queue, interrupted, error, now)
             else:
                 for batch in interrupted:
-                    batch.in_request = False
                     batch.last_error = error
+                    batch.in_request = False
                 queue.requeue()
                 self._reschedule(queue, now)
 
@@ -194,6 +227,10 @@ class Dispatcher:
 
     def _route_changed(self, queue: PartitionQueue, now: float) -> None:
         state, route = queue.state, self._router.route(queue, now)
+        if route.gone:
+            queue.forget_log()
+            self.second_looks.forget(queue)
+        queue.note_leader(self._router.leader(queue))
         if isinstance(state, AwaitingCommit):
             leader = self._router.leader(queue)
             if leader != state.wait.pipeline.spu:  # one that is only said to be offline is asked until it disconnects
@@ -203,6 +240,10 @@ class Dispatcher:
             if queue.acked and self._router.has_moved(queue) and state.abandon_leader_at > now + ABANDON_GRACE:
                 state.abandon_leader_at = now + ABANDON_GRACE
                 self._arm(queue, now)
+        elif isinstance(state, Looking):
+            if route.gone or self._router.has_moved(queue):
+                self._end_look(state.look, now)
+                self._reschedule(queue, now)
         elif not isinstance(state, Queued) or route.spu != state.pipeline.spu:
             # A delay may have waited for exactly this change of leader, SPU status or address.
             self._reschedule(queue, now)
@@ -233,7 +274,7 @@ class Dispatcher:
             self._move(queue, Move.NO_ROUTE, Waiting(self._router.leaderless_since(queue, now)))
         else:
             isolation = queue.topic_state.config.isolation
-            pipeline = self.pipelines.get((route.spu, isolation)) or self._new_pipeline(route.spu, isolation)
+            pipeline = self.pipelines.get((route.spu, isolation)) or self._pipeline_to(route.spu, isolation)
             self._enqueue(queue, pipeline, now)
             if queue.timer is not None and queue.timer <= oldest.deadline:
                 return  # the timer of an earlier batch comes first
@@ -241,11 +282,14 @@ class Dispatcher:
 
     def _enqueue(self, queue: PartitionQueue, pipeline: SpuPipeline, now: float) -> None:
         self._move(queue, Move.ROUTE, pipeline.queued)
+        if pipeline.state is PipelineState.UP:
+            if pipeline.has_to_look(queue):
+                self._look_first(queue, pipeline, now)
+                return
+            self._to_fill[pipeline] = None
         pipeline.ready.append(queue)
         if pipeline.state is PipelineState.DOWN:
             self._connect(pipeline, now)
-        elif pipeline.state is PipelineState.UP:
-            self._to_fill[pipeline] = None
 
     def _move(self, queue: PartitionQueue, move: Move, state: State) -> None:
         assert TRANSITIONS[type(queue.state)][move] is type(state)
@@ -259,12 +303,19 @@ class Dispatcher:
             self._expire_in_flight(queue, state, now)
             if now >= state.abandon_leader_at:
                 self._abandon_leader(queue, state, now)
+        elif isinstance(state, Looking):
+            error = state.look.overdue(now)
+            if error is not None:
+                self._drop_connection(state.look.pipeline, error, now)
+                return
         elif not isinstance(state, Queued) and not (isinstance(state, BackingOff) and now < state.until):
             self._reschedule(queue, now)
             return
         for batch in queue.take_expired(now):
             self._time_out(batch, now)
-        if queue.ready_at is None and isinstance(queue.state, Queued | BackingOff):
+        if queue.ready_at is None and isinstance(queue.state, Queued | BackingOff | Looking):
+            if isinstance(queue.state, Looking):
+                self._end_look(queue.state.look, now)
             self._move(queue, Move.EMPTY, IDLE)
         self._arm(queue, now)
 
@@ -288,7 +339,7 @@ class Dispatcher:
             error = ConnectError(f"{name} did not answer, and does not lead the partition any more")
             self._attempt_failed(queue, state.batches, error, now)
 
-    def _arm(self, item: PartitionQueue | SpuPipeline, now: float) -> None:
+    def _arm(self, item: PartitionQueue | SpuPipeline | SecondLook, now: float) -> None:
         """Set the item's timer."""
         when = item.next_timer(now)
         if when is not None:
@@ -296,9 +347,11 @@ class Dispatcher:
 
     # Pipelines.
 
-    def _new_pipeline(self, spu: int, isolation: Isolation) -> SpuPipeline:
-        pipeline = SpuPipeline(spu, isolation, connect_timeout=self.connect_timeout)
-        self.pipelines[spu, isolation] = pipeline
+    def _pipeline_to(self, spu: int, isolation: Isolation) -> SpuPipeline:
+        pipeline = self.pipelines.get((spu, isolation))
+        if pipeline is None:
+            pipeline = SpuPipeline(spu, isolation, connect_timeout=self.connect_timeout)
+            self.pipelines[spu, isolation] = pipeline
         return pipeline
 
     def _connect(self, pipeline: SpuPipeline, now: float) -> None:
@@ -306,7 +359,7 @@ class Dispatcher:
         self._actions.append(Connect(pipeline, pipeline.generation))
         self._arm(pipeline, now)
 
-    def _connected(self, event: events.Connected, _now: float) -> None:
+    def _connected(self, event: events.Connected, now: float) -> None:
         pipeline, generation = event
         if generation != pipeline.generation or pipeline.state is not PipelineState.CONNECTING:
             return
@@ -315,7 +368,8 @@ class Dispatcher:
         pipeline.state = PipelineState.UP
         pipeline.was_up = True
         pipeline.last_error = None
-        self._to_fill[pipeline] = None
+        for queue in pipeline.take_queues():
+            self._look_first(queue, pipeline, now)
 
     def _fill(self, pipeline: SpuPipeline, now: float) -> None:
         """Write requests while the pipeline accepts them."""
@@ -349,22 +403,24 @@ class Dispatcher:
         """Count a failed attempt of every batch that waited for the connection."""
         self._note_disconnect(pipeline, error)
         pipeline.state = PipelineState.DOWN
-        queues = pipeline.queues()
-        pipeline.ready.clear()
-        for queue in queues:
-            batches = queue.take(queue.max_request_size, now)
-            if not batches:  # closed meanwhile
-                self._reschedule(queue, now)
-                continue
+        for queue in pipeline.take_queues():
+            self._unsent_failed(queue, error, now)
+
+    def _unsent_failed(self, queue: PartitionQueue, error: FluvioError, now: float) -> None:
+        """Count a failed attempt of the batches that would have been sent next."""
+        batches = queue.take(queue.max_request_size, now)
+        if not batches:  # closed meanwhile
+            self._reschedule(queue, now)
+            return
+        for batch in batches:
+            batch.attempts += 1
+        if isinstance(error, UnsupportedVersionError):
             for batch in batches:
-                batch.attempts += 1
-            if isinstance(error, UnsupportedVersionError):
-                for batch in batches:
-                    self._fail(batch, failures.unusable(batch, error, now))
-                self._began_to_fail(queue, error)
-                self._reschedule(queue, now)
-            else:
-                self._attempt_failed(queue, batches, error, now)
+                self._fail(batch, failures.unusable(batch, error, now))
+            self._began_to_fail(queue, error)
+            self._reschedule(queue, now)
+        else:
+            self._attempt_failed(queue, batches, error, now)
 
     def _connection_lost(self, pipeline: SpuPipeline, error: FluvioError, now: float) -> None:
         """Count a failed attempt, with ambiguous outcome, of all that was in flight."""
@@ -375,6 +431,8 @@ class Dispatcher:
             request.lose()
             for queue, batches in request.live_entries:
                 self._attempt_failed(queue, batches, error, now)
+        for look in [look for look in self._looks if look.pipeline is pipeline]:
+            self._look_failed(look, error, now)
         for queue in list(self._queues):
             if isinstance(queue.state, AwaitingCommit) and queue.state.wait.pipeline is pipeline:
                 self._attempt_failed(queue, queue.state.batches, error, now)
@@ -443,7 +501,10 @@ class Dispatcher:
     ) -> None:
         code = result.error_code
         if not code.code:
-            self._acknowledge(queue, batches, result.base_offset)
+            if result.base_offset < queue.acked_end and not queue.topic_state.may_drop_records:
+                self._tell_overwritten(queue, result.base_offset)
+            offsets = [result.base_offset] if len(batches) == 1 else _offsets(batches, result.base_offset)
+            self._acknowledge(queue, batches, offsets, now)
             self._recovered(queue)
             self._reschedule(queue, now)
             return
@@ -452,7 +513,8 @@ class Dispatcher:
             self._actions.append(DoubtMetadata())
         error = failures.server_error(code, queue.topic, queue.partition, pipeline.spu)
         if treatment is failures.Treatment.AWAIT_COMMIT:
-            self._await_commit(CommitWait(queue, pipeline, batches, result.base_offset, now), error, now)
+            wait = CommitWait(queue, pipeline, batches, _offsets(batches, result.base_offset), now)
+            self._await_commit(wait, error, now)
             return
         if treatment.may_be_stored:
             for batch in batches:
@@ -482,17 +544,35 @@ class Dispatcher:
             where = {"topic": queue.topic, "partition": queue.partition}
             self.report("warning", "at_most_once.rejected", **where, code=code.code, error=code.text)
 
-    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], base_offset: int) -> None:
-        for batch in batches:
+    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], offsets: list[int], now: float) -> None:
+        knows_offsets = not queue.topic_state.may_drop_records
+        for batch, offset in zip(batches, offsets, strict=True):
+            if batch.sent_in_doubt and queue.verifies:
+                self.second_looks.add(batch, offset, now)
             if not batch.done:
-                self._conclude(Acknowledged(batch, None if queue.topic_state.may_drop_records else base_offset))
-            base_offset += batch.builder.count
+                self._conclude(Acknowledged(batch, offset if knows_offsets else None))
+        queue.bound = offsets[-1] + batches[-1].builder.count
+        # Where a request was carried out late, batches that are found stand before ones that were acknowledged earlier.
+        queue.acked_end = max(queue.acked_end, queue.bound)
+
+    def _tell_overwritten(self, queue: PartitionQueue, offset: int) -> None:
+        """Tell that the leader's log ended before records that were acknowledged: it was elected without them."""
+        first, last = offset, queue.acked_end - 1
+        queue.topic_state.counters.records_overwritten += last + 1 - first
+        where = {"topic": queue.topic, "partition": queue.partition}
+        error = (
+            f"the leader of partition {queue.partition} of topic {queue.topic!r} was elected without the offsets "
+            f"{first} to {last}, which had been acknowledged, and gives them out again"
+        )
+        self.report("error", "delivery.overwritten", **where, first=first, last=last, error=error)
+        queue.acked_end = offset
 
     def _attempt_failed(
         self, queue: PartitionQueue, batches: Sequence[Batch], error: FluvioError, now: float, floor: float = 0.0
     ) -> None:
         """Use up one retry of each of these batches; those that have one return to the front of the queue."""
         self._began_to_fail(queue, error)
+        queue.looked, queue.failed_at = False, now
         moved = self._router.has_moved(queue)  # a delay would wait for just that
         delay: float | None = None
         survivors = []
@@ -540,6 +620,7 @@ class Dispatcher:
     def _began_to_fail(self, queue: PartitionQueue, error: FluvioError) -> None:
         if not queue.failing:
             self._on_failing(queue, True)
+            queue.verified_told = False
             event = "delivery.failing" if queue.acked else "at_most_once.dropping"
             self.report("warning", event, topic=queue.topic, partition=queue.partition, error=str(error))
 
@@ -561,11 +642,9 @@ class Dispatcher:
         self._arm(wait.queue, now)  # for now: `_check_commit` asks
 
     def _check_commit(self, queue: PartitionQueue, wait: CommitWait, now: float) -> None:
-        offset = wait.base_offset
-        for batch in wait.batches:
+        for batch, offset in zip(wait.batches, wait.offsets, strict=True):
             if batch.deadline <= now:
                 self._fail(batch, failures.commit_timed_out(batch, offset, now))
-            offset += batch.builder.count
         if all(batch.done for batch in wait.batches):
             self._reschedule(queue, now)
         elif wait.asked_at is None:
@@ -578,15 +657,182 @@ class Dispatcher:
                 self._drop_connection(wait.pipeline, error, now)
 
     def _offsets_replied(self, event: events.OffsetsReplied, now: float) -> None:
-        wait, high_watermark = event
+        question, offsets = event
+        if isinstance(question, Look):
+            self._look_begins(question, offsets, now)
+        elif isinstance(question, FirstOffsets):
+            if offsets is not None and not offsets.error_code.code:
+                question.queue.note_end(offsets.last_stable_offset)
+        else:
+            self._commit_answered(question, offsets, now)
+
+    def _commit_answered(self, wait: CommitWait, offsets: PartitionOffsets | None, now: float) -> None:
         queue = wait.queue
         if not isinstance(queue.state, AwaitingCommit) or queue.state.wait is not wait:
             return
         wait.asked_at = None
         wait.next_ask = now + COMMIT_POLL_INTERVAL
-        if high_watermark is not None and high_watermark >= wait.end_offset:
-            self._acknowledge(queue, wait.batches, wait.base_offset)
+        if offsets is not None and not offsets.error_code.code and offsets.last_stable_offset >= wait.end_offset:
+            self._acknowledge(queue, wait.batches, wait.offsets, now)
             self._recovered(queue)
             self._reschedule(queue, now)
         else:
             self._arm(queue, now)
+
+    # Looks into the log: before the first request on a connection, and before batches in doubt are sent again.
+
+    def _look_first(self, queue: PartitionQueue, pipeline: SpuPipeline, now: float) -> None:
+        """Look, or have the queue's batches sent at once: it need not look, it cannot, or has nothing to look for."""
+        doubted = queue.in_doubt()
+        if not pipeline.has_to_look(queue):
+            pass
+        elif not queue.verifies or pipeline.cannot_look:
+            _count_unverified(doubted)
+        elif doubted or queue.bound is not None:
+            if doubted and pipeline.looks >= MAX_LOOKS:
+                pipeline.unlooked.append(queue)
+                return
+            sought = [identity for batch in doubted for identity in batch.identities()]
+            bounds = [batch.bound if batch.looked_to is None else batch.looked_to for batch in doubted]
+            look = Look(queue, pipeline, sought, lowest(bounds), now)
+            self._move(queue, Move.LOOK, Looking(look))
+            self._begin_look(look, now)
+            self._arm(queue, now)
+            return
+        else:
+            self._actions.append(AskOffsets(FirstOffsets(queue, pipeline)))
+        queue.pass_doubt(pipeline.session, pipeline.spu)
+        pipeline.ready.append(queue)
+        self._to_fill[pipeline] = None
+
+    def _begin_look(self, look: Look, now: float) -> None:
+        self._looks[look] = None
+        look.pipeline.looks += look.sought
+        self._ask(look, AskOffsets(look), now)
+
+    def _ask(self, look: Look, action: AskOffsets | ReadLog, now: float) -> None:
+        look.asked_at = now
+        self._actions.append(action)
+
+    def _look_begins(self, look: Look, offsets: PartitionOffsets | None, now: float) -> None:
+        if look not in self._looks:
+            return
+        if offsets is None:
+            self._look_is_impossible(look, now)
+        elif offsets.error_code.code:
+            self._look_refused(look, offsets.error_code, now)
+        else:
+            look.begin(offsets.start_offset, offsets.last_stable_offset, now)
+            if look not in self.second_looks:
+                look.queue.note_end(offsets.last_stable_offset)
+            if look.sought:
+                self._ask(look, ReadLog(look), now)
+            else:
+                look.complete = True
+                self._look_ended(look, now)
+
+    def _log_read(self, event: events.LogRead, now: float) -> None:
+        look, headers, size, error = event
+        if look not in self._looks:
+            return
+        if error.code:
+            self._look_refused(look, error, now)
+            return
+        try:
+            is_over = look.take(headers, size, now)
+        except ProtocolError as flaw:
+            self._drop_connection(look.pipeline, ProtocolError(f"{look.pipeline.name}: {flaw}"), now)
+            return
+        if is_over:
+            self._look_ended(look, now)
+        else:
+            self._ask(look, ReadLog(look), now)
+
+    def _look_is_impossible(self, look: Look, now: float) -> None:
+        """Look no more on this connection: the SPU has not the requests, or does not allow them."""
+        look.pipeline.cannot_look = True
+        self._end_look(look, now)
+        if look in self.second_looks:
+            self.second_looks.failed(look, now)
+        else:
+            self._reschedule(look.queue, now)
+
+    def _look_refused(self, look: Look, code: ErrorCode, now: float) -> None:
+        queue = look.queue
+        treatment = failures.treatment_of(code.code)
+        if treatment is failures.Treatment.REJECT:
+            self._look_is_impossible(look, now)
+            return
+        if treatment is failures.Treatment.REFRESH:
+            self._actions.append(DoubtMetadata())
+        self._look_failed(look, failures.server_error(code, queue.topic, queue.partition, look.pipeline.spu), now)
+
+    def _look_failed(self, look: Look, error: FluvioError, now: float) -> None:
+        self._end_look(look, now)
+        if look in self.second_looks:
+            self.second_looks.failed(look, now)
+        else:
+            self._unsent_failed(look.queue, error, now)
+
+    def _end_look(self, look: Look, now: float) -> None:
+        pipeline = look.pipeline
+        if look in self._looks:
+            del self._looks[look]
+            pipeline.looks -= look.sought
+            while pipeline.unlooked and pipeline.looks < MAX_LOOKS and pipeline.state is PipelineState.UP:
+                queue = pipeline.unlooked.popleft()
+                if pipeline.has_queued(queue):
+                    self._look_first(queue, pipeline, now)
+
+    def _look_ended(self, look: Look, now: float) -> None:
+        self._end_look(look, now)
+        if look in self.second_looks:
+            self.second_looks.ended(look, now)
+            return
+        queue = look.queue
+        found, offsets = queue.take_found(look.offsets)
+        self._note_absent(queue, look, found)
+        if not found:
+            self._reschedule(queue, now)
+        elif queue.topic_state.config.isolation is Isolation.READ_COMMITTED:
+            error = found[0].last_error
+            assert error is not None
+            self._await_commit(CommitWait(queue, look.pipeline, found, offsets, now), error, now)
+        else:
+            self._acknowledge(queue, found, offsets, now)
+            self._recovered(queue)
+            self._reschedule(queue, now)
+
+    def _note_absent(self, queue: PartitionQueue, look: Look, found: list[Batch]) -> None:
+        """Have the batches that a look did not find sent again."""
+        absent = queue.in_doubt()
+        queue.pass_doubt(look.pipeline.session, look.pipeline.spu)
+        verified = [*found, *absent] if look.complete else found
+        queue.topic_state.counters.records_verified += _records(verified)
+        if not look.complete:
+            _count_unverified(absent)
+            return
+        for batch in absent:
+            look.note_absent(batch)
+        if verified and not queue.verified_told:
+            queue.verified_told = True
+            where = {"topic": queue.topic, "partition": queue.partition}
+            self.report("info", "delivery.verified", **where, stored=_records(found), missing=_records(absent))
+
+
+def _offsets(batches: list[Batch], base_offset: int) -> list[int]:
+    """Return the offsets of batches that were stored one after the other."""
+    ends = itertools.accumulate((batch.builder.count for batch in batches[:-1]), initial=base_offset)
+    return list(ends)
+
+
+def _records(batches: list[Batch]) -> int:
+    return sum(batch.builder.count for batch in batches)
+
+
+def _count_unverified(batches: list[Batch]) -> None:
+    """Count the records of batches that are sent again without a look, once each."""
+    for batch in batches:
+        if not batch.unverified:
+            batch.unverified = True
+            batch.queue.topic_state.counters.records_unverified += batch.builder.count

@@ -6,9 +6,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from fluvio_sync._core.looking import FirstOffsets, Look
     from fluvio_sync._core.metadata import MetadataDiff
     from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
     from fluvio_sync.errors import FluvioError
+    from fluvio_sync.protocol.batch import BatchHeader
+    from fluvio_sync.protocol.error_code import ErrorCode
+    from fluvio_sync.protocol.offsets import PartitionOffsets
     from fluvio_sync.protocol.produce import ProduceResponse
 
 
@@ -49,10 +53,19 @@ class Progressed(NamedTuple):
 
 
 class OffsetsReplied(NamedTuple):
-    """The SPU answered `AskOffsets`; `high_watermark` is None if it does not know the partition."""
+    """The SPU answered `AskOffsets`; `offsets` is None if it has no such request, or none to read logs with."""
 
-    wait: CommitWait
-    high_watermark: int | None
+    question: CommitWait | FirstOffsets | Look
+    offsets: PartitionOffsets | None
+
+
+class LogRead(NamedTuple):
+    """The SPU answered `ReadLog` with the batches of these headers, which have `size` bytes, or with an error."""
+
+    look: Look
+    headers: list[BatchHeader]
+    size: int
+    error: ErrorCode
 
 
 class MetadataChanged(NamedTuple):
@@ -61,7 +74,7 @@ class MetadataChanged(NamedTuple):
     diff: MetadataDiff
 
 
-Event = Connected | Disconnected | Written | Replied | Progressed | OffsetsReplied | MetadataChanged
+Event = Connected | Disconnected | Written | Replied | Progressed | OffsetsReplied | LogRead | MetadataChanged
 
 HANDLERS = {
     Connected: "_connected",
@@ -70,6 +83,7 @@ HANDLERS = {
     Replied: "_replied",
     Progressed: "_progressed",
     OffsetsReplied: "_offsets_replied",
+    LogRead: "_log_read",
     MetadataChanged: "_metadata_changed",
 }
 """The methods of the dispatcher that take them."""

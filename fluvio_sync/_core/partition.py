@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.futures import BatchFutures
-from fluvio_sync.protocol.batch import MIN_TIMESTAMP_DELTA, BatchBuilder, decode_record_set
+from fluvio_sync.protocol.batch import (
+    MIN_TIMESTAMP_DELTA,
+    NO_IDENTITY,
+    BatchBuilder,
+    decode_record_set,
+)
 from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.stats import OwnerSpan
 
@@ -39,29 +44,41 @@ class Batch:
 
     * `opened`, `ready_at`, `deadline`: monotonic seconds.
     * `done`: its outcome is decided.
+    * `sequence`: that of its identity; -1 until it is sent.
+    * `earlier`: sequence, and place of its first record in it, of the batches that it was a part of.
+    * `bound`: the offset before which it is not in the log, and from which it is looked for; None: unknown.
+    * `looked_to`: the offset up to which the last look did not find it.
+    * `unverified`: it was counted as sent again without a look.
+    * `sent_in_doubt`: it was sent again though an earlier request of it may be carried out, so it may be stored twice.
     * `outcome`: kept until it is carried out and accounted for; longer, the two would hold each other in memory.
     """
 
     __slots__ = (
         "attempts",
         "barriers",
+        "bound",
         "builder",
         "counted",
         "deadline",
         "delays",
         "done",
+        "earlier",
         "encoded",
         "futures",
         "halves",
         "handle_stats",
         "in_request",
         "last_error",
+        "looked_to",
         "maybe_written",
         "opened",
         "outcome",
         "queue",
         "ready_at",
         "retries",
+        "sent_in_doubt",
+        "sequence",
+        "unverified",
     )
 
     def __init__(self, queue: PartitionQueue, builder: BatchBuilder, futures: BatchFutures, opened: float) -> None:
@@ -77,6 +94,12 @@ class Batch:
         self.delays: Iterator[float] | None = None  # the policy's remaining delays
         self.last_error: FluvioError | None = None
         self.maybe_written = False  # a byte of it was sent, and no rejection proved that it was not stored
+        self.sequence = -1
+        self.earlier: tuple[EarlierBatch, ...] = ()
+        self.bound: int | None = None
+        self.looked_to: int | None = None
+        self.sent_in_doubt = False
+        self.unverified = False
         self.in_request = False  # its last attempt is neither answered nor failed
         self.done = False
         self.outcome: Outcome | None = None
@@ -116,9 +139,15 @@ class Batch:
             topic_state = self.queue.topic_state
             codec = topic_state.compression.codec
             compress = compressor(codec, topic_state.config.compression_level) if codec else None
-            self.encoded = self.builder.build(codec, compress)
+            identity = NO_IDENTITY if self.sequence < 0 else (self.queue.producer_id, 0, self.sequence)
+            self.encoded = self.builder.build(codec, compress, identity=identity)
             self.builder.release()
         return self.encoded
+
+    def identities(self) -> list[EarlierBatch]:
+        """Return all under which its records may stand in the log."""
+        own = [] if self.sequence < 0 else [EarlierBatch(self.sequence, 0, self.builder.count)]
+        return [*own, *self.earlier]
 
     def records(self) -> list[tuple[bytes | None, bytes, int]]:
         """Return key, value and timestamp of every record."""
@@ -147,7 +176,7 @@ class Batch:
         """Split a batch of several records into two, which take over its futures, deadline and flush barriers."""
         records = self.records()
         middle = len(records) // 2
-        left, right = self._part(records[:middle]), self._part(records[middle:])
+        left, right = self._part(records[:middle], 0), self._part(records[middle:], middle)
         for span in self.futures.spans:
             if span.start < middle:
                 left.futures.spans.append(span)
@@ -159,7 +188,7 @@ class Batch:
         self.queue.replace_by_halves(self)
         return left, right
 
-    def _part(self, records: list[tuple[bytes | None, bytes, int]]) -> Batch:
+    def _part(self, records: list[tuple[bytes | None, bytes, int]], start: int) -> Batch:
         # The whole batch's: from it, and perhaps from no other, the deltas of all records fit.
         first = self.builder.first_timestamp
         builder = BatchBuilder(first)
@@ -172,8 +201,20 @@ class Batch:
         part.attempts = self.attempts
         part.retries = self.retries
         part.maybe_written, part.last_error = self.maybe_written, self.last_error
+        part.bound, part.looked_to = self.bound, self.looked_to
+        part.sent_in_doubt, part.unverified = self.sent_in_doubt, self.unverified
         part.barriers = list(self.barriers)
+        if self.maybe_written or self.sent_in_doubt:
+            part.earlier = tuple(item._replace(start=item.start + start) for item in self.identities())
         return part
+
+
+class EarlierBatch(NamedTuple):
+    """A batch whose records from `start` on are those of another one; `records`: the number of all of its own."""
+
+    sequence: int
+    start: int
+    records: int
 
 
 class FlushBarrier:
@@ -293,33 +334,57 @@ IDLE = Idle()
 class PartitionQueue:
     """The batches of one partition under one set of settings.
 
-    `timeout`, `patience`: seconds for all attempts of a batch, and for the answer to one.
+    * `timeout`, `patience`: seconds for all attempts of a batch, and for the answer to one.
+    * `producer_id`, `sequences`: the client's, and its next sequence for each partition of the topic.
+    * `bound`: the offset before which its next batch will not be stored; None: not known yet.
+    * `acked_end`: the offset behind its last acknowledged record.
+    * `leader`: the SPU that led the partition when that changed last; None: never.
+    * `session`: the connection on which `bound` was asked for, and on which its batches may be sent.
+    * `looked`: the batches in doubt were looked for on this connection, and none was sent since.
+    * `failed_at`: when its last attempt failed, in monotonic seconds.
+
     `unresolved` holds every batch from its first record until it is accounted for, in order.  The other places
     (`open`, `sealed`, the state's batches) say how far each is, and can be made again from it: see `rebuild`.
     """
 
     __slots__ = (
         "acked",
+        "acked_end",
         "batch_size",
+        "bound",
         "dirty",
+        "failed_at",
         "failing",
+        "leader",
         "linger",
+        "looked",
         "max_request_size",
         "one_batch_per_request",
         "open",
         "partition",
         "patience",
+        "producer_id",
         "rejected",
         "sealed",
+        "sequences",
+        "session",
         "state",
         "timeout",
         "timer",
         "topic",
         "topic_state",
         "unresolved",
+        "verified_told",
     )
 
-    def __init__(self, topic_state: TopicState, partition: int, request_timeout: float) -> None:
+    def __init__(
+        self,
+        topic_state: TopicState,
+        partition: int,
+        request_timeout: float,
+        producer_id: int,
+        sequences: dict[int, int],
+    ) -> None:
         config = topic_state.config
         semantic = config.delivery_semantic
         self.topic_state = topic_state
@@ -340,9 +405,65 @@ class PartitionQueue:
         self.one_batch_per_request = False  # until it is empty: a server found a request's batches too large
         self.dirty = False  # in the accumulator's list of queues that the dispatcher has to look at
         self.timer: float | None = None
+        self.producer_id = producer_id
+        self.sequences = sequences
+        self.bound: int | None = None
+        self.acked_end = 0
+        self.leader: int | None = None
+        self.session: object = None
+        self.looked = False
+        self.failed_at = -math.inf
+        self.verified_told = False  # since it began to fail
 
     def __repr__(self) -> str:
         return f"{self.topic}-{self.partition}"
+
+    @property
+    def verifies(self) -> bool:
+        """Whether batches in doubt are looked for before they are sent again; SPUs with modules make batches anew."""
+        return self.acked and self.topic_state.config.verify_retries and not self.topic_state.may_drop_records
+
+    def in_doubt(self) -> list[Batch]:
+        """Return the waiting batches that may have been written; they are the oldest."""
+        return list(itertools.takewhile(lambda batch: batch.maybe_written, self.sealed))
+
+    def take_found(self, offsets: Callable[[list[EarlierBatch]], list[int]]) -> tuple[list[Batch], list[int]]:
+        """Remove and return the batches in doubt that are in the log, with the offsets at which each first stands.
+
+        `offsets`: returns where a batch stands.  One behind a batch that is missing stays: order comes first.
+        """
+        found, places = [], []
+        for batch in self.in_doubt():
+            stands = offsets(batch.identities())
+            if not stands:
+                break
+            self.sealed.popleft()
+            found.append(batch)
+            places.append(stands[0])
+        return found, places
+
+    def note_end(self, high_watermark: int) -> None:
+        """Note that the log ends there, or behind it: what is sent from now on is not before."""
+        self.bound = high_watermark if self.bound is None else min(self.bound, high_watermark)
+        for batch in self.state.batches:
+            if batch.bound is None:
+                batch.bound = high_watermark
+        for batch in self.sealed:  # those that were sent to another leader
+            if batch.bound is not None:
+                batch.bound = min(batch.bound, high_watermark)
+
+    def note_leader(self, leader: int | None) -> None:
+        """Note who leads the partition; a new leader's log may end before the last one's, even if it has led before."""
+        if leader != self.leader:
+            self.leader, self.session = leader, None
+
+    def pass_doubt(self, session: object, leader: int) -> None:
+        """Have the batches sent on this connection, to this SPU, without another look."""
+        self.session, self.leader, self.looked = session, leader, True
+
+    def forget_log(self) -> None:
+        """Forget how far the log went: the partition is gone, and may be made again."""
+        self.session, self.bound, self.acked_end = None, None, 0
 
     def delays(self) -> Iterator[float]:
         """Return the policy's delays from the first one on."""
@@ -491,7 +612,7 @@ class PartitionQueue:
         while self.unresolved and self.unresolved[-1].builder.count == 0:
             self.unresolved.pop()
 
-    def rebuild(self) -> list[Batch]:
+    def rebuild(self, now: float) -> list[Batch]:
         """Put every unresolved batch where it belongs, after an exception that may have left the queue half changed.
 
         Returns the batches that were in a request, which may have been written.  The state is idle afterwards, which
@@ -505,6 +626,8 @@ class PartitionQueue:
         self.requeue()
         for batch in interrupted:
             batch.maybe_written = True
+        if interrupted:
+            self.failed_at = now
         for batch in self.unresolved:
             batch.delays = None  # a generator that an exception left has ended
         self.state = IDLE

@@ -18,6 +18,7 @@ from fluvio_sync._core.partition import State
 from fluvio_sync._core.patience import Allowance, Progress
 from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, RequestTimeoutError
+from fluvio_sync.protocol.batch import MAX_SEQUENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # Requests in flight on one pipeline.  They carry different partitions, so order does not suffer; with one alone, a busy
 # producer of many partitions would wait a round trip for each.
 MAX_IN_FLIGHT = 5
+# Looks for batches under way on one pipeline, whose answers begin with a few KiB each.
+MAX_LOOKS = 16
 # Answers of at-most-once requests that may be missing before no more are written.
 MAX_UNREAD = 1000
 # Seconds between two questions whether a read-committed batch has been replicated.
@@ -54,26 +57,34 @@ class SpuPipeline:
     * `connect_by`: monotonic seconds, while the connection is being made.
     * `generation`: counts the connections, so that events of an old one are recognised.
     * `why_late`: says why the connection that is being made is not ready yet; the sender's.
+    * `looks`: the number of looks for batches that are under way.
+    * `cannot_look`: the SPU has no requests with which to look into a log.
+    * `session`: stands for the connection; the queues of which it is theirs have asked how far their partitions go.
     * `ready`: the partition queues with batches to send, and some that have moved on since; see `has_queued`.
+    * `unlooked`: the partition queues that have to look first, and wait for others to have looked.
     * `retire_at`: when it ends, because the SPU has another address; infinite if it has not.
     """
 
     __slots__ = (
         "allowance",
+        "cannot_look",
         "connect_by",
         "connect_timeout",
         "generation",
         "in_flight",
         "isolation",
         "last_error",
+        "looks",
         "name",
         "progress",
         "queued",
         "ready",
         "retire_at",
+        "session",
         "spu",
         "state",
         "timer",
+        "unlooked",
         "was_up",
         "why_late",
     )
@@ -90,7 +101,11 @@ class SpuPipeline:
         self.generation = 0
         self.queued = Queued(self)  # the state of its queues, of which one object is enough
         self.ready: deque[PartitionQueue] = deque()
+        self.unlooked: deque[PartitionQueue] = deque()
         self.in_flight: deque[Request] = deque()
+        self.looks = 0
+        self.cannot_look = False
+        self.session: object = None
         self.connect_by = 0.0
         self.retire_at = math.inf
         self.timer: float | None = None
@@ -104,10 +119,11 @@ class SpuPipeline:
     def reset(self) -> None:
         """Forget its connection and all requests and queues on it."""
         self.state = PipelineState.DOWN
-        self.ready.clear()
+        self.take_queues()
         for request in self.in_flight:
             request.lost = True
         self.in_flight.clear()
+        self.looks = 0
         self.timer = None
 
     def has_queued(self, queue: PartitionQueue) -> bool:
@@ -116,7 +132,15 @@ class SpuPipeline:
 
     def queues(self) -> list[PartitionQueue]:
         """Return the queues that wait here, each once, in order."""
-        return [queue for queue in dict.fromkeys(self.ready) if queue.state is self.queued]
+        waiting = dict.fromkeys([*self.ready, *self.unlooked])
+        return [queue for queue in waiting if queue.state is self.queued]
+
+    def take_queues(self) -> list[PartitionQueue]:
+        """Remove and return the queues that wait here."""
+        queues = self.queues()
+        self.ready.clear()
+        self.unlooked.clear()
+        return queues
 
     def accepts_request(self) -> bool:
         """Whether another request may be written."""
@@ -165,6 +189,12 @@ class SpuPipeline:
             entries.sort(key=lambda entry: entry[0].topic)  # a topic's partitions stand together in a request
         return Request(self, entries), emptied
 
+    def has_to_look(self, queue: PartitionQueue) -> bool:
+        """Whether a queue has to look before its next request here: at the log's end, or for batches in doubt."""
+        if queue.session is not self.session:
+            return True
+        return bool(queue.sealed) and queue.sealed[0].maybe_written and not queue.looked
+
     def next_timer(self, now: float) -> float | None:
         """Return when the dispatcher has to look at it, None if never."""
         if self.state is PipelineState.CONNECTING:
@@ -195,8 +225,7 @@ class SpuPipeline:
 
     def retire(self, at: float) -> list[PartitionQueue]:
         """Take no more batches, and end at `at`, or at once if it is not connected; return the queues that wait."""
-        queues = self.queues()
-        self.ready.clear()
+        queues = self.take_queues()
         self.retire_at = at if self.state is PipelineState.UP else -math.inf
         return queues
 
@@ -233,6 +262,7 @@ class SpuPipeline:
         """Count another connection, which is being made from now on."""
         self.state = PipelineState.CONNECTING
         self.generation += 1
+        self.session, self.cannot_look = object(), False
         self.why_late = None
         self.connect_by = now + self.connect_timeout
 
@@ -326,11 +356,17 @@ class Request:
     def start(self) -> None:
         """Note another attempt of its batches."""
         for queue, batches in self.entries:
+            queue.looked = False
             for batch in batches:
                 batch.in_request = True
                 if batch.attempts:
                     queue.topic_state.counters.records_retried += batch.builder.count
+                    batch.sent_in_doubt = batch.sent_in_doubt or batch.maybe_written
                 batch.attempts += 1
+                if batch.sequence < 0 and queue.acked:
+                    batch.bound = queue.bound if batch.bound is None else batch.bound
+                    batch.sequence = sequence = queue.sequences.get(queue.partition, 0)
+                    queue.sequences[queue.partition] = 0 if sequence == MAX_SEQUENCE else sequence + 1
 
     def take_written(self) -> list[tuple[PartitionQueue, list[Batch]]]:
         """Remove and return the entries of a written at-most-once request; their deadlines do not bound its answer."""
@@ -366,30 +402,30 @@ class Request:
 
 
 class CommitWait:
-    """Read-committed batches that the leader stored from `base_offset` on, and that may not be replicated yet.
+    """Read-committed batches that the leader stored at `offsets`, and that may not be replicated yet.
 
     `asked_at`: since when an answer is awaited, None between two questions; `next_ask`: when to ask again.
     """
 
-    __slots__ = ("asked_at", "base_offset", "batches", "next_ask", "pipeline", "queue")
+    __slots__ = ("asked_at", "batches", "next_ask", "offsets", "pipeline", "queue")
 
     def __init__(
-        self, queue: PartitionQueue, pipeline: SpuPipeline, batches: list[Batch], base_offset: int, now: float
+        self, queue: PartitionQueue, pipeline: SpuPipeline, batches: list[Batch], offsets: list[int], now: float
     ) -> None:
         self.queue = queue
         self.pipeline = pipeline
         self.batches = batches
-        self.base_offset = base_offset
+        self.offsets = offsets
         self.asked_at: float | None = None
         self.next_ask = now
 
     def __repr__(self) -> str:
-        return f"<commit wait of {self.queue} from offset {self.base_offset}>"
+        return f"<commit wait of {self.queue} from offset {self.offsets[0]}>"
 
     @property
     def end_offset(self) -> int:
         """The high watermark at which they are replicated."""
-        return self.base_offset + sum(batch.builder.count for batch in self.batches)
+        return self.offsets[-1] + self.batches[-1].builder.count
 
     def due(self, now: float) -> float:
         """Return when the leader has to be asked, or when its answer is late."""
@@ -455,16 +491,6 @@ class AwaitingCommit(State):
     def due(self, now: float) -> float:
         """Return when to ask the leader, or when its answer is late."""
         return self.wait.due(now)
-
-
-def pipeline_of(queue: PartitionQueue) -> SpuPipeline | None:
-    """Return where a queue waits to be sent, or where its request went."""
-    state = queue.state
-    if isinstance(state, Queued):
-        return state.pipeline
-    if isinstance(state, InFlight):
-        return state.request.pipeline
-    return state.wait.pipeline if isinstance(state, AwaitingCommit) else None
 
 
 def note_written(queue: PartitionQueue, *, will_be_sent: bool) -> None:

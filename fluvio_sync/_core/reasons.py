@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluvio_sync._core.partition import BackingOff, Waiting
-from fluvio_sync._core.pipeline import AwaitingCommit, pipeline_of
+from fluvio_sync._core.pipeline import AwaitingCommit
+from fluvio_sync._core.routing import pipeline_of
 from fluvio_sync.errors import ConnectError, FluvioError
 
 if TYPE_CHECKING:

@@ -6,15 +6,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fluvio_sync._core.looking import Looking
 from fluvio_sync._core.metadata import Route
 from fluvio_sync._core.partition import OFFLINE_PATIENCE
-from fluvio_sync._core.pipeline import pipeline_of
+from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import PartitionQueue
+    from fluvio_sync._core.pipeline import SpuPipeline
 
 
 class Router:
@@ -78,3 +80,15 @@ class Router:
 
 def _place(key: tuple[str, int]) -> dict[str, object]:
     return {"topic": key[0], "partition": key[1]}
+
+
+def pipeline_of(queue: PartitionQueue) -> SpuPipeline | None:
+    """Return where a queue waits to be sent, or where its request or its look went."""
+    state = queue.state
+    if isinstance(state, Queued):
+        return state.pipeline
+    if isinstance(state, InFlight):
+        return state.request.pipeline
+    if isinstance(state, Looking):
+        return state.look.pipeline
+    return state.wait.pipeline if isinstance(state, AwaitingCommit) else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from fluvio_sync._core.looking import Looking
 from fluvio_sync._core.partition import BackingOff, Idle, Lingering, Waiting
 from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
 
@@ -19,6 +20,7 @@ class Move(enum.Enum):
     GATHER = "its only batch is open and lingers"
     ROUTE = "a batch is ready and the leader is known"
     NO_ROUTE = "a batch is ready and there is no leader"
+    LOOK = "its batches may have been written, or the connection is new: look into the log"
     SEND = "its batches go into a request"
     AWAIT_COMMIT = "the leader stored them but did not see them replicated in time"
     BACK_OFF = "an attempt failed and may be repeated"
@@ -40,7 +42,8 @@ TRANSITIONS: dict[type[State], dict[Move, type[State]]] = {
     Lingering: _READY,
     Waiting: _READY,
     BackingOff: _READY,
-    Queued: _READY | {Move.SEND: InFlight, Move.BACK_OFF: BackingOff},
+    Queued: _READY | {Move.SEND: InFlight, Move.LOOK: Looking, Move.BACK_OFF: BackingOff},
+    Looking: _READY | {Move.BACK_OFF: BackingOff, Move.AWAIT_COMMIT: AwaitingCommit},
     InFlight: _READY | {Move.BACK_OFF: BackingOff, Move.AWAIT_COMMIT: AwaitingCommit},
     AwaitingCommit: _READY | {Move.BACK_OFF: BackingOff},
 }

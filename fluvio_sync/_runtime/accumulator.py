@@ -56,9 +56,12 @@ class Accumulator:
         callbacks: CallbackThread,
         wake: Callable[[], bool],
         stands_still: Callable[[], bool],
+        *,
+        producer_id: int,
     ) -> None:
         """Make an empty accumulator.
 
+        * `producer_id`: of the identities of the client's batches.
         * `wake`: has the sender look at the `dirty` queues; returns False if it has done so already.
         * `stands_still`: whether the sender stands still while the calling thread waits.
         """
@@ -81,6 +84,8 @@ class Accumulator:
         self._wake = wake
         self._stands_still = stands_still
         self._waiting = 0
+        self._producer_id = producer_id
+        self._sequences: dict[str, dict[int, int]] = {}  # of each topic's next batches, by partition
         self._round_robins: dict[str, SiphashRoundRobinPartitioner] = {}
         self._past: dict[str, Counters] = {}  # of settings that no producer has any more, by topic
         self._crowded = _FEW  # the number of topic states at which unused ones are looked for
@@ -115,6 +120,7 @@ class Accumulator:
         topics = metadata.topics.keys() | {topic for topic, _ in self.topic_states}
         self._past = {topic: past for topic, past in self._past.items() if topic in topics}
         self._round_robins = {topic: last for topic, last in self._round_robins.items() if topic in topics}
+        self._sequences = {topic: numbers for topic, numbers in self._sequences.items() if topic in topics}
         self._crowded = 2 * len(self.topic_states) + _FEW
         return forgotten
 
@@ -144,7 +150,9 @@ class Accumulator:
         queues = self._queues[topic_state]
         queue = queues.get(partition)
         if queue is None:
-            queue = queues[partition] = PartitionQueue(topic_state, partition, self._request_timeout)
+            sequences = self._sequences.setdefault(topic_state.topic, {})
+            queue = PartitionQueue(topic_state, partition, self._request_timeout, self._producer_id, sequences)
+            queues[partition] = queue
             if topic_state.segment_size is not None:
                 queue.batch_size = min(queue.batch_size, topic_state.segment_size)
         return queue
@@ -538,6 +546,10 @@ def _snapshot(counters: Counters, queues: list[PartitionQueue], reconnects: int)
         records_retried=counters.records_retried,
         records_dropped=counters.records_dropped,
         records_rejected=counters.records_rejected,
+        records_verified=counters.records_verified,
+        records_unverified=counters.records_unverified,
+        records_duplicated=counters.records_duplicated,
+        records_overwritten=counters.records_overwritten,
         bytes_queued=sum(batch.builder.payload for batch in waiting),
         bytes_in_flight=sum(batch.builder.payload for batch in in_flight),
         bytes_acked=counters.bytes_acked,

@@ -6,6 +6,7 @@ A `Fluvio` object makes an engine when it connects, and another one in the child
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 # Seconds after which a connection to the SC is given up that acknowledges nothing.  Its requests are small, so that no
 # slow network needs longer, and until then no new leader is noticed.
 _SC_PATIENCE = 15.0
+# Seconds that closing waits at most to learn whether acknowledged records are stored twice.
+_LAST_LOOKS = 2.0
 _REMEDY = "if that address does not work from here, see spu_address_override and use_spu_local_address"
 
 
@@ -122,11 +125,13 @@ class Engine:
             self.callbacks,
             self._wake,
             self._stands_still,
+            producer_id=int.from_bytes(os.urandom(8), "big") >> 2,  # 62 bits: positive, and another one in each process
         )
         self.dispatcher = parts.dispatcher(
             self.metadata,
             connect_timeout=config.connect_timeout,
             on_failing=self.accumulator.failing_changed,
+            on_looked=self.accumulator.flushed.notify_all,
         )
         self.watch = parts.watch(
             self.sc,
@@ -391,14 +396,27 @@ class Engine:
         self.refuse_to_wait("close()")
         accumulator = self.accumulator
         accumulator.refuse_more()
+        deadline = math.inf if timeout is None else self.clock.monotonic() + timeout
         try:
             self.flush(None, None, timeout)
+            self._finish_looks(deadline)
         except FlushTimeoutError as error:
             return error.outstanding
         except BaseException:  # Ctrl-C, say: the client goes on as before
             accumulator.accept_again()
             raise
         return 0
+
+    def _finish_looks(self, deadline: float) -> None:
+        """Wait for a moment until acknowledged batches that may be stored twice were looked for."""
+        looks = self.dispatcher.second_looks
+        if not looks:
+            return
+        timeout = max(0.0, min(_LAST_LOOKS, deadline - self.clock.monotonic()))
+        left = self.thread.lead(lambda: not looks, timeout)
+        with self.accumulator.lock:
+            self.accumulator.flushed.wait_for(lambda: not looks, left)
+            looks.give_up()
 
     def health(self) -> Health:
         """Return a snapshot of the client's condition."""

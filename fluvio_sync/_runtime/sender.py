@@ -12,7 +12,16 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fluvio_sync._core.actions import AskOffsets, AskProgress, Connect, Disconnect, DoubtMetadata, Report, Write
+from fluvio_sync._core.actions import (
+    AskOffsets,
+    AskProgress,
+    Connect,
+    Disconnect,
+    DoubtMetadata,
+    ReadLog,
+    Report,
+    Write,
+)
 from fluvio_sync._core.events import (
     Connected,
     Disconnected,
@@ -23,11 +32,19 @@ from fluvio_sync._core.events import (
     Written,
 )
 from fluvio_sync._core.failures import unusable
+from fluvio_sync._core.looking import FirstOffsets, Look
 from fluvio_sync._core.partition import Acknowledged, Dropped, Failed, Sent
 from fluvio_sync._core.pipeline import PipelineState, Request
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._net.transport import Stage
-from fluvio_sync._runtime.spu_requests import ask_offsets, encode_produce, read_high_watermark, read_response
+from fluvio_sync._runtime.spu_requests import (
+    ask_log,
+    ask_offsets,
+    encode_produce,
+    read_log,
+    read_offsets,
+    read_response,
+)
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
 from fluvio_sync.protocol.skimming import MAX_OBJECTS, MAX_SPUS
 from fluvio_sync.protocol.versions import SpuApi
@@ -68,6 +85,7 @@ _PERFORMERS = {
     Connect: "_connect",
     Disconnect: "_disconnect",
     AskOffsets: "_ask_offsets",
+    ReadLog: "_read_log",
     DoubtMetadata: "_doubt_metadata",
     AskProgress: "_ask_progress",
     Report: "_report",
@@ -367,13 +385,16 @@ class Sender:
             if isinstance(tag, Request) and not tag.acked:  # of others the answer alone counts
                 self._events.append(Written(tag))
 
-    def _take_answer(self, expected: Request | CommitWait | None, reader: Reader, connection: Connection) -> None:
+    def _take_answer(
+        self, expected: Request | CommitWait | FirstOffsets | Look | None, reader: Reader, connection: Connection
+    ) -> None:
         if isinstance(expected, Request):
             response = read_response(expected, reader, connection.version(SpuApi.PRODUCE))
             self._events.append(Replied(expected, response))
+        elif isinstance(expected, Look) and expected.position is not None:
+            self._events.append(read_log(expected, reader, connection))
         elif expected is not None:
-            mark = read_high_watermark(expected, reader, connection)
-            self._events.append(OffsetsReplied(expected, mark))
+            self._events.append(OffsetsReplied(expected, read_offsets(expected.queue, reader, connection)))
 
     def _lose(self, connection: Connection, error: FluvioError) -> None:
         """Report a connection that broke; the dispatcher did not close it."""
@@ -548,8 +569,8 @@ class Sender:
                 self._notify(action)
         elif isinstance(action, Connect):
             self._events.append(Disconnected(action.pipeline, action.generation, error))
-        elif isinstance(action, Write | AskOffsets):
-            pipeline = action.request.pipeline if isinstance(action, Write) else action.wait.pipeline
+        elif isinstance(action, Write | AskOffsets | ReadLog):
+            pipeline = _asked(action).pipeline
             if pipeline in self._connections:
                 self._lose(self._connections[pipeline], error)
 
@@ -611,20 +632,42 @@ class Sender:
             self._events.append(Progressed(action.pipeline, connection.generation, connection.arrived()))
 
     def _ask_offsets(self, action: AskOffsets) -> None:
-        wait = action.wait
-        connection = self._connections.get(wait.pipeline)
+        question = action.question
+        connection = self._connections.get(question.pipeline)
         if connection is None:
             return
         try:
-            correlation = ask_offsets(wait, connection)
+            if isinstance(question, Look):
+                connection.version(SpuApi.FETCH)
+            correlation = ask_offsets(question.queue, connection)
         except UnsupportedVersionError:
-            self._events.append(OffsetsReplied(wait, None))
+            self._events.append(OffsetsReplied(question, None))
         except FluvioError as error:
             self._lose(connection, error)
         else:
-            connection.expected[correlation] = wait
-            if connection.wants_changed:
-                self._reregister(connection)
+            self._await(question, connection, correlation)
+
+    def _read_log(self, action: ReadLog) -> None:
+        connection = self._connections.get(action.look.pipeline)
+        if connection is None:
+            return
+        try:
+            correlation = ask_log(action.look, connection)
+        except FluvioError as error:
+            self._lose(connection, error)
+        else:
+            self._await(action.look, connection, correlation)
+
+    def _await(self, question: CommitWait | FirstOffsets | Look, connection: Connection, correlation: int) -> None:
+        connection.expected[correlation] = question
+        if connection.wants_changed:
+            self._reregister(connection)
+
+
+def _asked(action: Write | AskOffsets | ReadLog) -> Request | CommitWait | FirstOffsets | Look:
+    if isinstance(action, Write):
+        return action.request
+    return action.question if isinstance(action, AskOffsets) else action.look
 
 
 def _internal_error() -> ConnectError:

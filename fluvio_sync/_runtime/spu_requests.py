@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to an SPU: the dispatcher's produce requests as bytes, and the question for a partition's high watermark."""
+"""Requests to an SPU: produce requests as bytes, and the questions for a partition's offsets and log."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fluvio_sync._core.events import LogRead
 from fluvio_sync.delivery import Isolation
+from fluvio_sync.errors import ProtocolError
+from fluvio_sync.protocol.batch import iter_headers
+from fluvio_sync.protocol.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from fluvio_sync.protocol.frames import MAX_ANSWER
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.produce import IsolationCode, ProduceResponse, produce_request_buffers
@@ -13,9 +17,12 @@ from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
 
 if TYPE_CHECKING:
-    from fluvio_sync._core.pipeline import CommitWait, Request
+    from fluvio_sync._core.looking import Look
+    from fluvio_sync._core.partition import PartitionQueue
+    from fluvio_sync._core.pipeline import Request
     from fluvio_sync._net.connection import Connection
     from fluvio_sync.config import SmartModule
+    from fluvio_sync.protocol.offsets import PartitionOffsets
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
 # Elements that an answer may have: a topic and a partition for each entry of the request, and those of error texts.
@@ -63,19 +70,39 @@ def read_response(request: Request, reader: Reader, version: int) -> ProduceResp
     return ProduceResponse.read(reader, version)
 
 
-def ask_offsets(wait: CommitWait, connection: Connection) -> int:
+def ask_offsets(queue: PartitionQueue, connection: Connection) -> int:
     """Ask for the partition's offsets and return the correlation id; raises `UnsupportedVersionError`."""
-    queue = wait.queue
     request = FetchOffsetsRequest(topics=(FetchOffsetsTopic(queue.topic, (queue.partition,)),))
     return connection.request(SpuApi.FETCH_OFFSETS, request)
 
 
-def read_high_watermark(wait: CommitWait, reader: Reader, connection: Connection) -> int | None:
-    """Return the high watermark that the SPU answered; None if it does not know the partition."""
+def read_offsets(queue: PartitionQueue, reader: Reader, connection: Connection) -> PartitionOffsets:
+    """Return the partition's offsets in an answer; raises `ProtocolError`."""
     reader.elements = _ELEMENTS
     response = FetchOffsetsResponse.read(reader, connection.version(SpuApi.FETCH_OFFSETS))
     for topic in response.topics:
         for partition in topic.partitions:
-            if (topic.name, partition.partition_index) == (wait.queue.topic, wait.queue.partition):
-                return None if partition.error_code.code else partition.last_stable_offset
-    return None
+            if (topic.name, partition.partition_index) == (queue.topic, queue.partition):
+                return partition
+    raise ProtocolError(f"the offsets of {queue} were asked for, and others came")
+
+
+def ask_log(look: Look, connection: Connection) -> int:
+    """Read the next chunk of a partition's log, not replicated records included, and return the correlation id."""
+    assert look.position is not None
+    connection.accept_answers(MAX_ANSWER + look.chunk)
+    partition = FetchPartition(look.queue.partition, look.position, look.chunk)
+    request = FetchRequest((FetchTopic(look.queue.topic, (partition,)),), max_bytes=look.chunk)
+    return connection.request(SpuApi.FETCH, request)
+
+
+def read_log(look: Look, reader: Reader, connection: Connection) -> LogRead:
+    """Return the headers of the batches in a chunk; raises `ProtocolError`."""
+    reader.elements = _ELEMENTS
+    response = FetchResponse.read(reader, connection.version(SpuApi.FETCH))
+    for topic in response.topics:
+        for partition in topic.partitions:
+            if (topic.name, partition.partition_index) == (look.queue.topic, look.queue.partition):
+                headers = list(iter_headers(partition.records))
+                return LogRead(look, headers, len(partition.records), partition.error_code)
+    raise ProtocolError(f"the log of {look.queue} was asked for, and another came")

@@ -192,6 +192,11 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         type=positive_duration,
         help="how long to try: a record that is not acknowledged within this time fails (default: 300s)",
     )
+    group.add_argument(
+        "--no-verify-retries",
+        action="store_true",
+        help="send a record that may be stored again at once, without looking for it in the log",
+    )
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
@@ -243,17 +248,19 @@ def producer_config(options: argparse.Namespace) -> ProducerConfig:
     if options.smartmodule is not None:
         settings["smartmodules"] = [SmartModule(options.smartmodule, dict(options.params))]
     # While memory is full, reading waits: the pipe holds the data back.  The records' deadlines end the wait.
-    return ProducerConfig.from_settings(None, settings | {"max_block": 1e6})
+    settings |= {"max_block": 1e6, "verify_retries": not options.no_verify_retries}
+    return ProducerConfig.from_settings(None, settings)
 
 
 def _delivery(options: argparse.Namespace) -> AtLeastOnce | AtMostOnce:
     given = {name: value for name, key in _RETRY.items() if (value := getattr(options, key)) is not None}
     semantic = delivery_semantic(options.delivery_semantic or AtLeastOnce)
-    if not given:
-        return semantic
     if isinstance(semantic, AtMostOnce):
-        option = _RETRY[next(iter(given))].replace("_", "-")
-        raise ConfigError(f"--{option} has no effect with --delivery-semantic at-most-once: records are not retried")
+        useless = [_RETRY[name] for name in given] + ["no_verify_retries"] * options.no_verify_retries
+        if useless:
+            option = "--" + useless[0].replace("_", "-")
+            raise ConfigError(f"{option} has no effect with --delivery-semantic at-most-once: records are not retried")
+        return semantic
     if given.get("max_retries") == "unlimited":
         given["max_retries"] = None
     return AtLeastOnce(RetryPolicy(**given))
@@ -293,6 +300,7 @@ def produce(options: argparse.Namespace, screen: Screen) -> int:
             with Progress(screen, chunks, run.progress) if shown else contextlib.nullcontext():
                 stop = run.produce(records)
                 run.wait()
+            client.close()  # tells what is stored twice, for the summary
         except KeyboardInterrupt as again:
             stop = again
             client.close(0)

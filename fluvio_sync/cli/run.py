@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fluvio_sync.cli.screen import Screen
     from fluvio_sync.futures import DeliveryFuture
     from fluvio_sync.producer import TopicProducer
-    from fluvio_sync.stats import FlushResult
+    from fluvio_sync.stats import FlushResult, ProducerStats
 
 
 class SentLine(NamedTuple):
@@ -227,7 +227,10 @@ class ProduceRun:
         self._result = self._result or self._producer.flush()
 
     def end(self) -> FlushResult:
-        """Report the last records, print the summary, and return the outcomes of all."""
+        """Report the last records, print the summary, and return the outcomes of all.
+
+        Called when the client is closed, which looks a last time for records that are stored twice.
+        """
         result = self._result or self._producer.flush(0)
         try:
             self._examine(idle=True)
@@ -240,5 +243,17 @@ class ProduceRun:
         parts += [f"{failed} failed"] if failed else []
         parts += [f"{counted(self.skipped, 'input' if self._raw else 'line')} skipped"] if self.skipped else []
         parts += [f"{self._dropped} dropped"] if self._dropped else []
+        parts += _doubts(self._producer.stats())
         self._screen.say(f"{', '.join(parts)} in {time.monotonic() - self._began:.2f} s")
         return result
+
+
+def _doubts(stats: ProducerStats) -> list[str]:
+    """Return what the run knows of records that may have been stored when they were sent again, in words."""
+    found = [
+        (stats.records_verified, "looked for in the log"),
+        (stats.records_duplicated, "stored twice"),
+        (stats.records_unverified, "possibly stored twice"),
+        (stats.records_overwritten, "lost by a new leader"),
+    ]
+    return [f"{number} {words}" for number, words in found if number]

@@ -53,11 +53,17 @@ PATIENT = RetryPolicy(max_retries=1_000_000, initial_delay=0.005, max_delay=0.1,
 # Gives up in time.
 HASTY = RetryPolicy(max_retries=3, initial_delay=0.005, max_delay=0.1, multiplier=2, timeout=0.8)
 
+DELAYS = (0.0, 0.05, 0.5)
+"""Seconds after which a late request is carried out; second looks begin after one second."""
+
 TOPICS = {"single": (6, 1), "double": (6, 2), "triple": (2, 3)}
 """Names, partitions, replicas."""
 
-KINDS = ("before", "during", "after", "lost reply", "now", "refused")
+KINDS = ("before", "during", "after", "lost reply", "late", "now", "refused")
 """The connection faults that are counted."""
+
+COUNTED = ("verified", "unverified", "duplicated", "overwritten")
+"""What the clients count of records in doubt."""
 
 
 class Broken(AssertionError):  # noqa: N818 - it is a promise that is broken
@@ -225,8 +231,10 @@ class Chaos:
     `ending`: set when no more is to be sent.
     """
 
-    def __init__(self, seed: int, faults: int, endpoint: str | None = None) -> None:
+    def __init__(self, seed: int, faults: int, endpoint: str | None = None, *, late: bool = False) -> None:
+        """`late`: some requests are carried out after their connection was cut, so that records are stored twice."""
         self.seed = seed
+        self._late = late
         self.cluster = LocalCluster(spus=3)
         self._endpoint = endpoint
         self._topics = {name: name if endpoint is None else f"chaos-{uuid.uuid4().hex[:8]}-{name}" for name in TOPICS}
@@ -294,11 +302,13 @@ class Chaos:
         """Return a function that draws the faults of one SPU's requests: one in twenty."""
         draw = random.Random(f"{self.seed}-{spu}")
         kinds: Any = ["before", "during", "after", "before", "during", "after", "lost reply"]
+        if self._late:
+            kinds.append("late")
 
         def choose(size: int) -> ProduceFault | None:
             if draw.random() >= 0.05 or self.ending.is_set():
                 return None
-            return ProduceFault(draw.choice(kinds), draw.randint(1, size), draw.random() < 0.5)
+            return ProduceFault(draw.choice(kinds), draw.randint(1, size), draw.random() < 0.5, draw.choice(DELAYS))
 
         return choose
 
@@ -486,6 +496,7 @@ class Chaos:
             sending._producer.flush(30)
         for client in self.clients:
             self._check_memory(client)
+            self._await_second_looks(client)
         logs = {
             (topic, partition): [record.value for record in self._read(topic, partition)]
             for topic, (partitions, _) in TOPICS.items()
@@ -498,6 +509,7 @@ class Chaos:
                 self._check_acknowledged(sending, logs, firsts, stored)
             else:
                 self._check_once(sending, firsts, stored)
+        self._check_duplicates()
         violations = self.cluster.violations() if self._endpoint is None else []
         if violations:
             raise Broken(f"the client broke the protocol: {violations[:3]}")
@@ -522,6 +534,24 @@ class Chaos:
                 raise Broken(f"{accumulator.used} bytes are never given back")
             threading.Event().wait(0.01)
 
+    def _await_second_looks(self, client: Fluvio) -> None:
+        engine = client._holder.engine
+        assert engine is not None
+        deadline = time.monotonic() + 40
+        while engine.dispatcher.second_looks:
+            if time.monotonic() > deadline:
+                raise Broken("a second look does not come to its end")
+            threading.Event().wait(0.05)
+
+    def _check_duplicates(self) -> None:
+        """What is stored more than once was counted by the clients."""
+        for client in self.clients:
+            for stats in client.stats().values():
+                for name in COUNTED:
+                    self.records[name] += getattr(stats, f"records_{name}")
+        if self.records["stored again"] > self.records["duplicated"] + self.records["unverified"]:
+            raise Broken("records are stored again that were not counted")
+
     def _check_acknowledged(
         self,
         sending: Sending,
@@ -537,7 +567,7 @@ class Chaos:
             value = sending.value(number)
             log = logs[sending.topic, partition]
             self.records["acknowledged"] += 1
-            self.records["stored more than once"] += stored[value] > 1
+            self.records["stored again"] += stored[value] - 1
             if offset >= len(log) or log[offset] != value:
                 self.records["lost"] += 1
                 raise Broken(f"{sending.name}: record {number} is not at offset {offset} of partition {partition}")
@@ -563,7 +593,8 @@ class Chaos:
                 raise Broken(f"{sending.name}: record {number} is stored {stored[value]} times")
             for (topic, partition), first in firsts.items():
                 if topic == sending.topic and value in first:
-                    if first[value] <= last.get(partition, -1):
+                    # Requests that are carried out late come after others; nothing acknowledges them.
+                    if not self._late and first[value] <= last.get(partition, -1):
                         raise Broken(f"{sending.name}: record {number} is stored out of order")
                     last[partition] = first[value]
 
@@ -579,7 +610,7 @@ class Chaos:
         for sending in self.sendings:
             calls += sending.calls
             late = max(late, sending.late)
-        records = {"lost": 0, "out of order": 0, **self.records}
+        records = {"lost": 0, "out of order": 0, "stored again": 0, **self.records}
         return "\n".join(
             [
                 f"seed {self.seed}: {happened} and {self.seconds:.0f} s",

@@ -60,6 +60,9 @@ LOGGING = {
 }
 
 
+PLAIN = {"handlers": [], "level": "NOTSET", "propagate": True}
+
+
 class Steady(Sending):
     """Sends at a steady rate."""
 
@@ -103,7 +106,7 @@ class Soak(Chaos):
 
     def _start(self) -> None:
         logging.config.dictConfig(LOGGING)
-        self._stack.callback(logging.getLogger("fluvio_sync").handlers.clear)
+        self._stack.callback(logging.config.dictConfig, LOGGING | {"loggers": {"fluvio_sync": PLAIN}})
         super()._start()
         self._began = time.monotonic()
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync._core.dispatcher import Dispatcher
+from fluvio_sync._core.second_look import SecondLook
 from tests.chaos.chaos import Broken, Chaos
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ def test_the_promises_hold_under_faults() -> None:
     print(f"\n{chaos.report()}")  # noqa: T201 - `make chaos` shows the figures
     assert chaos.connection_faults() >= FAULTS
     assert chaos.records["acknowledged"] > FAULTS
+
+
+def test_what_late_requests_store_again_is_counted() -> None:
+    chaos = Chaos(seed(), 300, late=True)
+    chaos.run()
+    assert chaos.count()["late"]
+    assert chaos.records["duplicated"]
 
 
 # Known faults, planted one at a time.
@@ -81,7 +89,7 @@ def test_a_lost_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         now: float,
         floor: float = 0.0,
     ) -> None:
-        self._acknowledge(queue, batches, 0)
+        self._acknowledge(queue, batches, [0 for _ in batches], now)
         plain(self, queue, batches, error, now, floor)
 
     monkeypatch.setattr(Dispatcher, "_attempt_failed", lost)
@@ -106,3 +114,10 @@ def test_a_record_that_is_sent_twice_is_found(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Dispatcher, "_written", again)
     with pytest.raises(Broken, match=r"is stored \d times"):
         run_some()
+
+
+def test_a_duplicate_that_is_not_counted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SecondLook, "finish", lambda _second, _look: [])
+    monkeypatch.setattr(SecondLook, "records", 0)
+    with pytest.raises(Broken, match="not counted"):
+        Chaos(seed(), 300, late=True).run()

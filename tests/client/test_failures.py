@@ -256,7 +256,7 @@ class SpuCase:
             connect_timeout=SHORT,
             request_timeout=SHORT,
         )
-        self.producer = self.fluvio.topic_producer("mixed", delivery_semantic=attempts(2))
+        self.producer = self.fluvio.topic_producer("mixed", verify_retries=False, delivery_semantic=attempts(2))
 
     def fail(self, longest: float) -> DeliveryError:
         """Send to both partitions: that of the hostile SPU fails, the other does not notice."""
@@ -381,7 +381,11 @@ def test_a_request_tells_isolation_and_timeout(pair: LocalCluster) -> None:
         case = SpuCase(pair, server.endpoint)
         with case.fluvio as fluvio:
             committed = fluvio.topic_producer(
-                "mixed", isolation="read-committed", server_timeout=2, delivery_semantic=attempts(2)
+                "mixed",
+                isolation="read-committed",
+                server_timeout=2,
+                delivery_semantic=attempts(2),
+                verify_retries=False,
             )
             for producer in (case.producer, committed):
                 producer.send(b"x", partition=case.hostile).exception(5)
@@ -392,7 +396,7 @@ def test_a_hostile_spu_under_at_most_once(pair: LocalCluster) -> None:
     with Server(produce_then(lambda *_: None)) as server:
         case = SpuCase(pair, server.endpoint)
         with case.fluvio:
-            producer = case.fluvio.topic_producer("mixed", delivery_semantic=AtMostOnce())
+            producer = case.fluvio.topic_producer("mixed", verify_retries=False, delivery_semantic=AtMostOnce())
             future = producer.send(b"x", partition=case.hostile)
             assert future.exception() is None
             producer.flush(5)
@@ -417,7 +421,7 @@ def test_a_refusal_that_comes_while_the_client_closes_is_counted_and_logged(
     with Server(produce_then(refuse_unless_hung_up)) as server:
         case = SpuCase(pair, server.endpoint)
         with case.fluvio:
-            producer = case.fluvio.topic_producer("mixed", delivery_semantic=AtMostOnce())
+            producer = case.fluvio.topic_producer("mixed", verify_retries=False, delivery_semantic=AtMostOnce())
             producer.send(b"x", partition=case.hostile)
         assert producer.stats().records_rejected == 1
     assert "at_most_once.rejected" in caplog.text
@@ -434,7 +438,7 @@ def test_what_was_not_written_when_the_client_closed_is_not_written(pair: LocalC
     failed = threading.Event()
     with Server(read_late) as server:
         case = SpuCase(pair, server.endpoint)
-        producer = case.fluvio.topic_producer("mixed", max_request_size=31_000_000)
+        producer = case.fluvio.topic_producer("mixed", verify_retries=False, max_request_size=31_000_000)
         record = producer.send(bytes(30_000_000), partition=case.hostile)
         record.add_done_callback(lambda _: failed.set())
         with within(SHORT + 1):
@@ -459,7 +463,11 @@ def test_a_request_that_was_given_up_arrives_no_more(pair: LocalCluster) -> None
         case = SpuCase(pair, server.endpoint)
         with case.fluvio:
             producer = case.fluvio.topic_producer(
-                "mixed", delivery_semantic=attempts(1), batch_size=1_000_000, max_request_size=2_000_000
+                "mixed",
+                delivery_semantic=attempts(1),
+                batch_size=1_000_000,
+                max_request_size=2_000_000,
+                verify_retries=False,
             )
             # More than the server's system takes before it is read, and less than both systems take.
             record = producer.send(bytes(1_000_000), partition=case.hostile)
@@ -478,7 +486,7 @@ def test_at_most_once_records_that_cannot_be_written_in_time_are_dropped(pair: L
     with Server(behave) as server:
         case = SpuCase(pair, server.endpoint)
         with case.fluvio:
-            producer = case.fluvio.topic_producer("mixed", delivery_semantic=AtMostOnce())
+            producer = case.fluvio.topic_producer("mixed", verify_retries=False, delivery_semantic=AtMostOnce())
             for _ in range(20):
                 producer.send(bytes(1_000_000), partition=case.hostile)
             with within(10):
@@ -495,7 +503,9 @@ def test_the_deadline_ends_everything(pair: LocalCluster) -> None:
     with Server(produce_then(lambda talk, *_: talk.wait_for_end())) as server:
         case = SpuCase(pair, server.endpoint)
         with case.fluvio:
-            producer = case.fluvio.topic_producer("mixed", delivery_semantic=attempts(1000, timeout=1.0))
+            producer = case.fluvio.topic_producer(
+                "mixed", verify_retries=False, delivery_semantic=attempts(1000, timeout=1.0)
+            )
             with within(1.0, shortest=0.5):
                 error = producer.send(b"x", partition=case.hostile).exception(5)
             assert type(error) is DeliveryTimeoutError

@@ -180,7 +180,7 @@ def logged_events() -> set[str]:
     package = Path(fluvio_sync.__file__).parent
     paths = [path for path in package.rglob("*.py") if "testing" not in path.relative_to(package).parts]
     text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
-    calls = re.findall(r"\.(?:debug|info|warning|error|report)\(\s*(?:\"\w+\", )?\"(\w+\.\w+)\"", text)
+    calls = re.findall(r"\._?(?:debug|info|warning|error|report)\(\s*(?:\"\w+\", )?\"(\w+\.\w+)\"", text)
     chosen = re.findall(r"^ +event = .*$", text, re.MULTILINE)
     return {*calls, *re.findall(r"\"(\w+\.\w+)\"", "\n".join(chosen))}
 

@@ -15,7 +15,7 @@ from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import CommitTimeoutError, ConnectError, RetriesExhaustedError
 from fluvio_sync.protocol.metadata import Deduplication, PartitionResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.rig import Rig, asks, connects, disconnects, values, writes
+from tests.support.rig import Rig, asks, connects, disconnects, replicated_to, values, writes
 from tests.support.servers import partition, spu, topic
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def test_batches_that_are_not_replicated_in_time_fail_one_by_one() -> None:
     assert [error.offset for error in errors if isinstance(error, CommitTimeoutError)] == [40, 41]
     assert values(request) == [b"later"]
     assert not later.done()
-    assert rig.handle(OffsetsReplied(commit_wait, 100)) == []
+    assert rig.handle(OffsetsReplied(commit_wait, replicated_to(100))) == []
     assert isinstance(rig.queue().state, InFlight)
 
 
@@ -253,7 +253,7 @@ def test_a_commit_wait_whose_connection_broke_is_an_ordinary_retry() -> None:
     pipeline = commit_wait.pipeline
     rig.lose(pipeline, BROKEN)
     assert connects(rig.run(0.1)) == [pipeline]
-    assert rig.handle(OffsetsReplied(commit_wait, 100)) == []
+    assert rig.handle(OffsetsReplied(commit_wait, replicated_to(100))) == []
     assert rig.topic_state.counters.records_acked == 0
 
 

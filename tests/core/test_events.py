@@ -9,25 +9,28 @@ from fluvio_sync._core.events import (
     Connected,
     Disconnected,
     Event,
+    LogRead,
     MetadataChanged,
     OffsetsReplied,
     Progressed,
     Replied,
     Written,
 )
+from fluvio_sync._core.looking import Look, Looking
 from fluvio_sync._core.metadata import MetadataDiff
 from fluvio_sync._core.partition import BackingOff, Idle, Lingering, State, Waiting
 from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
 from fluvio_sync._core.transitions import TRANSITIONS, Move
 from fluvio_sync.errors import ConnectError
+from fluvio_sync.protocol.error_code import ErrorCode
 from fluvio_sync.protocol.metadata import SpuResolution
-from tests.support.rig import Rig, asks, writes
+from tests.support.rig import Rig, asks, replicated_to, writes
 from tests.support.servers import response, spu
 
 
 def test_every_state_can_be_reached_and_left_and_every_move_is_made_somewhere() -> None:
     states = set(State.__subclasses__())
-    assert states == {Idle, Lingering, Waiting, Queued, InFlight, BackingOff, AwaitingCommit}
+    assert states == {Idle, Lingering, Waiting, Queued, Looking, InFlight, BackingOff, AwaitingCommit}
     assert set(TRANSITIONS) == {target for moves in TRANSITIONS.values() for target in moves.values()} == states
     assert all(set(moves.values()) - {state} for state, moves in TRANSITIONS.items())
     assert {move for moves in TRANSITIONS.values() for move in moves} == set(Move)
@@ -101,10 +104,12 @@ def test_events_print_themselves() -> None:
     (request,) = writes(rig.connect())
     (wait,) = asks(rig.answer(request, 7, 0, base=40))
     pipeline = request.pipeline
-    assert [repr(event) for event in (Connected(pipeline, 2), Written(request), OffsetsReplied(wait, 41))] == [
+    assert [
+        repr(event) for event in (Connected(pipeline, 2), Written(request), OffsetsReplied(wait, replicated_to(41)))
+    ] == [
         "Connected(pipeline=SPU 5001 (read-committed), generation=2)",
         "Written(request=<request to SPU 5001 (read-committed) of t-0: 1, t-1: 1>)",
-        "OffsetsReplied(wait=<commit wait of t-0 from offset 40>, high_watermark=41)",
+        f"OffsetsReplied(question=<commit wait of t-0 from offset 40>, offsets={replicated_to(41)!r})",
     ]
     progressed = Progressed(pipeline, 2, 4096)
     assert repr(progressed) == "Progressed(pipeline=SPU 5001 (read-committed), generation=2, arrived=4096)"
@@ -113,8 +118,19 @@ def test_events_print_themselves() -> None:
     replied = Replied(request, response(request, 6))
     assert repr(request) in repr(replied)
     assert "ErrorCode(code=6)" in repr(replied)
+    read = LogRead(Look(rig.queue(), pipeline, [], None, 0.0), [], 0, ErrorCode.NONE)
+    assert "look=<look for 0 batches of t-0 from offset None>" in repr(read)
     changed = MetadataChanged(MetadataDiff(partitions={("t", 0)}))
     assert "partitions={('t', 0)}" in repr(changed)
-    events = (Connected(pipeline, 2), Written(request), OffsetsReplied(wait, 41), progressed, lost, replied, changed)
+    events = (
+        Connected(pipeline, 2),
+        Written(request),
+        OffsetsReplied(wait, replicated_to(41)),
+        progressed,
+        lost,
+        replied,
+        read,
+        changed,
+    )
     assert {type(event) for event in events} == set(get_args(Event))
     assert not any(" at 0x" in repr(event) for event in events)

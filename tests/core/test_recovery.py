@@ -25,7 +25,7 @@ from fluvio_sync.protocol.batch import BatchBuilder
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
 from tests.support.interruption import Interruption, handling, interrupted
-from tests.support.rig import Rig, asks, connects, reports, values, writes
+from tests.support.rig import Rig, asks, connects, replicated_to, reports, values, writes
 from tests.support.servers import partition, records, response, spu
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def test_answers_about_offsets_before_an_interruption_do_not_count() -> None:
     rig.interrupt()
     rig.step()
     for wait in waits:
-        assert rig.handle(OffsetsReplied(wait, 1000)) == []
+        assert rig.handle(OffsetsReplied(wait, replicated_to(1000))) == []
     assert not any(future.done() for future in story.futures)
     story.come_to_an_end()
     check(story)

@@ -64,6 +64,7 @@ class SimulatedNetwork(MemoryNetwork):
     """See the module's description.
 
     * `refusing`: SPUs that refuse connections.
+    * `far`: seconds that answers of an SPU take more than those of others.
     * `left`: ports that SPUs have moved away from; packets to them vanish.
     * `rate`: bytes a second that one connection to an SPU carries.
     * `tells`: the client's system tells how many bytes are not acknowledged.
@@ -80,6 +81,7 @@ class SimulatedNetwork(MemoryNetwork):
         """`after`: has a function called after so many seconds."""
         super().__init__(core, now)
         self.refusing: set[int] = set()
+        self.far: dict[int, float] = {}
         self.left: set[int] = set()
         self.transports: list[SimulatedTransport] = []
         self.delay = draw.choice([0.0001, 0.001, 0.02])
@@ -90,6 +92,9 @@ class SimulatedNetwork(MemoryNetwork):
 
     def latency(self) -> float:
         return self.delay * (0.5 + self._draw.random())
+
+    def _way_back(self, transport: MemoryTransport) -> float:
+        return self.latency() + self.far.get(self.node_of(transport), 0.0)
 
     def connect(self, peer: Peer, **_times: object) -> SimulatedTransport:
         transport = SimulatedTransport(self, peer)
@@ -142,7 +147,7 @@ class SimulatedNetwork(MemoryNetwork):
 
     def bring_down(self, transport: SimulatedTransport, data: bytes) -> None:
         """Bring bytes to the client, behind those before."""
-        transport.last_down = max(transport.last_down, self.now() + self.latency())
+        transport.last_down = max(transport.last_down, self.now() + self._way_back(transport))
 
         def arrive() -> None:
             if transport.error is None:
@@ -153,7 +158,7 @@ class SimulatedNetwork(MemoryNetwork):
     def end(self, transport: MemoryTransport) -> None:
         """Bring the end of the stream to the client, behind the last bytes."""
         assert isinstance(transport, SimulatedTransport)
-        transport.last_down = max(transport.last_down, self.now() + self.latency())
+        transport.last_down = max(transport.last_down, self.now() + self._way_back(transport))
 
         def arrive() -> None:
             if not transport.forgotten:

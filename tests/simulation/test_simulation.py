@@ -9,18 +9,22 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluvio_sync._core import dispatcher, second_look
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.events import OffsetsReplied, Written
 from fluvio_sync._core.failures import delivery_timed_out
+from fluvio_sync._core.looking import Look
 from fluvio_sync._core.patience import Allowance, Progress
 from fluvio_sync._core.pipeline import CommitWait
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._runtime.metadata_watch import MetadataWatch
 from fluvio_sync._runtime.sender import Sender
+from fluvio_sync.protocol.error_code import ErrorCode
+from fluvio_sync.protocol.offsets import PartitionOffsets
 from fluvio_sync.retry import RetryPolicy
 from tests.simulation.network import SimulatedTransport
 from tests.simulation.world import Broken, World
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue
     from fluvio_sync._core.pipeline import Request, SpuPipeline
     from fluvio_sync.errors import FluvioError
+    from fluvio_sync.protocol.batch import BatchHeader
     from fluvio_sync.protocol.watch import WatchUpdate
 
 SEEDS = int(os.environ.get("FLUVIO_SYNC_SEEDS", "2000"))
@@ -57,8 +62,8 @@ def test_a_seed_is_a_whole_story() -> None:
     assert len(one.trace) > 3
 
 
-def run_seeds(count: int, **parts: object) -> None:
-    for seed in range(count):
+def run_seeds(count: int, *, first: int = 0, **parts: Any) -> None:
+    for seed in range(first, first + count):
         World(seed, **parts).run()
 
 
@@ -114,15 +119,17 @@ class CommittedTooEarly(Dispatcher):
     """Takes any answer about the high watermark for a yes."""
 
     def _offsets_replied(self, event: OffsetsReplied, now: float) -> None:
-        mark = None if event.high_watermark is None else 1 << 60
-        super()._offsets_replied(OffsetsReplied(event.wait, mark), now)
+        offsets = event.offsets
+        if offsets is not None and isinstance(event.question, CommitWait):
+            offsets = offsets.replace(last_stable_offset=1 << 60)
+        super()._offsets_replied(OffsetsReplied(event.question, offsets), now)
 
 
 class WrongOffset(Dispatcher):
     """Numbers an entry of several batches from one further on."""
 
-    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], base_offset: int) -> None:
-        super()._acknowledge(queue, batches, base_offset + (len(batches) > 1))
+    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], offsets: list[int], now: float) -> None:
+        super()._acknowledge(queue, batches, [offset + (len(batches) > 1) for offset in offsets], now)
 
 
 class NeverInDoubt(Dispatcher):
@@ -150,10 +157,10 @@ class SureOfTheUnwritten(Dispatcher):
 class ResolvedTwice(Dispatcher):
     """Completes a batch again when its answer comes after its deadline."""
 
-    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], base_offset: int) -> None:
+    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], offsets: list[int], now: float) -> None:
         for batch in batches:
             batch.done = False
-        super()._acknowledge(queue, batches, base_offset)
+        super()._acknowledge(queue, batches, offsets, now)
 
 
 class SentAgain(Dispatcher):
@@ -169,6 +176,51 @@ class SentAgain(Dispatcher):
         for queue, batches in entries:
             queue.put_back(batches)
             self._reschedule(queue, now)
+
+
+# In looks.
+
+
+class SentAgainWithoutALook(Dispatcher):
+    """Sends batches in doubt again as they are, and does not look for them later."""
+
+    def _look_first(self, queue: PartitionQueue, pipeline: SpuPipeline, now: float) -> None:
+        for batch in queue.in_doubt():
+            batch.maybe_written = False
+        super()._look_first(queue, pipeline, now)
+
+
+class NoSecondLook(Dispatcher):
+    """Takes the first look for the whole truth."""
+
+    def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], offsets: list[int], now: float) -> None:
+        for batch in batches:
+            batch.sent_in_doubt = False
+        super()._acknowledge(queue, batches, offsets, now)
+
+
+class ForgottenBound(Look):
+    """Looks from the end of the log on."""
+
+    def begin(self, first: int, high_watermark: int, now: float) -> None:
+        self.bound = high_watermark
+        super().begin(first, high_watermark, now)
+
+
+class AnyClient(Look):
+    """Takes another client's batches for its own."""
+
+    def take(self, headers: Sequence[BatchHeader], size: int, now: float) -> bool:
+        own = self.queue.producer_id
+        return super().take([header._replace(producer_id=own) for header in headers], size, now)
+
+
+@pytest.mark.parametrize("planted", [ForgottenBound, AnyClient])
+def test_a_planted_fault_in_a_look_is_found(planted: type[Look], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "Look", planted)
+    monkeypatch.setattr(second_look, "Look", planted)
+    with pytest.raises(Broken):
+        run_seeds(500)
 
 
 # In recovery.
@@ -259,7 +311,8 @@ class AnswersMixedUp(Sender):
     def _take_answer(self, expected: object, reader: object, connection: Connection) -> None:
         waits = [item for item in connection.expected.values() if isinstance(item, CommitWait)]
         if isinstance(expected, CommitWait):
-            self._events.append(OffsetsReplied(waits[0] if waits else expected, 1 << 60))
+            offsets = PartitionOffsets(ErrorCode.NONE, expected.queue.partition, 0, 1 << 60)
+            self._events.append(OffsetsReplied(waits[0] if waits else expected, offsets))
         else:
             super()._take_answer(expected, reader, connection)  # type: ignore[arg-type]
 
@@ -314,6 +367,8 @@ PLANTED = [
     {"dispatcher": SureOfTheUnwritten},
     {"dispatcher": ResolvedTwice},
     {"dispatcher": SentAgain},
+    {"dispatcher": SentAgainWithoutALook},
+    {"dispatcher": NoSecondLook},
     {"dispatcher": ForgottenInRecovery},
     {"dispatcher": OutOfOrderAfterRecovery},
     {"dispatcher": ForgottenOutcomes},
@@ -332,7 +387,7 @@ PLANTED = [
 
 
 @pytest.mark.parametrize("parts", PLANTED, ids=lambda parts: next(iter(parts.values())).__name__)
-def test_a_planted_fault_is_found(parts: dict[str, type]) -> None:
+def test_a_planted_fault_is_found(parts: dict[str, Any]) -> None:
     with pytest.raises(Broken):
         run_seeds(500, **parts)
 
@@ -378,10 +433,10 @@ def test_a_time_that_counts_from_queueing_is_found(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Progress, "see", see_all)
     with pytest.raises(Broken, match="stored twice, and nothing went wrong"):
-        run_seeds(500)
+        run_seeds(500, first=500)
 
 
 def test_as_much_as_ever_after_a_late_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Allowance, "reduce", lambda _allowance, _size: None)
     with pytest.raises(Broken, match="given up though the cluster came back"):
-        run_seeds(500)
+        run_seeds(500, first=600)

@@ -25,7 +25,7 @@ from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import ProducerConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
 from fluvio_sync.errors import BufferFullError, ClosedError, DeliveryTimeoutError, RejectedError
-from fluvio_sync.protocol.batch import decode_record_set
+from fluvio_sync.protocol.batch import BatchBuilder, BatchIdentity, decode_record_set
 from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec, TopicStorage
 from fluvio_sync.protocol.metadata import Endpoint as CoreEndpoint
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 FAULTS_END = 20.0  # seconds after which nothing is broken any more
 EPSILON = 1e-6
+NEWS = 1.0  # seconds after which no acknowledgement of a replaced leader is taken any more
 TICK = 0.001 + EPSILON  # within which a last attempt is not followed by another
 SC = Endpoint("10.0.0.1", 9003)
 
@@ -122,6 +123,15 @@ class Sent:
     timestamp: int | None  # milliseconds, if the application gave it
 
 
+@dataclass
+class Loss:
+    """The end of a log that its new leader lacks."""
+
+    key: tuple[str, int]
+    offset: int  # the first that is lost
+    at: float
+
+
 class NoThread:
     """Stands in for the client's background thread: the world runs the steps."""
 
@@ -186,6 +196,9 @@ class World:
             spec = TopicSpec(ComputedReplicas(draw.choice([1, 2, 5]), replication), storage=storage)
             self.core.create_topic(f"topic-{n}", spec)
         self.network = SimulatedNetwork(self.core, self.clock.monotonic, self.after, draw)
+        # Leaders that lack the end of the log are elected; what was acknowledged, and not replicated, may be lost.
+        self.lossy = spus > 1 and draw.random() < 0.4
+        self.losses: list[Loss] = []
         self.stamped = draw.choice([0.0, 0.0, 0.9])  # the share of records that the application gives a timestamp
 
     def _make_client(self, parts: dict[str, Any]) -> None:
@@ -275,7 +288,8 @@ class World:
             for _ in range(draw.choice([1, 1, 2])):
                 config = ProducerConfig(
                     delivery_semantic=self._semantic(),
-                    isolation=draw.choice(list(Isolation)),
+                    isolation=Isolation.READ_UNCOMMITTED if self.lossy else draw.choice(list(Isolation)),
+                    verify_retries=draw.random() < 0.85,
                     linger=draw.choice([0.0, 0.0, 0.005, 0.5]),
                     batch_size=draw.choice([100, 1000, 16_384] if self.network.tells else [100, 1000]),
                     max_request_size=draw.choice([16_384, 16_384, 1 << 20]),
@@ -308,7 +322,7 @@ class World:
         self.at(1.0, self._open_topic_states)
         for _ in range(draw.choice([5, 40, 150])):
             self.at(1.0 + draw.random() * FAULTS_END, self._send_some)
-        faults = draw.choice([0, 0, 3, 12])
+        faults = draw.choice([0, 12, 25] if self.lossy else [0, 0, 3, 12])
         self.calm = not faults and self.network.tells  # nothing but slowness: nothing is stored twice
         for _ in range(faults):
             self.at(1.0 + draw.random() * (FAULTS_END - 1.0), draw.choice(self._faults()))
@@ -371,6 +385,10 @@ class World:
             self._kill_spu,
             self._kill_spu,
             self._move_leader,
+            self._move_leader,
+            self._other_client,
+            self._go_far,
+            self._go_far,
             self._error_code,
             self._error_code,
             self._cut_connection,
@@ -450,8 +468,23 @@ class World:
         partition = self.random.choice(self.core.topics[topic].partitions)
         replicas = [spu for spu in partition.replicas if spu in self.core.online and spu != partition.leader]
         if replicas and partition.leader in self.core.online:
-            self._note(f"{partition.name} moves to SPU {replicas[0]}")
-            self.core.move_leader(topic, partition.index, replicas[0])
+            lost = self.random.choice([0, 1, 3]) if self.lossy else 0
+            end = partition.log.end_offset
+            self.core.move_leader(topic, partition.index, replicas[0], lost)
+            self._note(f"{partition.name} moves to SPU {replicas[0]}, from offset {end} to {partition.log.end_offset}")
+            if lost:
+                self.losses.append(Loss((topic, partition.index), partition.log.end_offset, self.clock.now))
+
+    def _other_client(self) -> None:
+        """Another client writes batches, whose sequences are those of this one."""
+        topic = self.random.choice([name for name in self.core.topics if name.startswith("topic-")])
+        partition = self.random.choice(self.core.topics[topic].partitions)
+        self._note(f"another client writes to {partition.name}")
+        for sequence in range(self.random.choice([3, 30])):
+            builder = BatchBuilder(1_700_000_000_000)
+            builder.append(None, b"of another client", 1_700_000_000_000)
+            batch = b"".join(builder.build(identity=BatchIdentity(1, 0, sequence)))
+            self.core.append(partition, [(memoryview(batch), 1)])
 
     def _error_code(self) -> None:
         code = self.random.choice([6, 1000, 2003, 3000, -1, 56, 10, 10, 10, 9000])
@@ -460,9 +493,10 @@ class World:
 
     def _cut_produce(self) -> None:
         spu = self.random.choice(sorted(self.core.spus))
-        when: Any = self.random.choice(["before", "after"])
+        when: Any = self.random.choice(["before", "after", "late"])
+        delay = self.random.choice([0.01, 0.1, 0.9])  # less than `SETTLING`
         self._note(f"the next request to SPU {spu} is cut {when}")
-        self.core.cut_next_produce(spu, when, self.random.choice([1, 2]))
+        self.core.cut_next_produce(spu, when, self.random.choice([1, 2]), delay)
 
     def _cut_connection(self) -> None:
         transport = self._some_transport()
@@ -481,6 +515,18 @@ class World:
         self._note(f"SPU {spu} stalls")
         self.core.hold_replies(spu, on=True)
         self.after(self.random.choice([0.1, 3.0]), lambda: self.core.hold_replies(spu, on=False))
+
+    def _go_far(self) -> None:
+        """The way back from an SPU is long for a while."""
+        spu = self.random.choice(sorted(self.core.spus))
+        self._note(f"the way back from SPU {spu} is long")
+        self.network.far[spu] = self.random.choice([0.1, 1.2 * NEWS])
+        seconds = self.random.choice([1.0, 8.0])
+        self.after(seconds, self.network.far.clear)
+        if self.lossy:  # it is cut off, and others are elected in its place
+            self.core.cut_next_produce(spu, "after")
+            for _ in range(3):
+                self.after(self.random.random() * seconds, self._move_leader)
 
     def _refuse(self) -> None:
         spu = self.random.choice(sorted(self.core.spus))
@@ -546,6 +592,7 @@ class World:
         self.core.faults._failures.clear()
         self.core.faults._cuts.clear()
         self.network.refusing.clear()
+        self.network.far.clear()
         self.interrupt_in = 0
 
     # --- running it ------------------------------------------------------------------------------
@@ -683,9 +730,35 @@ class World:
                 raise self.broken(f"record {sent.number} is stored twice, and nothing went wrong")
             self._check_record(sent, log)
         self._check_order(logs)
+        self._check_duplicates(logs)
         if sorted(self.called) != self.to_call:
             raise self.broken("a callback was not called, or called twice")
         self._check_counts()
+
+    def _is_lost(self, sent: Sent) -> bool:
+        """Whether the cluster lost a record after, or shortly before, it was acknowledged."""
+        key, offset = (sent.topic_state.topic, sent.partition), sent.future.result().offset
+        done_at = self.done_at[sent.future._locate()[0]]
+        return any(
+            loss.key == key and loss.offset <= (offset or 0) and done_at < loss.at + NEWS for loss in self.losses
+        )
+
+    def _check_duplicates(self, logs: dict[tuple[str, int], list[bytes]]) -> None:
+        """Acknowledged records that are stored more than once are counted, and no others."""
+        if self.abandoned:
+            return
+        for topic_state in self.topic_states:
+            if not topic_state.config.verify_retries or topic_state.counters.records_unverified:
+                continue
+            sent = [item for item in self.sent if item.topic_state is topic_state and not _is_at_most_once(item)]
+            again = {
+                item.number: max(0, logs[topic_state.topic, item.partition].count(item.value) - 1) for item in sent
+            }
+            acked = sum(again[item.number] for item in sent if item.future.exception() is None)
+            counted = topic_state.counters.records_duplicated
+            # Records whose future had failed by then are counted as well.
+            if acked > counted or (counted > sum(again.values()) and not self.losses):
+                raise self.broken(f"{acked} records are stored again, {counted} were counted")
 
     def _check_counts(self) -> None:
         """The outcomes of the records add up."""
@@ -711,7 +784,7 @@ class World:
         error = future.exception()
         if error is None:
             offset = future.result().offset
-            if offset is None or offset >= len(log) or log[offset] != sent.value:
+            if (offset is None or offset >= len(log) or log[offset] != sent.value) and not self._is_lost(sent):
                 raise self.broken(f"{name} is not at offset {offset}, which it was resolved with")
             if sent.timestamp not in (None, future.result().timestamp):
                 raise self.broken(f"{name} was resolved with another timestamp than its own")
@@ -726,6 +799,8 @@ class World:
         firsts = {key: _first_positions(log) for key, log in logs.items()}
         for sent in self.sent:
             if _is_at_most_once(sent) or sent.future.exception() is not None:
+                continue
+            if self._is_lost(sent):
                 continue
             place = firsts[sent.topic_state.topic, sent.partition][sent.value]
             sequence = (id(sent.topic_state), sent.partition)

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, Report, Write
+from fluvio_sync._core.actions import AskOffsets, Connect, Disconnect, ReadLog, Report, Write
 from fluvio_sync._core.dispatcher import Dispatcher
+from fluvio_sync._core.looking import FirstOffsets, Look
+from fluvio_sync._core.pipeline import CommitWait
 from fluvio_sync._net.transport import Stage
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import ProducerConfig
 from fluvio_sync.protocol.error_code import ErrorCode
+from fluvio_sync.protocol.fetch import FetchedPartition, FetchedTopic, FetchResponse
 from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.offsets import FetchOffsetsResponse, PartitionOffsets, TopicOffsets
 from fluvio_sync.protocol.primitives import Writer
@@ -38,11 +41,14 @@ if TYPE_CHECKING:
     from fluvio_sync._core.actions import Action
     from fluvio_sync._core.events import Event
     from fluvio_sync._core.partition import PartitionQueue, State
-    from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
+    from fluvio_sync._core.pipeline import Request, SpuPipeline
     from fluvio_sync._core.topic import TopicState
     from fluvio_sync._core.transitions import Move
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.futures import DeliveryFuture
+
+
+Question = CommitWait | FirstOffsets | Look
 
 
 class ManualClock:
@@ -159,7 +165,8 @@ class Rig:
         self.topic_state = self.make_topic_state(**settings)
 
     def make_topic_state(self, **settings: Any) -> TopicState:
-        config = ProducerConfig.from_settings(None, settings)
+        # What a retry is without looks into the log, unless a test is about these.
+        config = ProducerConfig.from_settings(None, {"verify_retries": False} | settings)
         return self.accumulator.topic_state("t", config, self.metadata)
 
     def queue(self, number: int = 0, topic_state: TopicState | None = None) -> PartitionQueue:
@@ -303,26 +310,36 @@ class Rig:
             ]
         return self.answer_with(request, ProduceResponse(tuple(results), 0))
 
-    def watermark(self, wait: CommitWait, mark: int | None) -> list[Action]:
-        """Answer the question for a partition's high watermark; None: the SPU does not know the partition."""
-        actions = []
-        if any(frame.tag is None for frame in self.connection(wait.pipeline)._unfinished):
-            actions = self._let_out(wait.pipeline, None)
+    def watermark(self, question: Question, mark: int | None, start: int = 0) -> list[Action]:
+        """Answer the question how far a partition goes; None: the SPU does not know the partition."""
         code = ErrorCode(3001) if mark is None else ErrorCode.NONE
         with paused():
-            offsets = PartitionOffsets(code, wait.queue.partition, 0, mark or 0)
-            message = FetchOffsetsResponse((TopicOffsets(wait.queue.topic, (offsets,)),))
-        self._feed(wait.pipeline, wait, SpuApi.FETCH_OFFSETS, message)
+            offsets = PartitionOffsets(code, question.queue.partition, start, mark or 0)
+            message = FetchOffsetsResponse((TopicOffsets(question.queue.topic, (offsets,)),))
+        return self._answer_question(question, SpuApi.FETCH_OFFSETS, message)
+
+    def log(self, look: Look, records: bytes = b"", code: int = 0) -> list[Action]:
+        """Answer a look with a part of the partition's log."""
+        with paused():
+            fetched = FetchedPartition(look.queue.partition, ErrorCode(code), 0, records=records)
+            message = FetchResponse((FetchedTopic(look.queue.topic, (fetched,)),))
+        return self._answer_question(look, SpuApi.FETCH, message)
+
+    def _answer_question(self, question: Question, api: SpuApi, message: Any) -> list[Action]:
+        actions = []
+        if any(frame.tag is None for frame in self.connection(question.pipeline)._unfinished):
+            actions = self._let_out(question.pipeline, None)
+        self._feed(question.pipeline, question, api, message)
         return actions + self.step()
 
-    def _feed(self, pipeline: SpuPipeline, expected: Request | CommitWait, api: SpuApi, message: Any) -> None:
+    def _feed(self, pipeline: SpuPipeline, expected: Request | Question, api: SpuApi, message: Any) -> None:
         connection = self.connection(pipeline)
         with paused():
             writer = Writer()
             message.write(writer, connection.version(api))
             connection.transport.feed(encode_response(self._correlation(pipeline, expected), writer.getvalue()))
 
-    def _correlation(self, pipeline: SpuPipeline, expected: Request | CommitWait) -> int:
+    def _correlation(self, pipeline: SpuPipeline, expected: Request | Question) -> int:
         (number,) = [number for number, item in self.connection(pipeline).expected.items() if item is expected]
         return int(number)
 
@@ -360,11 +377,31 @@ def disconnects(actions: Sequence[Action]) -> list[SpuPipeline]:
 
 
 def asks(actions: Sequence[Action]) -> list[CommitWait]:
-    return [action.wait for action in actions if isinstance(action, AskOffsets)]
+    return [
+        action.question
+        for action in actions
+        if isinstance(action, AskOffsets) and isinstance(action.question, CommitWait)
+    ]
+
+
+def questions(actions: Sequence[Action]) -> list[FirstOffsets | Look]:
+    """Return what was asked before records are sent, and where logs are read on."""
+    asked = [action.question for action in actions if isinstance(action, AskOffsets)]
+    return [question for question in asked if not isinstance(question, CommitWait)]
+
+
+def reads(actions: Sequence[Action]) -> list[Look]:
+    return [action.look for action in actions if isinstance(action, ReadLog)]
 
 
 def reports(actions: Sequence[Action]) -> list[str]:
     return [action.event for action in actions if isinstance(action, Report)]
+
+
+def replicated_to(mark: int) -> PartitionOffsets:
+    """Return an SPU's answer how far partition 0 goes."""
+    with paused():
+        return PartitionOffsets(ErrorCode.NONE, 0, 0, mark)
 
 
 def values(request: Request) -> list[bytes]:
