@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fluvio_sync._core.looking import Looking
 from fluvio_sync._core.partition import BackingOff, Idle, Lingering, Waiting
 from fluvio_sync._core.pipeline import AwaitingCommit, InFlight, Queued
 from fluvio_sync._core.transitions import TRANSITIONS, Move
@@ -19,13 +20,14 @@ PLACES = {
     Queued.__name__: (280, 95),
     Waiting.__name__: (280, 165),
     Idle.__name__: (280, 235),
+    Looking.__name__: (495, 25),
     InFlight.__name__: (495, 95),
-    BackingOff.__name__: (495, 200),
-    AwaitingCommit.__name__: (715, 95),
+    BackingOff.__name__: (700, 200),
+    AwaitingCommit.__name__: (880, 95),
 }
 """The middle of each box."""
 
-WIDTH, HEIGHT = 780, 260
+WIDTH, HEIGHT = 945, 260
 HALF_WIDTH, HALF_HEIGHT = 54, 16  # of a box
 LIFT = 9  # of a label over its arrow, if that is level: on a slope it stands in the middle of it
 

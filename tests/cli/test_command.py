@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.support.cluster import Where
 
-COMMANDS = ["produce", "topics", "doctor", "dev-cluster", "completion"]
+COMMANDS = ["produce", "topics", "verify", "doctor", "dev-cluster", "completion"]
 
 
 # Help.
@@ -40,7 +40,17 @@ def test_without_arguments_it_shows_its_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["produce"], ["topics"], ["topics", "list"], ["topics", "create"], ["topics", "delete"], ["doctor"]]
+    "command",
+    [
+        [],
+        ["produce"],
+        ["topics"],
+        ["topics", "list"],
+        ["topics", "create"],
+        ["topics", "delete"],
+        ["verify"],
+        ["doctor"],
+    ],
 )
 def test_help_has_usage_and_exit_statuses(command: list[str]) -> None:
     done = run(*command, "--help")
@@ -109,7 +119,7 @@ def test_the_cluster_may_come_from_the_environment_or_a_profile(where: Where, tm
         (["-c", "127.0.0.1:1", "--tls", "--domain", "d", "--ca-cert", "/no/file"], "'/no/file' cannot be read"),
     ],
 )
-@pytest.mark.parametrize("command", [["produce", "t"], ["topics", "list"], ["topics", "delete", "t"]])
+@pytest.mark.parametrize("command", [["produce", "t"], ["topics", "list"], ["topics", "delete", "t"], ["verify", "t"]])
 def test_options_that_name_no_cluster(command: list[str], options: list[str], why: str) -> None:
     done = run(*command, *options)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -61,7 +61,7 @@ def test_every_option_of_a_producer_arrives() -> None:
         "produce", "t", "--linger", "5ms", "--batch-size", "1000", "--max-request-size", "2000", "--isolation",
         "ReadCommitted", "--compression", "GZIP", "--compression-level", "7", "--partition", "3", "--retries", "2",
         "--retry-strategy", "fibonacci", "--retry-initial", "1s", "--retry-max-delay", "2s", "--delivery-timeout", "1m",
-        "--sm", "m", "-e", "a=1", "--params", "b==",
+        "--no-verify-retries", "--sm", "m", "-e", "a=1", "--params", "b==",
     )  # fmt: skip
     config = producer_config(options)
     assert (config.linger, config.batch_size, config.max_request_size) == (0.005, 1000, 2000)
@@ -71,6 +71,7 @@ def test_every_option_of_a_producer_arrives() -> None:
         7,
     )
     assert repr(config.partitioner) == "SpecificPartitioner(3)"
+    assert not config.verify_retries
     policy = RetryPolicy(max_retries=2, strategy="fibonacci", initial_delay=1, max_delay=2, timeout=60)
     assert config.delivery_semantic == AtLeastOnce(policy)
     assert [(module.name, module.params) for module in config.smartmodules] == [("m", {"a": "1", "b": "="})]
@@ -111,6 +112,7 @@ def test_the_library_has_the_defaults() -> None:
     config = producer_config(parsed("produce", "t"))
     assert (config.linger, config.batch_size, config.max_request_size) == (0.0, 16_384, 1_048_576)
     assert config.delivery_semantic == AtLeastOnce()
+    assert config.verify_retries
 
 
 def test_the_client_id_of_the_official_command_line() -> None:

@@ -34,7 +34,10 @@ def run(*arguments: str, unbuffered: bool, **environment: str) -> list[str]:
     return done.stderr.decode().splitlines()
 
 
-COMMANDS = "topics list,topics list --json,topics create NEW,doctor,doctor --json,completion bash,--version,--help"
+COMMANDS = (
+    "topics list,topics list --json,topics create NEW,verify TOPIC,verify TOPIC --json,doctor,doctor --json,"
+    "completion bash,--version,--help"
+)
 
 
 @pytest.mark.parametrize("unbuffered", [False, True])
@@ -42,8 +45,8 @@ COMMANDS = "topics list,topics list --json,topics create NEW,doctor,doctor --jso
 def test_a_command_says_so(where: Where, command: str, *, unbuffered: bool) -> None:
     if command.startswith("completion"):
         pytest.importorskip("shtab", reason="shtab is not installed")
-    where.topic()  # for the list
-    arguments = command.replace("NEW", where.name()).split()
+    topic = where.topic()
+    arguments = command.replace("NEW", where.name()).replace("TOPIC", topic).split()
     lines = run(*arguments, unbuffered=unbuffered, FLUVIO_SYNC_ENDPOINT=where.endpoint)
     assert lines == [f"fluvio-sync: {SENTENCE}"]
 

@@ -23,6 +23,7 @@ from tests.support.shell import (
     run,
     started,
     type_in,
+    without_time,
 )
 
 if TYPE_CHECKING:
@@ -129,6 +130,45 @@ def test_a_rejected_record_is_reported_by_its_line(own: LocalCluster) -> None:
     assert json.loads(done.stdout)["error"] == "RejectedError"
 
 
+@pytest.mark.parametrize(
+    ("options", "found", "stored"),
+    [([], "1 looked for in the log", [b"1"]), (["--no-verify-retries"], "1 possibly stored twice", [b"1", b"1"])],
+)
+def test_a_lost_acknowledgement(options: list[str], found: str, stored: list[bytes], own: LocalCluster) -> None:
+    own.create_topic("orders")
+    own.cut_next_produce(5001, "after")
+    done = run("produce", "orders", "-c", own.endpoint, *options, data=b"1\n")
+    assert (done.returncode, last_line(done)) == (0, f"1 record acknowledged, {found}")
+    assert [record.value for record in own.records("orders")] == stored
+
+
+def test_a_record_that_is_stored_twice_is_told(own: LocalCluster) -> None:
+    own.create_topic("orders")
+    own.cut_next_produce(5001, "late")
+    with started("produce", "orders", "-c", own.endpoint, "--json") as process:
+        type_in(process, "1\n")
+        assert json.loads(line_of(process.stdout))["offset"] == 0
+        while not line_of(process.stderr).startswith("fluvio-sync: delivery duplicated: "):  # after a second
+            pass
+        _, errors = process.communicate(timeout=LONGEST)
+        assert process.returncode == 0
+    assert without_time(errors.strip()) == "1 record acknowledged, 1 looked for in the log, 1 stored twice"
+
+
+def test_a_record_that_a_new_leader_lacks_is_told(pair: LocalCluster) -> None:
+    pair.create_topic("orders", replication=2)
+    with started("produce", "orders", "-c", pair.endpoint, "--json") as process:
+        for line in (1, 2):
+            type_in(process, f"{line}\n")
+            assert json.loads(line_of(process.stdout))["offset"] == line - 1
+        pair.move_leader("orders", 0, 10_003 - pair.leader("orders"), lost=1)
+        type_in(process, "3\n")
+        assert json.loads(line_of(process.stdout))["offset"] == 1
+        _, errors = process.communicate(timeout=LONGEST)
+        assert process.returncode == 0
+    assert without_time(errors.splitlines()[-1]) == "3 records acknowledged, 1 lost by a new leader"
+
+
 def test_verbose_shows_keys_and_values(where: Where) -> None:
     topic = where.topic()
     done = produce(where, topic, "-v", "--key-separator", "=", data=b"a=1\nnone\n=\xff\n")
@@ -199,6 +239,7 @@ def test_a_small_max_request_size_makes_batches_small_as_well(where: Where) -> N
         (["t", "--retries", "1", "--delivery-semantic", "at-most-once"], "records are not retried"),
         (["t", "--retry-strategy", "hope"], "invalid choice: 'hope'"),
         (["t", "--delivery-timeout", "0s"], "more than 0"),
+        (["t", "--no-verify-retries", "--delivery-semantic", "at-most-once"], "--no-verify-retries has no effect"),
         (["t", "-e", "a=1"], "without --smartmodule"),
         (["t", "--smartmodule", "m", "-e", "a"], "'a' is not KEY=VALUE"),
         (["t", "--smartmodule", ""], "SmartModule's name"),

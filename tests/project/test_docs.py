@@ -239,5 +239,5 @@ def test_the_wires_table_has_the_versions_of_the_code() -> None:
     rows = re.findall(r"^\| (SC|SPU) \| ([\w, ]+) \| ([\d, ]+) \| (\d+) to (\d+) \|", text_of("wire.md"), re.MULTILINE)
     shown = {(node, int(key)): (int(low), int(high)) for node, _, keys, low, high in rows for key in keys.split(", ")}
     ranges = {"SC": SC_CLIENT_RANGES, "SPU": SPU_CLIENT_RANGES}
-    assert len(shown) == 8
+    assert len(shown) == 9
     assert shown == {(node, key): ranges[node][key] for node, key in shown}

@@ -244,7 +244,7 @@ def test_time_that_is_over_while_nobody_is_there(own: LocalCluster, fluvio: Fluv
 
 
 def test_attempts_that_are_spent(own: LocalCluster, fluvio: Fluvio) -> None:
-    own.cut_next_produce(5001, "after", count=2)
+    own.cut_next_produce(5001, "before", count=2)
     with raising("retries"):
         fluvio.topic_producer("orders", delivery_semantic=TWICE).send("x", partition=0).result(5)
 
