@@ -22,16 +22,15 @@ from fluvio_sync._core.actions import (
     Connect,
     Disconnect,
     DoubtMetadata,
-    ReadLog,
     Report,
     Write,
 )
 from fluvio_sync._core.events import HANDLERS
-from fluvio_sync._core.looking import FirstOffsets, Look, Looking, lowest
+from fluvio_sync._core.looking import FirstOffsets, Look, Looking
+from fluvio_sync._core.looks import Looks, Means
 from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
 from fluvio_sync._core.pipeline import (
     COMMIT_POLL_INTERVAL,
-    MAX_LOOKS,
     AwaitingCommit,
     CommitWait,
     InFlight,
@@ -41,7 +40,7 @@ from fluvio_sync._core.pipeline import (
     note_written,
 )
 from fluvio_sync._core.routing import Router
-from fluvio_sync._core.second_look import SecondLook, SecondLooks
+from fluvio_sync._core.second_look import SecondLook
 from fluvio_sync._core.timers import Timers
 from fluvio_sync._core.transitions import TRANSITIONS, Move
 from fluvio_sync.delivery import Isolation
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from fluvio_sync._core.actions import Action
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue, State
-    from fluvio_sync.protocol.error_code import ErrorCode
     from fluvio_sync.protocol.offsets import PartitionOffsets
     from fluvio_sync.protocol.produce import PartitionResult
     from fluvio_sync.stats import HandleStats
@@ -87,16 +85,24 @@ class Dispatcher:
         self._actions: list[Action] = []
         self._to_fill: dict[SpuPipeline, None] = {}  # they may accept another request
         self.timers: Timers[PartitionQueue | SpuPipeline | SecondLook] = Timers()
-        self.second_looks = SecondLooks(
+        self._looks = Looks(
             self._router,
-            pipeline_to=self._pipeline_to,
-            connect=self._connect,
-            begin=self._begin_look,
-            arm=self._arm,
-            report=self.report,
-            on_looked=on_looked,
+            Means(
+                act=self._act,
+                report=self.report,
+                move=self._move,
+                arm=self._arm,
+                pipeline_to=self._pipeline_to,
+                connect=self._connect,
+                make_ready=self._make_ready,
+                go_on=self._reschedule,
+                fail=self._unsent_failed,
+                acknowledge=self._found,
+                drop=self._drop_connection,
+                looked=on_looked,
+            ),
         )
-        self._looks: dict[Look, None] = {}  # under way
+        self.second_looks = self._looks.second
         self._on_failing = on_failing
 
     # The sender's calls.
@@ -127,9 +133,7 @@ class Dispatcher:
                 self._arm(item, now)
         for item in due:
             if isinstance(item, SecondLook):
-                late = self.second_looks.due(item, now)
-                if late is not None and item.look is not None:
-                    self._look_failed(item.look, late, now)
+                self._looks.second_due(item, now)
             elif not isinstance(item, SpuPipeline):
                 self._queue_due(item, now)
 
@@ -168,10 +172,9 @@ class Dispatcher:
         self._to_fill = {}
         self.timers = Timers()
         self._queues = {}
-        self._looks = {}
         for pipeline in self.pipelines.values():
             pipeline.reset()
-        self.second_looks.recover(now)
+        self._looks.recover(now)
         for queue in queues:
             interrupted = queue.rebuild(now)
             self._actions += [batch.outcome for batch in queue.unresolved if batch.outcome is not None]
@@ -189,6 +192,9 @@ class Dispatcher:
         for queue in queues:
             self._queues.pop(queue, None)
             queue.timer = None
+
+    def _act(self, action: Action) -> None:
+        self._actions.append(action)
 
     def report(self, level: str, event: str, **fields: object) -> None:
         """Have a change of state logged."""
@@ -242,7 +248,7 @@ class Dispatcher:
                 self._arm(queue, now)
         elif isinstance(state, Looking):
             if route.gone or self._router.has_moved(queue):
-                self._end_look(state.look, now)
+                self._looks.end(state.look, now)
                 self._reschedule(queue, now)
         elif not isinstance(state, Queued) or route.spu != state.pipeline.spu:
             # A delay may have waited for exactly this change of leader, SPU status or address.
@@ -284,12 +290,16 @@ class Dispatcher:
         self._move(queue, Move.ROUTE, pipeline.queued)
         if pipeline.state is PipelineState.UP:
             if pipeline.has_to_look(queue):
-                self._look_first(queue, pipeline, now)
+                self._looks.begin(queue, pipeline, now)
                 return
             self._to_fill[pipeline] = None
         pipeline.ready.append(queue)
         if pipeline.state is PipelineState.DOWN:
             self._connect(pipeline, now)
+
+    def _make_ready(self, queue: PartitionQueue, pipeline: SpuPipeline) -> None:
+        pipeline.ready.append(queue)
+        self._to_fill[pipeline] = None
 
     def _move(self, queue: PartitionQueue, move: Move, state: State) -> None:
         assert TRANSITIONS[type(queue.state)][move] is type(state)
@@ -315,7 +325,7 @@ class Dispatcher:
             self._time_out(batch, now)
         if queue.ready_at is None and isinstance(queue.state, Queued | BackingOff | Looking):
             if isinstance(queue.state, Looking):
-                self._end_look(queue.state.look, now)
+                self._looks.end(queue.state.look, now)
             self._move(queue, Move.EMPTY, IDLE)
         self._arm(queue, now)
 
@@ -369,7 +379,7 @@ class Dispatcher:
         pipeline.was_up = True
         pipeline.last_error = None
         for queue in pipeline.take_queues():
-            self._look_first(queue, pipeline, now)
+            self._looks.begin(queue, pipeline, now)
 
     def _fill(self, pipeline: SpuPipeline, now: float) -> None:
         """Write requests while the pipeline accepts them."""
@@ -431,8 +441,7 @@ class Dispatcher:
             request.lose()
             for queue, batches in request.live_entries:
                 self._attempt_failed(queue, batches, error, now)
-        for look in [look for look in self._looks if look.pipeline is pipeline]:
-            self._look_failed(look, error, now)
+        self._looks.connection_lost(pipeline, error, now)
         for queue in list(self._queues):
             if isinstance(queue.state, AwaitingCommit) and queue.state.wait.pipeline is pipeline:
                 self._attempt_failed(queue, queue.state.batches, error, now)
@@ -659,12 +668,27 @@ class Dispatcher:
     def _offsets_replied(self, event: events.OffsetsReplied, now: float) -> None:
         question, offsets = event
         if isinstance(question, Look):
-            self._look_begins(question, offsets, now)
+            self._looks.offsets_replied(question, offsets, now)
         elif isinstance(question, FirstOffsets):
             if offsets is not None and not offsets.error_code.code:
                 question.queue.note_end(offsets.last_stable_offset)
         else:
             self._commit_answered(question, offsets, now)
+
+    def _log_read(self, event: events.LogRead, now: float) -> None:
+        self._looks.log_read(event, now)
+
+    def _found(self, pipeline: SpuPipeline, batches: list[Batch], offsets: list[int], now: float) -> None:
+        """A look found batches in the log."""
+        queue = batches[0].queue
+        if pipeline.isolation is Isolation.READ_COMMITTED:
+            error = batches[0].last_error
+            assert error is not None
+            self._await_commit(CommitWait(queue, pipeline, batches, offsets, now), error, now)
+        else:
+            self._acknowledge(queue, batches, offsets, now)
+            self._recovered(queue)
+            self._reschedule(queue, now)
 
     def _commit_answered(self, wait: CommitWait, offsets: PartitionOffsets | None, now: float) -> None:
         queue = wait.queue
@@ -679,160 +703,8 @@ class Dispatcher:
         else:
             self._arm(queue, now)
 
-    # Looks into the log: before the first request on a connection, and before batches in doubt are sent again.
-
-    def _look_first(self, queue: PartitionQueue, pipeline: SpuPipeline, now: float) -> None:
-        """Look, or have the queue's batches sent at once: it need not look, it cannot, or has nothing to look for."""
-        doubted = queue.in_doubt()
-        if not pipeline.has_to_look(queue):
-            pass
-        elif not queue.verifies or pipeline.cannot_look:
-            _count_unverified(doubted)
-        elif doubted or queue.bound is not None:
-            if doubted and pipeline.looks >= MAX_LOOKS:
-                pipeline.unlooked.append(queue)
-                return
-            sought = [identity for batch in doubted for identity in batch.identities()]
-            bounds = [batch.bound if batch.looked_to is None else batch.looked_to for batch in doubted]
-            look = Look(queue, pipeline, sought, lowest(bounds), now)
-            self._move(queue, Move.LOOK, Looking(look))
-            self._begin_look(look, now)
-            self._arm(queue, now)
-            return
-        else:
-            self._actions.append(AskOffsets(FirstOffsets(queue, pipeline)))
-        queue.pass_doubt(pipeline.session, pipeline.spu)
-        pipeline.ready.append(queue)
-        self._to_fill[pipeline] = None
-
-    def _begin_look(self, look: Look, now: float) -> None:
-        self._looks[look] = None
-        look.pipeline.looks += look.sought
-        self._ask(look, AskOffsets(look), now)
-
-    def _ask(self, look: Look, action: AskOffsets | ReadLog, now: float) -> None:
-        look.asked_at = now
-        self._actions.append(action)
-
-    def _look_begins(self, look: Look, offsets: PartitionOffsets | None, now: float) -> None:
-        if look not in self._looks:
-            return
-        if offsets is None:
-            self._look_is_impossible(look, now)
-        elif offsets.error_code.code:
-            self._look_refused(look, offsets.error_code, now)
-        else:
-            look.begin(offsets.start_offset, offsets.last_stable_offset, now)
-            if look not in self.second_looks:
-                look.queue.note_end(offsets.last_stable_offset)
-            if look.sought:
-                self._ask(look, ReadLog(look), now)
-            else:
-                look.complete = True
-                self._look_ended(look, now)
-
-    def _log_read(self, event: events.LogRead, now: float) -> None:
-        look, headers, size, error = event
-        if look not in self._looks:
-            return
-        if error.code:
-            self._look_refused(look, error, now)
-            return
-        try:
-            is_over = look.take(headers, size, now)
-        except ProtocolError as flaw:
-            self._drop_connection(look.pipeline, ProtocolError(f"{look.pipeline.name}: {flaw}"), now)
-            return
-        if is_over:
-            self._look_ended(look, now)
-        else:
-            self._ask(look, ReadLog(look), now)
-
-    def _look_is_impossible(self, look: Look, now: float) -> None:
-        """Look no more on this connection: the SPU has not the requests, or does not allow them."""
-        look.pipeline.cannot_look = True
-        self._end_look(look, now)
-        if look in self.second_looks:
-            self.second_looks.failed(look, now)
-        else:
-            self._reschedule(look.queue, now)
-
-    def _look_refused(self, look: Look, code: ErrorCode, now: float) -> None:
-        queue = look.queue
-        treatment = failures.treatment_of(code.code)
-        if treatment is failures.Treatment.REJECT:
-            self._look_is_impossible(look, now)
-            return
-        if treatment is failures.Treatment.REFRESH:
-            self._actions.append(DoubtMetadata())
-        self._look_failed(look, failures.server_error(code, queue.topic, queue.partition, look.pipeline.spu), now)
-
-    def _look_failed(self, look: Look, error: FluvioError, now: float) -> None:
-        self._end_look(look, now)
-        if look in self.second_looks:
-            self.second_looks.failed(look, now)
-        else:
-            self._unsent_failed(look.queue, error, now)
-
-    def _end_look(self, look: Look, now: float) -> None:
-        pipeline = look.pipeline
-        if look in self._looks:
-            del self._looks[look]
-            pipeline.looks -= look.sought
-            while pipeline.unlooked and pipeline.looks < MAX_LOOKS and pipeline.state is PipelineState.UP:
-                queue = pipeline.unlooked.popleft()
-                if pipeline.has_queued(queue):
-                    self._look_first(queue, pipeline, now)
-
-    def _look_ended(self, look: Look, now: float) -> None:
-        self._end_look(look, now)
-        if look in self.second_looks:
-            self.second_looks.ended(look, now)
-            return
-        queue = look.queue
-        found, offsets = queue.take_found(look.offsets)
-        self._note_absent(queue, look, found)
-        if not found:
-            self._reschedule(queue, now)
-        elif queue.topic_state.config.isolation is Isolation.READ_COMMITTED:
-            error = found[0].last_error
-            assert error is not None
-            self._await_commit(CommitWait(queue, look.pipeline, found, offsets, now), error, now)
-        else:
-            self._acknowledge(queue, found, offsets, now)
-            self._recovered(queue)
-            self._reschedule(queue, now)
-
-    def _note_absent(self, queue: PartitionQueue, look: Look, found: list[Batch]) -> None:
-        """Have the batches that a look did not find sent again."""
-        absent = queue.in_doubt()
-        queue.pass_doubt(look.pipeline.session, look.pipeline.spu)
-        verified = [*found, *absent] if look.complete else found
-        queue.topic_state.counters.records_verified += _records(verified)
-        if not look.complete:
-            _count_unverified(absent)
-            return
-        for batch in absent:
-            look.note_absent(batch)
-        if verified and not queue.verified_told:
-            queue.verified_told = True
-            where = {"topic": queue.topic, "partition": queue.partition}
-            self.report("info", "delivery.verified", **where, stored=_records(found), missing=_records(absent))
-
 
 def _offsets(batches: list[Batch], base_offset: int) -> list[int]:
     """Return the offsets of batches that were stored one after the other."""
     ends = itertools.accumulate((batch.builder.count for batch in batches[:-1]), initial=base_offset)
     return list(ends)
-
-
-def _records(batches: list[Batch]) -> int:
-    return sum(batch.builder.count for batch in batches)
-
-
-def _count_unverified(batches: list[Batch]) -> None:
-    """Count the records of batches that are sent again without a look, once each."""
-    for batch in batches:
-        if not batch.unverified:
-            batch.unverified = True
-            batch.queue.topic_state.counters.records_unverified += batch.builder.count

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fluvio_sync._core import dispatcher, second_look
+from fluvio_sync._core import looks, second_look
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.events import OffsetsReplied, Written
 from fluvio_sync._core.failures import delivery_timed_out
@@ -184,10 +184,10 @@ class SentAgain(Dispatcher):
 class SentAgainWithoutALook(Dispatcher):
     """Sends batches in doubt again as they are, and does not look for them later."""
 
-    def _look_first(self, queue: PartitionQueue, pipeline: SpuPipeline, now: float) -> None:
+    def _enqueue(self, queue: PartitionQueue, pipeline: SpuPipeline, now: float) -> None:
         for batch in queue.in_doubt():
             batch.maybe_written = False
-        super()._look_first(queue, pipeline, now)
+        super()._enqueue(queue, pipeline, now)
 
 
 class NoSecondLook(Dispatcher):
@@ -217,7 +217,7 @@ class AnyClient(Look):
 
 @pytest.mark.parametrize("planted", [ForgottenBound, AnyClient])
 def test_a_planted_fault_in_a_look_is_found(planted: type[Look], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher, "Look", planted)
+    monkeypatch.setattr(looks, "Look", planted)
     monkeypatch.setattr(second_look, "Look", planted)
     with pytest.raises(Broken):
         run_seeds(500)
