@@ -107,6 +107,12 @@ class SenderThread:
 
     def _run(self) -> None:
         self._ident = threading.get_ident()
+        try:
+            self._run_to_the_end()
+        finally:
+            self._ident = None  # the system gives its number to another thread
+
+    def _run_to_the_end(self) -> None:
         while not self._stopping and not (self._stopping_when_idle and self._accumulator.is_empty()):
             try:
                 self._sender.notify()

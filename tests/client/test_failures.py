@@ -578,6 +578,20 @@ def test_whoever_waits_for_a_topic_is_told_of_the_end(own: LocalCluster) -> None
     assert len(errors) == 2
 
 
+def test_a_thread_with_the_number_of_an_ended_one_is_not_taken_for_it(
+    own: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Fluvio.connect(own.endpoint) as fluvio:
+        assert fluvio._holder.engine is not None
+        thread = fluvio._holder.engine.thread
+        wait_until(lambda: thread._ident is not None, "the thread runs")
+        number = thread._ident
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "get_ident", lambda: number)
+        stands_still = thread.stands_still()
+    assert not stands_still
+
+
 def test_a_flush_that_runs_out_of_time(
     stalled: tuple[LocalCluster, Fluvio, TopicProducer, DeliveryFuture],
 ) -> None:
