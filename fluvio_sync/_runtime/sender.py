@@ -276,8 +276,8 @@ class Sender:
                 self._take_metadata(now)
             for event in events:
                 dispatcher.handle(event, now)
-            while self._calls:
-                self._calls[0](now)
+            for call in [*self._calls]:  # see `OwnedLock` about loops
+                call(now)
                 self._calls.popleft()  # only now: an interrupted call is repeated
             for queue in accumulator.take_dirty():
                 dispatcher.records_queued(queue, now)

@@ -24,7 +24,7 @@ from fluvio_sync import (
     RetriesExhaustedError,
 )
 from fluvio_sync.testing import FakeFluvio
-from tests.support.client import assert_settled, attempts, used_memory
+from tests.support.client import WIDE, assert_settled, attempts, used_memory
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ BAD_RECORDS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"value": object()}, TypeError, "value.*object"),
     ({"value": ctypes.c_int64(5)}, TypeError, "value.*c_long.*value_serializer"),
     ({"value": (ctypes.py_object * 1)(ctypes.py_object(7))}, TypeError, "value.*py_object_Array_1"),
-    ({"value": array("u", "ab")}, TypeError, "value.*array"),
+    ({"value": array(WIDE, "ab")}, TypeError, "value.*array"),
     ({"value": Date()}, TypeError, "value.*Date"),
     ({"value": b"x", "key": ctypes.c_double(5)}, TypeError, "key.*c_double.*key_serializer"),
     ({"value": b"x", "key": 5}, TypeError, "key.*int.*key_serializer"),

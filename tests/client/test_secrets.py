@@ -40,7 +40,7 @@ from fluvio_sync.profile import load_profile
 from fluvio_sync.protocol.error_code import Code
 from fluvio_sync.testing import FakeFluvio, FaultProxy, LocalCluster, read_records
 from fluvio_sync.tls import TlsPolicy
-from tests.support.client import attempts, emit_events
+from tests.support.client import WIDE, attempts, emit_events
 from tests.support.shell import run
 from tests.support.waiting import wait_until
 
@@ -294,7 +294,7 @@ SENT: dict[str, dict[str, Any]] = {
     "value, object": {"value": Odd()},
     "key, object": {"value": b"", "key": Odd()},
     "value, list": {"value": [CANARY]},
-    "value, wide characters": {"value": array("u", CANARY)},
+    "value, wide characters": {"value": array(WIDE, CANARY)},
     "value, large": {"value": CANARY * 100_000},
     "key, large": {"value": b"", "key": CANARY * 100_000},
     "partition": {"value": CANARY, "key": CANARY, "partition": 99},

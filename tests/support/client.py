@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fluvio_sync import AtLeastOnce, Fluvio, RetryPolicy
 from tests.support.waiting import wait_until
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pytest
+
+
+WIDE: Any = "w" if sys.version_info >= (3, 13) else "u"
+"""The type code of an array of characters; the older one is deprecated."""
 
 
 def attempts(number: int, *, delay: float = 0.01, timeout: float = 10.0) -> AtLeastOnce:
