@@ -37,7 +37,7 @@ _POLL_INTERVAL = 0.1
 SETTLING = 1.0
 """Seconds after which no request of a connection that is gone is carried out any more, as far as is known.
 
-An SPU carries out what it has received; it reads no more from a connection that was reset.
+An SPU carries out the requests that it has received, and receives no more on a connection that was reset.
 """
 
 

@@ -443,7 +443,7 @@ class PartitionQueue:
         return found, places
 
     def note_end(self, high_watermark: int) -> None:
-        """Note that the log ends there, or behind it: what is sent from now on is not before."""
+        """Note that the log ends there, or behind it: batches that are sent from now on do not stand before."""
         self.bound = high_watermark if self.bound is None else min(self.bound, high_watermark)
         for batch in self.state.batches:
             if batch.bound is None:

@@ -92,7 +92,7 @@ class SecondLook:
         return self.failures < _MOST_FAILURES
 
     def finish(self, look: Look) -> list[Duplicate]:
-        """End a look and return what it found to be stored more than once; `records` are left to be looked for."""
+        """End a look and return the batches that it found more than once; `records` counts those left to look for."""
         covered, self._suspects = self._suspects[: self._covered], self._suspects[self._covered :]
         self.look, self.failures = None, 0
         self.due_at = min((item.at for item in self._suspects), default=math.inf) + SETTLING
@@ -105,7 +105,7 @@ class SecondLook:
 
 
 class SecondLooks:
-    """The second looks of a client; `any` of them are waiting or under way.
+    """The second looks of a client, those that wait and those that are under way; true while there is one.
 
     * `pipeline_to`, `connect`: return the pipeline to an SPU, and have its connection made.
     * `begin`, `arm`: begin a look, and set a timer.

@@ -32,7 +32,7 @@ from fluvio_sync._runtime.log_thread import LogThread
 from fluvio_sync._runtime.metadata_watch import FRESH, MetadataWatch
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync._runtime.sender_thread import LAST_STEP, SenderThread
-from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
+from fluvio_sync._settings.endpoint import Endpoint, overridden
 from fluvio_sync.errors import (
     ClosedError,
     ConnectError,
@@ -250,11 +250,7 @@ class Engine:
         override = self.config.spu_address_override
         if override is None:
             return advertised, self._advertised_as(spu)
-        try:
-            text = override(spu, str(advertised or "")) if callable(override) else override.get(spu)
-            endpoint = None if text is None else parse_endpoint(text, default_port=None)
-        except Exception as error:
-            raise ConnectError(f"spu_address_override gives no address for SPU {spu}: {error!r}") from error
+        endpoint = overridden(override, spu, advertised)
         if endpoint is None:
             return advertised, f"{self._advertised_as(spu)}; spu_address_override has none"
         return endpoint, f"from spu_address_override; the SC advertises {advertised or 'none'}"

@@ -84,8 +84,8 @@ _PERFORMERS = {
     Write: "_write",
     Connect: "_connect",
     Disconnect: "_disconnect",
-    AskOffsets: "_ask_offsets",
-    ReadLog: "_read_log",
+    AskOffsets: "_ask",
+    ReadLog: "_ask",
     DoubtMetadata: "_doubt_metadata",
     AskProgress: "_ask_progress",
     Report: "_report",
@@ -631,37 +631,26 @@ class Sender:
         if connection is not None:
             self._events.append(Progressed(action.pipeline, connection.generation, connection.arrived()))
 
-    def _ask_offsets(self, action: AskOffsets) -> None:
-        question = action.question
+    def _ask(self, action: AskOffsets | ReadLog) -> None:
+        question = action.look if isinstance(action, ReadLog) else action.question
         connection = self._connections.get(question.pipeline)
         if connection is None:
             return
         try:
-            if isinstance(question, Look):
-                connection.version(SpuApi.FETCH)
-            correlation = ask_offsets(question.queue, connection)
+            if isinstance(action, ReadLog):
+                correlation = ask_log(action.look, connection)
+            else:
+                if isinstance(question, Look):
+                    connection.version(SpuApi.FETCH)  # raises if there is none in common
+                correlation = ask_offsets(question.queue, connection)
         except UnsupportedVersionError:
             self._events.append(OffsetsReplied(question, None))
         except FluvioError as error:
             self._lose(connection, error)
         else:
-            self._await(question, connection, correlation)
-
-    def _read_log(self, action: ReadLog) -> None:
-        connection = self._connections.get(action.look.pipeline)
-        if connection is None:
-            return
-        try:
-            correlation = ask_log(action.look, connection)
-        except FluvioError as error:
-            self._lose(connection, error)
-        else:
-            self._await(action.look, connection, correlation)
-
-    def _await(self, question: CommitWait | FirstOffsets | Look, connection: Connection, correlation: int) -> None:
-        connection.expected[correlation] = question
-        if connection.wants_changed:
-            self._reregister(connection)
+            connection.expected[correlation] = question
+            if connection.wants_changed:
+                self._reregister(connection)
 
 
 def _asked(action: Write | AskOffsets | ReadLog) -> Request | CommitWait | FirstOffsets | Look:

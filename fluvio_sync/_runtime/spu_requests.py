@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fluvio_sync._core.events import LogRead
 from fluvio_sync.delivery import Isolation
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from fluvio_sync._core.pipeline import Request
     from fluvio_sync._net.connection import Connection
     from fluvio_sync.config import SmartModule
+    from fluvio_sync.protocol.fetch import FetchedPartition
     from fluvio_sync.protocol.offsets import PartitionOffsets
     from fluvio_sync.protocol.primitives import Buffer, Reader
+
+    Part = TypeVar("Part", PartitionOffsets, FetchedPartition)
 
 # Elements that an answer may have: a topic and a partition for each entry of the request, and those of error texts.
 _ELEMENTS_OF_ENTRY = 2
@@ -80,11 +83,7 @@ def read_offsets(queue: PartitionQueue, reader: Reader, connection: Connection) 
     """Return the partition's offsets in an answer; raises `ProtocolError`."""
     reader.elements = _ELEMENTS
     response = FetchOffsetsResponse.read(reader, connection.version(SpuApi.FETCH_OFFSETS))
-    for topic in response.topics:
-        for partition in topic.partitions:
-            if (topic.name, partition.partition_index) == (queue.topic, queue.partition):
-                return partition
-    raise ProtocolError(f"the offsets of {queue} were asked for, and others came")
+    return _only(queue, [(topic.name, item) for topic in response.topics for item in topic.partitions])
 
 
 def ask_log(look: Look, connection: Connection) -> int:
@@ -100,9 +99,13 @@ def read_log(look: Look, reader: Reader, connection: Connection) -> LogRead:
     """Return the headers of the batches in a chunk; raises `ProtocolError`."""
     reader.elements = _ELEMENTS
     response = FetchResponse.read(reader, connection.version(SpuApi.FETCH))
-    for topic in response.topics:
-        for partition in topic.partitions:
-            if (topic.name, partition.partition_index) == (look.queue.topic, look.queue.partition):
-                headers = list(iter_headers(partition.records))
-                return LogRead(look, headers, len(partition.records), partition.error_code)
-    raise ProtocolError(f"the log of {look.queue} was asked for, and another came")
+    found = _only(look.queue, [(topic.name, item) for topic in response.topics for item in topic.partitions])
+    return LogRead(look, list(iter_headers(found.records)), len(found.records), found.error_code)
+
+
+def _only(queue: PartitionQueue, answers: list[tuple[str, Part]]) -> Part:
+    """Return the part of an answer that is about a queue's partition; raises `ProtocolError` without one."""
+    for topic, part in answers:
+        if (topic, part.partition_index) == (queue.topic, queue.partition):
+            return part
+    raise ProtocolError(f"{queue} was asked about, and the answer is about other partitions")

@@ -7,10 +7,13 @@ Pure: no socket, thread, clock, randomness or log; no name is resolved.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._base.text import printable, shown
-from fluvio_sync.errors import ConfigError
+from fluvio_sync.errors import ConfigError, ConnectError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 DEFAULT_PORT = 9003
 """The public port of an SC (Streaming Controller)."""
@@ -33,6 +36,24 @@ class Endpoint(NamedTuple):
     def __str__(self) -> str:
         host = printable(self.host, _LONGEST_NAME + 1)  # a server may have named it
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+def overridden(
+    override: Mapping[int, str] | Callable[[int, str], str | None] | None, spu: int, advertised: Endpoint | None
+) -> Endpoint | None:
+    """Return the address that the setting `spu_address_override` gives an SPU, None if it gives none.
+
+    * `advertised`: the address that the SC gives.
+
+    Raises `ConnectError` if the setting is of no use, or the application's function fails.
+    """
+    if override is None:
+        return None
+    try:
+        text = override(spu, str(advertised or "")) if callable(override) else override.get(spu)
+        return None if text is None else parse_endpoint(text, default_port=None)
+    except Exception as error:
+        raise ConnectError(f"spu_address_override gives no address for SPU {spu}: {error!r}") from error
 
 
 def parse_endpoint(text: str, default_port: int | None = DEFAULT_PORT) -> Endpoint:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the batches of a partition's log whose identity stands in it before: each was stored twice.
 
-Pure: the headers of batches in, a result out, in memory that has a limit whatever the log holds.  A search belongs to
-one thread.
+Pure.  `DuplicateSearch` takes the headers of batches and keeps a result; its memory has a limit, however long the log
+is.  A search belongs to one thread.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from fluvio_sync.protocol.batch import MAX_SEQUENCE
 
 if TYPE_CHECKING:
     from fluvio_sync.protocol.batch import BatchHeader, BatchIdentity
@@ -24,7 +26,7 @@ MAX_OFFSETS = 1 << 16
 MAX_RANGES = 1 << 16
 """The most ranges of sequences that are remembered; an orderly log has one for each producer."""
 
-_ROUND = 1 << 31  # where sequences begin anew
+_ROUND = MAX_SEQUENCE + 1
 
 
 class DuplicateBatch(NamedTuple):

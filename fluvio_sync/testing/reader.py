@@ -102,7 +102,7 @@ def _decode(record_set: bytes, start: int, records: list[StoredRecord], *, ident
         skipped = max(0, start - header.base_offset)
         told = header.identity if identity else None
         records += [StoredRecord(at, timestamp, key, value, told) for key, value, timestamp, at in decoded[skipped:]]
-        start = header.base_offset + header.record_count
+        start = header.next_offset
     return start
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import partial as bound
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._settings.endpoint import Endpoint, parse_endpoint
+from fluvio_sync._settings.endpoint import Endpoint, overridden
 from fluvio_sync.client import checked_config
-from fluvio_sync.errors import ConnectError, ProtocolError
+from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.batch import iter_headers
 from fluvio_sync.protocol.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from fluvio_sync.protocol.versions import SpuApi
@@ -65,15 +65,7 @@ def _address(config: ClientConfig, spu: SpuObject) -> Endpoint | None:
     public, local = public_address(spu), spu.spec.public_endpoint_local
     if local is not None and (config.use_spu_local_address or public is None):
         public = Endpoint(local.host, local.port)
-    override = config.spu_address_override
-    if override is None:
-        return public
-    number = spu.spec.id
-    try:
-        text = override(number, str(public or "")) if callable(override) else override.get(number)
-        return public if text is None else parse_endpoint(text, default_port=None)
-    except Exception as error:
-        raise ConnectError(f"spu_address_override gives no address for SPU {number}: {error!r}", address="") from error
+    return overridden(config.spu_address_override, spu.spec.id, public) or public
 
 
 def _headers(spu: Node, topic: str, partition: int) -> Iterator[BatchHeader]:
@@ -83,7 +75,7 @@ def _headers(spu: Node, topic: str, partition: int) -> Iterator[BatchHeader]:
         began = offset
         for header in iter_headers(records):
             yield header
-            offset = header.base_offset + header.record_count
+            offset = header.next_offset
         if offset <= began:
             raise ProtocolError(f"the answer about partition {partition} has no batch behind offset {began}")
 

@@ -544,7 +544,7 @@ class Chaos:
             threading.Event().wait(0.05)
 
     def _check_duplicates(self) -> None:
-        """What is stored more than once was counted by the clients."""
+        """The clients counted the records that are stored more than once."""
         for client in self.clients:
             for stats in client.stats().values():
                 for name in COUNTED:

@@ -95,6 +95,17 @@ def foreign(offset: int, sequence: int = 0, producer: int = 7, value: bytes = b"
         return stored(b"".join(builder.build(identity=BatchIdentity(producer, 0, sequence))), offset)
 
 
+def first_doubtful(rig: Rig, end: int) -> Look:
+    """Lose the answer to the first request, before which the log ended there; return the look that follows."""
+    rig.send()
+    actions = rig.connect()
+    (question,) = questions(actions)
+    (request,) = writes(actions)
+    rig.written(request)
+    rig.watermark(question, end)
+    return only_look(again(rig, request.pipeline))
+
+
 def counts(rig: Rig) -> dict[str, int]:
     counters = rig.topic_state.counters
     names = ("verified", "unverified", "duplicated", "overwritten")
@@ -253,13 +264,7 @@ def test_a_look_begins_behind_the_last_acknowledged_record() -> None:
 
 def test_a_look_begins_where_the_log_ended_before_the_first_record() -> None:
     rig = client()
-    rig.send()
-    actions = rig.connect()
-    (question,) = questions(actions)
-    (request,) = writes(actions)
-    rig.written(request)
-    rig.watermark(question, 30)
-    look = only_look(again(rig, request.pipeline))
+    look = first_doubtful(rig, 30)
     rig.watermark(look, 60)
     assert look.position == 30
 
@@ -470,13 +475,7 @@ def test_partitions_look_a_few_at_a_time_and_others_are_sent_meanwhile() -> None
 
 def test_a_batch_that_retention_may_have_removed_is_not_verified() -> None:
     rig = client()
-    rig.send()
-    actions = rig.connect()
-    (question,) = questions(actions)
-    (request,) = writes(actions)
-    rig.written(request)
-    rig.watermark(question, 30)
-    look = only_look(again(rig, request.pipeline))
+    look = first_doubtful(rig, 30)
     rig.watermark(look, 60, start=50)
     assert len(writes(rig.log(look))) == 1
     assert counts(rig) == {"unverified": 1}

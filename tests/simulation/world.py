@@ -196,7 +196,7 @@ class World:
             spec = TopicSpec(ComputedReplicas(draw.choice([1, 2, 5]), replication), storage=storage)
             self.core.create_topic(f"topic-{n}", spec)
         self.network = SimulatedNetwork(self.core, self.clock.monotonic, self.after, draw)
-        # Leaders that lack the end of the log are elected; what was acknowledged, and not replicated, may be lost.
+        # The SC elects leaders that lack the end of the log: acknowledged records that are not replicated may be lost.
         self.lossy = spus > 1 and draw.random() < 0.4
         self.losses: list[Loss] = []
         self.stamped = draw.choice([0.0, 0.0, 0.9])  # the share of records that the application gives a timestamp

@@ -385,7 +385,7 @@ def asks(actions: Sequence[Action]) -> list[CommitWait]:
 
 
 def questions(actions: Sequence[Action]) -> list[FirstOffsets | Look]:
-    """Return what was asked before records are sent, and where logs are read on."""
+    """Return the questions that the sender asked before it sends records, looks among them."""
     asked = [action.question for action in actions if isinstance(action, AskOffsets)]
     return [question for question in asked if not isinstance(question, CommitWait)]
 
