@@ -173,7 +173,7 @@ class Dispatcher:
         self.timers = Timers()
         self._queues = {}
         for pipeline in self.pipelines.values():
-            pipeline.reset()
+            pipeline.reset(now)
         self._looks.recover(now)
         for queue in queues:
             interrupted = queue.rebuild(now)
@@ -236,7 +236,7 @@ class Dispatcher:
         if route.gone:
             queue.forget_log()
             self.second_looks.forget(queue)
-        queue.note_leader(self._router.leader(queue))
+        self._looks.note_leader(queue, self._router.leader(queue), now)
         if isinstance(state, AwaitingCommit):
             leader = self._router.leader(queue)
             if leader != state.wait.pipeline.spu:  # one that is only said to be offline is asked until it disconnects
@@ -344,7 +344,7 @@ class Dispatcher:
         state.abandon_leader_at = float("inf")
         if self._router.has_moved(queue):
             note_written(queue, will_be_sent=True)
-            state.request.abandon(queue)
+            state.request.abandon(queue, state.batches)
             name = state.request.pipeline.name
             error = ConnectError(f"{name} did not answer, and does not lead the partition any more")
             self._attempt_failed(queue, state.batches, error, now)
@@ -438,7 +438,7 @@ class Dispatcher:
         pipeline.state = PipelineState.DOWN
         requests, pipeline.in_flight = pipeline.in_flight, deque()
         for request in requests:
-            request.lose()
+            request.lose(now)
             for queue, batches in request.live_entries:
                 self._attempt_failed(queue, batches, error, now)
         self._looks.connection_lost(pipeline, error, now)
@@ -497,6 +497,8 @@ class Dispatcher:
             for (queue, batches), (_, result) in zip(request.entries, results, strict=True):
                 if queue not in request.abandoned:
                     self._entry_answered(queue, batches, pipeline, result, now)
+                elif not result.error_code.code and not queue.topic_state.may_drop_records:
+                    self._looks.note_shorter(queue, pipeline.spu, result.base_offset)
         else:
             pipeline.answered(request, now)
             for (queue, count), (_, result) in zip(request.unread, results, strict=False):
@@ -510,8 +512,8 @@ class Dispatcher:
     ) -> None:
         code = result.error_code
         if not code.code:
-            if result.base_offset < queue.acked_end and not queue.topic_state.may_drop_records:
-                self._tell_overwritten(queue, result.base_offset)
+            if result.base_offset < queue.acked_end or (queue.sealed and queue.sealed[0].maybe_written):
+                self._log_ended(queue, pipeline, result.base_offset)
             offsets = [result.base_offset] if len(batches) == 1 else _offsets(batches, result.base_offset)
             self._acknowledge(queue, batches, offsets, now)
             self._recovered(queue)
@@ -563,6 +565,13 @@ class Dispatcher:
         queue.bound = offsets[-1] + batches[-1].builder.count
         # Where a request was carried out late, batches that are found stand before ones that were acknowledged earlier.
         queue.acked_end = max(queue.acked_end, queue.bound)
+
+    def _log_ended(self, queue: PartitionQueue, pipeline: SpuPipeline, end: int) -> None:
+        """The leader's log ended there before it stored a request."""
+        if not queue.topic_state.may_drop_records:
+            if end < queue.acked_end:
+                self._tell_overwritten(queue, end)
+            self._looks.note_shorter(queue, pipeline.spu, end)
 
     def _tell_overwritten(self, queue: PartitionQueue, offset: int) -> None:
         """Tell that the leader's log ended before records that were acknowledged: it was elected without them."""
@@ -671,7 +680,7 @@ class Dispatcher:
             self._looks.offsets_replied(question, offsets, now)
         elif isinstance(question, FirstOffsets):
             if offsets is not None and not offsets.error_code.code:
-                question.queue.note_end(offsets.last_stable_offset)
+                question.queue.note_end(question.pipeline.spu, offsets.last_stable_offset)
         else:
             self._commit_answered(question, offsets, now)
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluvio_sync._core.partition import State
+from fluvio_sync._core.partition import State, lowered, settled_at
 from fluvio_sync.errors import ProtocolError, RequestTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from fluvio_sync._core.partition import Batch, EarlierBatch, PartitionQueue
     from fluvio_sync._core.pipeline import SpuPipeline
@@ -34,11 +34,6 @@ _QUICK = 0.1
 _LARGEST_OFFSET = 2**63 - 1
 # Seconds between two times at which a look behind produce requests, whose answers have deadlines, is looked at.
 _POLL_INTERVAL = 0.1
-SETTLING = 1.0
-"""Seconds after which no request of a connection that is gone is carried out any more, as far as is known.
-
-An SPU carries out the requests that it has received, and receives no more on a connection that was reset.
-"""
 
 
 class Look:
@@ -56,7 +51,9 @@ class Look:
 
     __slots__ = (
         "_end",
+        "_first",
         "_is_trimmed",
+        "_sent_to",
         "_sizes",
         "_until",
         "asked_at",
@@ -80,13 +77,20 @@ class Look:
         bound: int | None,
         now: float,
         *,
+        sent_to: Collection[int],
         end: int | None = None,
     ) -> None:
-        """`end`: an offset behind which it looks no further than the log is replicated; None: up to the log's end."""
+        """Make a look that has asked nothing yet.
+
+        * `sent_to`: the SPUs that requests with the batches went to.
+        * `end`: an offset behind which it looks no further than the log is replicated; None: up to the log's end.
+        """
         self.queue = queue
         self.pipeline = pipeline
         self.bound = bound
+        self._sent_to = sent_to
         self._end = end
+        self._first = 0  # offset of the log
         self.start: int | None = None
         self.position: int | None = None
         self._until: float = math.inf
@@ -108,7 +112,7 @@ class Look:
 
     def begin(self, first: int, high_watermark: int, now: float) -> None:
         """Take the first offset of the log, and one before or at its end."""
-        self.began = now
+        self.began, self._first = now, first
         bound = first if self.bound is None else self.bound
         self.start = self.position = max(first, min(bound, high_watermark))
         self._is_trimmed = first > bound  # retention has removed a part of what is to be read
@@ -130,10 +134,25 @@ class Look:
                 raise ProtocolError(f"a Fetch from offset {self.position} brought {size} bytes and nothing new")
             self.position = reached
         is_at_end = not size or self.position >= self._until
+        if is_at_end and self._has_shrunk():
+            is_at_end, self.bound = False, None
+            self.start = self.position = self._first
+            self.found.clear()
         self.complete = is_at_end and not self._is_trimmed
         if now - self.asked_at < _QUICK:
             self.chunk = min(_GROWTH * self.chunk, _LARGEST_CHUNK)
         return is_at_end or self.read >= _MOST_READ or now >= self.began + self.queue.patience
+
+    def _has_shrunk(self) -> bool:
+        """Whether the log lost its end after the batches were sent to this SPU: they may stand before their bounds."""
+        assert self.position is not None
+        if self.bound is None or self.position >= self.bound or self.pipeline.spu not in self._sent_to:
+            return False
+        return self._end is not None or len(self.found) < len(self._sizes)  # whether more are to be found
+
+    def lower_bound(self, spu: int, end: int) -> None:
+        """Look from there on, or everywhere: an SPU's log ended there."""
+        self.bound = lowered(self.bound, self._sent_to, spu, end)
 
     def _see(self, header: BatchHeader) -> None:
         if self._sizes.get(header.first_sequence) == header.record_count:
@@ -151,7 +170,7 @@ class Look:
         if self.offsets(batch.identities()):
             return
         batch.bound, batch.looked_to = lowest([batch.bound, self.start]), self.position
-        if self.began >= self.queue.failed_at + SETTLING:
+        if self.began >= settled_at(self.queue.failed_at, batch.left_in):
             batch.maybe_written = False
 
     def due(self, now: float) -> float:

@@ -97,7 +97,8 @@ class Looks:
     def _look_for(self, queue: PartitionQueue, doubted: list[Batch], pipeline: SpuPipeline, now: float) -> None:
         sought = [identity for batch in doubted for identity in batch.identities()]
         bounds = [batch.bound if batch.looked_to is None else batch.looked_to for batch in doubted]
-        look = Look(queue, pipeline, sought, lowest(bounds), now)
+        sent_to = {spu for batch in doubted for spu in batch.sent_to}
+        look = Look(queue, pipeline, sought, lowest(bounds), now, sent_to=sent_to)
         self._means.move(queue, Move.LOOK, Looking(look))
         self._ask_first(look, now)
         self._means.arm(queue, now)
@@ -124,7 +125,7 @@ class Looks:
         else:
             look.begin(offsets.start_offset, offsets.last_stable_offset, now)
             if look not in self.second:
-                look.queue.note_end(offsets.last_stable_offset)
+                look.queue.note_end(look.pipeline.spu, offsets.last_stable_offset)
             if look.sought:
                 self._ask(look, ReadLog(look), now)
             else:
@@ -167,6 +168,20 @@ class Looks:
             self.second.failed(look, now)
         else:
             self._means.go_on(look.queue, now)
+
+    def note_leader(self, queue: PartitionQueue, leader: int | None, now: float) -> None:
+        """Note who leads the partition."""
+        if leader != queue.leader:
+            queue.note_leader(leader, now)
+            self.second.note_leader(queue, leader, now)
+
+    def note_shorter(self, queue: PartitionQueue, spu: int, end: int) -> None:
+        """Note that an SPU's log ended there; looks for batches that were sent before begin there, or before."""
+        queue.note_shorter(spu, end)
+        self.second.note_shorter(queue, spu, end)
+        for look in self._under_way:
+            if look.queue is queue:
+                look.lower_bound(spu, end)
 
     # Failing and ending.
 

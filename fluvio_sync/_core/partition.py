@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync.delivery import AtLeastOnce
@@ -26,7 +26,7 @@ from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.stats import OwnerSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from fluvio_sync._core.topic import TopicState
     from fluvio_sync.errors import FluvioError
@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 RECORD_CHARGE = 128
 # Seconds that records wait for their partition to come online before its leader is tried all the same.
 OFFLINE_PATIENCE = 1.0
+SETTLING = 1.0
+"""Seconds after which no request of a connection that is gone is carried out any more, as far as is known.
+
+An SPU carries out the requests that it has received, and receives no more on a connection that was reset.
+"""
+
+
+class Carrier(Protocol):
+    """A request, as its batches know it; `over_at`: when it was answered or lost, infinite before."""
+
+    over_at: float
 
 
 class Batch:
@@ -49,6 +60,8 @@ class Batch:
     * `bound`: the offset before which it is not in the log, and from which it is looked for; None: unknown.
     * `looked_to`: the offset up to which the last look did not find it.
     * `unverified`: it was counted as sent again without a look.
+    * `sent_to`: the SPUs that requests with it went to.
+    * `left_in`: the requests that carry it to leaders that were replaced, and that no answer is awaited of.
     * `sent_in_doubt`: it was sent again though an earlier request of it may be carried out, so it may be stored twice.
     * `outcome`: kept until it is carried out and accounted for; longer, the two would hold each other in memory.
     """
@@ -69,6 +82,7 @@ class Batch:
         "handle_stats",
         "in_request",
         "last_error",
+        "left_in",
         "looked_to",
         "maybe_written",
         "opened",
@@ -77,6 +91,7 @@ class Batch:
         "ready_at",
         "retries",
         "sent_in_doubt",
+        "sent_to",
         "sequence",
         "unverified",
     )
@@ -98,6 +113,8 @@ class Batch:
         self.earlier: tuple[EarlierBatch, ...] = ()
         self.bound: int | None = None
         self.looked_to: int | None = None
+        self.sent_to: tuple[int, ...] = ()
+        self.left_in: tuple[Carrier, ...] = ()
         self.sent_in_doubt = False
         self.unverified = False
         self.in_request = False  # its last attempt is neither answered nor failed
@@ -148,6 +165,12 @@ class Batch:
         """Return all under which its records may stand in the log."""
         own = [] if self.sequence < 0 else [EarlierBatch(self.sequence, 0, self.builder.count)]
         return [*own, *self.earlier]
+
+    def lower_bound(self, spu: int, end: int) -> None:
+        """Look for it from there on, or everywhere: an SPU's log ended there."""
+        self.bound = lowered(self.bound, self.sent_to, spu, end)
+        if self.looked_to is not None and self.looked_to > end:
+            self.looked_to = None
 
     def records(self) -> list[tuple[bytes | None, bytes, int]]:
         """Return key, value and timestamp of every record."""
@@ -202,11 +225,27 @@ class Batch:
         part.retries = self.retries
         part.maybe_written, part.last_error = self.maybe_written, self.last_error
         part.bound, part.looked_to = self.bound, self.looked_to
+        part.sent_to, part.left_in = self.sent_to, self.left_in
         part.sent_in_doubt, part.unverified = self.sent_in_doubt, self.unverified
         part.barriers = list(self.barriers)
         if self.maybe_written or self.sent_in_doubt:
             part.earlier = tuple(item._replace(start=item.start + start) for item in self.identities())
         return part
+
+
+def lowered(bound: int | None, sent_to: Collection[int], spu: int, end: int) -> int | None:
+    """Return a batch's bound, now that an SPU's log ended before it, after the batch was sent to these SPUs.
+
+    Unknown if it was sent to this one, whose log then lost its end: before or after the batch was written.
+    """
+    if bound is None or bound <= end:
+        return bound
+    return None if spu in sent_to else end
+
+
+def settled_at(failed_at: float, left_in: Iterable[Carrier]) -> float:
+    """Return when nothing of an attempt that failed then, nor of requests that were left, is carried out any more."""
+    return max([failed_at, *(request.over_at for request in left_in)]) + SETTLING
 
 
 class EarlierBatch(NamedTuple):
@@ -442,20 +481,33 @@ class PartitionQueue:
             places.append(stands[0])
         return found, places
 
-    def note_end(self, high_watermark: int) -> None:
-        """Note that the log ends there, or behind it: batches that are sent from now on do not stand before."""
+    def note_end(self, spu: int, high_watermark: int) -> None:
+        """Note that an SPU's log ends there, or behind it: what it is sent from now on does not stand before."""
         self.bound = high_watermark if self.bound is None else min(self.bound, high_watermark)
         for batch in self.state.batches:
             if batch.bound is None:
                 batch.bound = high_watermark
-        for batch in self.sealed:  # those that were sent to another leader
-            if batch.bound is not None:
-                batch.bound = min(batch.bound, high_watermark)
+        for batch in self.sealed:
+            if spu not in batch.sent_to:
+                batch.lower_bound(spu, high_watermark)
 
-    def note_leader(self, leader: int | None) -> None:
-        """Note who leads the partition; a new leader's log may end before the last one's, even if it has led before."""
-        if leader != self.leader:
-            self.leader, self.session = leader, None
+    def note_shorter(self, spu: int, end: int) -> None:
+        """Note that an SPU's log ended there: batches that were sent before may stand before their bounds."""
+        if self.bound is not None:
+            self.bound = min(self.bound, end)
+        for batch in itertools.chain(self.state.batches, self.sealed):
+            batch.lower_bound(spu, end)
+
+    def note_leader(self, leader: int | None, now: float) -> None:
+        """Note that another SPU leads the partition, whose log may end before the last one's.
+
+        If it has led before, and requests to it may still be carried out, their batches may stand before their bounds.
+        """
+        self.leader, self.session = leader, None
+        for batch in itertools.chain(self.state.batches, self.sealed):
+            is_settled = not batch.in_request and settled_at(self.failed_at, batch.left_in) <= now
+            if leader in batch.sent_to and not is_settled:
+                batch.bound = batch.looked_to = None
 
     def pass_doubt(self, session: object, leader: int) -> None:
         """Have the batches sent on this connection, to this SPU, without another look."""

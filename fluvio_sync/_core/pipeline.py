@@ -116,12 +116,12 @@ class SpuPipeline:
     def __repr__(self) -> str:
         return f"SPU {self.spu} ({self.isolation.value})"
 
-    def reset(self) -> None:
+    def reset(self, now: float) -> None:
         """Forget its connection and all requests and queues on it."""
         self.state = PipelineState.DOWN
         self.take_queues()
         for request in self.in_flight:
-            request.lost = True
+            request.lost, request.over_at = True, now
         self.in_flight.clear()
         self.looks = 0
         self.timer = None
@@ -269,6 +269,7 @@ class SpuPipeline:
     def answered(self, request: Request, now: float) -> None:
         """Remove an answered request; the SPU may work on the next one from now on."""
         self.in_flight.remove(request)
+        request.over_at = now
         if self.allowance.limit is not None and request.entries:
             most = request.entries[0][0].max_request_size
             self.allowance.enlarge(request, most, now - self.progress.in_line_at)
@@ -285,6 +286,7 @@ class Request:
     * `abandoned`: the queues that went to another leader meanwhile; the answer does not count for them.
     * `unread`: of a written at-most-once request, the queues and their numbers of records.
     * `lost`: its connection broke, and later events of it do not count.
+    * `over_at`: when it was answered or lost, in monotonic seconds; infinite before.
     """
 
     __slots__ = (
@@ -294,6 +296,7 @@ class Request:
         "entries",
         "latest_deadline",
         "lost",
+        "over_at",
         "patience",
         "pipeline",
         "shortest_patience",
@@ -322,6 +325,7 @@ class Request:
         self.written = False
         self.unread: list[tuple[PartitionQueue, int]] = []
         self.lost = False
+        self.over_at = math.inf
 
     def __repr__(self) -> str:
         carried = ", ".join(f"{queue}: {sum(b.builder.count for b in batches)}" for queue, batches in self.entries)
@@ -341,24 +345,29 @@ class Request:
                     latest = max(latest, batch.deadline)
         self.latest_deadline = latest if latest > -math.inf else math.inf
 
-    def abandon(self, queue: PartitionQueue) -> None:
-        """Have the answer no longer count for this queue, which went to another leader."""
+    def abandon(self, queue: PartitionQueue, batches: Iterable[Batch]) -> None:
+        """Have the answer no longer count for this queue, which went to another leader with these batches."""
         self.abandoned.add(queue)
+        for batch in batches:
+            batch.left_in = (*(request for request in batch.left_in if request.over_at == math.inf), self)
         self.note_latest_deadline()
 
-    def lose(self) -> None:
+    def lose(self, now: float) -> None:
         """Note that its connection broke: batches of which a byte was sent may be stored."""
-        self.lost = True
+        self.lost, self.over_at = True, now
         if self.wrote_any:
             for batch in self.batches:
                 batch.maybe_written = True
 
     def start(self) -> None:
         """Note another attempt of its batches."""
+        spu = self.pipeline.spu
         for queue, batches in self.entries:
             queue.looked = False
             for batch in batches:
                 batch.in_request = True
+                if spu not in batch.sent_to:
+                    batch.sent_to = (*batch.sent_to, spu)
                 if batch.attempts:
                     queue.topic_state.counters.records_retried += batch.builder.count
                     batch.sent_in_doubt = batch.sent_in_doubt or batch.maybe_written

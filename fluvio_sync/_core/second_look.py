@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluvio_sync._core.looking import SETTLING, Look, lowest
+from fluvio_sync._core.looking import Look, lowest
+from fluvio_sync._core.partition import SETTLING, lowered, settled_at
 from fluvio_sync._core.pipeline import PipelineState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._core.partition import Batch, EarlierBatch, PartitionQueue
+    from fluvio_sync._core.partition import Batch, Carrier, EarlierBatch, PartitionQueue
     from fluvio_sync._core.pipeline import SpuPipeline
     from fluvio_sync._core.routing import Router
     from fluvio_sync.delivery import Isolation
@@ -27,13 +28,28 @@ _MOST_FAILURES = 30  # looks that fail one after the other, before the batches a
 
 
 class _Suspect(NamedTuple):
-    """An acknowledged batch that may be stored twice; `at`: when it was acknowledged, in monotonic seconds."""
+    """An acknowledged batch that may be stored twice.
+
+    * `at`: when it was acknowledged, in monotonic seconds.
+    * `sent_to`: the SPUs that requests with it went to; `left_in`: those of them that no answer was awaited of.
+    """
 
     identities: list[EarlierBatch]
     bound: int | None
     offset: int
     records: int
     at: float
+    sent_to: tuple[int, ...]
+    left_in: tuple[Carrier, ...]
+
+    @property
+    def settled_at(self) -> float:
+        """When nothing of it can be under way any more; infinite if that is not known."""
+        return settled_at(self.at, self.left_in)
+
+    def lowered(self, spu: int, end: int) -> _Suspect:
+        """Return it with the bound that it has now that an SPU's log ended there."""
+        return self._replace(bound=lowered(self.bound, self.sent_to, spu, end))
 
 
 class Duplicate(NamedTuple):
@@ -59,12 +75,13 @@ class SecondLook:
         self.failures = 0
         self.timer: float | None = None
         self._suspects: list[_Suspect] = []
-        self._covered = 0  # by the look that is under way
+        self._covered: list[_Suspect] = []  # by the look that is under way
 
     def add(self, batch: Batch, offset: int, now: float) -> None:
         """Look for another batch as well, once nothing of it can be under way any more."""
         self.due_at = min(self.due_at, now + SETTLING)
-        self._suspects.append(_Suspect(batch.identities(), batch.bound, offset, batch.builder.count, now))
+        records, sent_to, left_in = batch.builder.count, batch.sent_to, batch.left_in
+        self._suspects.append(_Suspect(batch.identities(), batch.bound, offset, records, now, sent_to, left_in))
 
     def next_timer(self, now: float) -> float:
         """Return when the dispatcher has to look at it."""
@@ -73,29 +90,53 @@ class SecondLook:
     @property
     def records(self) -> int:
         """The number of records that are looked for, or will be."""
-        return sum(item.records for item in self._suspects)
+        return sum(item.records for item in [*self._covered, *self._suspects])
+
+    def note_shorter(self, spu: int, end: int) -> None:
+        """Look from there on, or everywhere: an SPU's log ended there."""
+        self._suspects = [item.lowered(spu, end) for item in self._suspects]
+        self._covered = [item.lowered(spu, end) for item in self._covered]
+
+    def note_leader(self, leader: int | None, now: float) -> None:
+        """Look everywhere for what this leader may have been sent before its log lost its end, and stored since."""
+        self._suspects = [
+            item._replace(bound=None) if leader in item.sent_to and item.settled_at > now else item
+            for item in self._suspects
+        ]
+
+    def put_off(self, now: float) -> None:
+        """Look when the next batches are settled; ask again later if that is not known of any."""
+        settled = min((item.settled_at for item in self._suspects), default=math.inf)
+        self.due_at = settled if settled < math.inf else now + SETTLING
 
     def start(self, pipeline: SpuPipeline, now: float) -> Look:
-        """Return a look for the batches that are due."""
-        due = [item for item in self._suspects if item.at <= now - SETTLING] or self._suspects[:1]
-        self._covered = len(due)
+        """Return a look for the batches that are settled."""
+        due = [item for item in self._suspects if item.settled_at <= now]
+        self._covered, self._suspects = due, [item for item in self._suspects if item.settled_at > now]
         end = max(item.offset + item.records for item in due)
         sought = [identity for item in due for identity in item.identities]
-        self.look = Look(self.queue, pipeline, sought, lowest(item.bound for item in due), now, end=end)
+        sent_to = {spu for item in due for spu in item.sent_to}
+        bound = lowest(item.bound for item in due)
+        self.look = Look(self.queue, pipeline, sought, bound, now, sent_to=sent_to, end=end)
         return self.look
 
     def fail(self, now: float) -> bool:
         """Look again later, as the last look failed; return whether to do so."""
-        self.look = None
+        self.end_look()
         self.failures += 1
         self.due_at = now + SETTLING
         return self.failures < _MOST_FAILURES
 
-    def finish(self, look: Look) -> list[Duplicate]:
+    def end_look(self) -> None:
+        """End a look that found nothing out."""
+        self.look = None
+        self._suspects, self._covered = [*self._covered, *self._suspects], []
+
+    def finish(self, look: Look, now: float) -> list[Duplicate]:
         """End a look and return the batches that it found more than once; `records` counts those left to look for."""
-        covered, self._suspects = self._suspects[: self._covered], self._suspects[self._covered :]
+        covered, self._covered = self._covered, []
         self.look, self.failures = None, 0
-        self.due_at = min((item.at for item in self._suspects), default=math.inf) + SETTLING
+        self.put_off(now)
         found = []
         for item in covered:
             others = sorted(set(look.offsets(item.identities)) - {item.offset})
@@ -145,6 +186,16 @@ class SecondLooks:
         second.add(batch, offset, now)
         self._arm(second, now)
 
+    def note_leader(self, queue: PartitionQueue, leader: int | None, now: float) -> None:
+        """Note that the partition has another leader, which may have led it before."""
+        if queue in self._waiting:
+            self._waiting[queue].note_leader(leader, now)
+
+    def note_shorter(self, queue: PartitionQueue, spu: int, end: int) -> None:
+        """Note that an SPU's log ended there."""
+        if queue in self._waiting:
+            self._waiting[queue].note_shorter(spu, end)
+
     def due(self, second: SecondLook, now: float) -> FluvioError | None:
         """Begin a look that is due; return the error of one that is late."""
         if second.look is not None:
@@ -152,7 +203,9 @@ class SecondLooks:
             if error is not None:
                 return error
         elif second.due_at <= now:
-            self._look(second, now)
+            second.put_off(now)
+            if second.due_at <= now:
+                self._look(second, now)
         if second.queue in self._waiting:
             self._arm(second, now)
         return None
@@ -190,7 +243,7 @@ class SecondLooks:
         if not look.complete:
             self._give_up(second)
             return
-        for records, offset, others in second.finish(look):
+        for records, offset, others in second.finish(look, now):
             queue.topic_state.counters.records_duplicated += records * len(others)
             where = {"topic": queue.topic, "partition": queue.partition}
             self._report("warning", "delivery.duplicated", **where, offset=offset, again=others[0], records=records)
@@ -217,5 +270,6 @@ class SecondLooks:
         """Begin again: all connections are gone."""
         self._under_way = {}
         for second in self._waiting.values():
-            second.look, second.timer = None, None
+            second.end_look()
+            second.timer = None
             self._arm(second, now)

@@ -118,6 +118,6 @@ def test_a_record_that_is_sent_twice_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_duplicate_that_is_not_counted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     finish = SecondLook.finish
-    monkeypatch.setattr(SecondLook, "finish", lambda second, look: finish(second, look)[:0])
+    monkeypatch.setattr(SecondLook, "finish", lambda second, look, now: finish(second, look, now)[:0])
     with pytest.raises(Broken, match="not counted"):
         Chaos(seed(), 300, late=True).run()

@@ -118,7 +118,7 @@ def test_events_print_themselves() -> None:
     replied = Replied(request, response(request, 6))
     assert repr(request) in repr(replied)
     assert "ErrorCode(code=6)" in repr(replied)
-    read = LogRead(Look(rig.queue(), pipeline, [], None, 0.0), [], 0, ErrorCode.NONE)
+    read = LogRead(Look(rig.queue(), pipeline, [], None, 0.0, sent_to=()), [], 0, ErrorCode.NONE)
     assert "look=<look for 0 batches of t-0 from offset None>" in repr(read)
     changed = MetadataChanged(MetadataDiff(partitions={("t", 0)}))
     assert "partitions={('t', 0)}" in repr(changed)

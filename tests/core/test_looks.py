@@ -9,8 +9,9 @@ import pytest
 
 from fluvio_sync._core import looking
 from fluvio_sync._core.actions import DoubtMetadata, Report
-from fluvio_sync._core.looking import SETTLING, FirstOffsets, Look
-from fluvio_sync._core.partition import BackingOff, Idle
+from fluvio_sync._core.dispatcher import ABANDON_GRACE
+from fluvio_sync._core.looking import FirstOffsets, Look
+from fluvio_sync._core.partition import SETTLING, BackingOff, Idle
 from fluvio_sync._core.pipeline import MAX_LOOKS, AwaitingCommit, InFlight
 from fluvio_sync.config import SmartModule
 from fluvio_sync.delivery import AtLeastOnce
@@ -609,6 +610,146 @@ def test_a_batch_that_one_leader_refused_is_looked_for_from_the_end_of_the_next_
     assert future.result(0).offset == 7
 
 
+def move_leader(rig: Rig, *leaders: int) -> None:
+    for leader in leaders:
+        rig.push("Partition", [partition("t-0", leader)])
+
+
+def acked_at_20(rig: Rig) -> None:
+    request, _ = sent(rig)
+    rig.answer(request, base=20)
+
+
+def test_a_leader_that_leads_again_is_read_from_the_beginning_if_it_may_still_write() -> None:
+    """Its log may have lost its end meanwhile, and then got the batch of the request that it had not read yet."""
+    rig = client()
+    acked_at_20(rig)
+    request, (future,) = sent(rig)
+    with paused():
+        record_set = bytes(rig.arrived(request).topics[0].partitions[0].records)
+    move_leader(rig, 5002, 5001)
+    look = only_look(again(rig, request.pipeline))
+    rig.watermark(look, 30)
+    assert look.position == 0
+    rig.log(look, stored(record_set, 7))
+    rig.log(look, foreign(29))
+    rig.log(look)
+    assert future.result(0).offset == 7
+
+
+def test_a_leader_that_leads_again_is_read_from_the_bound_if_nothing_is_under_way() -> None:
+    rig = client(delivery_semantic=policy(initial_delay=2 * SETTLING, max_delay=2 * SETTLING))
+    acked_at_20(rig)
+    request, _ = sent(rig)
+    rig.lose(request.pipeline, BROKEN)
+    rig.run(SETTLING)
+    move_leader(rig, 5002, 5001)
+    look = only_look(rig.connect())
+    rig.watermark(look, 30)
+    assert look.position == 21
+
+
+def test_a_log_that_lost_its_end_is_read_from_the_beginning() -> None:
+    rig = client()
+    acked_at_20(rig)
+    look, (future,), record_set = doubtful(rig, end=16)
+    assert look.position == 16
+    assert reads(rig.log(look)) == [look]
+    assert look.position == 0
+    rig.log(look, stored(record_set, 15))
+    rig.log(look)
+    assert future.result(0).offset == 15
+
+
+def test_a_log_that_is_not_replicated_yet_has_lost_nothing() -> None:
+    rig = client()
+    acked_at_20(rig)
+    look, _, _ = doubtful(rig, end=16)
+    look = only_look(again(rig, look.pipeline))
+    rig.watermark(look, 16)
+    assert look.position == 16
+    rig.log(look, foreign(20))
+    assert len(writes(rig.log(look))) == 1
+
+
+def test_an_acknowledgement_tells_where_the_log_ended() -> None:
+    rig = client(batch_size=100)
+    look, futures, record_set = doubtful(rig, b"a" * 80, b"b" * 80, end=22)
+    (request,) = writes(rig.log(look, foreign(21)) + rig.log(look))
+    look = only_look(rig.answer(request, 10))  # they go one by one from now on
+    rig.watermark(look, 22)
+    (request,) = writes(rig.log(look))
+    assert [batch.looked_to for batch in request.batches] == [22]
+    look = only_look(rig.answer(request, base=15))
+    rig.watermark(look, 30)
+    assert look.position == 0
+    rig.log(look, stored(record_set, 14, 16))
+    rig.log(look)
+    assert [future.result(0).offset for future in futures] == [15, 16]
+
+
+def left_at_replaced_leader(rig: Rig) -> tuple[Request, Request]:
+    """Have a leader that is replaced leave a request unanswered; return it, and the one to the next leader."""
+    left, _ = sent(rig)
+    move_leader(rig, 5002)
+    look = only_look(rig.run(ABANDON_GRACE + DELAY) + rig.connect())
+    rig.watermark(look, 0)
+    (request,) = writes(rig.log(look))
+    rig.written(request)
+    return left, request
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_request_that_was_left_at_a_replaced_leader_is_waited_for(answered: bool) -> None:  # noqa: FBT001
+    rig = client()
+    left, request = left_at_replaced_leader(rig)
+    rig.answer(request, base=8)
+    assert questions(rig.run(5 * SETTLING)) == []
+    if answered:
+        rig.answer(left, 6)
+    else:
+        rig.lose(left.pipeline, BROKEN)
+    assert questions(rig.run(SETTLING - 0.1)) == []
+    look = second_look(rig, after=SETTLING)
+    rig.watermark(look, 9)
+    rig.log(look, foreign(8))
+    assert not rig.dispatcher.second_looks
+
+
+def test_a_request_that_was_left_at_a_replaced_leader_keeps_its_batch_in_doubt() -> None:
+    delays = {"initial_delay": 2 * SETTLING, "max_delay": 2 * SETTLING, "timeout": 20.0}
+    rig = client(delivery_semantic=policy(**delays))
+    _, (future,) = sent(rig)
+    move_leader(rig, 5002)
+    look = only_look(rig.run(ABANDON_GRACE + 2 * SETTLING) + rig.connect())
+    rig.watermark(look, 0)
+    (request,) = writes(rig.log(look))  # no byte of it is let out
+    rig.servers.spus_online = False
+    rig.lose(request.pipeline, BROKEN)
+    rig.run(30.0)
+    assert getattr(future.exception(0), "may_be_stored", None) is True
+
+
+def test_the_answer_of_a_replaced_leader_tells_where_its_log_ended() -> None:
+    rig = client()
+    acked_at_20(rig)
+    left, (future,) = sent(rig)
+    with paused():
+        record_set = bytes(rig.arrived(left).topics[0].partitions[0].records)
+    move_leader(rig, 5002)
+    rig.run(ABANDON_GRACE)
+    rig.answer(left, base=15)
+    rig.run(SETTLING)
+    move_leader(rig, 5001)
+    look = only_look(rig.step())
+    rig.watermark(look, 30)
+    assert look.position == 0
+    rig.log(look, stored(record_set, 15))
+    rig.log(look, foreign(29))
+    rig.log(look)
+    assert future.result(0).offset == 15
+
+
 def test_a_look_at_an_spu_that_does_not_lead_is_a_failed_attempt() -> None:
     rig = client()
     look, _, _ = doubtful(rig)
@@ -766,6 +907,29 @@ def test_a_second_look_reads_all_of_a_log_that_is_not_replicated() -> None:
     rig.log(look, stored(record_set, 9))
     rig.log(look)
     assert counts(rig) == {"verified": 1, "duplicated": 1}
+
+
+@pytest.mark.parametrize("how", ["its log lost its end", "that is told meanwhile", "it leads again"])
+def test_a_second_look_reads_all_of_a_log_in_which_a_batch_may_stand_anywhere(how: str) -> None:
+    rig = client()
+    acked_at_20(rig)
+    look, _, record_set = doubtful(rig, end=21)
+    (request,) = writes(rig.log(look))
+    rig.answer(request, base=21)
+    if how == "it leads again":
+        move_leader(rig, 5002, 5001)
+    else:
+        request, _ = sent(rig)
+    if how == "its log lost its end":
+        rig.answer(request, base=16)
+    look = second_look(rig)
+    if how == "that is told meanwhile":
+        rig.answer(request, base=16)
+    rig.watermark(look, 30)
+    assert look.position == 0
+    rig.log(look, stored(record_set, 15))
+    rig.log(look, stored(record_set, 29))
+    assert counts(rig)["duplicated"] == 2
 
 
 def test_an_interrupted_step_keeps_the_second_look() -> None:

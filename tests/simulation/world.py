@@ -199,6 +199,7 @@ class World:
         # The SC elects leaders that lack the end of the log: acknowledged records that are not replicated may be lost.
         self.lossy = spus > 1 and draw.random() < 0.4
         self.losses: list[Loss] = []
+        self.unseen: set[tuple[str, int]] = set()  # partitions that got another leader before the client knew the last
         self.stamped = draw.choice([0.0, 0.0, 0.9])  # the share of records that the application gives a timestamp
 
     def _make_client(self, parts: dict[str, Any]) -> None:
@@ -455,8 +456,18 @@ class World:
             return
         spu = self.random.choice(online)
         self._note(f"SPU {spu} dies")
+        for topic in self.core.topics.values():
+            for partition in topic.partitions:
+                if partition.leader == spu:
+                    self._note_election(topic.name, partition)
         self.core.kill_spu(spu)
         self.after(self.random.choice([0.05, 1.0, 5.0]), lambda: self._restart_spu(spu))
+
+    def _note_election(self, topic: str, partition: Partition) -> None:
+        """Note whether the client will not know of a leader, whose log may have lost its end."""
+        known = self.engine.metadata.partitions.get((topic, partition.index))
+        if known is None or known.leader != partition.leader:
+            self.unseen.add((topic, partition.index))
 
     def _restart_spu(self, spu: int) -> None:
         if spu not in self.core.online:
@@ -470,6 +481,7 @@ class World:
         if replicas and partition.leader in self.core.online:
             lost = self.random.choice([0, 1, 3]) if self.lossy else 0
             end = partition.log.end_offset
+            self._note_election(topic, partition)
             self.core.move_leader(topic, partition.index, replicas[0], lost)
             self._note(f"{partition.name} moves to SPU {replicas[0]}, from offset {end} to {partition.log.end_offset}")
             if lost:
@@ -754,6 +766,8 @@ class World:
             again = {
                 item.number: max(0, logs[topic_state.topic, item.partition].count(item.value) - 1) for item in sent
             }
+            if self.lossy:  # it cannot know where to look if the log lost its end under a leader that it did not see
+                sent = [item for item in sent if (topic_state.topic, item.partition) not in self.unseen]
             acked = sum(again[item.number] for item in sent if item.future.exception() is None)
             counted = topic_state.counters.records_duplicated
             # Records whose future had failed by then are counted as well.
