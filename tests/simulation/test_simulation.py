@@ -17,7 +17,7 @@ from fluvio_sync._core import looks, second_look
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.events import OffsetsReplied, Written
 from fluvio_sync._core.failures import delivery_timed_out
-from fluvio_sync._core.looking import Look
+from fluvio_sync._core.looking import Look, Looking
 from fluvio_sync._core.patience import Allowance, Progress
 from fluvio_sync._core.pipeline import CommitWait
 from fluvio_sync._net.connection import Connection
@@ -197,6 +197,14 @@ class NoSecondLook(Dispatcher):
         for batch in batches:
             batch.sent_in_doubt = False
         super()._acknowledge(queue, batches, offsets, now)
+
+
+class OldLeaderBelieved(Dispatcher):
+    """Goes on with a look at a leader that was replaced."""
+
+    def _route_changed(self, queue: PartitionQueue, now: float) -> None:
+        if not isinstance(queue.state, Looking):
+            super()._route_changed(queue, now)
 
 
 class ForgottenBound(Look):
@@ -390,6 +398,11 @@ PLANTED = [
 def test_a_planted_fault_is_found(parts: dict[str, Any]) -> None:
     with pytest.raises(Broken):
         run_seeds(500, **parts)
+
+
+def test_belief_in_a_replaced_leader_is_found() -> None:
+    with pytest.raises(Broken):
+        run_seeds(100, first=600, dispatcher=OldLeaderBelieved)
 
 
 def test_a_frame_that_is_cut_short_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fluvio_sync._core.dispatcher import ABANDON_GRACE
+from fluvio_sync._core.looking import Looking
 from fluvio_sync._core.metadata import kept
 from fluvio_sync._core.partition import Acknowledged, Failed
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 FAULTS_END = 20.0  # seconds after which nothing is broken any more
 EPSILON = 1e-6
-NEWS = 1.0  # seconds after which no acknowledgement of a replaced leader is taken any more
+FAR = 1.2  # seconds that an answer takes at most, but for the network's own delay
 TICK = 0.001 + EPSILON  # within which a last attempt is not followed by another
 SC = Endpoint("10.0.0.1", 9003)
 
@@ -125,11 +126,18 @@ class Sent:
 
 @dataclass
 class Loss:
-    """The end of a log that its new leader lacks."""
+    """The end of a log that its new leader lacks; `told_at`: when the client learned who leads."""
 
     key: tuple[str, int]
     offset: int  # the first that is lost
+    leader: int
     at: float
+    told_at: float = math.inf
+
+    @property
+    def over_at(self) -> float:
+        """After which no acknowledgement of the replaced leader is taken any more."""
+        return min(self.told_at + ABANDON_GRACE, self.at + FAR + 0.1)
 
 
 class NoThread:
@@ -476,7 +484,9 @@ class World:
 
     def _move_leader(self) -> None:
         topic = self.random.choice([name for name in self.core.topics if name.startswith("topic-")])
-        partition = self.random.choice(self.core.topics[topic].partitions)
+        self._elect(topic, self.random.choice(self.core.topics[topic].partitions))
+
+    def _elect(self, topic: str, partition: Partition) -> None:
         replicas = [spu for spu in partition.replicas if spu in self.core.online and spu != partition.leader]
         if replicas and partition.leader in self.core.online:
             lost = self.random.choice([0, 1, 3]) if self.lossy else 0
@@ -485,7 +495,8 @@ class World:
             self.core.move_leader(topic, partition.index, replicas[0], lost)
             self._note(f"{partition.name} moves to SPU {replicas[0]}, from offset {end} to {partition.log.end_offset}")
             if lost:
-                self.losses.append(Loss((topic, partition.index), partition.log.end_offset, self.clock.now))
+                key = (topic, partition.index)
+                self.losses.append(Loss(key, partition.log.end_offset, replicas[0], self.clock.now))
 
     def _other_client(self) -> None:
         """Another client writes batches, whose sequences are those of this one."""
@@ -532,13 +543,21 @@ class World:
         """The way back from an SPU is long for a while."""
         spu = self.random.choice(sorted(self.core.spus))
         self._note(f"the way back from SPU {spu} is long")
-        self.network.far[spu] = self.random.choice([0.1, 1.2 * NEWS])
+        self.network.far[spu] = self.random.choice([0.1, 0.45, 0.45, FAR])
         seconds = self.random.choice([1.0, 8.0])
         self.after(seconds, self.network.far.clear)
         if self.lossy:  # it is cut off, and others are elected in its place
             self.core.cut_next_produce(spu, "after")
-            for _ in range(3):
-                self.after(self.random.random() * seconds, self._move_leader)
+            for n in range(int(10 * seconds)):
+                self.after(n / 10, lambda: self._elect_during_looks(spu))
+
+    def _elect_during_looks(self, spu: int) -> None:
+        """Others are elected where the client has found batches in an SPU's log, and still reads."""
+        for queue in self.accumulator.queues():
+            if isinstance(queue.state, Looking) and queue.state.look.found and self.random.random() < 0.5:
+                partition = self._partition(queue.topic, queue.partition)
+                if partition.leader == spu:
+                    self._elect(queue.topic, partition)
 
     def _refuse(self) -> None:
         spu = self.random.choice(sorted(self.core.spus))
@@ -630,6 +649,7 @@ class World:
         standstill = 0
         while True:
             due = min(self._step(), self._next_event())
+            self._note_losses_told()
             if due > 1000.0:
                 break
             standstill = 0 if due > self.clock.now else standstill + 1
@@ -643,6 +663,13 @@ class World:
                 self.core.on_time(self.clock.now)
             self.network.collect()
         self._check_end()
+
+    def _note_losses_told(self) -> None:
+        for loss in self.losses:
+            if loss.told_at == math.inf:
+                known = self.engine.metadata.partitions.get(loss.key)
+                if known is not None and known.leader == loss.leader:
+                    loss.told_at = self.clock.now
 
     def _next_event(self) -> float:
         times = [self._events[0][0] if self._events else None, self.core.wakeup_at]
@@ -751,9 +778,7 @@ class World:
         """Whether the cluster lost a record after, or shortly before, it was acknowledged."""
         key, offset = (sent.topic_state.topic, sent.partition), sent.future.result().offset
         done_at = self.done_at[sent.future._locate()[0]]
-        return any(
-            loss.key == key and loss.offset <= (offset or 0) and done_at < loss.at + NEWS for loss in self.losses
-        )
+        return any(loss.key == key and loss.offset <= (offset or 0) and done_at < loss.over_at for loss in self.losses)
 
     def _check_duplicates(self, logs: dict[tuple[str, int], list[bytes]]) -> None:
         """Acknowledged records that are stored more than once are counted, and no others."""
