@@ -2,11 +2,13 @@
 """The daemon thread on which the callbacks of a client's futures run.
 
 It starts when the first callback is due, so that an application without callbacks has no such thread.  The sender
-never runs an application's code: a slow callback delays other callbacks and nothing else.
+never runs an application's code: a slow callback delays other callbacks and nothing else.  While the system has no
+thread left, callbacks wait until one can be started, or until a thread of the application flushes or closes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING
@@ -30,6 +32,8 @@ class CallbackThread:
         # A thread that waits for a future leads the sender's steps meanwhile (see `sender_thread`).  It calls `lead`
         # with a condition and a timeout in seconds, and gets the remaining seconds.
         self.lead: Callable[[Callable[[], bool], float | None], float | None] | None = None
+        # Called when callbacks wait for a thread: the background thread tries to start it again.
+        self.on_shortage: Callable[[], None] | None = None
         self._name = name
         # Looked up here: gevent and eventlet replace the class, perhaps after this module was imported.
         self._queue: Due = queue.SimpleQueue()
@@ -38,20 +42,33 @@ class CallbackThread:
         self._submitted = 0
         self._finished = 0
         self._thread: threading.Thread | None = None
-        self._idents: set[int] = set()  # of threads that run callbacks: one, and two for a moment after a stop
+        self._idents: set[int] = set()  # of threads that run callbacks now
 
     def submit(self, work: Work) -> None:
         """Queue functions, each of which runs the callbacks of one finished future and raises nothing."""
         with self.lock:
             self._submitted += 1
             self._queue.put(work)
-            running = self._thread is not None or self._start()
-        if not running:
-            self._run_one(self._queue)
+            if self._thread is None:
+                self._thread = started(self._run, self._name, self._queue)
+            running = self._thread is not None
+        if not running and self.on_shortage is not None:
+            self.on_shortage()
 
-    def _start(self) -> bool:
-        self._thread = started(self._run, self._name, self._queue)
-        return self._thread is not None
+    def waits_for_thread(self) -> bool:
+        """Start the thread if callbacks wait for one; return whether they still do."""
+        if self._thread is None and not self._queue.empty():
+            with self.lock:
+                if self._thread is None:
+                    self._thread = started(self._run, self._name, self._queue)
+        return self._thread is None and not self._queue.empty()
+
+    def run_left(self) -> None:
+        """Run, in the calling thread of the application, the callbacks for which no thread can be started."""
+        if self.waits_for_thread():
+            with contextlib.suppress(queue.Empty):
+                while (work := self._queue.get_nowait()) is not None:
+                    self._run_work(work)
 
     def is_current_thread(self) -> bool:
         """Whether the caller is itself a callback."""
@@ -59,6 +76,7 @@ class CallbackThread:
 
     def wait_for_due(self, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds until all callbacks submitted so far have run; False if they have not."""
+        self.run_left()
         with self.lock:
             due = self._submitted
             return self._changed.wait_for(lambda: self._finished >= due, timeout)
@@ -72,18 +90,16 @@ class CallbackThread:
                 self._queue, self._thread = queue.SimpleQueue(), None
 
     def _run(self, due: Due) -> None:
-        self._idents.add(threading.get_ident())
-        while self._run_one(due):
-            pass
-        self._idents.discard(threading.get_ident())
+        while (work := due.get()) is not None:
+            self._run_work(work)
 
-    def _run_one(self, due: Due) -> bool:
-        work = due.get()
-        if work is None:
-            return False
-        for run_callbacks in work:
-            run_callbacks()
-        with self.lock:
-            self._finished += 1
-            self._changed.notify_all()
-        return True
+    def _run_work(self, work: Work) -> None:
+        self._idents.add(threading.get_ident())
+        try:
+            for run_callbacks in work:
+                run_callbacks()
+        finally:
+            self._idents.discard(threading.get_ident())
+            with self.lock:
+                self._finished += 1
+                self._changed.notify_all()

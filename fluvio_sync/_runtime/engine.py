@@ -155,6 +155,7 @@ class Engine:
             self.sender, self.poller, self.accumulator, clock=self.clock, log=self.log, name=name
         )
         self.callbacks.lead = self.thread.lead
+        self.callbacks.on_shortage = self.poller.wake_background
         self.admin = Admin(
             self.sc,
             connect_timeout=config.connect_timeout,
@@ -384,8 +385,13 @@ class Engine:
     def close(self, timeout: float | None) -> int:
         """Drain, then close; returns the number of records that the timeout lost."""
         lost = self.drain(timeout)
-        self.thread.stop()
+        self.stop()
         return lost
+
+    def stop(self) -> None:
+        """End the thread; the callbacks of records that this fails run."""
+        self.thread.stop()
+        self.callbacks.run_left()
 
     def drain(self, timeout: float | None) -> int:
         """Take no more records and wait for those there are; returns the number left after the timeout."""

@@ -63,7 +63,7 @@ def _drain() -> None:
     for engine in engines:
         engine.thread.ask_to_stop()
     for engine in engines:
-        engine.thread.stop()
+        engine.stop()
         if lost[engine]:
             say(
                 f"{counted(lost[engine], 'record')} not acknowledged within {engine.config.exit_timeout} s "

@@ -113,7 +113,7 @@ class SenderThread:
             self._ident = None  # the system gives its number to another thread
 
     def _run_to_the_end(self) -> None:
-        while not self._stopping and not (self._stopping_when_idle and self._accumulator.is_empty()):
+        while not self._stopping and not (self._stopping_when_idle and self._is_idle()):
             try:
                 self._sender.notify()
                 self._run_step()
@@ -140,6 +140,9 @@ class SenderThread:
             self._sender.abandon()
             self._accumulator.callbacks.stop()
             self._step_lock.release()
+
+    def _is_idle(self) -> bool:
+        return self._accumulator.is_empty() and not self._accumulator.callbacks.waits_for_thread()
 
     def _run_step(self) -> None:
         """Run one step, or sleep while another thread leads."""
@@ -173,7 +176,7 @@ class SenderThread:
                 self._take_over()
                 due = self._sender.prepare()
                 now = self._clock.monotonic()
-                if self.led_by_waiter:
+                if self.led_by_waiter or self._accumulator.callbacks.waits_for_thread():
                     due = min(due, now + _LOOK)
                 self._sleeps_until = due
                 return min(max(0.0, due - now), LONGEST_WAIT)

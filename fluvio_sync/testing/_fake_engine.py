@@ -285,6 +285,7 @@ class CallersSteps:
         with self._lock:
             self._sender.fail_rest()
             self._sender.abandon()
+        self._accumulator.callbacks.run_left()
         self._accumulator.callbacks.stop()
 
     def stop_when_idle(self) -> None:

@@ -5,22 +5,31 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fluvio_sync import Fluvio
 from fluvio_sync._net.poller import Poller
 from tests.support.scripts import run
 from tests.support.system import needs_resource
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fluvio_sync import DeliveryFuture
     from fluvio_sync.testing import LocalCluster
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="the system does not list a process's descriptors"
 )
+
+LONGEST = 20.0  # seconds that nothing here takes
 
 LIMITED = """
 import contextlib, resource
@@ -82,6 +91,61 @@ def test_a_poller_that_is_made_in_part_closes_its_sockets(monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="Too many"):
         Poller()
     assert [sock.fileno() for sock in made] == [-1, -1]
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Have no thread started meanwhile."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        yield
+
+
+def note_thread(future: DeliveryFuture, seen: list[str]) -> None:
+    future.add_done_callback(lambda _: seen.append(threading.current_thread().name))
+
+
+def test_callbacks_that_get_no_thread_run_where_the_application_flushes(own: LocalCluster) -> None:
+    own.create_topic("t")
+    seen: list[str] = []
+    with Fluvio.connect(own.endpoint) as client, no_threads():
+        producer = client.topic_producer("t")
+        for _ in range(2):
+            future = producer.send("v")
+            note_thread(future, seen)
+            future.result(LONGEST)
+        assert seen == []
+        producer.flush(LONGEST)
+        assert seen == [threading.current_thread().name] * 2
+
+
+def test_callbacks_that_get_no_thread_run_when_there_is_one_again(own: LocalCluster) -> None:
+    own.create_topic("t")
+    seen: list[str] = []
+    with Fluvio.connect(own.endpoint) as client:
+        with no_threads():
+            future = client.topic_producer("t").send("v")
+            note_thread(future, seen)
+            future.result(LONGEST)
+        deadline = time.monotonic() + LONGEST
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "callbacks" in seen[0]
+
+
+def test_callbacks_of_records_that_closing_fails_run_without_a_thread(own: LocalCluster) -> None:
+    own.create_topic("t")
+    seen: list[str] = []
+    client = Fluvio.connect(own.endpoint)
+    with no_threads():
+        own.hold_replies(5001)
+        note_thread(client.topic_producer("t").send("v"), seen)
+        client.close(0)
+    assert seen == [threading.current_thread().name]
 
 
 @needs_resource
