@@ -78,7 +78,7 @@ def test_a_thread_that_sends_and_waits_wakes_no_other(own: LocalCluster, monkeyp
             producer.send(b"x").result(LONG)
         # The background thread looks once a second by itself, and may have the step lock at that moment.
         looks = 1 + math.ceil((time.monotonic() - began) / sender_thread._LOOK)
-    assert len(woken) <= looks
+    assert len(woken) <= 2 * looks, "send() and result() of a record may both meet it there"
     assert len(background) <= looks
     assert len(steps) <= looks + 1
 
