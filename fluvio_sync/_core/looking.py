@@ -9,7 +9,6 @@ other partitions' requests stand behind them on the connection.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._core.partition import State, lowered, settled_at
@@ -93,7 +92,7 @@ class Look:
         self._first = 0  # offset of the log
         self.start: int | None = None
         self.position: int | None = None
-        self._until: float = math.inf
+        self._until = _LARGEST_OFFSET
         self._is_trimmed = False
         self.chunk = _FIRST_CHUNK
         self.read = 0  # bytes
