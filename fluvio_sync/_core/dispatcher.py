@@ -15,6 +15,7 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._core import failures, reasons, retrying
 from fluvio_sync._core.actions import (
     AskOffsets,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 ABANDON_GRACE = 0.3
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # tests plant faults
 class Dispatcher:
     """Decides about all partition queues and pipelines of a client."""
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
+from collections.abc import Callable  # noqa: TC003 - fields of named tuples are looked up when they are compiled
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync.delivery import AtLeastOnce
+from fluvio_sync.errors import FluvioError  # noqa: TC001 - as above
 from fluvio_sync.futures import BatchFutures
 from fluvio_sync.protocol.batch import (
     MIN_TIMESTAMP_DELTA,
@@ -26,10 +28,9 @@ from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.stats import OwnerSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from fluvio_sync._core.topic import TopicState
-    from fluvio_sync.errors import FluvioError
     from fluvio_sync.stats import HandleStats
 
 # Bytes that a record counts beside its key and value: its future and its share of the batch's lists (measured by

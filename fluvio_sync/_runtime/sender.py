@@ -12,6 +12,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._core.actions import (
     AskOffsets,
     AskProgress,
@@ -92,6 +93,7 @@ _PERFORMERS = {
 }
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # tests plant faults
 class Sender:
     """Owns the connections to the SPUs, and all data between them and the dispatcher.
 

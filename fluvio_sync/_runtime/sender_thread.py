@@ -176,7 +176,7 @@ class SenderThread:
                 self._take_over()
                 due = self._sender.prepare()
                 now = self._clock.monotonic()
-                if self.led_by_waiter or self._accumulator.callbacks.waits_for_thread():
+                if self._accumulator.callbacks.waits_for_thread() or self.led_by_waiter:
                     due = min(due, now + _LOOK)
                 self._sleeps_until = due
                 return min(max(0.0, due - now), LONGEST_WAIT)

@@ -105,21 +105,23 @@ def no_threads() -> Iterator[None]:
         yield
 
 
-def note_thread(future: DeliveryFuture, seen: list[str]) -> None:
+def send_and_note_thread(own: LocalCluster, client: Fluvio, seen: list[str]) -> DeliveryFuture:
+    """Send a record whose callback notes on which thread it runs, and is there before the answer."""
+    own.hold_replies(5001)
+    future = client.topic_producer("t").send("v")
     future.add_done_callback(lambda _: seen.append(threading.current_thread().name))
+    own.hold_replies(5001, on=False)
+    return future
 
 
 def test_callbacks_that_get_no_thread_run_where_the_application_flushes(own: LocalCluster) -> None:
     own.create_topic("t")
     seen: list[str] = []
     with Fluvio.connect(own.endpoint) as client, no_threads():
-        producer = client.topic_producer("t")
         for _ in range(2):
-            future = producer.send("v")
-            note_thread(future, seen)
-            future.result(LONGEST)
+            send_and_note_thread(own, client, seen).result(LONGEST)
         assert seen == []
-        producer.flush(LONGEST)
+        client.topic_producer("t").flush(LONGEST)
         assert seen == [threading.current_thread().name] * 2
 
 
@@ -128,9 +130,7 @@ def test_callbacks_that_get_no_thread_run_when_there_is_one_again(own: LocalClus
     seen: list[str] = []
     with Fluvio.connect(own.endpoint) as client:
         with no_threads():
-            future = client.topic_producer("t").send("v")
-            note_thread(future, seen)
-            future.result(LONGEST)
+            send_and_note_thread(own, client, seen).result(LONGEST)
         deadline = time.monotonic() + LONGEST
         while not seen and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -142,8 +142,8 @@ def test_callbacks_of_records_that_closing_fails_run_without_a_thread(own: Local
     seen: list[str] = []
     client = Fluvio.connect(own.endpoint)
     with no_threads():
-        own.hold_replies(5001)
-        note_thread(client.topic_producer("t").send("v"), seen)
+        own.kill_spu(5001)
+        send_and_note_thread(own, client, seen)
         client.close(0)
     assert seen == [threading.current_thread().name]
 
