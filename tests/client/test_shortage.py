@@ -22,7 +22,7 @@ from tests.support.system import needs_resource
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluvio_sync import DeliveryFuture
+    from fluvio_sync import DeliveryFuture, TopicProducer
     from fluvio_sync.testing import LocalCluster
 
 pytestmark = pytest.mark.skipif(
@@ -105,10 +105,10 @@ def no_threads() -> Iterator[None]:
         yield
 
 
-def send_and_note_thread(own: LocalCluster, client: Fluvio, seen: list[str]) -> DeliveryFuture:
+def send_and_note_thread(own: LocalCluster, producer: TopicProducer, seen: list[str]) -> DeliveryFuture:
     """Send a record whose callback notes on which thread it runs, and is there before the answer."""
     own.hold_replies(5001)
-    future = client.topic_producer("t").send("v")
+    future = producer.send("v")
     future.add_done_callback(lambda _: seen.append(threading.current_thread().name))
     own.hold_replies(5001, on=False)
     return future
@@ -118,10 +118,11 @@ def test_callbacks_that_get_no_thread_run_where_the_application_flushes(own: Loc
     own.create_topic("t")
     seen: list[str] = []
     with Fluvio.connect(own.endpoint) as client, no_threads():
+        producer = client.topic_producer("t")
         for _ in range(2):
-            send_and_note_thread(own, client, seen).result(LONGEST)
+            send_and_note_thread(own, producer, seen).result(LONGEST)
         assert seen == []
-        client.topic_producer("t").flush(LONGEST)
+        producer.flush(LONGEST)
         assert seen == [threading.current_thread().name] * 2
 
 
@@ -130,7 +131,7 @@ def test_callbacks_that_get_no_thread_run_when_there_is_one_again(own: LocalClus
     seen: list[str] = []
     with Fluvio.connect(own.endpoint) as client:
         with no_threads():
-            send_and_note_thread(own, client, seen).result(LONGEST)
+            send_and_note_thread(own, client.topic_producer("t"), seen).result(LONGEST)
         deadline = time.monotonic() + LONGEST
         while not seen and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -143,7 +144,7 @@ def test_callbacks_of_records_that_closing_fails_run_without_a_thread(own: Local
     client = Fluvio.connect(own.endpoint)
     with no_threads():
         own.kill_spu(5001)
-        send_and_note_thread(own, client, seen)
+        send_and_note_thread(own, client.topic_producer("t"), seen)
         client.close(0)
     assert seen == [threading.current_thread().name]
 
