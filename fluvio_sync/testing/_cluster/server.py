@@ -110,7 +110,8 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         while answers := self._answers():
-            self._transport.writelines(answers)
+            # Not `writelines`: that of early 3.12 and 3.13 does not tell when its bytes are sent (gh-127655 of CPython).
+            self._transport.write(b"".join(answers))
         if self._is_over:
             self.session.disconnect()
             self._transport.close()
