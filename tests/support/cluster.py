@@ -85,7 +85,9 @@ class Where:
         """Return the headers of a partition's batches, as they are stored."""
         engine = self.admin._holder.engine
         assert engine is not None
-        leader = engine.metadata.partitions[topic, partition].leader
+        partitions = engine.metadata.partitions
+        wait_until(lambda: (topic, partition) in partitions, f"the leader of partition {partition} of {topic}")
+        leader = partitions[topic, partition].leader
         context, server_name = self.tls.ssl_context(), self.tls.server_name(engine.metadata.spu_name(leader))
         address = str(engine.metadata.advertised(leader))
         with Asked(address, SPU_CLIENT_RANGES, tls=context, server_name=server_name) as spu:

@@ -110,7 +110,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         while answers := self._answers():
-            # Not `writelines`: that of early 3.12 and 3.13 does not tell when its bytes are sent (gh-127655 of CPython).
+            # Not `writelines`: that of early 3.12 and 3.13 does not tell when its bytes are sent (CPython's gh-127655).
             self._transport.write(b"".join(answers))
         if self._is_over:
             self.session.disconnect()
