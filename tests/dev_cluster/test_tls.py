@@ -16,11 +16,12 @@ import trustme
 
 from fluvio_sync import TlsConfig
 from fluvio_sync.errors import ConfigError, ConnectError
+from fluvio_sync.protocol.frames import FrameReader
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
 from fluvio_sync.testing import LocalCluster, read_partition
 from tests.dev_cluster.messages import batch, codes, produce, request_frame
 from tests.support.asking import Asked
-from tests.support.sockets import connect, receive
+from tests.support.sockets import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ def heard_until_the_end(sock: socket.socket) -> bytes:
     try:
         while data := sock.recv(4096):
             heard += data
-    except ConnectionResetError:
+    except (ConnectionResetError, BrokenPipeError):  # OpenSSL 3.5 may write when it reads the end
         pass
     return heard
 
@@ -204,5 +205,5 @@ def test_a_half_closed_connection_gets_its_replies_then_ends(cluster: LocalClust
     with dial(cluster.spu_endpoints[5001]) as sock:
         sock.sendall(frame * 50)
         socket.socket.shutdown(sock, socket.SHUT_WR)
-        assert len(receive(sock, 51)) == 50
+        assert len(FrameReader().feed(memoryview(heard_until_the_end(sock)))) == 50
     assert len(cluster.records("t")) == 50
