@@ -12,8 +12,9 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable  # noqa: TC003 - fields of named tuples are looked up when they are compiled
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import FluvioError  # noqa: TC001 - as above
@@ -45,10 +46,16 @@ An SPU carries out the requests that it has received, and receives no more on a 
 """
 
 
-class Carrier(Protocol):
-    """A request, as its batches know it; `over_at`: when it was answered or lost, infinite before."""
+class Ending:
+    """The end of a request that batches were left in; `at`: when it was answered or lost, infinite before.
 
-    over_at: float
+    They keep this and not the request, which keeps them.
+    """
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = math.inf
 
 
 class Batch:
@@ -62,7 +69,7 @@ class Batch:
     * `looked_to`: the offset up to which the last look did not find it.
     * `unverified`: it was counted as sent again without a look.
     * `sent_to`: the SPUs that requests with it went to.
-    * `left_in`: the requests that carry it to leaders that were replaced, and that no answer is awaited of.
+    * `left_in`: the ends of requests that carry it to leaders that were replaced, and that no answer is awaited of.
     * `sent_in_doubt`: it was sent again though an earlier request of it may be carried out, so it may be stored twice.
     * `outcome`: kept until it is carried out and accounted for; longer, the two would hold each other in memory.
     """
@@ -115,7 +122,7 @@ class Batch:
         self.bound: int | None = None
         self.looked_to: int | None = None
         self.sent_to: tuple[int, ...] = ()
-        self.left_in: tuple[Carrier, ...] = ()
+        self.left_in: tuple[Ending, ...] = ()
         self.sent_in_doubt = False
         self.unverified = False
         self.in_request = False  # its last attempt is neither answered nor failed
@@ -244,9 +251,9 @@ def lowered(bound: int | None, sent_to: Collection[int], spu: int, end: int) -> 
     return None if spu in sent_to else end
 
 
-def settled_at(failed_at: float, left_in: Iterable[Carrier]) -> float:
+def settled_at(failed_at: float, left_in: Iterable[Ending]) -> float:
     """Return when nothing of an attempt that failed then, nor of requests that were left, is carried out any more."""
-    return max([failed_at, *(request.over_at for request in left_in)]) + SETTLING
+    return max([failed_at, *(ending.at for ending in left_in)]) + SETTLING
 
 
 class EarlierBatch(NamedTuple):
@@ -307,6 +314,7 @@ class Dropped(NamedTuple):
 Outcome = Acknowledged | Sent | Failed | Dropped
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class State:
     """The state of a partition queue, with the data that has a meaning in it alone.
 

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fluvio_sync._base.text import shown
-from fluvio_sync._core.partition import State
+from fluvio_sync._core.partition import Ending, State
 from fluvio_sync._core.patience import Allowance, Progress
 from fluvio_sync.delivery import Isolation
 from fluvio_sync.errors import ConnectError, ConnectTimeoutError, FluvioError, RequestTimeoutError
@@ -121,7 +121,8 @@ class SpuPipeline:
         self.state = PipelineState.DOWN
         self.take_queues()
         for request in self.in_flight:
-            request.lost, request.over_at = True, now
+            request.lost = True
+            request.note_end(now)
         self.in_flight.clear()
         self.looks = 0
         self.timer = None
@@ -269,7 +270,8 @@ class SpuPipeline:
     def answered(self, request: Request, now: float) -> None:
         """Remove an answered request; the SPU may work on the next one from now on."""
         self.in_flight.remove(request)
-        request.over_at = now
+        if request.ending is not None:
+            request.note_end(now)
         if self.allowance.limit is not None and request.entries:
             most = request.entries[0][0].max_request_size
             self.allowance.enlarge(request, most, now - self.progress.in_line_at)
@@ -286,17 +288,17 @@ class Request:
     * `abandoned`: the queues that went to another leader meanwhile; the answer does not count for them.
     * `unread`: of a written at-most-once request, the queues and their numbers of records.
     * `lost`: its connection broke, and later events of it do not count.
-    * `over_at`: when it was answered or lost, in monotonic seconds; infinite before.
+    * `ending`: its end, where batches were left in it.
     """
 
     __slots__ = (
         "abandoned",
         "acked",
         "end",
+        "ending",
         "entries",
         "latest_deadline",
         "lost",
-        "over_at",
         "patience",
         "pipeline",
         "shortest_patience",
@@ -325,7 +327,7 @@ class Request:
         self.written = False
         self.unread: list[tuple[PartitionQueue, int]] = []
         self.lost = False
-        self.over_at = math.inf
+        self.ending: Ending | None = None
 
     def __repr__(self) -> str:
         carried = ", ".join(f"{queue}: {sum(b.builder.count for b in batches)}" for queue, batches in self.entries)
@@ -348,16 +350,24 @@ class Request:
     def abandon(self, queue: PartitionQueue, batches: Iterable[Batch]) -> None:
         """Have the answer no longer count for this queue, which went to another leader with these batches."""
         self.abandoned.add(queue)
+        self.ending = self.ending or Ending()
         for batch in batches:
-            batch.left_in = (*(request for request in batch.left_in if request.over_at == math.inf), self)
+            others = (ending for ending in batch.left_in if ending.at == math.inf)
+            batch.left_in = (*others, self.ending)
         self.note_latest_deadline()
 
     def lose(self, now: float) -> None:
         """Note that its connection broke: batches of which a byte was sent may be stored."""
-        self.lost, self.over_at = True, now
+        self.lost = True
+        self.note_end(now)
         if self.wrote_any:
             for batch in self.batches:
                 batch.maybe_written = True
+
+    def note_end(self, now: float) -> None:
+        """Tell the batches that were left in it that it was answered or lost."""
+        if self.ending is not None:
+            self.ending.at = now
 
     def start(self) -> None:
         """Note another attempt of its batches."""

@@ -18,7 +18,7 @@ from fluvio_sync._core.pipeline import PipelineState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluvio_sync._core.partition import Batch, Carrier, EarlierBatch, PartitionQueue
+    from fluvio_sync._core.partition import Batch, EarlierBatch, Ending, PartitionQueue
     from fluvio_sync._core.pipeline import SpuPipeline
     from fluvio_sync._core.routing import Router
     from fluvio_sync.delivery import Isolation
@@ -31,7 +31,8 @@ class _Suspect(NamedTuple):
     """An acknowledged batch that may be stored twice.
 
     * `at`: when it was acknowledged, in monotonic seconds.
-    * `sent_to`: the SPUs that requests with it went to; `left_in`: those of them that no answer was awaited of.
+    * `sent_to`: the SPUs that requests with it went to.
+    * `left_in`: the ends of those requests that no answer was awaited of.
     """
 
     identities: list[EarlierBatch]
@@ -40,7 +41,7 @@ class _Suspect(NamedTuple):
     records: int
     at: float
     sent_to: tuple[int, ...]
-    left_in: tuple[Carrier, ...]
+    left_in: tuple[Ending, ...]
 
     @property
     def settled_at(self) -> float:
