@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the compiler of the hot modules (mypyc, see `setup.py`) is told about a class.
+"""What the compiler mypyc would be told about a class: the modules that records pass through can be compiled.
 
-`mypy_extensions`, where the compiler looks for it, is needed by nothing else, so that users need not install it.
+`mypy_extensions`, where mypyc looks for it, is needed by nothing else, so that users need not install it.
 """
 
 from __future__ import annotations

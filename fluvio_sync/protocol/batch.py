@@ -437,10 +437,10 @@ def _records(header: BatchHeader, section: bytes, *, strict: bool) -> list[Recor
         key, key_size = None, 0
         if has_key:
             key_size, position = decode_varint(section, position)
-            key = section[position : position + key_size]
+            key = section[position : position + key_size] if key_size >= 0 else None
             position += key_size
         size, position = decode_varint(section, position)
-        value = section[position : position + size]
+        value = section[position : position + size] if size >= 0 else b""
         headers, position = decode_varint(section, position + size)
         # A slice past the end is no error, but then neither is the record's end where it should be.
         if position != end or size < 0 or key_size < 0 or has_key > 1:

@@ -267,5 +267,5 @@ PLAIN_CODES: Mapping[int, ErrorCode] = {int(code): ErrorCode(int(code)) for code
 
 ErrorCode.NONE = PLAIN_CODES[Code.NONE]
 
-ERROR_CODE = nested(ErrorCode)
+ERROR_CODE: Layout[ErrorCode] = nested(ErrorCode)
 """Its layout, for the messages that hold one."""

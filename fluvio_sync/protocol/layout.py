@@ -16,7 +16,7 @@ from fluvio_sync.protocol.primitives import MAX_ELEMENTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fluvio_sync.protocol.primitives import Reader, Writer
+    from fluvio_sync.protocol.primitives import Duration, Reader, Writer
 
 T = TypeVar("T")
 K = TypeVar("K", int, str)
@@ -45,19 +45,19 @@ class Layout(Generic[T]):
         self.min_size = min_size
 
 
-BOOL = Layout(lambda r, _: r.boolean(), lambda w, value, _: w.boolean(value), 1)
-U8 = Layout(lambda r, _: r.u8(), lambda w, value, _: w.u8(value), 1)
-U16 = Layout(lambda r, _: r.u16(), lambda w, value, _: w.u16(value), 2)
-U32 = Layout(lambda r, _: r.u32(), lambda w, value, _: w.u32(value), 4)
-U64 = Layout(lambda r, _: r.u64(), lambda w, value, _: w.u64(value), 8)
-I16 = Layout(lambda r, _: r.i16(), lambda w, value, _: w.i16(value), 2)
-I32 = Layout(lambda r, _: r.i32(), lambda w, value, _: w.i32(value), 4)
-I64 = Layout(lambda r, _: r.i64(), lambda w, value, _: w.i64(value), 8)
-STRING = Layout(lambda r, _: r.string(), lambda w, value, _: w.string(value), 2)
-BYTES = Layout(lambda r, _: r.byte_string(), lambda w, value, _: w.byte_string(value), 4)
-VARBYTES = Layout(lambda r, _: r.varbytes(), lambda w, value, _: w.varbytes(value), 1)
-I32S = Layout(lambda r, _: r.i32s(), lambda w, value, _: w.i32s(value), 4)
-DURATION = Layout(lambda r, _: r.duration(), lambda w, value, _: w.duration(value), 12)
+BOOL: Layout[bool] = Layout(lambda r, _: r.boolean(), lambda w, value, _: w.boolean(value), 1)
+U8: Layout[int] = Layout(lambda r, _: r.u8(), lambda w, value, _: w.u8(value), 1)
+U16: Layout[int] = Layout(lambda r, _: r.u16(), lambda w, value, _: w.u16(value), 2)
+U32: Layout[int] = Layout(lambda r, _: r.u32(), lambda w, value, _: w.u32(value), 4)
+U64: Layout[int] = Layout(lambda r, _: r.u64(), lambda w, value, _: w.u64(value), 8)
+I16: Layout[int] = Layout(lambda r, _: r.i16(), lambda w, value, _: w.i16(value), 2)
+I32: Layout[int] = Layout(lambda r, _: r.i32(), lambda w, value, _: w.i32(value), 4)
+I64: Layout[int] = Layout(lambda r, _: r.i64(), lambda w, value, _: w.i64(value), 8)
+STRING: Layout[str] = Layout(lambda r, _: r.string(), lambda w, value, _: w.string(value), 2)
+BYTES: Layout[bytes] = Layout(lambda r, _: r.byte_string(), lambda w, value, _: w.byte_string(value), 4)
+VARBYTES: Layout[bytes] = Layout(lambda r, _: r.varbytes(), lambda w, value, _: w.varbytes(value), 1)
+I32S: Layout[tuple[int, ...]] = Layout(lambda r, _: r.i32s(), lambda w, value, _: w.i32s(value), 4)
+DURATION: Layout[Duration] = Layout(lambda r, _: r.duration(), lambda w, value, _: w.duration(value), 12)
 
 
 def option(layout: Layout[T]) -> Layout[T | None]:

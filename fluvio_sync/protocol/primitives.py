@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def decode_varint(buffer: Buffer, position: int) -> tuple[int, int]:
     return (z >> 1) ^ -(z & 1), position + 1
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # tests draw what is read
 class Reader:
     """Reads primitives off a buffer, front to back.
 

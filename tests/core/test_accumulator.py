@@ -325,7 +325,7 @@ def test_a_partition_that_the_topic_does_not_have_is_rejected() -> None:
     assert (caught.value.topic, caught.value.partition) == ("t", 3)
     for wrong in (True, 1.0, "1", None):
         with pytest.raises(TypeError, match="a partition is an int"):
-            rig.topic_state.check_partition(wrong)  # type: ignore[arg-type]
+            rig.topic_state.check_partition(wrong)
 
 
 def test_send_within_send_raises_and_does_not_dead_lock() -> None:
