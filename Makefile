@@ -8,6 +8,8 @@ FAULTS ?= 10000
 SOAK ?= 1800
 FUZZ ?= 60
 MATRIX ?= -m cluster tests/client
+COMPILED_TESTS := tests/chaos tests/cli tests/client tests/contrib tests/core tests/dev_cluster tests/process tests/protocol \
+    tests/simulation tests/testing tests/unit
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
@@ -36,6 +38,26 @@ test-portable: $(VENV)/.test ## run the tests without epoll, fork, sendmsg and f
 	    tests/unit tests/dev_cluster tests/client $(ARGS) || status=$$?; \
 	$(VENV)/bin/python -m pytest -m 'alone and not slow' \
 	    tests/client/test_failures.py tests/client/test_retries.py tests/client/test_tls.py $(ARGS) || status=$$?; \
+	exit $$status
+
+# The wheel that is made of a copy of the sources, unpacked: what users would install, and the sources stay as they are.
+compiled: $(VENV)/.compile ## compile the modules that records pass through, with mypyc and a C compiler, into build/compiled
+	@rm -rf build/compiled
+	@mkdir -p build/compiled/source
+	@cp -R fluvio_sync setup.py setup.cfg pyproject.toml README.md LICENSE build/compiled/source
+	@FLUVIO_SYNC_COMPILE=1 $(VENV)/bin/python -m build --wheel --no-isolation --outdir build/compiled/dist build/compiled/source \
+	    >build/compiled/log 2>&1 || { cat build/compiled/log; exit 1; }
+	@$(VENV)/bin/python -m zipfile --extract build/compiled/dist/*.whl build/compiled/package
+	@cp -R tests bench pyproject.toml build/compiled/package
+	@cd build/compiled/package && $(abspath $(VENV))/bin/python -c 'import sys, fluvio_sync; sys.exit(not fluvio_sync.compiled)' \
+	|| { cat ../log; exit 1; }
+
+# Those of the package; the tests of the repository's pages and packages need not be run twice.
+test-compiled: compiled ## run the tests with the compiled modules
+	@status=0; cd build/compiled/package; \
+	$(abspath $(VENV))/bin/python -m pytest -m 'not slow and not alone and not official' -n 2 --dist worksteal \
+	    $(COMPILED_TESTS) $(ARGS) || status=$$?; \
+	$(abspath $(VENV))/bin/python -m pytest -m 'alone and not slow' $(COMPILED_TESTS) $(ARGS) || status=$$?; \
 	exit $$status
 
 test-slow: $(VENV)/.test ## run the slow tests: servers of frameworks, packages, pages
@@ -91,13 +113,18 @@ docs: $(VENV)/.docs ## build the documentation, into build/docs
 hooks: $(VENV)/.lint ## have git check style and types before each commit
 	@$(VENV)/bin/pre-commit install
 
-# In an environment that has nothing but what is pinned, by version and hash; pip refuses anything else.
-dist: $(VENV)/.test ## build what is uploaded, into dist, and check it
-	@rm -rf dist build/tools
+# In environments that have nothing but what is pinned, by version and hash; pip refuses anything else.
+dist: $(VENV)/.test ## build what is uploaded, into dist, and check it; for this platform a compiled wheel as well
+	@rm -rf dist build/tools build/local
 	@$(PYTHON) tools/make_venv.py build/tools
 	@build/tools/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: \
 	    -r tools/build-requirements.txt
 	@build/tools/bin/python -m build --no-isolation --outdir dist .
+	@build/tools/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: \
+	    -r tools/compile-requirements.txt
+	@mkdir -p build/local && tar -xzf dist/*.tar.gz --strip-components 1 -C build/local
+	@FLUVIO_SYNC_COMPILE=1 build/tools/bin/python -m build --wheel --no-isolation --outdir build/local/dist build/local
+	@build/tools/bin/python tools/repair_wheel.py build/local/dist dist
 	@$(VENV)/bin/python -m twine check --strict dist/*
 
 bench: $(VENV)/.bench ## measure what a record costs, beside the official wheel; ARGS as for bench/measure.py
@@ -126,6 +153,10 @@ $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
 	@$(PIP) install 'uwsgi>=2.0.22' >$(VENV)/uwsgi.log 2>&1 \
 	|| echo "Note: uWSGI cannot be installed here (it needs a C compiler, see $(VENV)/uwsgi.log);" \
 	        "the tests that use it will be skipped"
+	@touch $@
+
+$(VENV)/.compile: $(VENV)/.test
+	@$(PIP) install -e '.[compile]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
@@ -158,5 +189,5 @@ $(VENV)/.python: FORCE
 
 FORCE:
 
-.PHONY: help quickstart test test-portable test-slow simulate chaos soak fuzz cluster-matrix coverage lint types docs hooks dist bench clean FORCE
+.PHONY: help quickstart test test-portable compiled test-compiled test-slow simulate chaos soak fuzz cluster-matrix coverage lint types docs hooks dist bench clean FORCE
 .DELETE_ON_ERROR:

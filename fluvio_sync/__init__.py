@@ -14,6 +14,9 @@ This sends one record and prints its place:
         print(future.result(timeout=5))
 """
 
+from typing import Final
+
+from fluvio_sync._base.compiled import COMPILED
 from fluvio_sync.client import Fluvio, connect
 from fluvio_sync.config import Compression, ProducerConfig, SmartModule, TlsConfig
 from fluvio_sync.delivery import AtLeastOnce, AtMostOnce, Isolation
@@ -48,6 +51,8 @@ from fluvio_sync.stats import FlushResult, Health, ProducerStats
 from fluvio_sync.topics import TopicDescription
 
 __version__ = "0.1.0"
+compiled: Final = COMPILED
+"""Whether the modules that records pass through are compiled, as in the wheels of some platforms."""
 
 __all__ = [
     "AtLeastOnce",
@@ -92,5 +97,6 @@ __all__ = [
     "TopicProducer",
     "UnsupportedVersionError",
     "__version__",
+    "compiled",
     "connect",
 ]

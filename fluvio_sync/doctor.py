@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._base.compiled import COMPILED
 from fluvio_sync._base.text import LONGEST_LINE, did_you_mean, printable
 from fluvio_sync._base.threads import slices
 from fluvio_sync._net import blocking
@@ -109,7 +110,8 @@ def diagnose(topic: str | None = None, *, timeout: float = 5.0, **settings: Any)
         config = engines[0].config
         ignored = misspelt(os.environ).items()
         notes = [f"; {variable} has no effect: {did_you_mean([meant])}" for variable, meant in ignored]
-        return f"{config.endpoint}, {_origin(settings)}; client id {config.client_id!r}{''.join(notes)}"
+        mode = "compiled" if COMPILED else "pure Python"
+        return f"{config.endpoint}, {_origin(settings)}; client id {config.client_id!r}; {mode}{''.join(notes)}"
 
     yield _take("configuration", configure, _CORRECT)
     for engine in engines:

@@ -73,8 +73,8 @@ class TopicState:
         """Derive `rotation` after the available or the failing partitions changed.  Called with the lock held."""
         self.rotation = () if self.failing else self.available
 
-    def check_partition(self, partition: object) -> None:
-        """Raise `PartitionNotFoundError` for a partition that the topic does not have, TypeError for what is no int."""
+    def check_partition(self, partition: object) -> int:
+        """Return a partition; `PartitionNotFoundError` if the topic does not have it, TypeError for what is no int."""
         if isinstance(partition, bool) or not isinstance(partition, int):
             raise TypeError(f"a partition is an int, not {type(partition).__name__}")
         if not 0 <= partition < self.partition_count:
@@ -84,6 +84,7 @@ class TopicState:
                 topic=self.topic,
                 partition=partition,
             )
+        return partition
 
 
 def only_codec(topic: TopicObject) -> Compression | None:

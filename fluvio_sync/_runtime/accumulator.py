@@ -12,6 +12,7 @@ import time
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, reentered
 from fluvio_sync._core.accounting import record_outcome
 from fluvio_sync._core.partition import IDLE, RECORD_CHARGE, Batch, FlushBarrier, Lingering, PartitionQueue
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _FEW = 64
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # tests watch it
 class Accumulator:
     """Holds unresolved records, at most `limit` bytes of them.
 
@@ -140,10 +142,11 @@ class Accumulator:
             queues, charge, quota = self._queues[topic_state], len(value) + RECORD_CHARGE, self.quota
             full = {number for number, queue in [*queues.items()] if queue.is_over_share(charge, quota)}
             available = tuple(number for number in available if number not in full) or available
-        partition = partitioner.partition(key, value, topic_state.partition_count, available)
-        if type(partition) is not int or not 0 <= partition < topic_state.partition_count:
-            topic_state.check_partition(partition)
-        return partition
+        choose: Callable[..., object] = partitioner.partition  # the application's: it may return anything
+        partition = choose(key, value, topic_state.partition_count, available)
+        if type(partition) is int and 0 <= partition < topic_state.partition_count:
+            return partition
+        return topic_state.check_partition(partition)
 
     def queue(self, topic_state: TopicState, partition: int) -> PartitionQueue:
         """Return the queue of one partition, made if need be.  Called with the lock held."""

@@ -83,6 +83,7 @@ class Parts(NamedTuple):
 
     connector: Connector = SocketTransport
     poller: type[Poller] = Poller
+    accumulator: type[Accumulator] = Accumulator
     dispatcher: type[Dispatcher] = Dispatcher
     watch: type[MetadataWatch] = MetadataWatch
     sender: type[Sender] = Sender
@@ -118,7 +119,7 @@ class Engine:
             self.poller = parts.poller()
         self.callbacks = CallbackThread(f"{config.client_id}-callbacks")
         self.metadata = Metadata(use_local_address=config.use_spu_local_address)
-        self.accumulator = Accumulator(
+        self.accumulator = parts.accumulator(
             config.buffer_memory,
             config.request_timeout,
             self.clock,

@@ -18,6 +18,7 @@ from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.protocol.frames import MAX_ANSWER, MAX_VERSIONS
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES
 from tests.support.hostile import SPU_KEYS, Server, Talk
+from tests.support.system import replaces_code
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, spu: int) -
     return raised
 
 
+@replaces_code
 @pytest.mark.parametrize(
     ("owner", "name"), [(Connection, "advance"), (Connection, "_digest"), (Sender, "_take_answer")]
 )
@@ -76,6 +78,7 @@ def test_a_bug_that_an_spu_brings_to_light_costs_its_own_records(
         assert producer.send(b"fine", partition=1).result(5).acknowledged
 
 
+@replaces_code
 def test_a_bug_in_a_thread_that_leads_is_left_to_the_background_thread(
     pair: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

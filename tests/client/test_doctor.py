@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync import Fluvio, TlsConfig, doctor
+from fluvio_sync._base.compiled import COMPILED
 from fluvio_sync.doctor import RECORD, Step, diagnose
 from fluvio_sync.testing import LocalCluster
 from tests.support.hostile import Server, Talk
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tests.support.certificates import Certificates
     from tests.support.cluster import Where
 
+MODE = "compiled" if COMPILED else "pure Python"
 BEFORE = ["configuration", "name", "SC connection", "SC TLS", "SC versions", "metadata", "leaders"]
 
 
@@ -57,7 +59,7 @@ def test_a_cluster_that_works(where: Where) -> None:
     spus = [f"SPU {spu}" for spu in sorted(where.admin._holder.engine.metadata.spus)]  # type: ignore[union-attr]
     assert list(found) == [*BEFORE, *spus]
     assert failed(found) == []
-    assert found["configuration"].detail == f"{where.endpoint}, as given; client id 'fluvio-sync'"
+    assert found["configuration"].detail == f"{where.endpoint}, as given; client id 'fluvio-sync'; {MODE}"
     assert re.match(r"platform \d+\.\d+\.\d+.*, Create \d+, .*Watch 1\d", found["SC versions"].detail)
     assert re.match(r"SPUs: \d+, online: \d+; topics: \d+, partitions: \d+ ", found["metadata"].detail)
     for spu in spus:
@@ -339,7 +341,7 @@ def test_the_command_prints_a_line_for_each_step(where: Where) -> None:
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 0, lines
     assert all(re.match(r"ok    \S+( \S+)? +\d+\.\d ms  \S", line) for line in lines)
-    assert lines[0].endswith("; client id 'me'")
+    assert lines[0].endswith(f"; client id 'me'; {MODE}")
     assert re.fullmatch(rb"fluvio-sync: all \d+ steps went well\n", done.stderr)
 
 

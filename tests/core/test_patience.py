@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluvio_sync._core.actions import Disconnect
 from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync._core.pipeline import PipelineState
 from fluvio_sync.delivery import AtLeastOnce
@@ -109,7 +110,7 @@ def test_a_look_at_a_connection_that_broke_meanwhile_changes_nothing() -> None:
     rig, _, request = one_in_flight()
     pipeline = request.pipeline
     rig.clock.advance(2.6)
-    rig.sender._disconnect(type("Action", (), {"pipeline": pipeline})())
+    rig.sender._disconnect(Disconnect(pipeline))
     rig.step()
     assert pipeline.state is PipelineState.UP  # the dispatcher learns of it from the event that follows
     assert pipeline.progress.look_at == pytest.approx(rig.clock.now + 2.5)

@@ -28,6 +28,7 @@ from fluvio_sync.retry import RetryPolicy
 from tests.support.interruption import Interruption
 from tests.support.rig import Rig, asks, connects, reports, writes
 from tests.support.servers import partition, response, spu, topic
+from tests.support.system import replaces_code
 
 if TYPE_CHECKING:
     from fluvio_sync.futures import DeliveryFuture
@@ -262,6 +263,7 @@ def break_(*_arguments: object, **_more: object) -> None:
     raise ZeroDivisionError
 
 
+@replaces_code
 def test_a_request_that_cannot_be_encoded_is_a_failed_attempt(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -277,6 +279,7 @@ def test_a_request_that_cannot_be_encoded_is_a_failed_attempt(
     assert future.result(0).offset == 5
 
 
+@replaces_code
 def test_a_connection_that_cannot_be_begun_is_a_failed_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(delivery_semantic=ONE_ATTEMPT)
     future = rig.send()
@@ -306,6 +309,7 @@ def test_an_outcome_that_cannot_be_told_fails_its_records_and_no_others(monkeypa
     assert rig.accumulator.used == 0
 
 
+@replaces_code
 def test_in_an_interruptible_thread_an_exception_is_not_taken_for_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig()
     future = rig.send()

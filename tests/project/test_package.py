@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import email
 import fnmatch
+import os
 import re
 import shutil
 import subprocess
@@ -29,14 +30,20 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("cli", "fast", "compression", "profile", "django", "flask", "celery", "prometheus", "opentelemetry")
-FOR_MAINTAINERS = ("test", "bench", "docs", "lint", "fuzz")
+FOR_MAINTAINERS = ("test", "bench", "compile", "docs", "lint", "fuzz")
 INSTALLED = Path(__file__).parent / "installed"
 
 
-def run(*command: str | Path, cwd: Path, expected: int = 0) -> str:
-    """Run a program and return its output."""
+def run(*command: str | Path, cwd: Path, expected: int = 0, timeout: float = 110, **variables: str) -> str:
+    """Run a program, with these variables of the environment as well, and return its output."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=110, check=False
+        [str(part) for part in command],
+        cwd=cwd,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     assert done.returncode == expected, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
@@ -109,7 +116,15 @@ def test_the_source_distribution_holds_what_a_packager_needs(built: Built) -> No
         if path.is_file()
     }
     documents = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"}
-    tools = {".gitignore", ".pre-commit-config.yaml", "Makefile", "noxfile.py", "pyproject.toml", "setup.cfg"}
+    tools = {
+        ".gitignore",
+        ".pre-commit-config.yaml",
+        "Makefile",
+        "noxfile.py",
+        "pyproject.toml",
+        "setup.cfg",
+        "setup.py",
+    }
     assert needed | documents | tools <= held
     assert not fnmatch.filter(held, "*.pyc")
 
@@ -129,6 +144,50 @@ def test_the_metadata_is_complete(built: Built) -> None:
     assert fields["Requires-Python"] == ">=3.10"
     assert set(fields.get_all("Provides-Extra", [])) == {*EXTRAS, *FOR_MAINTAINERS}
     assert fields["Description-Content-Type"] == "text/markdown"
+
+
+# The wheel of one platform.
+
+
+def wheel_of(built: Built, folder: Path, *options: str, **variables: str) -> tuple[str, Path]:
+    """Return what is said when a wheel is made that may be compiled, and the wheel."""
+    shutil.rmtree(built.tree / "build", ignore_errors=True)  # what was compiled before
+    command = (sys.executable, "-m", "build", "--wheel", "--outdir", folder, *options, ".")
+    said = run(*command, cwd=built.tree, timeout=400, FLUVIO_SYNC_COMPILE="1", **variables)
+    (wheel,) = folder.glob("*.whl")
+    return said, wheel
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_a_wheel_is_compiled_where_that_is_wanted(built: Built, tmp_path: Path) -> None:
+    said, wheel = wheel_of(built, tmp_path)
+    assert "stays pure Python" not in said
+    assert not wheel.name.endswith("-none-any.whl")
+    assert set(contents(built.wheel)) - {name for name in contents(wheel) if name.endswith(".py")} == {
+        name for name in contents(built.wheel) if not name.endswith(".py")
+    }
+    programs = installed(tmp_path, wheel)
+    code = "import fluvio_sync; print(fluvio_sync.compiled)"
+    assert run(programs / "python", "-I", "-c", code, cwd=tmp_path) == "True\n"
+    assert run(programs / "python", "-I", "-W", "error", program("always"), cwd=tmp_path) == ""
+
+
+@pytest.mark.timeout(300)
+def test_without_a_c_compiler_the_wheel_is_pure_and_a_line_says_why(built: Built, tmp_path: Path) -> None:
+    said, wheel = wheel_of(built, tmp_path, CC="no-such-compiler")
+    (line,) = [line for line in said.splitlines() if "stays pure Python" in line]
+    assert re.match("fluvio-sync is not compiled and stays pure Python: .*no-such-compiler", line)
+    assert wheel.name == built.wheel.name
+    assert contents(wheel) == contents(built.wheel)
+
+
+def test_without_mypy_the_wheel_is_pure_and_a_line_says_why(built: Built, tmp_path: Path) -> None:
+    (tmp_path / "mypyc.py").write_text("raise ImportError('there is no mypyc here')")
+    options = ("--no-isolation", "--skip-dependency-check")
+    said, wheel = wheel_of(built, tmp_path, *options, PYTHONPATH=str(tmp_path))
+    assert "stays pure Python: ImportError: there is no mypyc here" in said
+    assert contents(wheel) == contents(built.wheel)
 
 
 # The installed package, in environments that have nothing but it.

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 LICENCE = "# SPDX-License-Identifier: Apache-2.0"
 SOURCES = [
     ROOT / "noxfile.py",
+    ROOT / "setup.py",
     *(
         path
         for folder in ("fluvio_sync", "tests", "examples", "bench", "docs", "tools")

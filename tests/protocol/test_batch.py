@@ -32,6 +32,7 @@ from fluvio_sync.protocol.batch import (
 from fluvio_sync.protocol.checksum import crc32c, crc32c_pure
 from fluvio_sync.protocol.compression import Codec, compressor
 from fluvio_sync.protocol.primitives import encode_varint
+from tests.support.system import replaces_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,6 +177,7 @@ class Huge(bytes):
         return self.size
 
 
+@replaces_code
 def test_a_batch_is_no_larger_than_its_length_can_say() -> None:
     value = Huge()
     value.size = MAX_BATCH - BATCH_OVERHEAD - 15
@@ -185,6 +187,7 @@ def test_a_batch_is_no_larger_than_its_length_can_say() -> None:
     assert not BatchBuilder(FIRST).append(None, value, FIRST)
 
 
+@replaces_code
 def test_the_overhead_of_a_lone_record_is_bounded() -> None:
     huge = Huge()
     huge.size = 2**29

@@ -28,6 +28,7 @@ from fluvio_sync.protocol.offsets import PartitionOffsets
 from fluvio_sync.retry import RetryPolicy
 from tests.simulation.network import SimulatedTransport
 from tests.simulation.world import Broken, World
+from tests.support.system import replaces_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -405,6 +406,7 @@ def test_belief_in_a_replaced_leader_is_found() -> None:
         run_seeds(100, first=600, dispatcher=OldLeaderBelieved)
 
 
+@replaces_code
 def test_a_frame_that_is_cut_short_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     note_sent = Connection._note_sent
 
@@ -437,6 +439,7 @@ def test_on_slow_links_nothing_is_given_up_too_early(monkeypatch: pytest.MonkeyP
     run_seeds(500)
 
 
+@replaces_code
 def test_a_time_that_counts_from_queueing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     hold_bytes_in_the_network(monkeypatch)
     see = Progress.see
@@ -449,6 +452,7 @@ def test_a_time_that_counts_from_queueing_is_found(monkeypatch: pytest.MonkeyPat
         run_seeds(500, first=500)
 
 
+@replaces_code
 def test_as_much_as_ever_after_a_late_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Allowance, "reduce", lambda _allowance, _size: None)
     with pytest.raises(Broken, match="given up though the cluster came back"):

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync._core.partition import Batch, Outcome
     from fluvio_sync._core.topic import TopicState
+    from fluvio_sync._runtime.accumulator import Accumulator
+    from fluvio_sync._runtime.sender import Sender
     from fluvio_sync.futures import BatchFutures, DeliveryFuture
     from fluvio_sync.testing._cluster.model import Partition
     from tests.simulation.network import SimulatedTransport
@@ -232,12 +234,11 @@ class World:
             "thread": NoThread,
             "log_thread": LogInPlace,
         } | parts
+        chosen |= self._watched_parts(chosen)
         self.engine = Engine(config, self.clock, Parts(**chosen))
         self.accumulator = self.engine.accumulator
         self.sender = self.engine.sender
         self.sender._log = WatchedLog(self.violations)  # type: ignore[assignment]
-        self._observe()
-        self._make_interruptible()
         # Half of the seeds are patient enough to outlast every fault: then everything has to arrive.
         self.patient = draw.random() < 0.5
         self.topic_states: list[TopicState] = []
@@ -251,11 +252,28 @@ class World:
         self.engine.callbacks.submit = lambda work: [call() for call in work]  # type: ignore[method-assign,assignment]
         self.abandoned = False
 
-    def _observe(self) -> None:
-        """Look at every acknowledgement before it is told, and note when outcomes were accounted for."""
-        complete, finish = self.sender._complete, self.accumulator.finish
+    def _watched_parts(self, parts: dict[str, Any]) -> dict[str, Any]:
+        """Return the classes of the client's parts, whose methods tell the world what they do.
 
-        def check(outcome: Acknowledged | Failed) -> None:
+        Calls between and within the parts look whether the step is to be interrupted there.
+        """
+        self.interrupt_in = 0  # calls, none if 0
+        watched: dict[str, Any] = {}
+        for part, names in INTERRUPTIBLE.items():
+            of = parts.get(part, getattr(Parts(), part))
+            methods: dict[str, Callable[..., Any]] = {name: getattr(of, name) for name in names}
+            if part == "sender":
+                methods["_complete"] = self._checked(methods["_complete"])
+            elif part == "accumulator":
+                methods["finish"] = self._noted(methods["finish"])
+            calls = {name: self._interruptible(method) for name, method in methods.items()}
+            watched[part] = type(of.__name__, (of,), calls)
+        return watched
+
+    def _checked(self, complete: Callable[..., None]) -> Callable[..., None]:
+        """Look at every acknowledgement before it is told."""
+
+        def check(sender: Sender, outcome: Acknowledged | Failed) -> None:
             if isinstance(outcome, Acknowledged):
                 # Raised after the step: the sender contains exceptions of its actions.
                 self.violations += self._flaws_of(outcome.batch, outcome.base_offset)
@@ -263,23 +281,19 @@ class World:
                 left = outcome.batch.deadline - self.clock.now
                 if left > min(1.0, outcome.batch.queue.timeout / 10) + TICK:
                     self.violations.append(f"a batch failed by its timeout {left:.4f} s before its deadline")
-            complete(outcome)
+            complete(sender, outcome)
 
-        def note(outcomes: list[Outcome], now: float) -> None:
-            finish(outcomes, now)
+        return check
+
+    def _noted(self, finish: Callable[..., None]) -> Callable[..., None]:
+        """Note when outcomes were accounted for."""
+
+        def note(accumulator: Accumulator, outcomes: list[Outcome], now: float) -> None:
+            finish(accumulator, outcomes, now)
             for outcome in outcomes:
                 self.done_at.setdefault(outcome.batch.futures, now)
 
-        self.sender._complete = check  # type: ignore[method-assign]
-        self.accumulator.finish = note  # type: ignore[method-assign,assignment]
-
-    def _make_interruptible(self) -> None:
-        """Have calls between and within the client's parts look whether the step is to be interrupted there."""
-        self.interrupt_in = 0  # calls, none if 0
-        for part, names in INTERRUPTIBLE.items():
-            owner = getattr(self.engine, part)
-            for name in names:
-                setattr(owner, name, self._interruptible(getattr(owner, name)))
+        return note
 
     def _interruptible(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **more: Any) -> Any:

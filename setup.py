@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles the modules that records pass through with mypyc, if `FLUVIO_SYNC_COMPILE=1` is set.
+
+The wheel is one for this platform then.  Without it, and where that fails, the wheel is pure Python, for all platforms.
+What the package is and needs stands in setup.cfg.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from setuptools import setup
+
+# Of the layers below the public classes, what is called for each record or request.  What applications derive from,
+# replace or pickle stays interpreted: producer, client, config, partitioners, futures and errors.
+COMPILED = [
+    "fluvio_sync/protocol/batch.py",
+    "fluvio_sync/protocol/primitives.py",
+    "fluvio_sync/_base/compiled.py",
+    "fluvio_sync/_core/accounting.py",
+    "fluvio_sync/_core/dispatcher.py",
+    "fluvio_sync/_core/partition.py",
+    "fluvio_sync/_core/patience.py",
+    "fluvio_sync/_core/pipeline.py",
+    "fluvio_sync/_core/routing.py",
+    "fluvio_sync/_core/timers.py",
+    "fluvio_sync/_core/topic.py",
+    "fluvio_sync/_net/connection.py",
+    "fluvio_sync/_runtime/accumulator.py",
+    "fluvio_sync/_runtime/sender.py",
+    "fluvio_sync/_runtime/spu_requests.py",
+]
+# What a build front end installs for it; the last two are what the package imports.
+TOOLS = ["mypy[mypyc]>=2.4,<2.5", "backoff", "structlog"]
+
+
+def set_up_compiled() -> None:
+    """Do what was asked for, with compiled modules; raises whatever the compilers do, SystemExit among it."""
+    from mypyc.build import mypycify  # noqa: PLC0415 - only here needed
+
+    options = ["--config-file=", "--ignore-missing-imports"]
+    setup(ext_modules=mypycify([*options, *COMPILED], opt_level="3", debug_level="0"))
+
+
+if os.environ.get("FLUVIO_SYNC_COMPILE") != "1":
+    setup()
+elif sys.argv[1:2] == ["egg_info"]:
+    setup(setup_requires=TOOLS)
+else:
+    try:
+        set_up_compiled()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the compilers are others', and there is a way without
+        print(f"fluvio-sync is not compiled and stays pure Python: {type(error).__name__}: {error}", file=sys.stderr)
+        setup()
