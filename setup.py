@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from setuptools import setup
 
@@ -40,7 +41,8 @@ def set_up_compiled() -> None:
     from mypyc.build import mypycify  # noqa: PLC0415 - only here needed
 
     options = ["--config-file=", "--ignore-missing-imports"]
-    setup(ext_modules=mypycify([*options, *COMPILED], opt_level="3", debug_level="0"))
+    modules: list[Any] = mypycify([*options, *COMPILED], opt_level="3", debug_level="0")
+    setup(ext_modules=modules)
 
 
 if os.environ.get("FLUVIO_SYNC_COMPILE") != "1":

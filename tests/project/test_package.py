@@ -34,12 +34,14 @@ FOR_MAINTAINERS = ("test", "bench", "compile", "docs", "lint", "fuzz")
 INSTALLED = Path(__file__).parent / "installed"
 
 
-def run(*command: str | Path, cwd: Path, expected: int = 0, timeout: float = 110, **variables: str) -> str:
+def run(
+    *command: str | Path, cwd: Path, expected: int = 0, timeout: float = 110, variables: dict[str, str] | None = None
+) -> str:
     """Run a program, with these variables of the environment as well, and return its output."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=os.environ | variables,
+        env=os.environ | (variables or {}),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -152,8 +154,9 @@ def test_the_metadata_is_complete(built: Built) -> None:
 def wheel_of(built: Built, folder: Path, *options: str, **variables: str) -> tuple[str, Path]:
     """Return what is said when a wheel is made that may be compiled, and the wheel."""
     shutil.rmtree(built.tree / "build", ignore_errors=True)  # what was compiled before
-    command = (sys.executable, "-m", "build", "--wheel", "--outdir", folder, *options, ".")
-    said = run(*command, cwd=built.tree, timeout=400, FLUVIO_SYNC_COMPILE="1", **variables)
+    build = (sys.executable, "-m", "build", "--wheel", "--outdir")
+    variables["FLUVIO_SYNC_COMPILE"] = "1"
+    said = run(*build, folder, *options, ".", cwd=built.tree, timeout=400, variables=variables)
     (wheel,) = folder.glob("*.whl")
     return said, wheel
 
