@@ -48,7 +48,7 @@ compiled: $(VENV)/.compile ## compile the modules that records pass through, wit
 	@FLUVIO_SYNC_COMPILE=1 $(VENV)/bin/python -m build --wheel --no-isolation --outdir build/compiled/dist build/compiled/source \
 	    >build/compiled/log 2>&1 || { cat build/compiled/log; exit 1; }
 	@$(VENV)/bin/python -m zipfile --extract build/compiled/dist/*.whl build/compiled/package
-	@cp -R tests bench pyproject.toml build/compiled/package
+	@cp -R tests bench docs examples CONTRIBUTING.md CHANGELOG.md README.md setup.cfg pyproject.toml build/compiled/package
 	@cd build/compiled/package && $(abspath $(VENV))/bin/python -c 'import sys, fluvio_sync; sys.exit(not fluvio_sync.compiled)' \
 	|| { cat ../log; exit 1; }
 

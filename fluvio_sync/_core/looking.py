@@ -27,7 +27,7 @@ _MOST_READ = 64 * 1024 * 1024
 # Bytes of the first chunk and of the largest one, and seconds within which an answer is quick, so that the next chunk
 # has four times as many: other partitions wait for less than half a second, however slow the link is.
 _FIRST_CHUNK = 4096
-_LARGEST_CHUNK = 256 * 1024
+_LARGEST_CHUNK = 64 * 1024
 _GROWTH = 4
 _QUICK = 0.1
 _LARGEST_OFFSET = 2**63 - 1

@@ -5,7 +5,7 @@
 log with what the futures said.  It raises `Broken` if a promise was not kept; `report()` tells what happened.  The
 seed decides what goes wrong; when it does is the machine's affair, so a run cannot be repeated exactly.
 
-Threads: the main one makes trouble, one a `Sending` sends, and each proxy has its own.
+Threads: the main one makes trouble, one a `Sending` sends, and each proxy has its own, in another process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from fluvio_sync import (
     Fluvio,
     RetryPolicy,
 )
-from fluvio_sync.testing import FaultProxy, LocalCluster, ProduceFault, read_partition
+from fluvio_sync.testing import LocalCluster, read_partition
+from tests.chaos.proxies import Proxies, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,8 +54,8 @@ PATIENT = RetryPolicy(max_retries=1_000_000, initial_delay=0.005, max_delay=0.1,
 # Gives up in time.
 HASTY = RetryPolicy(max_retries=3, initial_delay=0.005, max_delay=0.1, multiplier=2, timeout=0.8)
 
-DELAYS = (0.0, 0.05, 0.5)
-"""Seconds after which a late request is carried out; second looks begin after one second."""
+SUDDEN = ("before", "during", "after")
+"""The faults of requests that cut their connection, twice as likely as others."""
 
 TOPICS = {"single": (6, 1), "double": (6, 2), "triple": (2, 3)}
 """Names, partitions, replicas."""
@@ -243,7 +244,7 @@ class Chaos:
         self.ending = threading.Event()
         self.seconds = 0.0
         self.memory = 0  # bytes, the most that was seen
-        self.spus: dict[int, FaultProxy] = {}
+        self.spus: dict[int, Remote] = {}
         self.sendings: list[Sending] = []
         self._wanted = faults
         self._random = random.Random(seed)
@@ -287,9 +288,11 @@ class Chaos:
         if self._endpoint is not None:
             for name in self._topics.values():
                 self._stack.callback(admin.delete_topic, name)
-        self.sc = self._stack.enter_context(FaultProxy(admin.endpoint))
+        proxies = self._stack.enter_context(Proxies())
+        kinds = [*SUDDEN, *SUDDEN, "lost reply", *(["late"] if self._late else [])]
+        self.sc = self._stack.enter_context(proxies.make(admin.endpoint, "", []))
         self.spus = {
-            spu: self._stack.enter_context(FaultProxy(address, on_produce=self._choice(spu)))
+            spu: self._stack.enter_context(proxies.make(address, f"{self.seed}-{spu}", kinds))
             for spu, address in addresses.items()
         }
         self.clients = [self._connect() for _ in range(2)]
@@ -297,20 +300,6 @@ class Chaos:
         for sending in self.sendings:
             self._stack.callback(sending.outcomes.close)
             sending.start()
-
-    def _choice(self, spu: int) -> Callable[[int], ProduceFault | None]:
-        """Return a function that draws the faults of one SPU's requests: one in twenty."""
-        draw = random.Random(f"{self.seed}-{spu}")
-        kinds: Any = ["before", "during", "after", "before", "during", "after", "lost reply"]
-        if self._late:
-            kinds.append("late")
-
-        def choose(size: int) -> ProduceFault | None:
-            if draw.random() >= 0.05 or self.ending.is_set():
-                return None
-            return ProduceFault(draw.choice(kinds), draw.randint(1, size), draw.random() < 0.5, draw.choice(DELAYS))
-
-        return choose
 
     def _connect(self) -> Fluvio:
         client = Fluvio.connect(
@@ -434,14 +423,14 @@ class Chaos:
         self._toggle("slow", self._some_spu(), lambda proxy, on: proxy.delay(0.02 if on else 0.0), [0.3])
 
     def _refuse(self) -> None:
-        def refuse(proxy: FaultProxy, on: bool) -> None:  # noqa: FBT001
+        def refuse(proxy: Remote, on: bool) -> None:  # noqa: FBT001
             proxy.refuse(on=on)
             if on:
                 proxy.cut()
 
         self._toggle("refused", self._some_spu(), refuse, [0.05, 0.2])
 
-    def _toggle(self, what: str, spu: int, switch: Callable[[FaultProxy, bool], None], durations: list[float]) -> None:
+    def _toggle(self, what: str, spu: int, switch: Callable[[Remote, bool], None], durations: list[float]) -> None:
         name = f"{what} {spu}"
         if name in self._busy:
             return
@@ -482,6 +471,8 @@ class Chaos:
 
     def _join(self) -> None:
         self.ending.set()
+        for proxy in self.spus.values():
+            proxy.be_reliable()
         deadline = time.monotonic() + PATIENT.timeout + 15
         for sending in self.sendings:
             sending.join(max(0.0, deadline - time.monotonic()))

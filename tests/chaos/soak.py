@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync import Fluvio
-    from fluvio_sync.testing import FaultProxy
+    from tests.chaos.proxies import Remote
 
 WARM_UP = 1 / 6
 """The share of the run, five minutes of thirty, after which memory may grow by no more than `GROWTH`."""
@@ -144,7 +144,7 @@ class Soak(Chaos):
         ]
 
     def _forget(self) -> None:
-        def forget(proxy: FaultProxy, on: bool) -> None:  # noqa: FBT001
+        def forget(proxy: Remote, on: bool) -> None:  # noqa: FBT001
             # Cut at last, as a server's keepalive does: the bytes that have waited never pass.
             if on:
                 proxy.forget()
@@ -154,7 +154,7 @@ class Soak(Chaos):
         self._toggle("connections forgotten", self._random.choice([0, *self.spus]), forget, [5.0, 30.0])
 
     def _slow_link(self) -> None:
-        def limit(proxy: FaultProxy, on: bool) -> None:  # noqa: FBT001
+        def limit(proxy: Remote, on: bool) -> None:  # noqa: FBT001
             proxy.limit(self._random.choice([5_000, 25_000]) if on else None)
 
         self._toggle("slow link", self._some_spu(), limit, [1.0, 5.0])
@@ -168,7 +168,7 @@ class Soak(Chaos):
         child = os.fork()
         if not child:
             status = 1
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # listening sockets of the proxies are among them
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the way to the proxies' process is among them
             try:
                 self._send_from_child()
                 status = 0

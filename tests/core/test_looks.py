@@ -312,7 +312,7 @@ def test_a_look_goes_on_until_nothing_comes_and_asks_for_more_each_time() -> Non
     for offset in range(7):
         chunks.append(look.chunk)
         assert reads(rig.log(look, foreign(offset))) == [look]
-    assert chunks == [4096, 16384, 65536, 262_144, 262_144, 262_144, 262_144]
+    assert chunks == [4096, 16384, 65536, 65536, 65536, 65536, 65536]
     rig.log(look, stored(record_set, 7))
     rig.log(look)
     assert future.result(0).offset == 7
