@@ -17,10 +17,16 @@ from setuptools import setup
 # replace or pickle stays interpreted: producer, client, config, partitioners, futures and errors.
 COMPILED = [
     "fluvio_sync/protocol/batch.py",
+    "fluvio_sync/protocol/frames.py",
     "fluvio_sync/protocol/primitives.py",
+    "fluvio_sync/protocol/produce.py",
     "fluvio_sync/_base/compiled.py",
+    "fluvio_sync/_base/value.py",
     "fluvio_sync/_core/accounting.py",
+    "fluvio_sync/_core/actions.py",
+    "fluvio_sync/_core/events.py",
     "fluvio_sync/_core/dispatcher.py",
+    "fluvio_sync/_core/metadata.py",
     "fluvio_sync/_core/partition.py",
     "fluvio_sync/_core/patience.py",
     "fluvio_sync/_core/pipeline.py",
@@ -28,8 +34,11 @@ COMPILED = [
     "fluvio_sync/_core/timers.py",
     "fluvio_sync/_core/topic.py",
     "fluvio_sync/_net/connection.py",
+    "fluvio_sync/_net/poller.py",
+    "fluvio_sync/_net/transport.py",
     "fluvio_sync/_runtime/accumulator.py",
     "fluvio_sync/_runtime/sender.py",
+    "fluvio_sync/_runtime/sender_thread.py",
     "fluvio_sync/_runtime/spu_requests.py",
 ]
 # What a build front end installs for it; the last two are what the package imports.

@@ -52,7 +52,7 @@ from fluvio_sync.topics import TopicDescription
 
 __version__ = "0.1.0"
 compiled: Final = COMPILED
-"""Whether the modules that records pass through are compiled, as in the wheels of some platforms."""
+"""Whether the modules that records pass through are compiled, as in wheels that were made for one platform."""
 
 __all__ = [
     "AtLeastOnce",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Generator, Iterator
 
-    from fluvio_sync._net.transport import Peer
+    from fluvio_sync._net.peer import Peer
 
 RECORD = b"fluvio-sync doctor"
 """The value of the record that is written if a topic is named."""

@@ -358,5 +358,6 @@ def to_milliseconds(timestamp: int | datetime) -> int:
             f"a timestamp is an int (milliseconds since the epoch) or an aware datetime, not {type(timestamp).__name__}"
         )
     if not 0 < timestamp < 1 << 63:
-        raise ValueError(f"a timestamp counts milliseconds since 1970, so it is above 0; {timestamp} is not")
+        bound = "above 0" if timestamp <= 0 else "below 2**63"
+        raise ValueError(f"a timestamp counts milliseconds since 1970, so it is {bound}; {timestamp} is not")
     return timestamp

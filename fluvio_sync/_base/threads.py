@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -22,14 +23,42 @@ LONGEST_SLEEP = 1.0
 """Seconds of one wait of a thread of the application: an injected exception comes between two of them."""
 
 
+class DaemonThread(threading.Thread):
+    """A daemon thread whose `start()` takes a second at most.
+
+    Up to CPython 3.11, an exception that is injected into a thread (`PyThreadState_SetAsyncExc`) while it starts this
+    one may end this one before it says that it runs, which `start()` waits for.
+    """
+
+    def __init__(self, target: Callable[..., None], name: str, *arguments: object) -> None:
+        super().__init__(target=target, args=arguments, name=name, daemon=True)
+        if sys.version_info < (3, 12):
+            self._started = _Begun()
+
+    def has_begun(self) -> bool:
+        """Whether it runs, or ran."""
+        begun: threading.Event = self.__dict__["_started"]
+        return begun.is_set()
+
+
+class _Begun(threading.Event):
+    """The event that `Thread.start` waits for."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(LONGEST_SLEEP if timeout is None else timeout)
+
+
 def started(target: Callable[..., None], name: str, *arguments: object) -> threading.Thread | None:
     """Return a thread that runs `target`; None if the interpreter is shutting down and starts no thread any more."""
-    thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
+    for _ in range(2):
+        thread = DaemonThread(target, name, *arguments)
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        if thread.has_begun():
+            return thread
+    return None
 
 
 def uninterrupted(make: Callable[[], T]) -> T:

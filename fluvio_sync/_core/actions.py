@@ -6,8 +6,9 @@ The outcomes of batches (`partition.Outcome`) are among them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from fluvio_sync._base.value import Value
 from fluvio_sync._core.partition import Outcome
 
 if TYPE_CHECKING:
@@ -15,53 +16,76 @@ if TYPE_CHECKING:
     from fluvio_sync._core.pipeline import CommitWait, Request, SpuPipeline
 
 
-class Connect(NamedTuple):
+class Connect(Value):
     """Make the pipeline's connection; answered by `Connected` or `Disconnected` of this generation."""
 
-    pipeline: SpuPipeline
-    generation: int
+    __slots__ = ("generation", "pipeline")
+
+    def __init__(self, pipeline: SpuPipeline, generation: int) -> None:
+        self.pipeline = pipeline
+        self.generation = generation
 
 
-class Disconnect(NamedTuple):
+class Disconnect(Value):
     """Close the pipeline's connection; no event follows."""
 
-    pipeline: SpuPipeline
+    __slots__ = ("pipeline",)
+
+    def __init__(self, pipeline: SpuPipeline) -> None:
+        self.pipeline = pipeline
 
 
-class Write(NamedTuple):
+class Write(Value):
     """Encode and write a request; answered by `Written` and `Replied`, or by `Disconnected`."""
 
-    request: Request
+    __slots__ = ("request",)
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
 
 
-class AskOffsets(NamedTuple):
+class AskOffsets(Value):
     """Ask the SPU how far the partition goes; answered by `OffsetsReplied`."""
 
-    question: CommitWait | FirstOffsets | Look
+    __slots__ = ("question",)
+
+    def __init__(self, question: CommitWait | FirstOffsets | Look) -> None:
+        self.question = question
 
 
-class ReadLog(NamedTuple):
+class ReadLog(Value):
     """Read the next part of the partition's log; answered by `LogRead`."""
 
-    look: Look
+    __slots__ = ("look",)
+
+    def __init__(self, look: Look) -> None:
+        self.look = look
 
 
-class DoubtMetadata(NamedTuple):
+class DoubtMetadata(Value):
     """Have the SC asked, if it brings nothing: an SPU does not lead a partition that the metadata says it leads."""
 
+    __slots__ = ()
 
-class AskProgress(NamedTuple):
+
+class AskProgress(Value):
     """Ask the pipeline's connection how much of its stream has arrived at the SPU; answered by `Progressed`."""
 
-    pipeline: SpuPipeline
+    __slots__ = ("pipeline",)
+
+    def __init__(self, pipeline: SpuPipeline) -> None:
+        self.pipeline = pipeline
 
 
-class Report(NamedTuple):
+class Report(Value):
     """Log a change of state."""
 
-    level: str
-    event: str
-    fields: dict[str, object]
+    __slots__ = ("event", "fields", "level")
+
+    def __init__(self, level: str, event: str, fields: dict[str, object]) -> None:
+        self.level = level
+        self.event = event
+        self.fields = fields
 
 
 Action = Connect | Disconnect | Write | AskOffsets | ReadLog | AskProgress | DoubtMetadata | Report | Outcome

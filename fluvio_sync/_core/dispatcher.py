@@ -372,7 +372,7 @@ class Dispatcher:
         self._arm(pipeline, now)
 
     def _connected(self, event: events.Connected, now: float) -> None:
-        pipeline, generation = event
+        pipeline, generation = event.pipeline, event.generation
         if generation != pipeline.generation or pipeline.state is not PipelineState.CONNECTING:
             return
         if pipeline.last_error is not None or not pipeline.was_up:
@@ -401,7 +401,7 @@ class Dispatcher:
                 self._arm(pipeline, now)
 
     def _disconnected(self, event: events.Disconnected, now: float) -> None:
-        pipeline, generation, error = event
+        pipeline, generation, error = event.pipeline, event.generation, event.error
         if generation == pipeline.generation and pipeline.state is not PipelineState.DOWN:
             self._connection_ended(pipeline, error, now)
 
@@ -477,7 +477,7 @@ class Dispatcher:
         self._to_fill[request.pipeline] = None
 
     def _progressed(self, event: events.Progressed, now: float) -> None:
-        pipeline, generation, arrived = event
+        pipeline, generation, arrived = event.pipeline, event.generation, event.arrived
         if generation == pipeline.generation and pipeline.state is PipelineState.UP:
             error = pipeline.see(arrived, now)
             if error is not None:
@@ -677,7 +677,7 @@ class Dispatcher:
                 self._drop_connection(wait.pipeline, error, now)
 
     def _offsets_replied(self, event: events.OffsetsReplied, now: float) -> None:
-        question, offsets = event
+        question, offsets = event.question, event.offsets
         if isinstance(question, Look):
             self._looks.offsets_replied(question, offsets, now)
         elif isinstance(question, FirstOffsets):

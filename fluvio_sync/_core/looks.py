@@ -134,7 +134,7 @@ class Looks:
 
     def log_read(self, event: LogRead, now: float) -> None:
         """Take a part of the log."""
-        look, headers, size, error = event
+        look, headers, size, error = event.look, event.headers, event.size, event.error
         if look not in self._under_way:
             return
         if error.code:

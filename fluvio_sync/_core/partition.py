@@ -11,13 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable  # noqa: TC003 - fields of named tuples are looked up when they are compiled
 from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._base.compiling import mypyc_attr
+from fluvio_sync._base.value import Value
 from fluvio_sync._core.patience import reply_timeout
 from fluvio_sync.delivery import AtLeastOnce
-from fluvio_sync.errors import FluvioError  # noqa: TC001 - as above
 from fluvio_sync.futures import BatchFutures
 from fluvio_sync.protocol.batch import (
     MIN_TIMESTAMP_DELTA,
@@ -29,9 +28,10 @@ from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.stats import OwnerSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from fluvio_sync._core.topic import TopicState
+    from fluvio_sync.errors import FluvioError
     from fluvio_sync.stats import HandleStats
 
 # Bytes that a record counts beside its key and value: its future and its share of the batch's lists (measured by
@@ -284,31 +284,43 @@ class FlushBarrier:
             self.batches.add(batch)
 
 
-class Acknowledged(NamedTuple):
+class Acknowledged(Value):
     """A batch is stored, its first record at `base_offset` (None: unknown, since SPUs may drop records)."""
 
-    batch: Batch
-    base_offset: int | None
+    __slots__ = ("base_offset", "batch")
+
+    def __init__(self, batch: Batch, base_offset: int | None) -> None:
+        self.batch = batch
+        self.base_offset = base_offset
 
 
-class Sent(NamedTuple):
+class Sent(Value):
     """An at-most-once batch was handed to the socket."""
 
-    batch: Batch
+    __slots__ = ("batch",)
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
 
 
-class Failed(NamedTuple):
+class Failed(Value):
     """A batch failed; `failure(index)` makes the error of one of its records."""
 
-    batch: Batch
-    failure: Callable[[int], FluvioError]
+    __slots__ = ("batch", "failure")
+
+    def __init__(self, batch: Batch, failure: Callable[[int], FluvioError]) -> None:
+        self.batch = batch
+        self.failure = failure
 
 
-class Dropped(NamedTuple):
+class Dropped(Value):
     """An at-most-once batch was lost."""
 
-    batch: Batch
-    error: FluvioError
+    __slots__ = ("batch", "error")
+
+    def __init__(self, batch: Batch, error: FluvioError) -> None:
+        self.batch = batch
+        self.error = error
 
 
 Outcome = Acknowledged | Sent | Failed | Dropped

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluvio_sync._base.clock import Clock
-    from fluvio_sync._net.transport import Peer, Polls
+    from fluvio_sync._net.peer import Peer
+    from fluvio_sync._net.transport import Polls
     from fluvio_sync.protocol.primitives import Reader
 
 

@@ -39,7 +39,8 @@ from fluvio_sync.protocol.versions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fluvio_sync._net.transport import Connector, Peer, Polls
+    from fluvio_sync._net.peer import Peer
+    from fluvio_sync._net.transport import Connector, Polls
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
 _RECEIVE = 64 * 1024

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluvio_sync._base.clock import Clock
-    from fluvio_sync._net.transport import Peer
+    from fluvio_sync._net.peer import Peer
     from fluvio_sync.protocol.metadata import MetadataObject
     from fluvio_sync.protocol.primitives import Reader
 

@@ -21,9 +21,10 @@ from fluvio_sync._core.metadata import Metadata
 from fluvio_sync._core.partition import FlushBarrier
 from fluvio_sync._core.topic import agreed_compression
 from fluvio_sync._net import blocking
+from fluvio_sync._net.peer import Peer
 from fluvio_sync._net.poller import Poller
 from fluvio_sync._net.tls_files import TlsFiles
-from fluvio_sync._net.transport import Peer, SocketTransport
+from fluvio_sync._net.transport import SocketTransport
 from fluvio_sync._runtime import shortage
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin

@@ -133,6 +133,7 @@ class EngineHolder:
             records_in_flight=0,
             last_error=str(failure[1]),
             last_error_at=self._failed_at,
+            memory_limit=self.config.buffer_memory,
         )
 
     def try_again(self) -> None:

@@ -18,7 +18,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from fluvio_sync._base.log import get_logger
-from fluvio_sync._base.threads import LockBusyError, TryLock
+from fluvio_sync._base.threads import DaemonThread, LockBusyError, TryLock
 
 if TYPE_CHECKING:
     from fluvio_sync._base.log import Event
@@ -43,7 +43,7 @@ class LogThread:
         self._log = get_logger("log").bind(client_id=client_id)
         self._name = f"{client_id}-log"
         # Looked up here: gevent replaces the class, perhaps after this module was imported.
-        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()  # None ends the thread
+        self._queue: queue.SimpleQueue[Event | threading.Event] = queue.SimpleQueue()  # the latter end the thread
         self._starting = TryLock()
         self._thread: threading.Thread | None = None
         self._no_threads = False  # closing found that none can be started any more
@@ -54,7 +54,7 @@ class LogThread:
             self._queue.put(event)
         else:
             self.dropped += 1
-        if self._thread is None and not self._start() and self._no_threads:
+        if not self._runs() and not self._start() and self._no_threads:
             self._emit_queued()
 
     def close(self, timeout: float) -> None:
@@ -64,56 +64,67 @@ class LogThread:
         """
         if self._thread is None and self._queue.empty():
             return
-        self._queue.put(None)
-        if self._thread is None and not self._start():
+        emitted = threading.Event()
+        self._queue.put(emitted)
+        if not self._runs() and not self._start():
             # The interpreter ends.  The caller is a thread of the application, and not one that moves records.
             self._no_threads = True
             self._emit_queued()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        if thread is not threading.current_thread() and emitted.wait(timeout) and thread is not None:
+            thread.join(timeout)  # it has nothing more to do
+
+    def _runs(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _start(self) -> bool:
         """Start the thread if events wait for it; False if the interpreter starts none any more."""
         # The caller that has the lock looks again when it has given it back, so that no other has to wait for it: not
         # a signal handler that interrupts it, nor the thread itself, which may have ended meanwhile.
-        while self._thread is None and not self._queue.empty() and not self._starting.is_mine():
+        while not self._runs() and not self._queue.empty() and not self._starting.is_mine():
             try:
                 with self._starting:
-                    if self._thread is None and not self._start_one():
+                    if not self._runs() and not self._start_one():
                         return False
             except LockBusyError:
                 break
         return True
 
     def _start_one(self) -> bool:
-        thread = self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        thread = self._thread = DaemonThread(self._run, self._name)
         try:
             thread.start()
-        except BaseException as error:
-            if thread.ident is None:
-                self._thread = None
-            if isinstance(error, RuntimeError):
-                return False
-            raise
+        except RuntimeError:
+            self._thread = None
+            return False
         return True
 
     def _run(self) -> None:
+        me = threading.current_thread()
         try:
-            while (event := self._queue.get(timeout=_IDLE)) is not None:
-                event.emit()
+            # An exception may have interrupted the start of this thread, so that another one was started.
+            while self._thread is me:
+                item = self._queue.get(timeout=_IDLE)
+                if isinstance(item, threading.Event):
+                    item.set()
+                    break
+                item.emit()
                 self._tell_dropped()
         except queue.Empty:
             pass
         finally:
-            self._thread = None
+            if self._thread is me:
+                self._thread = None
             self._start()  # for an event that arrived meanwhile, or after a handler raised SystemExit
 
     def _emit_queued(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                if (event := self._queue.get_nowait()) is not None:
-                    event.emit()
+                item = self._queue.get_nowait()
+                if isinstance(item, threading.Event):
+                    item.set()
+                else:
+                    item.emit()
         self._tell_dropped()
 
     def _tell_dropped(self) -> None:

@@ -25,7 +25,8 @@ from fluvio_sync.errors import ConnectError, FluvioError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fluvio_sync._net.transport import Connector, Peer
+    from fluvio_sync._net.peer import Peer
+    from fluvio_sync._net.transport import Connector
     from fluvio_sync.protocol.watch import WatchUpdate
 
 # Seconds between two attempts to reach an SC that is away: doubled from the first to the last.

@@ -60,8 +60,9 @@ if TYPE_CHECKING:
     from fluvio_sync._core.events import Event
     from fluvio_sync._core.partition import Outcome
     from fluvio_sync._core.pipeline import CommitWait, SpuPipeline
+    from fluvio_sync._net.peer import Peer
     from fluvio_sync._net.poller import Polling
-    from fluvio_sync._net.transport import Connector, Peer
+    from fluvio_sync._net.transport import Connector
     from fluvio_sync._runtime.accumulator import Accumulator
     from fluvio_sync._runtime.metadata_watch import MetadataWatch
     from fluvio_sync._runtime.subscription import Subscription
@@ -585,7 +586,7 @@ class Sender:
         getattr(self._log, report.level)(report.event, **report.fields)
 
     def _connect(self, action: Connect) -> None:
-        pipeline, generation = action
+        pipeline, generation = action.pipeline, action.generation
         now = self._clock.monotonic()
         try:
             if len(self._connections) >= _MOST_CONNECTIONS:

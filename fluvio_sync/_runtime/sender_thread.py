@@ -70,13 +70,13 @@ class SenderThread:
         self._crashes = 0
         self._alone_until = 0.0  # monotonic seconds until which no thread of the application leads
         self._ident: int | None = None  # of the background thread
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._background = threading.Thread(target=self._run, name=name, daemon=True)
 
     # Life.
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._background.start()
 
     def ask_to_stop(self) -> None:
         """Have the thread fail unresolved records, read the replies to written requests, close the sockets, and end."""
@@ -88,7 +88,7 @@ class SenderThread:
         """Have the thread end and wait for it."""
         self.ask_to_stop()
         for part in slices(LAST_STEP):
-            self._thread.join(part)
+            self._background.join(part)
 
     def stop_when_idle(self) -> None:
         """Have the thread end by itself once nothing is unresolved; takes no lock, for finalizers."""
@@ -101,7 +101,7 @@ class SenderThread:
 
     def has_ended(self) -> bool:
         """Whether the thread ran and came to its end."""
-        return self._thread.ident is not None and not self._thread.is_alive()
+        return self._background.ident is not None and not self._background.is_alive()
 
     # The background thread.
 

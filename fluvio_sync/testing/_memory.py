@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from fluvio_sync._base.log import Event
     from fluvio_sync._net.connection import Connection
-    from fluvio_sync._net.transport import Peer, Polls
+    from fluvio_sync._net.peer import Peer
+    from fluvio_sync._net.transport import Polls
     from fluvio_sync.testing._cluster.core import ClusterCore, ServerSession
 
 

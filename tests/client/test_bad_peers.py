@@ -12,7 +12,8 @@ import pytest
 
 from fluvio_sync import AtLeastOnce, ConnectError, DeliveryError, Fluvio, ProtocolError, RetryPolicy
 from fluvio_sync._net.connection import Connection
-from fluvio_sync._net.transport import READ, WRITE, Peer, SocketTransport, Stage
+from fluvio_sync._net.peer import Peer
+from fluvio_sync._net.transport import READ, WRITE, SocketTransport, Stage
 from fluvio_sync._runtime.sender import Sender
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.protocol.frames import MAX_ANSWER, MAX_VERSIONS

@@ -107,12 +107,12 @@ def test_events_print_themselves() -> None:
     assert [
         repr(event) for event in (Connected(pipeline, 2), Written(request), OffsetsReplied(wait, replicated_to(41)))
     ] == [
-        "Connected(pipeline=SPU 5001 (read-committed), generation=2)",
+        "Connected(generation=2, pipeline=SPU 5001 (read-committed))",
         "Written(request=<request to SPU 5001 (read-committed) of t-0: 1, t-1: 1>)",
-        f"OffsetsReplied(question=<commit wait of t-0 from offset 40>, offsets={replicated_to(41)!r})",
+        f"OffsetsReplied(offsets={replicated_to(41)!r}, question=<commit wait of t-0 from offset 40>)",
     ]
     progressed = Progressed(pipeline, 2, 4096)
-    assert repr(progressed) == "Progressed(pipeline=SPU 5001 (read-committed), generation=2, arrived=4096)"
+    assert repr(progressed) == "Progressed(arrived=4096, generation=2, pipeline=SPU 5001 (read-committed))"
     lost = Disconnected(pipeline, 2, ConnectError("it closed the connection"))
     assert "it closed the connection" in repr(lost)
     replied = Replied(request, response(request, 6))

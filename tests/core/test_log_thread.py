@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluvio_sync._base import threads
 from fluvio_sync._base.log import get_logger
 from fluvio_sync._runtime import log_thread
 from fluvio_sync._runtime.log_thread import MOST_EVENTS, LogThread
@@ -65,12 +69,12 @@ class Emitter:
 
 
 def test_events_are_emitted_in_order_on_one_thread(handler: Handler) -> None:
-    emitter, threads = Emitter(), set()
-    handler.work = lambda: threads.add(threading.current_thread())
+    emitter, seen = Emitter(), set()
+    handler.work = lambda: seen.add(threading.current_thread())
     emitter.emit(*range(100))
     emitter.thread.close(LONG)
     assert handler.numbers() == list(range(100))
-    (thread,) = threads
+    (thread,) = seen
     assert (thread.name, thread.daemon, thread.is_alive()) == ("shop-log", True, False)
 
 
@@ -91,6 +95,58 @@ def test_it_ends_when_it_has_no_event_for_a_while(handler: Handler, monkeypatch:
         emitter.emit(number)
         wait_until(lambda: emitter.thread._thread is None, "it ended")
     assert handler.numbers() == [0, 1, 2]
+
+
+def test_an_interrupted_start_leaves_one_thread(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception comes once the system has made the thread, and before that says that it runs."""
+    emitter, seen = Emitter(), set()
+    handler.work = lambda: seen.add(threading.current_thread())
+    delayed: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    def interrupt(function: Callable[..., None], arguments: tuple[Any, ...], *_more: object) -> None:
+        delayed.append((function, arguments))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        name = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
+        patch.setattr(threading, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            emitter.emit(1)
+    emitter.emit(2)
+    wait_until(lambda: handler.numbers() == [1, 2], "both were emitted")
+    (thread,) = seen
+    ((function, arguments),) = delayed
+    _thread.start_new_thread(function, arguments)  # now it begins after all
+    wait_until(lambda: function.__self__.ident is not None, "it began")  # type: ignore[attr-defined]
+    for number in range(3, 100):
+        emitter.emit(number)
+        wait_until(lambda number=number: number in handler.numbers(), "it was emitted")  # type: ignore[misc]
+    with within(LONG / 2):
+        emitter.thread.close(LONG)
+    assert handler.numbers() == [*range(1, 100)]
+    assert seen == {thread}
+
+
+def test_a_close_meanwhile_another_thread_starts_it_waits_for_it(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emitter, begun, go_on = Emitter(), threading.Event(), threading.Event()
+    start = threads.DaemonThread.start
+
+    def start_slowly(thread: threads.DaemonThread) -> None:
+        begun.set()
+        assert go_on.wait(LONG)
+        start(thread)
+
+    monkeypatch.setattr(threads.DaemonThread, "start", start_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        emitted = pool.submit(emitter.emit, 1)
+        assert begun.wait(LONG)
+        closed = pool.submit(emitter.thread.close, LONG)
+        go_on.set()
+        emitted.result(LONG)
+        closed.result(LONG)
+        assert handler.numbers() == [1]
 
 
 def test_a_record_tells_of_the_moment_and_the_thread_of_the_event(handler: Handler) -> None:

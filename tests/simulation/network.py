@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
-    from fluvio_sync._net.transport import Peer
+    from fluvio_sync._net.peer import Peer
     from fluvio_sync.testing._cluster.core import ClusterCore
 
 

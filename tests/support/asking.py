@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._net import blocking
-from fluvio_sync._net.transport import Peer
+from fluvio_sync._net.peer import Peer
 from fluvio_sync._settings.endpoint import parse_endpoint
 
 if TYPE_CHECKING:

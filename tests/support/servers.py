@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluvio_sync._core.pipeline import Request
-    from fluvio_sync._net.transport import Peer
+    from fluvio_sync._net.peer import Peer
     from fluvio_sync.errors import FluvioError
     from fluvio_sync.protocol.frames import RequestHeader
 

@@ -10,7 +10,8 @@ from collections import deque
 
 import pytest
 
-from fluvio_sync._net.transport import READ, WRITE, Peer, SocketTransport, Stage
+from fluvio_sync._net.peer import Peer
+from fluvio_sync._net.transport import READ, WRITE, SocketTransport, Stage
 from fluvio_sync._settings.endpoint import Endpoint
 from tests.support.waiting import wait_until
 
