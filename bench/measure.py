@@ -2,9 +2,10 @@
 """What a record costs, beside the official wheel: `python bench/measure.py [ENDPOINT] [--rounds N] [--json FILE]`.
 
 Without an endpoint it starts a development cluster, which is written in Python and may be the slower side.  Where the
-official wheel can be imported, it does the same in the same run, turn by turn, in a process of its own.  Every figure
-is the median of the rounds; a round has topics of its own.  `--plot FILE` draws the throughput against the record's
-size (needs matplotlib: the `bench` extra), `--only NAME` runs some of the workloads.
+official wheel can be imported, and where `make compiled` has compiled this package, they do the same in the same run,
+turn by turn, each in a process of its own.  Every figure is the median of the rounds; a round has topics of its own.
+`--plot FILE` draws the throughput against the record's size (needs matplotlib: the `bench` extra), `--only NAME` runs
+some of the workloads.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,10 @@ from typing import Any, NamedTuple
 from fluvio_sync import Fluvio
 from fluvio_sync.testing import LocalCluster
 
+ROOT = Path(__file__).parents[1]
+SOURCES = {"pure": ROOT, "compiled": ROOT / "build" / "compiled" / "package"}
+"""Where this package is imported from, as it is and as `make compiled` leaves it."""
+OFFICIAL = "official"
 TOO_LONG = 120.0
 """Seconds after which a client that does not answer is ended."""
 
@@ -65,7 +71,11 @@ class Worker:
         self.name = name
         script = str(Path(__file__).with_name("worker.py"))
         self._process = subprocess.Popen(
-            [sys.executable, script, name, endpoint], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, script, name, endpoint],
+            env=os.environ | {"PYTHONPATH": str(SOURCES.get(name, ROOT))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def measure(self, topics: list[str], workload: Workload) -> dict[str, float]:
@@ -98,7 +108,8 @@ class Bench:
         self._rounds = rounds
         self._keep = keep
         self._topics: list[str] = []
-        names = ["fluvio_sync", *(["official"] if importlib.util.find_spec("fluvio") else [])]
+        names = [name for name, sources in SOURCES.items() if (sources / "fluvio_sync").is_dir()]
+        names += [OFFICIAL] if importlib.util.find_spec("fluvio") else []
         self.workers = [Worker(name, endpoint) for name in names]
         self._bare = Worker("bare", endpoint)
         stack.callback(self._delete)
@@ -151,9 +162,10 @@ def _row(workload: Workload, figures: dict[str, dict[str, float]]) -> str:
     each = {name: one.get("p50", one["us_each"] / 1e6) * 1e6 for name, one in figures.items()}
     for name, one in figures.items():
         row += f"{each[name]:>10.2f}{one['mb_s']:>8.1f}{one['cpu_us_each']:>10.2f}"
-    if len(figures) > 1:
-        ours, theirs = figures["fluvio_sync"], figures["official"]
-        row += f"{each['official'] / each['fluvio_sync']:>9.2f}{ours['cpu'] / theirs['cpu']:>9.2f}"
+    for name in SOURCES:
+        if name in figures and OFFICIAL in figures:
+            cpu = figures[name]["cpu"] / figures[OFFICIAL]["cpu"]
+            row += f"{each[OFFICIAL] / each[name]:>10.2f}{cpu:>9.2f}"
     return row
 
 
@@ -167,7 +179,7 @@ def _plot(results: dict[str, Any], file: Path) -> None:
     from matplotlib import pyplot as plt  # noqa: PLC0415 - of an extra
 
     figure, axes = plt.subplots(figsize=(7, 4))
-    for name, marker in (("fluvio_sync", "o"), ("official", "s")):
+    for name, marker in (("compiled", "D"), ("pure", "o"), (OFFICIAL, "s")):
         rates = [results[workload.name][name]["mb_s"] for workload in SIZES if name in results[workload.name]]
         if rates:
             axes.plot([workload.size for workload in SIZES], rates, marker=marker, label=name)
@@ -193,11 +205,12 @@ def main() -> None:
         bench = Bench(stack, endpoint, options.rounds, keep=bool(options.endpoint))
         print(f"{endpoint}, {'a given' if options.endpoint else 'a development'} cluster; {options.rounds} rounds")
         names = [worker.name for worker in bench.workers]
-        if len(names) == 1:
+        ours = [name for name in names if name != OFFICIAL]
+        if OFFICIAL not in names:
             print("The official wheel is not installed: nothing to compare with.")
-        print(" " * 24 + "".join(f"{name:>28}" for name in names))
+        print(" " * 24 + "".join(f"{name:>28}" for name in names) + "".join(f"{name + ' to it':>19}" for name in ours))
         columns = f"{'us each':>10}{'MB/s':>8}{'CPU us':>10}" * len(names)
-        print(f"{'':<24}{columns}" + (f"{'ratio':>9}{'CPU':>9}" if len(names) > 1 else ""))
+        print(f"{'':<24}{columns}" + f"{'ratio':>10}{'CPU':>9}" * (len(ours) if OFFICIAL in names else 0))
         results: dict[str, Any] = {}
         chosen = [workload for workload in WORKLOADS + LINEAR if workload.name.startswith(options.only or "")]
         _table(bench, chosen, results)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client under measurement, in a process of its own: `worker.py fluvio_sync|official|bare ENDPOINT`.
+"""A client under measurement, in a process of its own: `worker.py pure|compiled|official|bare ENDPOINT`.
 
 Reads one JSON object a line (`topics`, `method`, `size`, `records`) and answers each with what it measured: `seconds`,
 `cpu` (seconds of this process), and for single records `p50` and `p99` (seconds).  Both clients get the same settings;
@@ -207,6 +207,15 @@ def percentiles(times: list[float]) -> dict[str, float]:
     return {"p50": times[len(times) // 2], "p99": times[len(times) * 99 // 100]}
 
 
+def check_mode(name: str) -> None:
+    """Refuse to measure something else than was asked for."""
+    if name in {"pure", "compiled"}:
+        from fluvio_sync import compiled  # noqa: PLC0415 - see above
+
+        if compiled is not (name == "compiled"):
+            sys.exit(f"this is no {name} package; `make compiled` makes one")
+
+
 def _work(name: str, client: Any, order: Any, value: bytes) -> Callable[[int], dict[str, float] | None]:
     """Return what does so many records of the order; connections and metadata are ready then."""
     if name == "bare":
@@ -220,7 +229,8 @@ def _work(name: str, client: Any, order: Any, value: bytes) -> Callable[[int], d
 
 def main(name: str, endpoint: str) -> None:
     """Carry out orders until standard input ends."""
-    client: Any = {"fluvio_sync": FluvioSync, "official": Official, "bare": Bare}[name](endpoint)
+    client: Any = {"official": Official, "bare": Bare}.get(name, FluvioSync)(endpoint)
+    check_mode(name)
     for line in sys.stdin:
         order = json.loads(line)
         value, records = bytes(order["size"]), order["records"]

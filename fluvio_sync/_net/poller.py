@@ -15,6 +15,7 @@ import selectors
 import socket
 from typing import TYPE_CHECKING, Protocol
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._net.dialling import is_of_application, refuse_unpollable
 from fluvio_sync._net.transport import READ
 
@@ -58,6 +59,7 @@ class Polling(Protocol):
         ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # tests watch it
 class Poller:
     """See the module's description.
 

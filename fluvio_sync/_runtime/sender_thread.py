@@ -16,6 +16,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, ParamSpec
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._base.threads import LONGEST_SLEEP, LockBusyError, TryLock, reentered, slices
 from fluvio_sync._runtime.sender import LONGEST_WAIT
 
@@ -49,6 +50,7 @@ _MAX_CRASHES = 10
 P = ParamSpec("P")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # tests watch it
 class SenderThread:
     """See the module's description.  `led_by_waiter`: the last batch was finished by a thread of the application."""
 

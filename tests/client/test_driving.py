@@ -18,7 +18,7 @@ import pytest
 from fluvio_sync import Fluvio, TopicProducer
 from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._net.transport import SocketTransport
-from tests.support.client import emit_events, parked, used_memory
+from tests.support.client import emit_events, parked, used_memory, watch
 from tests.support.system import needs_leading, replaces_code
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def noting(original: Callable[..., Any], workers: list[threading.Thread]) -> Cal
 @needs_leading
 def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     own.create_topic("t")
+    watch(monkeypatch)
     with Fluvio.connect(own.endpoint) as fluvio:
         producer = fluvio.topic_producer("t", linger=0)
         for _ in range(20):
@@ -50,7 +51,7 @@ def test_a_thread_that_sends_and_waits_does_the_work_itself(own: LocalCluster, m
         workers: list[threading.Thread] = []
         for name in ("send", "receive_into"):
             monkeypatch.setattr(SocketTransport, name, noting(getattr(SocketTransport, name), workers))
-        with parked(fluvio, monkeypatch):
+        with parked(fluvio):
             for _ in range(100):
                 producer.send(b"x").result(LONG)
         assert len(workers) >= 200
@@ -272,12 +273,13 @@ def test_an_exception_in_a_step_that_a_thread_leads_reaches_its_caller(
 
     def lead() -> list[BaseException | None]:
         producer.send(b"x").result(LONG)  # from here on it leads
-        with parked(fluvio, monkeypatch):
+        with parked(fluvio):
             monkeypatch.setattr(Dispatcher, name, fail_once)
             with pytest.raises(TimeLimitError):
                 endlessly(producer)
         return [producer.send(b"y").exception(LONG)]
 
+    watch(monkeypatch)
     with Fluvio.connect(own.endpoint) as fluvio, ThreadPoolExecutor(1) as pool:
         producer = fluvio.topic_producer("t", linger=0)
         with caplog.at_level(logging.ERROR, logger="fluvio_sync"):

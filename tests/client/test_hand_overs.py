@@ -7,18 +7,18 @@ import math
 import sys
 import time
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fluvio_sync import Fluvio
 from fluvio_sync._runtime import sender_thread
 from fluvio_sync.testing import FaultProxy
-from tests.support.client import parked
+from tests.support.client import WatchedPoller, WatchedThread, parked, watch
 from tests.support.system import needs_leading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import FrameType
 
     from fluvio_sync import TopicProducer
@@ -34,9 +34,10 @@ ANSWERS_AFTER = 0.01  # seconds, each way: by then the thread that sent waits, h
 
 
 @pytest.fixture
-def warm(own: LocalCluster) -> Iterator[tuple[Fluvio, TopicProducer]]:
+def warm(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Fluvio, TopicProducer]]:
     """A client and its producer, whose partition is connected."""
     own.create_topic("t")
+    watch(monkeypatch)
     with Fluvio.connect(own.endpoint) as fluvio:
         producer = fluvio.topic_producer("t", linger=0)
         for _ in range(50):
@@ -44,22 +45,10 @@ def warm(own: LocalCluster) -> Iterator[tuple[Fluvio, TopicProducer]]:
         yield fluvio, producer
 
 
-def counted(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Have the calls of a method counted; returns the list of their times."""
-    calls: list[float] = []
-    original: Callable[..., Any] = getattr(owner, name)
-
-    def function(*arguments: Any, **settings: Any) -> Any:
-        calls.append(time.monotonic())
-        return original(*arguments, **settings)
-
-    monkeypatch.setattr(owner, name, function)
-    return calls
-
-
 @needs_leading
 def test_a_thread_that_sends_and_waits_wakes_no_other(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     own.create_topic("t")
+    watch(monkeypatch)
     with (
         FaultProxy(own.spu_endpoints[5001]) as proxy,
         Fluvio.connect(own.endpoint, spu_address_override={5001: proxy.endpoint}) as fluvio,
@@ -70,21 +59,25 @@ def test_a_thread_that_sends_and_waits_wakes_no_other(own: LocalCluster, monkeyp
             producer.send(b"x").result(LONG)
         engine = fluvio._holder.engine
         assert engine is not None
-        woken = counted(engine.poller, "wake", monkeypatch)
-        background = counted(engine.poller, "wake_background", monkeypatch)
-        steps = counted(engine.thread, "_run_step", monkeypatch)
+        poller, thread = engine.poller, engine.thread
+        assert isinstance(poller, WatchedPoller)
+        assert isinstance(thread, WatchedThread)
+        for calls in (poller.woken, poller.background_woken, thread.steps):
+            calls.clear()
         began = time.monotonic()
         for _ in range(RECORDS):
             producer.send(b"x").result(LONG)
         # The background thread looks once a second by itself, and may have the step lock at that moment.
+        seen = len(poller.woken), len(poller.background_woken), len(thread.steps)
         looks = 1 + math.ceil((time.monotonic() - began) / sender_thread._LOOK)
-    assert len(woken) <= 2 * looks, "send() and result() of a record may both meet it there"
-    assert len(background) <= looks
-    assert len(steps) <= looks + 1
+    woken, background, steps = seen
+    assert woken <= 2 * looks, "send() and result() of a record may both meet it there"
+    assert background <= looks
+    assert steps <= looks + 1
 
 
 @needs_leading
-def test_a_record_takes_few_calls(warm: tuple[Fluvio, TopicProducer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_takes_few_calls(warm: tuple[Fluvio, TopicProducer]) -> None:
     fluvio, producer = warm
     calls: list[int] = []
 
@@ -92,7 +85,7 @@ def test_a_record_takes_few_calls(warm: tuple[Fluvio, TopicProducer], monkeypatc
         if event == "call":
             calls[-1] += 1
 
-    with parked(fluvio, monkeypatch):
+    with parked(fluvio):
         producer.send(b"x").result(LONG)
         for _ in range(20):
             calls.append(0)

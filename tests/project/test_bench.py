@@ -23,7 +23,7 @@ def run(script: str, *arguments: str) -> str:
 def test_a_workload_is_measured(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     table = run("measure.py", "--rounds", "1", "--only", "send and wait", "--json", str(file))
-    figures = json.loads(file.read_text())["send and wait, 100 B"]["fluvio_sync"]
+    figures = json.loads(file.read_text())["send and wait, 100 B"]["pure"]
     assert "send and wait, 100 B" in table
     assert 0 < figures["p50"] <= figures["p99"] < figures["seconds"]
     assert figures["cpu"] > 0

@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync import AtLeastOnce, Fluvio, RetryPolicy
+from fluvio_sync._net.poller import Poller
+from fluvio_sync._runtime import engine as engine_module
+from fluvio_sync._runtime.engine import Parts
+from fluvio_sync._runtime.sender_thread import SenderThread
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pytest
 
@@ -72,22 +78,61 @@ def assert_settled(client: Fluvio) -> None:
     wait_until(lambda: used_memory(client) == 0, "the memory account is back at 0")
 
 
+class WatchedThread(SenderThread):
+    """A background thread that can be kept from working; `steps`: the times at which it began one."""
+
+    def __init__(self, *parts: Any, **settings: Any) -> None:
+        super().__init__(*parts, **settings)
+        self.steps: list[float] = []
+        self.park: Callable[[], None] | None = None
+
+    def _run_step(self) -> None:
+        self.steps.append(time.monotonic())
+        if self.park is not None:
+            self.park()
+        else:
+            super()._run_step()
+
+
+class WatchedPoller(Poller):
+    """A poller that notes when a thread was woken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.woken: list[float] = []
+        self.background_woken: list[float] = []
+
+    def wake(self) -> None:
+        self.woken.append(time.monotonic())
+        super().wake()
+
+    def wake_background(self) -> None:
+        self.background_woken.append(time.monotonic())
+        super().wake_background()
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the clients that are made from now on use these."""
+    monkeypatch.setattr(engine_module, "Parts", partial(Parts, thread=WatchedThread, poller=WatchedPoller))
+
+
 @contextmanager
-def parked(fluvio: Fluvio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the background thread from working."""
+def parked(fluvio: Fluvio) -> Iterator[None]:
+    """Keep the background thread of a watched client from working."""
     engine = fluvio._holder.engine
     assert engine is not None
+    assert isinstance(engine.thread, WatchedThread)
     here, go_on = threading.Event(), threading.Event()
 
     def park() -> None:
         here.set()
         go_on.wait(10)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.thread, "_run_step", park)
-        engine.poller.wake_background()
-        assert here.wait(10)
-        try:
-            yield
-        finally:
-            go_on.set()
+    engine.thread.park = park
+    engine.poller.wake_background()
+    assert here.wait(10)
+    try:
+        yield
+    finally:
+        engine.thread.park = None
+        go_on.set()
