@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._core import failures, reasons, retrying
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from fluvio_sync.stats import HandleStats
 
 # Seconds that a replaced leader or address gets to answer its requests: usually it runs and its answer is near.
-ABANDON_GRACE = 0.3
+ABANDON_GRACE: Final = 0.3
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)  # tests plant faults

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fluvio_sync._base.value import Value
 
@@ -102,7 +102,7 @@ class MetadataChanged(Value):
 
 Event = Connected | Disconnected | Written | Replied | Progressed | OffsetsReplied | LogRead | MetadataChanged
 
-HANDLERS = {
+HANDLERS: Final = {
     Connected: "_connected",
     Disconnected: "_disconnected",
     Written: "_written",

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fluvio_sync._base.text import shown
 from fluvio_sync._settings.endpoint import Endpoint
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.metadata import MetadataObject, TopicResolution, TopicSpec
     from fluvio_sync.protocol.watch import WatchUpdate
 
-_PART = 64  # changes of an update in a part
-LABELS = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
+_PART: Final = 64  # changes of an update in a part
+LABELS: Final = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
 
 
 class Route(NamedTuple):
@@ -368,9 +368,9 @@ def _kept_topic(spec: TopicSpec) -> TopicSpec:
     return _same_spec(spec)
 
 
-_LONGEST_HOST = 253
-_NOWHERE = WireEndpoint(0, "")
-_DEDUPLICATED = Deduplication(0, None, "")
+_LONGEST_HOST: Final = 253
+_NOWHERE: Final = WireEndpoint(0, "")
+_DEDUPLICATED: Final = Deduplication(0, None, "")
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._base.value import Value
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 # Bytes that a record counts beside its key and value: its future and its share of the batch's lists (measured by
 # `bench/memory.py`).
-RECORD_CHARGE = 128
+RECORD_CHARGE: Final = 128
 # Seconds that records wait for their partition to come online before its leader is tried all the same.
-OFFLINE_PATIENCE = 1.0
-SETTLING = 1.0
+OFFLINE_PATIENCE: Final = 1.0
+SETTLING: Final = 1.0
 """Seconds after which no request of a connection that is gone is carried out any more, as far as is known.
 
 An SPU carries out the requests that it has received, and receives no more on a connection that was reset.
@@ -388,7 +388,7 @@ class BackingOff(State):
         return self.until
 
 
-IDLE = Idle()
+IDLE: Final = Idle()
 
 
 class PartitionQueue:

@@ -10,17 +10,17 @@ counts from the last byte that arrived, and a slow connection is not taken for a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Seconds that an answer is awaited at least, unless `request_timeout` is less, and the part of a policy's timeout that
 # it is awaited: two more attempts have to be possible.
-_LEAST = 1.0
-_PART = 3
+_LEAST: Final = 1.0
+_PART: Final = 3
 # Looks at the progress of a request until it is late.  The first one tells later ones where it stood.
-_LOOKS = 4
+_LOOKS: Final = 4
 
 
 def reply_timeout(policy_timeout: float, request_timeout: float) -> float:

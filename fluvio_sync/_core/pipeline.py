@@ -11,7 +11,7 @@ import enum
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fluvio_sync._base.text import shown
 from fluvio_sync._core.partition import Ending, State
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 # Requests in flight on one pipeline.  They carry different partitions, so order does not suffer; with one alone, a busy
 # producer of many partitions would wait a round trip for each.
-MAX_IN_FLIGHT = 5
+MAX_IN_FLIGHT: Final = 5
 # Looks for batches under way on one pipeline, whose answers begin with a few KiB each.
-MAX_LOOKS = 16
+MAX_LOOKS: Final = 16
 # Answers of at-most-once requests that may be missing before no more are written.
-MAX_UNREAD = 1000
+MAX_UNREAD: Final = 1000
 # Seconds between two questions whether a read-committed batch has been replicated.
-COMMIT_POLL_INTERVAL = 0.1
+COMMIT_POLL_INTERVAL: Final = 0.1
 
 
 class PipelineState(enum.Enum):

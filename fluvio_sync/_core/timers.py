@@ -6,7 +6,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
@@ -17,7 +17,7 @@ class Timed(Protocol):
 
 T = TypeVar("T", bound=Timed)
 
-_FEW = 64
+_FEW: Final = 64
 
 
 class Timers(Generic[T]):

@@ -12,7 +12,7 @@ import errno
 import math
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fluvio_sync._net.dialling import is_of_application
 from fluvio_sync._net.tls import CLIENT_CERTIFICATE, NO_CERTIFICATE, NO_TLS, alert_of, explain, is_tls_error
@@ -43,20 +43,21 @@ if TYPE_CHECKING:
     from fluvio_sync._net.transport import Connector, Polls
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
-_RECEIVE = 64 * 1024
-_RECEIVES = 16  # of one call: a peer that sends without pause must not delay the others
+_RECEIVE: Final = 64 * 1024
+_RECEIVES: Final = 16  # of one call: a peer that sends without pause must not delay the others
 # Frames in the inbox, or bytes of several, from which on nothing is received until the driver has taken them.
-_FULL, _FULL_BYTES = 256, 1 << 20
-_SMALL = 4096  # bytes; the buffers of a smaller frame are joined
-_TLS_ALERT = b"\x15\x03"  # a TLS server's answer to plain text; as a frame it would be 352 MB long
+_FULL: Final = 256
+_FULL_BYTES: Final = 1 << 20
+_SMALL: Final = 4096  # bytes; the buffers of a smaller frame are joined
+_TLS_ALERT: Final[bytes] = b"\x15\x03"  # a TLS server's answer to plain text; as a frame it would be 352 MB long
 # An SC closes the connection of a client whose version is not semantic; this crate version speaks the same protocol.
-_CLIENT_VERSION = "0.50.2"
-_LARGEST_CORRELATION = 0x7FFFFFFF
-_WANTS_TLS = "set tls, or --tls and its options, if the cluster wants TLS; else check the port"
-_SILENT = "a server accepts connections there and does not answer: check the port and the server's log"
-_FORGOTTEN = "it is away, or a firewall or load balancer in between has forgotten the connection"
-_RESOLVER = "look at this machine's DNS servers, or use an address instead of a name"
-_NO_FLUVIO = "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings"
+_CLIENT_VERSION: Final = "0.50.2"
+_LARGEST_CORRELATION: Final = 0x7FFFFFFF
+_WANTS_TLS: Final = "set tls, or --tls and its options, if the cluster wants TLS; else check the port"
+_SILENT: Final = "a server accepts connections there and does not answer: check the port and the server's log"
+_FORGOTTEN: Final = "it is away, or a firewall or load balancer in between has forgotten the connection"
+_RESOLVER: Final = "look at this machine's DNS servers, or use an address instead of a name"
+_NO_FLUVIO: Final = "this is no Fluvio SC or SPU, or one that speaks TLS: check the port and the TLS settings"
 
 
 class Outgoing:

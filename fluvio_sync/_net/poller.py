@@ -13,7 +13,7 @@ import contextlib
 import select
 import selectors
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._net.dialling import is_of_application, refuse_unpollable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fluvio_sync._net.transport import Polls
 
 
-_EPOLL = getattr(selectors, "EpollSelector", ())
+_EPOLL: Final = getattr(selectors, "EpollSelector", ())
 
 
 class Polling(Protocol):

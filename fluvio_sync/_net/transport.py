@@ -14,7 +14,7 @@ import selectors
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fluvio_sync._base.text import shown
 from fluvio_sync._base.threads import uninterrupted
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from fluvio_sync._net.peer import Peer
     from fluvio_sync.errors import ConnectError
 
-READ = selectors.EVENT_READ
-WRITE = selectors.EVENT_WRITE
+READ: Final = selectors.EVENT_READ
+WRITE: Final = selectors.EVENT_WRITE
 
-_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
-_MAX_BUFFERS = 512  # of one sendmsg; Linux takes 1024
-_CHUNK = 256 * 1024
+_HAS_SENDMSG: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
+_MAX_BUFFERS: Final = 512  # of one sendmsg; Linux takes 1024
+_CHUNK: Final = 256 * 1024
 # A linger of 0 s; Windows has shorter integers in it.
-_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+_RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class Pollable(Protocol):

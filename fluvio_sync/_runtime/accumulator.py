@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, reentered
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fluvio_sync.stats import HandleStats
 
 # Topic states of which at most half may be unused; below this number all stay.
-_FEW = 64
+_FEW: Final = 64
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)  # tests watch it

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._core.actions import (
@@ -70,15 +70,15 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.watch import WatchUpdate
 
 # Seconds of one wait; pollers reject very long ones, and a policy may have a timeout of weeks.
-LONGEST_WAIT = 3600.0
+LONGEST_WAIT: Final = 3600.0
 # Seconds between two steps that go on with what a server sent too much of.  CPython's interpreter lock is given to a
 # waiting thread after 5 ms, and these begin anew whenever the lock is free for a moment, as in a poll that does not
 # wait: without a pause, other threads would get it by chance alone.
-_BREATH = 0.001
+_BREATH: Final = 0.001
 # Connections to SPUs, each with its socket and 64 KiB: a hostile SC may name SPUs without end.
-_MOST_CONNECTIONS = 512
+_MOST_CONNECTIONS: Final = 512
 
-_PERFORMERS = {
+_PERFORMERS: Final = {
     Acknowledged: "_complete",
     Failed: "_complete",
     Sent: "_note_finished",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Final, ParamSpec
 
 from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._base.threads import LONGEST_SLEEP, LockBusyError, TryLock, reentered, slices
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 # Seconds that closing waits for replies to written requests: a close with unread replies resets the connection, and
 # the reset may overtake bytes that the server has not read yet.  Nor is the connection half-closed before they are
 # here: a load balancer may take that for the end of both ways.
-_LINGER = 2.0
-LAST_STEP = _LINGER + 3.0
+_LINGER: Final = 2.0
+LAST_STEP: Final = _LINGER + 3.0
 """Seconds that stopping waits for the thread; reading last replies is the longest that it does."""
 # Seconds between two looks of the background thread while others lead: an exception may have kept them from waking it.
-_LOOK = 1.0
+_LOOK: Final = 1.0
 # Seconds until it looks again when `send()` has the step lock.
-_BUSY = 0.05
+_BUSY: Final = 0.05
 # Seconds that `send()` keeps the step lock, at most: the background thread must not spin meanwhile.
-_SHORT = 0.005
+_SHORT: Final = 0.005
 # Seconds for which the background thread runs the steps alone after an exception ended one of a leader: it has the
 # failure, if that was one of the sender and not of the application, cost one connection.
-_ALONE = 1.0
+_ALONE: Final = 1.0
 # A failure of the sender itself is a bug; after this many in a row it ends instead of spinning.
-_MAX_CRASHES = 10
+_MAX_CRASHES: Final = 10
 
 P = ParamSpec("P")
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fluvio_sync._core.events import LogRead
 from fluvio_sync.delivery import Isolation
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     Part = TypeVar("Part", PartitionOffsets, FetchedPartition)
 
 # Elements that an answer may have: a topic and a partition for each entry of the request, and those of error texts.
-_ELEMENTS_OF_ENTRY = 2
-_ELEMENTS = 4096
+_ELEMENTS_OF_ENTRY: Final = 2
+_ELEMENTS: Final = 4096
 
 
 def encode_produce(request: Request, connection: Connection, correlation: int) -> list[Buffer]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from itertools import repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.checksum import crc32c
@@ -30,51 +30,51 @@ if TYPE_CHECKING:
 
     from fluvio_sync.protocol.primitives import Buffer
 
-BATCH_HEADER = 57
+BATCH_HEADER: Final = 57
 """Bytes of a batch's header."""
 
-BATCH_OVERHEAD = 61
+BATCH_OVERHEAD: Final = 61
 """Bytes of a batch without its records: the header and the count."""
 
-LONE_OVERHEAD = BATCH_OVERHEAD + 20
+LONE_OVERHEAD: Final = BATCH_OVERHEAD + 20
 """The most that a lone record takes beyond key and value, in bytes: a batch, 5 bytes, 3 lengths of up to 5."""
 
-MAX_TIMESTAMP_DELTA = 2**31 - 1
+MAX_TIMESTAMP_DELTA: Final = 2**31 - 1
 """The furthest, in milliseconds, that a record can be behind its batch's first timestamp."""
 
-MIN_TIMESTAMP_DELTA = -(2**31)
+MIN_TIMESTAMP_DELTA: Final = -(2**31)
 """The furthest, in milliseconds, that a record can be ahead of it: a delta is a signed varint, and readers add it to
 the header's timestamp."""
 
-MAX_BATCH = 2**31 - 1
+MAX_BATCH: Final = 2**31 - 1
 """The largest batch, in bytes, whose length its field can hold."""
 
-MAX_DECOMPRESSED = 256 * 1024 * 1024
+MAX_DECOMPRESSED: Final = 256 * 1024 * 1024
 """The largest records section, in bytes, that is decompressed unless said otherwise."""
 
-_HEADER = struct.Struct(">qiibIhiqqqhi")
-_UP_TO_CRC = struct.Struct(">qiibI")
-_AFTER_CRC = struct.Struct(">hiqqqhi")
-_COUNT = struct.Struct(">i")
+_HEADER: Final = struct.Struct(">qiibIhiqqqhi")
+_UP_TO_CRC: Final = struct.Struct(">qiibI")
+_AFTER_CRC: Final = struct.Struct(">hiqqqhi")
+_COUNT: Final = struct.Struct(">i")
 
-_CRC_START = 21  # the first byte under the checksum
-_LENGTH_END = 12  # `batch_len` counts the bytes from here on
-_MAGIC = 2
-_CODEC_MASK = 0x07
-_SCHEMA_BIT = 0x10
-_SCHEMA_SIZE = 4
-_MIN_RECORD = 7
+_CRC_START: Final = 21  # the first byte under the checksum
+_LENGTH_END: Final = 12  # `batch_len` counts the bytes from here on
+_MAGIC: Final = 2
+_CODEC_MASK: Final = 0x07
+_SCHEMA_BIT: Final = 0x10
+_SCHEMA_SIZE: Final = 4
+_MIN_RECORD: Final = 7
 
-_ONE_BYTE = 64  # below it, a varint takes one byte
-_ATTRIBUTES = b"\0"
-_NO_KEY = b"\0"
-_KEY = b"\1"
-_HEADERS = b"\0"
-_APART = 16 * 1024  # from this size on, in bytes, a value is not copied into the section
+_ONE_BYTE: Final = 64  # below it, a varint takes one byte
+_ATTRIBUTES: Final = b"\0"
+_NO_KEY: Final = b"\0"
+_KEY: Final = b"\1"
+_HEADERS: Final = b"\0"
+_APART: Final = 16 * 1024  # from this size on, in bytes, a value is not copied into the section
 # A zero byte and a varint, by value: attributes and the timestamp, or no key and the value's length.
-_ZERO = [b"\0" + varint for varint in VARINT]
-_KEY_HEAD = [_KEY + varint for varint in VARINT[:_ONE_BYTE]]
-_SMALL = VARINT_TABLE - 2 * _ONE_BYTE  # a value so small that the record's length is in the table
+_ZERO: Final = [b"\0" + varint for varint in VARINT]
+_KEY_HEAD: Final = [_KEY + varint for varint in VARINT[:_ONE_BYTE]]
+_SMALL: Final = VARINT_TABLE - 2 * _ONE_BYTE  # a value so small that the record's length is in the table
 
 
 class Record(NamedTuple):
@@ -103,10 +103,10 @@ class BatchIdentity(NamedTuple):
     first_sequence: int
 
 
-NO_IDENTITY = BatchIdentity(-1, -1, -1)
+NO_IDENTITY: Final = BatchIdentity(-1, -1, -1)
 """The identity of a batch of a client that gives none, as the official one."""
 
-MAX_SEQUENCE = 2**31 - 1
+MAX_SEQUENCE: Final = 2**31 - 1
 """The highest sequence."""
 
 

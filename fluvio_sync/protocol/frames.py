@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.primitives import MAX_STRING, Reader
@@ -16,19 +16,19 @@ from fluvio_sync.protocol.primitives import MAX_STRING, Reader
 if TYPE_CHECKING:
     from fluvio_sync.protocol.primitives import Buffer
 
-MAX_FRAME = 128 * 1024 * 1024
+MAX_FRAME: Final = 128 * 1024 * 1024
 """The longest frame accepted at all, in bytes.  The protocol has no limits of its own."""
-MAX_METADATA = 16 * 1024 * 1024
+MAX_METADATA: Final = 16 * 1024 * 1024
 """The longest frame of an SC: half more than it pushes of 100,000 partitions, which take some 105 bytes each."""
-MAX_ANSWER = 1024 * 1024
+MAX_ANSWER: Final = 1024 * 1024
 """The longest answer of an SPU to a request for records of some 20,000 partitions, which take 34 bytes each."""
-MAX_VERSIONS = 64 * 1024
+MAX_VERSIONS: Final = 64 * 1024
 """The longest answer to the API-versions request, which has some 500 bytes."""
 
-_LENGTH = struct.Struct(">i")
-_REQUEST = struct.Struct(">iHhiH")
-_RESPONSE = struct.Struct(">ii")
-_REQUEST_FIXED = 10
+_LENGTH: Final = struct.Struct(">i")
+_REQUEST: Final = struct.Struct(">iHhiH")
+_RESPONSE: Final = struct.Struct(">ii")
+_REQUEST_FIXED: Final = 10
 
 
 class RequestHeader(NamedTuple):

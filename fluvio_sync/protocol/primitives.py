@@ -11,7 +11,7 @@ byte, least significant group first) stand only inside records and inside one er
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync.errors import ProtocolError
@@ -19,27 +19,27 @@ from fluvio_sync.errors import ProtocolError
 if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
-MAX_STRING = 32767
+MAX_STRING: Final = 32767
 """The longest string, in bytes of UTF-8: Fluvio's decoder takes a longer one for an empty one."""
 
-MAX_ELEMENTS = 1 << 20
+MAX_ELEMENTS: Final = 1 << 20
 """The most elements of vectors and maps that one message may have in all, unless its reader is told otherwise."""
 
-_STRING_PER_ELEMENT = 64
+_STRING_PER_ELEMENT: Final = 64
 
-VARINT_MIN = -(2**31)
-VARINT_MAX = 2**31 - 1
+VARINT_MIN: Final = -(2**31)
+VARINT_MAX: Final = 2**31 - 1
 """Fluvio's own varint encoder is right only within 32 bits and writes garbage outside."""
 
-_SHIFTS = range(7, 70, 7)  # of the second to the tenth byte of a varint
+_SHIFTS: Final = range(7, 70, 7)  # of the second to the tenth byte of a varint
 
-_U8 = struct.Struct(">B")
-_I16 = struct.Struct(">h")
-_U16 = struct.Struct(">H")
-_I32 = struct.Struct(">i")
-_U32 = struct.Struct(">I")
-_I64 = struct.Struct(">q")
-_U64 = struct.Struct(">Q")
+_U8: Final = struct.Struct(">B")
+_I16: Final = struct.Struct(">h")
+_U16: Final = struct.Struct(">H")
+_I32: Final = struct.Struct(">i")
+_U32: Final = struct.Struct(">I")
+_I64: Final = struct.Struct(">q")
+_U64: Final = struct.Struct(">Q")
 
 
 class Duration(NamedTuple):
@@ -54,12 +54,12 @@ def _two_byte_varints() -> list[bytes]:
     return low + [bytes((b | 0x80, a)) for a in range(1, 128) for b in range(0, 128, 2)]
 
 
-VARINT = _two_byte_varints()
+VARINT: Final = _two_byte_varints()
 """The varints of 0 to 8191, one or two bytes each, by value: nearly all records need no others."""
 
-VARINT_TABLE = len(VARINT)
+VARINT_TABLE: Final = len(VARINT)
 
-_UNZIGZAG = [(z >> 1) ^ -(z & 1) for z in range(128)]
+_UNZIGZAG: Final = [(z >> 1) ^ -(z & 1) for z in range(128)]
 
 
 def encode_varint(n: int) -> bytes:

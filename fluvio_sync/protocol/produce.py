@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fluvio_sync.errors import ProtocolError
 from fluvio_sync.protocol.error_code import PLAIN_CODES, ErrorCode
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
     from fluvio_sync.protocol.primitives import Buffer, Reader
 
-MIN_VERSION = 8
+MIN_VERSION: Final = 8
 """The oldest version in which requests are written."""
 
-_HOW = struct.Struct(">hi")  # isolation and timeout
-_PARTITION = struct.Struct(">Ii")
-_RESULT_HEAD = struct.Struct(">Ih")
-_RESULT_TAIL = struct.Struct(">qqq")
-_NO_MODULES = b"\0\0\0\0"
-_MODULES = vec(nested(SmartModuleInvocation))
-_MAX_TOPICS = 65536  # of an answer of `MAX_ANSWER` bytes, nearly
-_TRANSACTIONAL_ID = option(STRING)
+_HOW: Final = struct.Struct(">hi")  # isolation and timeout
+_PARTITION: Final = struct.Struct(">Ii")
+_RESULT_HEAD: Final = struct.Struct(">Ih")
+_RESULT_TAIL: Final = struct.Struct(">qqq")
+_NO_MODULES: Final = b"\0\0\0\0"
+_MODULES: Final = vec(nested(SmartModuleInvocation))
+_MAX_TOPICS: Final = 65536  # of an answer of `MAX_ANSWER` bytes, nearly
+_TRANSACTIONAL_ID: Final = option(STRING)
 
 
 class IsolationCode(enum.IntEnum):
