@@ -53,12 +53,17 @@ compiled: $(VENV)/.compile ## compile the modules that records pass through, wit
 	|| { cat ../log; exit 1; }
 
 # Those of the package; the tests of the repository's pages and packages need not be run twice.
-test-compiled: compiled ## run the tests with the compiled modules
+test-compiled: ## run the tests with the compiled modules
+ifeq ($(shell command -v cc),)
+	@echo "There is no C compiler here (cc): the tests are not run with compiled modules"
+else
+	@$(MAKE) --no-print-directory compiled
 	@status=0; cd build/compiled/package; \
 	$(abspath $(VENV))/bin/python -m pytest -m 'not slow and not alone and not official' -n 2 --dist worksteal \
 	    $(COMPILED_TESTS) $(ARGS) || status=$$?; \
 	$(abspath $(VENV))/bin/python -m pytest -m 'alone and not slow' $(COMPILED_TESTS) $(ARGS) || status=$$?; \
 	exit $$status
+endif
 
 test-slow: $(VENV)/.test ## run the slow tests: servers of frameworks, packages, pages
 	@status=0; \

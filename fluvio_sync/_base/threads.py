@@ -207,7 +207,7 @@ class TryLock(OwnedLock):
     def __enter__(self) -> bool:
         """Take the lock, or raise `LockBusyError`; the caller does not have it."""
         try:
-            if self.acquire(blocking=False):
+            if self.acquire(False):
                 return True
         except BaseException:
             try:  # noqa: SIM105 - as above

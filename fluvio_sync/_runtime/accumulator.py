@@ -221,7 +221,7 @@ class Accumulator:
             raise reentered()
         charge = payload + RECORD_CHARGE
         try:  # see `OwnedLock`: `with` would take another 0.2 us
-            if not lock.acquire(blocking=False):
+            if not lock.acquire(False):
                 self._acquire_when_free()
             queue = self._queues[topic_state].get(partition) or self.queue(topic_state, partition)
             if self.used + charge > self.limit or queue.failing or self.closed:
@@ -269,7 +269,7 @@ class Accumulator:
         """
         for _ in range(1000):
             time.sleep(0)
-            if self.lock.acquire(blocking=False):
+            if self.lock.acquire(False):
                 return
         self.lock.acquire()
 
