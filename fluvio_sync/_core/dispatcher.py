@@ -16,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from fluvio_sync._base.compiling import mypyc_attr
-from fluvio_sync._core import failures, reasons, retrying
+from fluvio_sync._core import events, failures, reasons, retrying
 from fluvio_sync._core.actions import (
     AskOffsets,
     AskProgress,
@@ -26,7 +26,6 @@ from fluvio_sync._core.actions import (
     Report,
     Write,
 )
-from fluvio_sync._core.events import HANDLERS
 from fluvio_sync._core.looking import FirstOffsets, Look, Looking
 from fluvio_sync._core.looks import Looks, Means
 from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
@@ -50,7 +49,6 @@ from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, ServerE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from fluvio_sync._core import events
     from fluvio_sync._core.actions import Action
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue, State
@@ -111,7 +109,22 @@ class Dispatcher:
 
     def handle(self, event: events.Event, now: float) -> None:
         """Take an event."""
-        getattr(self, HANDLERS[type(event)])(event, now)
+        if isinstance(event, events.Replied):
+            self._replied(event, now)
+        elif isinstance(event, events.Written):
+            self._written(event, now)
+        elif isinstance(event, events.MetadataChanged):
+            self._metadata_changed(event, now)
+        elif isinstance(event, events.OffsetsReplied):
+            self._offsets_replied(event, now)
+        elif isinstance(event, events.LogRead):
+            self._looks.log_read(event, now)
+        elif isinstance(event, events.Progressed):
+            self._progressed(event, now)
+        elif isinstance(event, events.Connected):
+            self._connected(event, now)
+        else:
+            self._disconnected(event, now)
 
     def records_queued(self, queue: PartitionQueue, now: float) -> None:
         """A queue got records, a full batch, or a flush."""
@@ -685,9 +698,6 @@ class Dispatcher:
                 question.queue.note_end(question.pipeline.spu, offsets.last_stable_offset)
         else:
             self._commit_answered(question, offsets, now)
-
-    def _log_read(self, event: events.LogRead, now: float) -> None:
-        self._looks.log_read(event, now)
 
     def _found(self, pipeline: SpuPipeline, batches: list[Batch], offsets: list[int], now: float) -> None:
         """A look found batches in the log."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fluvio_sync._base.value import Value
 
@@ -101,15 +101,3 @@ class MetadataChanged(Value):
 
 
 Event = Connected | Disconnected | Written | Replied | Progressed | OffsetsReplied | LogRead | MetadataChanged
-
-HANDLERS: Final = {
-    Connected: "_connected",
-    Disconnected: "_disconnected",
-    Written: "_written",
-    Replied: "_replied",
-    Progressed: "_progressed",
-    OffsetsReplied: "_offsets_replied",
-    LogRead: "_log_read",
-    MetadataChanged: "_metadata_changed",
-}
-"""The methods of the dispatcher that take them."""

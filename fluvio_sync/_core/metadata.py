@@ -69,6 +69,11 @@ class PartitionState(NamedTuple):
     resolution: PartitionResolution
 
 
+@lru_cache(maxsize=1024)
+def _route_to(leader: int) -> Route:
+    return Route(leader)
+
+
 @dataclass
 class MetadataDiff:
     """The changes of an update: topics by name, partitions, SPU ids.
@@ -289,7 +294,7 @@ class Metadata:
         if topic not in self.topics or item is None:
             return self._no_partition(topic, partition)
         leader, resolution = item
-        waits = resolution in (PartitionResolution.OFFLINE, PartitionResolution.LEADER_OFFLINE)
+        waits = resolution is PartitionResolution.OFFLINE or resolution is PartitionResolution.LEADER_OFFLINE
         if self.live and waits:
             why = f"partition {partition} of topic {shown(topic)}: {_words(resolution)} (SPU {leader})"
             return Route(None, why, fallback=leader if self.spu_online(leader) else None)
@@ -297,7 +302,7 @@ class Metadata:
             return Route(None, f"the SC has not sent the address of SPU {leader}, the partition's leader, yet")
         if self.live and not self.spu_online(leader):
             return Route(None, f"SPU {leader}, the leader of partition {partition} of topic {shown(topic)}, is offline")
-        return Route(leader)
+        return _route_to(leader)
 
     def _no_partition(self, topic: str, partition: int) -> Route:
         if topic not in self.topics:

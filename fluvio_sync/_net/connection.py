@@ -214,7 +214,9 @@ class Connection:
 
     def send(self, buffers: Sequence[Buffer], tag: object) -> int:
         """Queue a frame's bytes, write as many as the transport takes, and return their end in the stream."""
-        size = sum(map(len, buffers))
+        size = 0
+        for buffer in buffers:
+            size += len(buffer)
         if size < _SMALL:
             buffers = (b"".join(buffers),)  # cheaper to copy than to keep a list of
         self._pending += map(memoryview, buffers)

@@ -18,7 +18,6 @@ from fluvio_sync._core.actions import (
     AskProgress,
     Connect,
     Disconnect,
-    DoubtMetadata,
     ReadLog,
     Report,
     Write,
@@ -77,21 +76,6 @@ LONGEST_WAIT: Final = 3600.0
 _BREATH: Final = 0.001
 # Connections to SPUs, each with its socket and 64 KiB: a hostile SC may name SPUs without end.
 _MOST_CONNECTIONS: Final = 512
-
-_PERFORMERS: Final = {
-    Acknowledged: "_complete",
-    Failed: "_complete",
-    Sent: "_note_finished",
-    Dropped: "_note_finished",
-    Write: "_write",
-    Connect: "_connect",
-    Disconnect: "_disconnect",
-    AskOffsets: "_ask",
-    ReadLog: "_ask",
-    DoubtMetadata: "_doubt_metadata",
-    AskProgress: "_ask_progress",
-    Report: "_report",
-}
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)  # tests plant faults
@@ -290,7 +274,7 @@ class Sender:
             actions = dispatcher.take_actions(now)
         for action in actions:
             try:
-                getattr(self, _PERFORMERS[type(action)])(action)
+                self._perform(action)
             except Exception:  # a bug must cost the records that it concerns, not those behind them
                 if self.interruptible:
                     raise
@@ -300,6 +284,26 @@ class Sender:
             finished, self._finished = self._finished, []
             self._account_for(finished)
         return bool(self._events or accumulator.dirty)
+
+    def _perform(self, action: Action) -> None:
+        if isinstance(action, Acknowledged | Failed):
+            self._complete(action)
+        elif isinstance(action, Write):
+            self._write(action)
+        elif isinstance(action, Sent | Dropped):
+            self._finished.append(action)
+        elif isinstance(action, AskOffsets | ReadLog):
+            self._ask(action)
+        elif isinstance(action, Report):
+            self._report(action)
+        elif isinstance(action, AskProgress):
+            self._ask_progress(action)
+        elif isinstance(action, Connect):
+            self._connect(action)
+        elif isinstance(action, Disconnect):
+            self._disconnect(action)
+        else:
+            self._doubt_metadata()
 
     def _all_connections(self) -> list[Connection]:
         return [*self._connections.values(), *self._watch.connections()]
@@ -497,7 +501,7 @@ class Sender:
         if first:
             self._log.warning("sc.disconnected", error=str(error))
 
-    def _doubt_metadata(self, _action: DoubtMetadata) -> None:
+    def _doubt_metadata(self) -> None:
         self._watch.contradict(self._clock.monotonic())
 
     # Outcomes.
@@ -512,9 +516,6 @@ class Sender:
             self._notify(outcome)
         else:
             self._finished.append(outcome)
-
-    def _note_finished(self, outcome: Outcome) -> None:
-        self._finished.append(outcome)
 
     def _notify(self, outcome: Outcome) -> None:
         """Wake the threads that wait for a batch's futures, and have their callbacks run."""

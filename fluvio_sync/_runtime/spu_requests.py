@@ -45,7 +45,10 @@ def encode_produce(request: Request, connection: Connection, correlation: int) -
             buffers = [buffer for batch in batches for buffer in batch.encode()]
         if not topics or topics[-1][0] != queue.topic:
             topics.append((queue.topic, []))
-        topics[-1][1].append((queue.partition, sum(map(len, buffers)), buffers))
+        size = 0
+        for buffer in buffers:
+            size += len(buffer)
+        topics[-1][1].append((queue.partition, size, buffers))
     committed = request.pipeline.isolation is Isolation.READ_COMMITTED
     return produce_request_buffers(
         version=connection.version(SpuApi.PRODUCE),

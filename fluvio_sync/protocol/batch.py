@@ -319,12 +319,17 @@ class BatchBuilder:
         checksum: Callable[[bytes, int], int] | None,
         identity: tuple[int, int, int],
     ) -> bytes:
-        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, self.max_timestamp, *identity)
+        last = self.first_timestamp + max(self.timestamps)
+        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, last, *identity)
         length = BATCH_HEADER - _LENGTH_END
-        crc = checksum(after_crc, 0) if checksum else 0
         for section in sections:
             length += len(section)
-            if checksum:
+        crc = 0
+        if checksum is not None and length < _APART:
+            crc = checksum(b"".join([after_crc, *sections]), 0)  # a copy of so little takes less than another call
+        elif checksum is not None:
+            crc = checksum(after_crc, 0)
+            for section in sections:
                 crc = checksum(section, crc)
         return _UP_TO_CRC.pack(0, length, -1, _MAGIC, crc) + after_crc
 

@@ -121,6 +121,10 @@ class FrameReader:
             raise ProtocolError(self._broken)
         held = self._held
         if not held:
+            size = len(data)
+            if size >= _LENGTH.size and _LENGTH.unpack_from(data)[0] == size - _LENGTH.size <= self.max_frame:
+                self.has_more = False
+                return [bytes(data[_LENGTH.size :])]  # nearly always: one frame, whole
             frames, used = self._cut(data, most)
             held += memoryview(data)[used:]
             return frames
