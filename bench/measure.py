@@ -4,8 +4,8 @@
 Without an endpoint it starts a development cluster, which is written in Python and may be the slower side.  Where the
 official wheel can be imported, and where `make compiled` has compiled this package, they do the same in the same run,
 turn by turn, each in a process of its own.  Every figure is the median of the rounds; a round has topics of its own.
-`--plot FILE` draws the throughput against the record's size (needs matplotlib: the `bench` extra), `--only NAME` runs
-some of the workloads.
+`--write FILE` puts them into a page, `--plot FILE` draws the throughput against the record's size (needs the extra
+`bench`), `--only NAME` runs some of the workloads.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {"pure": ROOT, "compiled": ROOT / "build" / "compiled" / "package"}
 """Where this package is imported from, as it is and as `make compiled` leaves it."""
 OFFICIAL = "official"
+BEGIN, END = "<!-- bench/measure.py --write -->", "<!-- end -->"
+"""The comments of a page around the table."""
 TOO_LONG = 120.0
 """Seconds after which a client that does not answer is ended."""
 
@@ -175,6 +177,36 @@ def _table(bench: Bench, workloads: list[Workload], results: dict[str, Any]) -> 
         print(_row(workload, figures), flush=True)
 
 
+def _write(results: dict[str, Any], file: Path) -> None:
+    """Replace the table of a page, which stands between two comments."""
+    lines = [
+        "| workload | compiled, us | ratio | CPU | pure Python, us | ratio | CPU | wheel, us |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for workload in WORKLOADS + LINEAR:
+        figures = results[workload.name]
+        for suffix, percentile in (("", "p50"), (", 99th percentile", "p99")):
+            if suffix and percentile not in figures[OFFICIAL]:
+                continue
+            each = {name: one.get(percentile, one["us_each"] / 1e6) * 1e6 for name, one in figures.items()}
+            line = f"| {workload.name}{suffix} |"
+            for name in ("compiled", "pure"):
+                ratio, cpu = each[OFFICIAL] / each[name], figures[name]["cpu"] / figures[OFFICIAL]["cpu"]
+                line += f" {_short(each[name])} | {ratio:.1f} | {cpu:.2f} |"
+            lines.append(f"{line} {_short(each[OFFICIAL])} |")
+    page = file.read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if not after:
+        sys.exit(f"{file} has no place for the table: {BEGIN} and {END}")
+    table = "\n".join(lines)
+    file.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 20 else f"{value:.0f}"
+
+
 def _plot(results: dict[str, Any], file: Path) -> None:
     from matplotlib import pyplot as plt  # noqa: PLC0415 - of an extra
 
@@ -198,6 +230,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of each workload (%(default)s)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to this file, too")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw throughput against size (.svg, .png)")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="put the table into a page, docs/performance.md")
     parser.add_argument("--only", metavar="NAME", help="workloads whose name begins with this")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -219,6 +252,8 @@ def main() -> None:
                 results[f"bare: {workload.name}"] = one = bench.bare(workload)
                 each = one.get("p50", one["us_each"] / 1e6) * 1e6
                 print(f"{'bare: ' + workload.name:<24}{each:>10.2f}{one['mb_s']:>8.1f}")
+        if options.write:
+            _write(results, options.write)
         if options.plot:
             _table(bench, SIZES, results)
             _plot(results, options.plot)
