@@ -9,6 +9,7 @@ left; `msvcrt.locking` is there instead.  Processes, signals, paths and the text
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import select
 import selectors
@@ -19,6 +20,8 @@ import types
 from contextlib import suppress
 
 assert subprocess  # it takes a system that has `msvcrt` for Windows when it is imported
+with suppress(ImportError):  # where it is installed, pytest-randomly imports it, and it asks for the system's name
+    importlib.import_module("numpy")
 
 
 class _Absent:
