@@ -203,7 +203,8 @@ def test_the_time_out_of_a_signal_handler_is_not_taken_for_a_network_error(own: 
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize("name", [pytest.param("records_queued", marks=replaces_code), "_replied"])
+@replaces_code
+@pytest.mark.parametrize("name", ["records_queued", "_replied"])
 def test_a_bug_in_the_middle_of_a_decision_is_overcome(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -258,7 +259,8 @@ def test_a_time_limit_that_is_injected_in_a_thread_ends_its_wait_and_nothing_els
         assert caplog.text == ""
 
 
-@pytest.mark.parametrize("name", [pytest.param("records_queued", marks=replaces_code), "_replied"])
+@replaces_code
+@pytest.mark.parametrize("name", ["records_queued", "_replied"])
 @needs_leading
 def test_an_exception_in_a_step_that_a_thread_leads_reaches_its_caller(
     own: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str

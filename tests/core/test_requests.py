@@ -19,6 +19,7 @@ from fluvio_sync.protocol.produce import ProduceResponse
 from fluvio_sync.retry import RetryPolicy
 from tests.support.rig import Rig, connects, disconnects, values, writes
 from tests.support.servers import partition, response, spu, topic
+from tests.support.system import replaces_code
 
 if TYPE_CHECKING:
     from fluvio_sync._core.partition import PartitionQueue
@@ -138,6 +139,7 @@ def test_requests_that_were_written_and_not_acknowledged_are_under_way() -> None
     assert len(requests) == MAX_IN_FLIGHT
 
 
+@replaces_code
 def test_at_most_once_waits_for_a_server_that_leaves_too_many_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline_module, "MAX_UNREAD", MAX_IN_FLIGHT + 3)
     rig = Rig(delivery_semantic="at-most-once")

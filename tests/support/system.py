@@ -23,6 +23,6 @@ def _has(module: str) -> bool:
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 needs_leading = pytest.mark.skipif(not hasattr(select, "epoll"), reason="without epoll no thread leads")
 needs_fcntl = pytest.mark.skipif(not _has("fcntl"), reason="this system has no fcntl")
-# Compiled code calls its own functions, and not what a test has put in their places.
-replaces_code = pytest.mark.skipif(COMPILED, reason="it replaces functions of modules that are compiled")
+# Compiled code calls its own functions, and has its own constants, and not what a test has put in their places.
+replaces_code = pytest.mark.skipif(COMPILED, reason="it replaces functions or constants of modules that are compiled")
 needs_resource = pytest.mark.skipif(not _has("resource"), reason="this system limits no resources")
