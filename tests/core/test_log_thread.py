@@ -103,7 +103,7 @@ def test_an_interrupted_start_leaves_one_thread(handler: Handler, monkeypatch: p
     handler.work = lambda: seen.add(threading.current_thread())
     delayed: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
-    def interrupt(function: Callable[..., None], arguments: tuple[Any, ...], *_more: object) -> None:
+    def interrupt(function: Callable[..., None], arguments: tuple[Any, ...] = (), **_more: object) -> None:
         delayed.append((function, arguments))
         raise KeyboardInterrupt
 
