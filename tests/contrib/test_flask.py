@@ -235,6 +235,7 @@ def test_a_probe_tells_of_a_client_that_could_not_connect_and_has_it_try_again(o
         assert (status, shown["status"], shown["disconnected_since"]) == (503, "disconnected", None)
         assert sc.endpoint in shown["last_error"]
         assert shown["last_error_at"] > 1_700_000_000_000
+        assert (shown["memory_used"], shown["memory_limit"]) == (0, 32 * 1024 * 1024)
         sc.refuse(on=False)
         wait_until(lambda: probe(app)[0] == 200, "it connects by itself, since no request makes it")
         assert probe(app)[1]["status"] == "connected"
