@@ -7,14 +7,15 @@ What the package is and needs stands in setup.cfg.
 
 from __future__ import annotations
 
+import configparser
 import os
 import sys
 from typing import Any
 
 from setuptools import setup
 
-# Of the layers below the public classes, what is called for each record or request.  What applications derive from,
-# replace or pickle stays interpreted: producer, client, config, partitioners, futures and errors.
+# These modules have the functions that run for each record or request.  Modules whose classes applications derive from,
+# replace or pickle stay interpreted: producer, client, config, partitioners, futures and errors.
 COMPILED = [
     "fluvio_sync/protocol/batch.py",
     "fluvio_sync/protocol/frames.py",
@@ -41,12 +42,18 @@ COMPILED = [
     "fluvio_sync/_runtime/sender_thread.py",
     "fluvio_sync/_runtime/spu_requests.py",
 ]
-# What a build front end installs for it; the last two are what the package imports.
-TOOLS = ["mypy[mypyc]>=2.4,<2.5", "backoff", "structlog"]
+
+
+def tools() -> list[str]:
+    """Return the packages that a build front end has to install: the compiler, and those that the package imports."""
+    config = configparser.ConfigParser()
+    config.read("setup.cfg")
+    lines = config["options.extras_require"]["compile"] + config["options"]["install_requires"]
+    return lines.split("\n")[1:]
 
 
 def set_up_compiled() -> None:
-    """Do what was asked for, with compiled modules; raises whatever the compilers do, SystemExit among it."""
+    """Run setuptools with the compiled modules; the compilers raise errors of any kind, and SystemExit."""
     from mypyc.build import mypycify  # noqa: PLC0415 - only here needed
 
     options = ["--config-file=", "--ignore-missing-imports"]
@@ -57,7 +64,7 @@ def set_up_compiled() -> None:
 if os.environ.get("FLUVIO_SYNC_COMPILE") != "1":
     setup()
 elif sys.argv[1:2] == ["egg_info"]:
-    setup(setup_requires=TOOLS)
+    setup(setup_requires=tools())
 else:
     try:
         set_up_compiled()

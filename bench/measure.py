@@ -194,6 +194,8 @@ def _write(results: dict[str, Any], file: Path) -> None:
                 ratio, cpu = each[OFFICIAL] / each[name], figures[name]["cpu"] / figures[OFFICIAL]["cpu"]
                 line += f" {_short(each[name])} | {ratio:.1f} | {cpu:.2f} |"
             lines.append(f"{line} {_short(each[OFFICIAL])} |")
+    bare = results[f"bare: {BARE[0].name}"]["p50"] * 1e6
+    lines += ["", f"A bare socket round trip of a frame of 100 B takes {_short(bare)} us in the same run."]
     page = file.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -61,6 +61,11 @@ def started(target: Callable[..., None], name: str, *arguments: object) -> threa
     return None
 
 
+def runs(thread: threading.Thread | None) -> bool:
+    """Whether there is a thread and it runs; an exception that was injected somewhere else may have ended it."""
+    return thread is not None and thread.is_alive()
+
+
 def uninterrupted(make: Callable[[], T]) -> T:
     """Return the result of `make`, which runs in a thread if need be: signal handlers run in the main thread alone."""
     if threading.current_thread() is not threading.main_thread():

@@ -74,7 +74,7 @@ class TopicState:
         self.rotation = () if self.failing else self.available
 
     def check_partition(self, partition: object) -> int:
-        """Return a partition; `PartitionNotFoundError` if the topic does not have it, TypeError for what is no int."""
+        """Return a partition; raises `PartitionNotFoundError` if the topic lacks it, TypeError if it is not an int."""
         if isinstance(partition, bool) or not isinstance(partition, int):
             raise TypeError(f"a partition is an int, not {type(partition).__name__}")
         if not 0 <= partition < self.partition_count:

@@ -26,7 +26,7 @@ from fluvio_sync.protocol.frames import (
     encode_request,
     split_response,
 )
-from fluvio_sync.protocol.primitives import Writer
+from fluvio_sync.protocol.primitives import Writer, size_of
 from fluvio_sync.protocol.versions import (
     API_VERSIONS,
     API_VERSIONS_VERSION,
@@ -214,9 +214,7 @@ class Connection:
 
     def send(self, buffers: Sequence[Buffer], tag: object) -> int:
         """Queue a frame's bytes, write as many as the transport takes, and return their end in the stream."""
-        size = 0
-        for buffer in buffers:
-            size += len(buffer)
+        size = size_of(buffers)
         if size < _SMALL:
             buffers = (b"".join(buffers),)  # cheaper to copy than to keep a list of
         self._pending += map(memoryview, buffers)

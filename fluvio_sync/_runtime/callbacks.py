@@ -13,7 +13,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from fluvio_sync._base.threads import Condition, OwnedLock, started
+from fluvio_sync._base.threads import Condition, OwnedLock, runs, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class CallbackThread:
         with self.lock:
             self._submitted += 1
             self._queue.put(work)
-            if not self._runs():
+            if not runs(self._thread):
                 self._thread = started(self._run, self._name, self._queue)
             running = self._thread is not None
         if not running and self.on_shortage is not None:
@@ -57,15 +57,11 @@ class CallbackThread:
 
     def waits_for_thread(self) -> bool:
         """Start the thread if callbacks wait for one; return whether they still do."""
-        if not self._runs() and not self._queue.empty():
+        if not runs(self._thread) and not self._queue.empty():
             with self.lock:
-                if not self._runs():
+                if not runs(self._thread):
                     self._thread = started(self._run, self._name, self._queue)
         return self._thread is None and not self._queue.empty()
-
-    def _runs(self) -> bool:
-        """Whether the thread runs; an exception that was injected somewhere else may have ended it."""
-        return self._thread is not None and self._thread.is_alive()
 
     def run_left(self) -> None:
         """Run, in the calling thread of the application, the callbacks for which no thread can be started."""

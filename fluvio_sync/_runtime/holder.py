@@ -15,7 +15,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from fluvio_sync._base.threads import AtFirstUse, OwnedLock, reentered, slices, started
+from fluvio_sync._base.threads import AtFirstUse, OwnedLock, reentered, runs, slices, started
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import greenlets, uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
@@ -138,7 +138,7 @@ class EngineHolder:
 
     def try_again(self) -> None:
         """Have a thread of its own connect, unless one does or none can be started."""
-        if not self.waits_for_fork() and (self._trying is None or not self._trying.is_alive()):
+        if not self.waits_for_fork() and not runs(self._trying):
             self._trying = started(self._try, f"{self.config.client_id}-connect")
 
     def _try(self) -> None:

@@ -18,7 +18,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from fluvio_sync._base.log import get_logger
-from fluvio_sync._base.threads import DaemonThread, LockBusyError, TryLock
+from fluvio_sync._base.threads import DaemonThread, LockBusyError, TryLock, runs
 
 if TYPE_CHECKING:
     from fluvio_sync._base.log import Event
@@ -54,7 +54,7 @@ class LogThread:
             self._queue.put(event)
         else:
             self.dropped += 1
-        if not self._runs() and not self._start() and self._no_threads:
+        if not runs(self._thread) and not self._start() and self._no_threads:
             self._emit_queued()
 
     def close(self, timeout: float) -> None:
@@ -66,7 +66,7 @@ class LogThread:
             return
         emitted = threading.Event()
         self._queue.put(emitted)
-        if not self._runs() and not self._start():
+        if not runs(self._thread) and not self._start():
             # The interpreter ends.  The caller is a thread of the application, and not one that moves records.
             self._no_threads = True
             self._emit_queued()
@@ -74,17 +74,14 @@ class LogThread:
         if thread is not threading.current_thread() and emitted.wait(timeout) and thread is not None:
             thread.join(timeout)  # it has nothing more to do
 
-    def _runs(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
     def _start(self) -> bool:
         """Start the thread if events wait for it; False if the interpreter starts none any more."""
         # The caller that has the lock looks again when it has given it back, so that no other has to wait for it: not
         # a signal handler that interrupts it, nor the thread itself, which may have ended meanwhile.
-        while not self._runs() and not self._queue.empty() and not self._starting.is_mine():
+        while not runs(self._thread) and not self._queue.empty() and not self._starting.is_mine():
             try:
                 with self._starting:
-                    if not self._runs() and not self._start_one():
+                    if not runs(self._thread) and not self._start_one():
                         return False
             except LockBusyError:
                 break

@@ -12,6 +12,7 @@ from fluvio_sync.protocol.batch import iter_headers
 from fluvio_sync.protocol.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from fluvio_sync.protocol.frames import MAX_ANSWER
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
+from fluvio_sync.protocol.primitives import size_of
 from fluvio_sync.protocol.produce import IsolationCode, ProduceResponse, produce_request_buffers
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
@@ -45,10 +46,7 @@ def encode_produce(request: Request, connection: Connection, correlation: int) -
             buffers = [buffer for batch in batches for buffer in batch.encode()]
         if not topics or topics[-1][0] != queue.topic:
             topics.append((queue.topic, []))
-        size = 0
-        for buffer in buffers:
-            size += len(buffer)
-        topics[-1][1].append((queue.partition, size, buffers))
+        topics[-1][1].append((queue.partition, size_of(buffers), buffers))
     committed = request.pipeline.isolation is Isolation.READ_COMMITTED
     return produce_request_buffers(
         version=connection.version(SpuApi.PRODUCE),

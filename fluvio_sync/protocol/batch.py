@@ -22,6 +22,7 @@ from fluvio_sync.protocol.primitives import (
     VARINT_TABLE,
     decode_varint,
     encode_varint,
+    size_of,
     varint_size,
 )
 
@@ -244,7 +245,7 @@ class BatchBuilder:
     @property
     def max_timestamp(self) -> int:
         """The latest timestamp, milliseconds since the epoch."""
-        return self.first_timestamp + max(self.timestamps, default=0)
+        return self.first_timestamp + (max(self.timestamps) if self.timestamps else 0)
 
     def rollback(self) -> None:
         """Undo an interrupted `append`."""
@@ -319,11 +320,8 @@ class BatchBuilder:
         checksum: Callable[[bytes, int], int] | None,
         identity: tuple[int, int, int],
     ) -> bytes:
-        last = self.first_timestamp + max(self.timestamps)
-        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, last, *identity)
-        length = BATCH_HEADER - _LENGTH_END
-        for section in sections:
-            length += len(section)
+        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, self.max_timestamp, *identity)
+        length = BATCH_HEADER - _LENGTH_END + size_of(sections)
         crc = 0
         if checksum is not None and length < _APART:
             crc = checksum(b"".join([after_crc, *sections]), 0)  # a copy of so little takes less than another call

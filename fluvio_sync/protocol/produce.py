@@ -38,7 +38,7 @@ _RESULT_TAIL: Final = struct.Struct(">qqq")
 _NO_MODULES: Final = b"\0\0\0\0"
 _MODULES: Final = vec(nested(SmartModuleInvocation))
 _MAX_TOPICS: Final = 65536  # of an answer of `MAX_ANSWER` bytes, nearly
-_new_tuple = tuple.__new__
+_new_tuple: Final = tuple.__new__
 _TRANSACTIONAL_ID: Final = option(STRING)
 
 

@@ -152,7 +152,7 @@ def test_the_metadata_is_complete(built: Built) -> None:
 
 
 def wheel_of(built: Built, folder: Path, *options: str, **variables: str) -> tuple[str, Path]:
-    """Return what is said when a wheel is made that may be compiled, and the wheel."""
+    """Build a wheel that may be compiled; return the output of the build, and the wheel."""
     shutil.rmtree(built.tree / "build", ignore_errors=True)  # what was compiled before
     build = (sys.executable, "-m", "build", "--wheel", "--outdir")
     variables["FLUVIO_SYNC_COMPILE"] = "1"

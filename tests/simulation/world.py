@@ -253,7 +253,7 @@ class World:
         self.abandoned = False
 
     def _watched_parts(self, parts: dict[str, Any]) -> dict[str, Any]:
-        """Return the classes of the client's parts, whose methods tell the world what they do.
+        """Return classes of the client's parts whose methods tell this world that they are called.
 
         Calls between and within the parts look whether the step is to be interrupted there.
         """
