@@ -17,7 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Final, ParamSpec
 
 from fluvio_sync._base.compiling import mypyc_attr
-from fluvio_sync._base.threads import LONGEST_SLEEP, DaemonThread, LockBusyError, TryLock, reentered, slices
+from fluvio_sync._base.threads import LONGEST_SLEEP, LockBusyError, TryLock, reentered, slices
 from fluvio_sync._runtime.sender import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -72,15 +72,13 @@ class SenderThread:
         self._crashes = 0
         self._alone_until = 0.0  # monotonic seconds until which no thread of the application leads
         self._ident: int | None = None  # of the background thread
-        self._background = DaemonThread(self._run, name)
+        self._background = threading.Thread(target=self._run, name=name, daemon=True)
 
     # Life.
 
     def start(self) -> None:
-        """Start the thread; raises `RuntimeError` if it does not begin."""
+        """Start the thread."""
         self._background.start()
-        if not self._background.has_begun():
-            raise RuntimeError("an exception ended it before it began")
 
     def ask_to_stop(self) -> None:
         """Have the thread fail unresolved records, read the replies to written requests, close the sockets, and end."""

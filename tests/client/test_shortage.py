@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -15,13 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fluvio_sync import ConnectError, Fluvio
-from fluvio_sync._base import threads
-from fluvio_sync._base.threads import LONGEST_SLEEP
+from fluvio_sync import Fluvio
 from fluvio_sync._net.poller import Poller
 from tests.support.scripts import run
 from tests.support.system import needs_resource
-from tests.support.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,19 +147,6 @@ def test_callbacks_of_records_that_closing_fails_run_without_a_thread(own: Local
         send_and_note_thread(own, client.topic_producer("t"), seen)
         client.close(0)
     assert seen == [threading.current_thread().name]
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="such an exception reaches the thread that it is for")
-def test_a_background_thread_that_ends_before_it_begins_is_an_error(
-    own: LocalCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where an exception is injected into the thread that connects: see `DaemonThread`."""
-    with monkeypatch.context() as patch:
-        patch.setattr(threads.DaemonThread, "_bootstrap", lambda _thread: None)
-        with within(LONGEST_SLEEP + 4), pytest.raises(ConnectError, match="ended it before it began"):
-            Fluvio.connect(own.endpoint)
-    with Fluvio.connect(own.endpoint) as fluvio:
-        assert fluvio.running
 
 
 @needs_resource
