@@ -51,7 +51,7 @@ def main() -> None:
             began = time.process_time()
             for _ in range(REPEATS):
                 size = sum(map(len, builder.build(codec, compress)))
-            each = (time.process_time() - began) / REPEATS / builder.count * 1e6
+            each = (time.process_time() - began) / int(REPEATS * builder.count) * 1e6
             print(f"  {codec.name.lower():<8}{builder.size / size:>6.1f} times smaller{each:>8.2f} us a record")
 
 

@@ -20,207 +20,28 @@ client's callback thread.
 from __future__ import annotations
 
 import logging
-import math
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from fluvio_sync._base.clock import SystemClock
-from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, started
-from fluvio_sync.errors import ForkedError, PlainTimeoutError
+from fluvio_sync._base.threads import Condition, OwnedLock
+from fluvio_sync._outcomes.batch_item import BatchItem
+from fluvio_sync._outcomes.record_metadata import RecordMetadata
+from fluvio_sync.errors import ForkedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator
+    from datetime import timedelta
 
-    from fluvio_sync.stats import OwnerSpan
+    from fluvio_sync._outcomes.batch_futures import BatchFutures
+
+__all__ = ["DeliveryFuture", "RecordMetadata"]
 
 # Exceptions of callbacks are logged where the standard library logs them.
 _LOGGER = logging.getLogger("concurrent.futures")
-# Seconds that completing a batch waits for a condition that `concurrent.futures` has, which it gives back at once.
-_PATIENCE = 0.1
 
 
-class Callbacks(Protocol):
-    """The part of the client's callback thread that futures use: see `_runtime.callbacks`."""
-
-    @property
-    def lead(self) -> Callable[[Callable[[], bool], float | None], float | None] | None:
-        """`SenderThread.lead`; None where no thread leads."""
-        ...
-
-    @property
-    def lock(self) -> OwnedLock:
-        """The client's lock for outcomes."""
-        ...
-
-    def is_current_thread(self) -> bool:
-        """Whether the caller is itself a callback."""
-        ...
-
-    def submit(self, work: list[Callable[[], None]]) -> None:
-        """Queue functions, each of which runs the callbacks of one future and raises nothing."""
-        ...
-
-
-class RecordMetadata(NamedTuple):
-    """The place of a record.
-
-    * `topic`: the topic's name.
-    * `partition`: the partition's number.
-    * `offset`: its position in the partition; None if it was not acknowledged (at-most-once), or if SmartModules or
-      deduplication may drop records, so that it is not known.
-    * `timestamp`: milliseconds since the epoch.
-    * `acknowledged`: False under at-most-once, where the client waits for no answer.
-    """
-
-    topic: str
-    partition: int
-    offset: int | None
-    timestamp: int
-    acknowledged: bool
-
-
-_new_tuple = tuple.__new__
-
-
-class Process:
-    """Identifies this process: `current` is replaced in the child of a fork, and compared by identity.
-
-    Asking the system for the process id would take longer than all other checks of `send()`.
-    """
-
-    current: object = object()
-
-
-def forget_parent() -> None:
-    """Make the parent's pending futures raise `ForkedError`; called in the child of a fork, takes no lock."""
-    Process.current = object()
-
-
-class BatchFutures:
-    """The outcomes of the records of one batch, now or later; their futures share it.
-
-    `state` goes from PENDING to FINISHED once.  A batch that the server found too large is halved: its outcomes are
-    then those of its `halves`.
-    """
-
-    __slots__ = (
-        "acknowledged",
-        "base_offset",
-        "callbacks",
-        "called",
-        "completed",
-        "failure",
-        "first_timestamp",
-        "halves",
-        "left_count",
-        "lock",
-        "partition",
-        "process",
-        "spans",
-        "state",
-        "timestamps",
-        "topic",
-        "watched",
-    )
-
-    def __init__(
-        self,
-        topic: str,
-        partition: int,
-        first_timestamp: int,
-        timestamps: Sequence[int],
-        callbacks: Callbacks,
-    ) -> None:
-        """`timestamps`: of each record, relative to the first, shared with the batch's builder and growing."""
-        self.topic: str = topic
-        self.partition: int = partition
-        self.first_timestamp: int = first_timestamp
-        self.timestamps: Sequence[int] = timestamps
-        self.callbacks: Callbacks = callbacks
-        self.lock: OwnedLock = callbacks.lock
-        self.process: object = Process.current
-        self.state: str = PENDING
-        self.acknowledged: bool = False
-        self.base_offset: int | None = None
-        # Makes the error of the record at an index; one object for many futures would grow its traceback.
-        self.failure: Callable[[int], Exception] | None = None
-        self.completed: Condition | None = None  # of the lock, once a thread waits in `result()`
-        self.watched: list[DeliveryFuture] = []  # those with a Condition
-        self.called: list[DeliveryFuture] = []  # those with callbacks
-        self.halves: tuple[BatchFutures, BatchFutures] | None = None
-        self.left_count: int = 0
-        self.spans: list[OwnerSpan] = []  # the producer handles that sent the records
-
-    def notify(self) -> None:
-        """Tell `concurrent.futures`, and have callbacks run.  Called once finished, where no signal interrupts."""
-        watched, self.watched = self.watched, []
-        # A handler may have interrupted the thread that has a condition, and may wait for other work of this thread.
-        late = [future for future in watched if not future._notify(_PATIENCE)]
-        if late and started(_notify_all, "fluvio-sync-notify", late) is None:
-            _notify_all(late)
-        called, self.called = self.called, []
-        if called:
-            self.callbacks.submit([future._run_callbacks for future in called])
-
-    def _wake(self) -> None:
-        if self.completed is not None:
-            self.completed.notify_all()
-
-    # Only the first of these calls has an effect.  No future is added to `watched` or `called` afterwards; those that
-    # are in them wait for `notify`.
-
-    def acknowledge(self, base_offset: int | None) -> None:
-        """Complete all records: stored from `base_offset` on, or at unknown offsets (None)."""
-        with self.lock:
-            if self.state is PENDING:
-                self.base_offset = base_offset
-                self.acknowledged = True
-                self.state = FINISHED
-            self._wake()
-
-    def mark_sent(self) -> None:
-        """Complete all records as sent without an answer (at-most-once).  Called before any future exists."""
-        self.state = FINISHED
-
-    def fail(self, failure: Callable[[int], Exception]) -> None:
-        """Fail all records, each with its own `failure(index)`, which is made when a caller asks for it."""
-        with self.lock:
-            if self.state is PENDING:
-                self.failure = failure
-                self.state = FINISHED
-            self._wake()
-
-    def halve(self, left: BatchFutures, right: BatchFutures, left_count: int) -> None:
-        """Move the records to two halves: the first `left_count` to `left`, the others to `right`."""
-        with self.lock:
-            if self.halves is not None:
-                return
-            # Interrupted and repeated, this adds futures twice, which does no harm.
-            for future in self.watched:
-                (left if future._index_in(self) < left_count else right).watched.append(future)
-            for future in self.called:
-                (left if future._index_in(self) < left_count else right).called.append(future)
-            self.watched, self.called = [], []
-            self.left_count = left_count
-            self.halves = (left, right)
-            self._wake()
-
-    def metadata(self, index: int) -> RecordMetadata:
-        """Return the place of the record at an index, which must not have failed."""
-        base = self.base_offset
-        offset = None if base is None else base + index
-        timestamp = self.first_timestamp + self.timestamps[index]
-        # A third of the time that RecordMetadata(...) takes, which is written in Python.
-        return _new_tuple(RecordMetadata, (self.topic, self.partition, offset, timestamp, self.acknowledged))
-
-    def span_of(self, index: int) -> OwnerSpan | None:
-        """Return the span that the record at `index` belongs to."""
-        return next((span for span in reversed(self.spans) if span.start <= index), None)
-
-
-class DeliveryFuture(Future[RecordMetadata]):
+class DeliveryFuture(BatchItem, Future[RecordMetadata]):
     """The future of one record: its result is a `RecordMetadata`, its error a `DeliveryError` or another `FluvioError`.
 
     It is a true `concurrent.futures.Future`: `result`, `exception`, `add_done_callback`, `concurrent.futures.wait`,
@@ -228,34 +49,14 @@ class DeliveryFuture(Future[RecordMetadata]):
     taken back.  The callbacks of a pending future run on the client's callback thread.
     """
 
-    # Slots and class-level defaults: making a future stores two attributes and makes no dictionary, so it takes 64
-    # bytes instead of 120.
-    __slots__ = ("_index", "_shared")
+    # Slots and class-level defaults: making a future stores the two attributes of `BatchItem` and makes no dictionary,
+    # so it takes 64 bytes instead of 120.
+    __slots__ = ()
     _cond: Condition | None = None
     _own: str = PENDING
     _error: Exception | None = None
     _waiters: Any = ()
     _done_callbacks: Any = ()
-
-    def __init__(self, shared: BatchFutures, index: int) -> None:
-        # Not Future.__init__, which would make a Condition and two lists.
-        self._shared = shared
-        self._index = index
-
-    def _locate(self) -> tuple[BatchFutures, int]:
-        shared, index = self._shared, self._index
-        while (halves := shared.halves) is not None:
-            shared, index = _descend(shared, halves, index)
-        return shared, index
-
-    def _index_in(self, ancestor: BatchFutures) -> int:
-        shared, index = self._shared, self._index
-        while shared is not ancestor and shared.halves is not None:
-            shared, index = _descend(shared, shared.halves, index)
-        return index
-
-    def _is_of_parent(self) -> bool:
-        return self._shared.process is not Process.current and self._shared.state is not FINISHED
 
     # The attributes that the standard library's functions read.
 
@@ -276,8 +77,8 @@ class DeliveryFuture(Future[RecordMetadata]):
                 cond = self._cond
                 if cond is None:
                     self._waiters = waiters
-                    self._own = shared.state
-                    if shared.state is PENDING:
+                    self._own = FINISHED if shared.finished else PENDING
+                    if not shared.finished:
                         shared.watched.append(self)
                     self._cond = cond = fresh  # published last
                 return cond
@@ -293,7 +94,9 @@ class DeliveryFuture(Future[RecordMetadata]):
     def _get_state(self) -> str:
         if self._is_of_parent():
             return FINISHED
-        return self._locate()[0].state if self._cond is None else self._own
+        if self._cond is not None:
+            return self._own
+        return FINISHED if self._locate()[0].finished else PENDING
 
     def _get_exception(self) -> BaseException | None:
         if self._is_of_parent():
@@ -309,15 +112,11 @@ class DeliveryFuture(Future[RecordMetadata]):
                 span.handle_stats.looked_at(span)
         return self._error
 
-    def _get_result(self) -> RecordMetadata:
-        shared, index = self._locate()
-        return shared.metadata(index)
-
     if not TYPE_CHECKING:  # which must see attributes, as the base class declares them
         _condition = property(_get_condition)
         _state = property(_get_state)
         _exception = property(_get_exception)
-        _result = property(_get_result)
+        _result = property(BatchItem._get_result)
 
     def _notify(self, timeout: float) -> bool:
         """Tell `concurrent.futures` of the outcome; False if a thread keeps the condition for `timeout` seconds."""
@@ -341,13 +140,6 @@ class DeliveryFuture(Future[RecordMetadata]):
 
     # For applications.
 
-    def done(self) -> bool:
-        """True once the record is acknowledged, failed, or (at-most-once) accepted."""
-        shared = self._shared
-        if shared.halves is None:  # the usual case, without further calls
-            return shared.state is FINISHED or shared.process is not Process.current
-        return self._is_of_parent() or self._locate()[0].state is FINISHED
-
     def running(self) -> bool:
         """The opposite of `done()`."""
         return not self.done()
@@ -360,19 +152,9 @@ class DeliveryFuture(Future[RecordMetadata]):
         """Return False: see `cancel`."""
         return False
 
-    def result(self, timeout: float | timedelta | None = None) -> RecordMetadata:
-        """Wait for the record's outcome and return its place.
+    wait = BatchItem.result
 
-        * `timeout`: seconds to wait at most; None (default): until the record's own deadline.
-
-        Raises a `DeliveryError`, `ClosedError` or `ForkedError` if the record was not acknowledged, `TimeoutError` if
-        it has no outcome yet, and `RuntimeError` in a callback, where waiting would block the callback thread.
-        """
-        shared = self._shared
-        if shared.state is not FINISHED:
-            self._wait(timeout)
-        if shared.state is FINISHED and shared.failure is None and shared.halves is None:
-            return shared.metadata(self._index)
+    def _uncommon_result(self, timeout: float | timedelta | None) -> RecordMetadata:
         self._wait(timeout)
         error = self._exception
         if error is not None:
@@ -383,43 +165,10 @@ class DeliveryFuture(Future[RecordMetadata]):
                 del self
         return self._get_result()
 
-    wait = result
-
     def exception(self, timeout: float | timedelta | None = None) -> BaseException | None:
         """Wait as `result` does, and return the record's error, or None if it was delivered."""
         self._wait(timeout)
         return self._exception
-
-    def _wait(self, timeout: float | timedelta | None) -> None:
-        if self.done():
-            return
-        if self._shared.callbacks.is_current_thread():
-            raise RuntimeError("a callback must not wait for a pending future: it would block the one callback thread")
-        seconds = left = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        lead = self._shared.callbacks.lead
-        if lead is not None and (left is None or left > 0):
-            left = lead(self.done, left)
-        if not self.done() and not self._sleep(left):
-            shared = self._shared
-            raise PlainTimeoutError(
-                f"the record for topic {shared.topic!r}, partition {shared.partition} is not completed after "
-                f"{seconds} s; it is still on its way and its future is still valid"
-            )
-
-    def _sleep(self, timeout: float | None) -> bool:
-        """Wait at most `timeout` seconds for another thread to complete the record; False if it did not."""
-        until = math.inf if timeout is None else SystemClock.monotonic() + timeout
-        while not self.done():
-            left = until - SystemClock.monotonic()
-            if left <= 0:
-                return False
-            shared, _ = self._locate()
-            with shared.lock:
-                if shared.state is PENDING and shared.halves is None:
-                    if shared.completed is None:
-                        shared.completed = Condition(shared.lock)
-                    shared.completed.wait(min(left, LONGEST_SLEEP))
-        return True
 
     def add_done_callback(self, fn: Callable[[Future[RecordMetadata]], object]) -> None:
         """Call `fn(future)` when it is done, on the client's callback thread; if it is done already, at once, here."""
@@ -429,7 +178,7 @@ class DeliveryFuture(Future[RecordMetadata]):
                 with shared.lock:
                     if shared.halves is not None:
                         continue
-                    if shared.state is PENDING:
+                    if not shared.finished:
                         if self._done_callbacks:
                             self._done_callbacks.append(fn)
                         else:
@@ -470,17 +219,6 @@ class DeliveryFuture(Future[RecordMetadata]):
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         """Raise `TypeError`: coroutines await `asyncio.wrap_future(future)`."""
         raise TypeError("a DeliveryFuture belongs to threads; in a coroutine, await asyncio.wrap_future(future)")
-
-
-def _notify_all(futures: list[DeliveryFuture]) -> None:
-    for future in futures:
-        future._notify(-1)
-
-
-def _descend(shared: BatchFutures, halves: tuple[BatchFutures, BatchFutures], index: int) -> tuple[BatchFutures, int]:
-    if index < shared.left_count:
-        return halves[0], index
-    return halves[1], index - shared.left_count
 
 
 def _forked(shared: BatchFutures) -> ForkedError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only module of the client that reads the time.
+"""The clocks of the client; only this module, and those of the wall clock, read the time.
 
 Effects: reads the system's clocks; any thread.  All other modules take a `Clock`, or `now`.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import time
 from typing import TYPE_CHECKING, Protocol
+
+from fluvio_sync._base import wall_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,23 +43,4 @@ class SystemClock:
 
     monotonic = staticmethod(_monotonic())
 
-    @staticmethod
-    def time_ms() -> int:
-        """Return milliseconds since the epoch."""
-        # Looked up at each call, so that a test that froze `time.time` freezes timestamps.
-        system_time, system_time_ns = _SYSTEM
-        return system_time_ns() // 1_000_000 if time.time is system_time else _replaced_time_ms()
-
-
-# In a tuple, because freezing libraries replace the attributes of modules.
-_SYSTEM = (time.time, time.time_ns)
-
-
-def _replaced_time_ms() -> int:
-    # freezegun gives the real time to callers that have `threading` among their nearest five frames.  `send()` in the
-    # main function of a thread would be such a caller without the frames of this and the next function.  A frozen
-    # time_ns() is computed from a float, and is a little short of the millisecond.
-    def ask() -> float:
-        return time.time()
-
-    return int(ask() * 1000)
+    time_ms = staticmethod(wall_clock.time_ms)

@@ -13,7 +13,7 @@ from fluvio_sync._core.partition import Acknowledged, Dropped, Sent
 
 if TYPE_CHECKING:
     from fluvio_sync._core.partition import Outcome
-    from fluvio_sync.stats import OwnerSpan
+    from fluvio_sync._outcomes.handle_stats import OwnerSpan
 
 
 def record_outcome(outcome: Outcome, now: float) -> None:

@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from fluvio_sync._core.actions import Action
     from fluvio_sync._core.metadata import Metadata
     from fluvio_sync._core.partition import Batch, Outcome, PartitionQueue, State
+    from fluvio_sync._outcomes.handle_stats import HandleStats
     from fluvio_sync.protocol.offsets import PartitionOffsets
     from fluvio_sync.protocol.produce import PartitionResult
-    from fluvio_sync.stats import HandleStats
 
 # Seconds that a replaced leader or address gets to answer its requests: usually it runs and its answer is near.
 ABANDON_GRACE: Final = 0.3

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._base.value import Value
 from fluvio_sync._core.patience import reply_timeout
+from fluvio_sync._outcomes.batch_futures import BatchFutures
+from fluvio_sync._outcomes.handle_stats import OwnerSpan
 from fluvio_sync.delivery import AtLeastOnce
-from fluvio_sync.futures import BatchFutures
 from fluvio_sync.protocol.batch import (
     MIN_TIMESTAMP_DELTA,
     NO_IDENTITY,
@@ -25,14 +26,13 @@ from fluvio_sync.protocol.batch import (
     decode_record_set,
 )
 from fluvio_sync.protocol.compression import compressor
-from fluvio_sync.stats import OwnerSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from fluvio_sync._core.topic import TopicState
+    from fluvio_sync._outcomes.handle_stats import HandleStats
     from fluvio_sync.errors import FluvioError
-    from fluvio_sync.stats import HandleStats
 
 # Bytes that a record counts beside its key and value: its future and its share of the batch's lists (measured by
 # `bench/memory.py`).

@@ -10,12 +10,12 @@ import contextlib
 import weakref
 from typing import TYPE_CHECKING
 
+from fluvio_sync._outcomes.counters import Counters
 from fluvio_sync.config import Compression
 from fluvio_sync.errors import ConfigError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.protocol.batch import BATCH_OVERHEAD, LONE_OVERHEAD, record_size
 from fluvio_sync.protocol.compression import compressor
 from fluvio_sync.protocol.metadata import TopicCompression
-from fluvio_sync.stats import Counters
 
 if TYPE_CHECKING:
     from fluvio_sync._core.metadata import Metadata

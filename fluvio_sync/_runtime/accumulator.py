@@ -17,12 +17,14 @@ from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, reent
 from fluvio_sync._core.accounting import record_outcome
 from fluvio_sync._core.partition import IDLE, RECORD_CHARGE, Batch, FlushBarrier, Lingering, PartitionQueue
 from fluvio_sync._core.topic import TopicState, check_size
+from fluvio_sync._outcomes.batch_futures import BatchFutures
+from fluvio_sync._outcomes.counters import Counters, sum_of
 from fluvio_sync.errors import BufferFullError, ClosedError
-from fluvio_sync.futures import BatchFutures, DeliveryFuture
+from fluvio_sync.futures import DeliveryFuture
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner
 from fluvio_sync.protocol import checksum
 from fluvio_sync.protocol.batch import MIN_TIMESTAMP_DELTA, BatchBuilder
-from fluvio_sync.stats import Counters, ProducerStats, sum_of
+from fluvio_sync.stats import ProducerStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,11 +32,15 @@ if TYPE_CHECKING:
     from fluvio_sync._base.clock import Clock
     from fluvio_sync._core.metadata import Metadata, MetadataDiff
     from fluvio_sync._core.partition import Outcome
+    from fluvio_sync._outcomes.batch_item import BatchItem
+    from fluvio_sync._outcomes.handle_stats import HandleStats
     from fluvio_sync._runtime.callbacks import CallbackThread
     from fluvio_sync.config import ProducerConfig
     from fluvio_sync.partitioner import Partitioner
-    from fluvio_sync.stats import HandleStats
 
+# Making a future with them and storing its attributes takes half of the time of a call of the class.
+_FUTURE: Final = DeliveryFuture
+_new_future: Final[Callable[[type[DeliveryFuture]], DeliveryFuture]] = DeliveryFuture.__new__
 # Topic states of which at most half may be unused; below this number all stay.
 _FEW: Final = 64
 
@@ -67,7 +73,9 @@ class Accumulator:
         * `wake`: has the sender look at the `dirty` queues; returns False if it has done so already.
         * `stands_still`: whether the sender stands still while the calling thread waits.
         """
-        self.lock = OwnedLock()
+        self.lock = lock = OwnedLock()
+        # Its methods, which are looked up once and not for each record.
+        self._lock_is_mine, self._acquire, self._release = lock.is_mine, lock.acquire, lock.release
         self.space = Condition(self.lock)
         self.flushed = Condition(self.lock)
         self.changed = Condition(self.lock)
@@ -216,12 +224,11 @@ class Accumulator:
         payload = len(value) if key is None else len(key) + len(value)
         if payload > topic_state.largest:
             check_size(key, value, topic_state.config.max_request_size)
-        lock = self.lock
-        if lock.is_mine():
+        if self._lock_is_mine():
             raise reentered()
         charge = payload + RECORD_CHARGE
         try:  # see `OwnedLock`: `with` would take another 0.2 us
-            if not lock.acquire(False):
+            if not self._acquire(False):
                 self._acquire_when_free()
             queue = self._queues[topic_state].get(partition) or self.queue(topic_state, partition)
             if self.used + charge > self.limit or queue.failing or self.closed:
@@ -245,16 +252,18 @@ class Accumulator:
                 queue.state is IDLE or queue.timer is None or (queue.sealed and type(queue.state) is Lingering)
             ):
                 self.mark_dirty(queue)
-            future = DeliveryFuture(batch.futures, builder.count - 1)
+            future = _new_future(_FUTURE)
+            item: BatchItem = future
+            item._shared, item._index = batch.futures, builder.count - 1
         except (BufferFullError, ClosedError):
             raise
         except BaseException:
-            if lock.is_mine():
+            if self._lock_is_mine():
                 self._rollback()
             raise
         finally:
             try:  # noqa: SIM105 - see `OwnedLock`
-                lock.release()
+                self._release()
             except RuntimeError:
                 pass
         if self.dirty:
@@ -303,7 +312,10 @@ class Accumulator:
                     ):
                         break
                     self.used = used
-                    futures.append(DeliveryFuture(batch.futures, batch.builder.count - 1))
+                    future = _new_future(_FUTURE)
+                    item: BatchItem = future
+                    item._shared, item._index = batch.futures, batch.builder.count - 1
+                    futures.append(future)
             except BaseException:
                 self._rollback()
                 raise

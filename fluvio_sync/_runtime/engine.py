@@ -25,6 +25,7 @@ from fluvio_sync._net.peer import Peer
 from fluvio_sync._net.poller import Poller
 from fluvio_sync._net.tls_files import TlsFiles
 from fluvio_sync._net.transport import SocketTransport
+from fluvio_sync._outcomes.handle_stats import HandleStats
 from fluvio_sync._runtime import shortage
 from fluvio_sync._runtime.accumulator import Accumulator, unresolved
 from fluvio_sync._runtime.admin import Admin
@@ -44,7 +45,7 @@ from fluvio_sync.errors import (
 )
 from fluvio_sync.protocol.frames import MAX_ANSWER
 from fluvio_sync.protocol.versions import SC_CLIENT_RANGES, SPU_CLIENT_RANGES
-from fluvio_sync.stats import HandleStats, Health
+from fluvio_sync.stats import Health
 from fluvio_sync.tls import TlsConfig, authority, problem_of_name
 
 if TYPE_CHECKING:

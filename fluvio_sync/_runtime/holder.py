@@ -16,6 +16,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._base.threads import AtFirstUse, OwnedLock, reentered, runs, slices, started
+from fluvio_sync._outcomes.process import forget_parent
 from fluvio_sync._runtime import exit as _exit
 from fluvio_sync._runtime import greenlets, uwsgi
 from fluvio_sync._runtime.engine import ClientConfig, Engine
@@ -23,7 +24,6 @@ from fluvio_sync._runtime.log_thread import AT_END
 from fluvio_sync._runtime.loss import tell_loss
 from fluvio_sync._settings.environment import misspelt
 from fluvio_sync.errors import ClosedError, ConnectTimeoutError, FluvioError
-from fluvio_sync.futures import forget_parent
 from fluvio_sync.stats import FlushResult, Health
 from fluvio_sync.tls import verifies_nobody
 

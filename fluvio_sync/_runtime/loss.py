@@ -10,7 +10,7 @@ from fluvio_sync._base.text import counted
 
 if TYPE_CHECKING:
     from fluvio_sync._base.log import Logger
-    from fluvio_sync.stats import Unseen
+    from fluvio_sync._outcomes.handle_stats import Unseen
 
 
 def tell_loss(leaving: BaseException, lost: Unseen, owner: str, timeout: float, log: Logger) -> None:

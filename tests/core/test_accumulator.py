@@ -9,12 +9,12 @@ import pytest
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._core.partition import RECORD_CHARGE, Acknowledged
+from fluvio_sync._outcomes.handle_stats import HandleStats
 from fluvio_sync.config import ProducerConfig
 from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, PartitionNotFoundError, RecordTooLargeError
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
 from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, MIN_TIMESTAMP_DELTA, decode_record_set, verify_batch
 from fluvio_sync.protocol.compression import Codec
-from fluvio_sync.stats import HandleStats
 from tests.support.interruption import fewest, interrupted
 from tests.support.rig import Rig, connects, values, writes
 from tests.support.servers import partition

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fluvio_sync import futures as futures_module
+from fluvio_sync._outcomes.batch_futures import BatchFutures
+from fluvio_sync._outcomes.process import PROCESS, forget_parent
 from fluvio_sync._runtime.callbacks import CallbackThread
 from fluvio_sync.errors import DeliveryError, ForkedError
-from fluvio_sync.futures import BatchFutures, DeliveryFuture, RecordMetadata, forget_parent
+from fluvio_sync.futures import DeliveryFuture, RecordMetadata
 from tests.support.rig import Rig
 
 if TYPE_CHECKING:
@@ -394,9 +395,9 @@ def test_owners_of_a_halved_batch_keep_their_records() -> None:
 @pytest.fixture
 def child() -> Iterator[None]:
     """The work of the hook in the child of a fork, undone afterwards."""
-    current = futures_module.Process.current
+    identity = PROCESS.identity
     yield
-    futures_module.Process.current = current
+    PROCESS.identity = identity
 
 
 @pytest.mark.usefixtures("child")

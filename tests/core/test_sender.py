@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluvio_sync._outcomes.batch_futures import BatchFutures
 from fluvio_sync._runtime import sender as sender_module
 from fluvio_sync.delivery import AtLeastOnce
 from fluvio_sync.errors import (
@@ -20,7 +21,6 @@ from fluvio_sync.errors import (
     RetriesExhaustedError,
     UnsupportedVersionError,
 )
-from fluvio_sync.futures import BatchFutures
 from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.metadata import IngressPort
 from fluvio_sync.protocol.versions import SpuApi

@@ -113,10 +113,9 @@ PARTS = {
     },
     "delivery": {"delivery_semantic"},
     "errors": {"PlainTimeoutError"},
-    "futures": {"BatchFutures", "Callbacks", "Process", "error_of", "forget_parent"},
+    "futures": {"error_of"},
     "producer": {"check_size", "refuse_single", "to_bytes", "to_milliseconds"},
     "retry": {"load"},
-    "stats": {"Counters", "HandleStats", "OwnerSpan", "Unseen", "sum_of"},
     "tls": {"TlsPolicy", "authority", "present", "problem_of_name", "source", "trust", "verifies_nobody"},
 }
 """The names that only other modules of the package use."""

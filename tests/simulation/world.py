@@ -21,6 +21,7 @@ from fluvio_sync._core.dispatcher import ABANDON_GRACE
 from fluvio_sync._core.looking import Looking
 from fluvio_sync._core.metadata import kept
 from fluvio_sync._core.partition import Acknowledged, Failed
+from fluvio_sync._outcomes.handle_stats import HandleStats
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import ProducerConfig
@@ -31,7 +32,6 @@ from fluvio_sync.protocol.frames import encode_response
 from fluvio_sync.protocol.metadata import ComputedReplicas, TopicSpec, TopicStorage
 from fluvio_sync.protocol.metadata import Endpoint as CoreEndpoint
 from fluvio_sync.retry import RetryPolicy, RetryStrategy
-from fluvio_sync.stats import HandleStats
 from fluvio_sync.testing._cluster.core import ClusterCore
 from fluvio_sync.testing._cluster.model import SpuAddress
 from fluvio_sync.testing._memory import LogInPlace, MemoryPoller
@@ -43,9 +43,10 @@ if TYPE_CHECKING:
 
     from fluvio_sync._core.partition import Batch, Outcome
     from fluvio_sync._core.topic import TopicState
+    from fluvio_sync._outcomes.batch_futures import BatchFutures
     from fluvio_sync._runtime.accumulator import Accumulator
     from fluvio_sync._runtime.sender import Sender
-    from fluvio_sync.futures import BatchFutures, DeliveryFuture
+    from fluvio_sync.futures import DeliveryFuture
     from fluvio_sync.testing._cluster.model import Partition
     from tests.simulation.network import SimulatedTransport
 

@@ -49,7 +49,7 @@ def _is_beyond_signals(path: str, number: int) -> bool:
     An exception raised there by a tracer leaves the lock taken.  Signals come at the end of calls and of loops.
     """
     line = linecache.getline(path, number).strip()
-    return line.startswith(("with ", "try:")) or line.endswith(".release()")
+    return line.startswith(("with ", "try:")) or line.endswith("release()")
 
 
 def interrupted(action: Callable[[], object], at: int, *, beside: tuple[str, ...] = ()) -> bool:

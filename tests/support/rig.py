@@ -17,6 +17,7 @@ from fluvio_sync._core.dispatcher import Dispatcher
 from fluvio_sync._core.looking import FirstOffsets, Look
 from fluvio_sync._core.pipeline import CommitWait
 from fluvio_sync._net.transport import Stage
+from fluvio_sync._outcomes.handle_stats import HandleStats
 from fluvio_sync._runtime.engine import ClientConfig, Engine, Parts
 from fluvio_sync._settings.endpoint import Endpoint
 from fluvio_sync.config import ProducerConfig
@@ -28,7 +29,6 @@ from fluvio_sync.protocol.primitives import Writer
 from fluvio_sync.protocol.produce import PartitionResult, ProduceRequest, ProduceResponse, TopicResult
 from fluvio_sync.protocol.versions import SpuApi
 from fluvio_sync.protocol.watch import Change
-from fluvio_sync.stats import HandleStats
 from fluvio_sync.testing._memory import LogInPlace, MemoryPoller
 from fluvio_sync.tls import TlsConfig
 from tests.support.interruption import Interruption, paused

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from fluvio_sync._outcomes.handle_stats import _REMEMBERED, HandleStats, OwnerSpan, Unseen
 from fluvio_sync.errors import ClosedError
-from fluvio_sync.stats import HandleStats, OwnerSpan, Unseen
 
 
 def failure() -> Exception:
@@ -22,7 +22,7 @@ def failed(handle: HandleStats, records: int) -> OwnerSpan:
 def test_all_are_counted_though_only_some_errors_are_remembered() -> None:
     whole = HandleStats()
     handle = HandleStats(whole)
-    for _ in range(3 * HandleStats._REMEMBERED):
+    for _ in range(3 * _REMEMBERED):
         failed(handle, 7)
     records, error = handle.take_unseen()
     assert (records, type(error)) == (2100, ClosedError)
