@@ -152,7 +152,9 @@ class DeliveryFuture(BatchItem, Future[RecordMetadata]):
         """Return False: see `cancel`."""
         return False
 
-    wait = BatchItem.result
+    def wait(self, timeout: float | timedelta | None = None) -> RecordMetadata:
+        """Return `result(timeout)`, under the name that it has in the official client."""
+        return self.result(timeout)
 
     def _uncommon_result(self, timeout: float | timedelta | None) -> RecordMetadata:
         self._wait(timeout)

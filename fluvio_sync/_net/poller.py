@@ -63,13 +63,16 @@ class Polling(Protocol):
 class Poller:
     """See the module's description.
 
-    `can_be_borrowed`: another thread than the background thread can wait for the connections.
+    * `can_be_borrowed`: another thread than the background thread can wait for the connections.
+    * `borrowed`: one does, or did a moment ago.
+    * `led`: one does.
 
     Any thread may call `wake` and `wake_background`; the other methods are called with the step lock held.
     """
 
     def __init__(self) -> None:
-        self._borrowed = False
+        self.borrowed = False
+        self.led = False
         self._sleep: select.epoll | None = None
         with contextlib.ExitStack() as made:  # the process may run out of descriptors in between
             self._wakeup = _Wakeup()  # of `wait`
@@ -123,7 +126,7 @@ class Poller:
         self._make()
         old.close()  # which also removes it from the other epoll
         if self._sleep is not None and isinstance(self._connections, _EPOLL):
-            events = 0 if self._borrowed else select.EPOLLIN
+            events = 0 if self.borrowed else select.EPOLLIN
             with contextlib.suppress(FileExistsError):
                 self._sleep.register(self._descriptor, events)
             self._sleep.modify(self._descriptor, events)
@@ -141,16 +144,18 @@ class Poller:
 
     def borrow(self) -> None:
         """Have the connections no longer wake the background thread."""
-        self._borrowed = True
-        if self._sleep is not None:
-            self._listen(0)
+        if not self.borrowed:
+            self.borrowed = True
+            if self._sleep is not None:
+                self._listen(0)
 
     def give_back(self) -> None:
-        """Have the connections wake the background thread again."""
-        if self._borrowed:
+        """Have the connections wake the background thread again.  Called by the thread that has the step lock."""
+        self.led = False  # an exception may have kept a leader from saying so
+        if self.borrowed:
             if self._sleep is not None:
                 self._listen(select.EPOLLIN)
-            self._borrowed = False
+            self.borrowed = False
 
     def _listen(self, events: int) -> None:
         assert self._sleep is not None
@@ -173,9 +178,16 @@ class Poller:
                 ready = True
         return ready
 
+    def pause(self, timeout: float) -> bool:
+        """Wait in the background thread as `sleep`, and leave what there is to it; return whether there is anything."""
+        assert self._sleep is not None
+        return bool(self._sleep.poll(timeout))
+
     def wake(self) -> None:
-        """Have `wait` return, wherever it is called."""
+        """Have `wait` return, wherever it is called, or else have it called."""
         self._wakeup.notify()
+        if self.borrowed and not self.led:
+            self._background_wakeup.notify()
 
     def wake_background(self) -> None:
         """Have `sleep` return though the connections may be borrowed."""

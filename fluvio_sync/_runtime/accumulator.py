@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 # Making a future with them and storing its attributes takes half of the time of a call of the class.
 _FUTURE: Final = DeliveryFuture
 _new_future: Final[Callable[[type[DeliveryFuture]], DeliveryFuture]] = DeliveryFuture.__new__
+# Bytes of full batches after which `send()` has the connections go on.  That costs some microseconds, in which an SPU
+# stores as much.
+_STRIDE: Final = 256 * 1024
 # Topic states of which at most half may be unused; below this number all stay.
 _FEW: Final = 64
 
@@ -64,6 +67,7 @@ class Accumulator:
         callbacks: CallbackThread,
         wake: Callable[[], bool],
         stands_still: Callable[[], bool],
+        go_on: Callable[[], None],
         *,
         producer_id: int,
     ) -> None:
@@ -72,6 +76,7 @@ class Accumulator:
         * `producer_id`: of the identities of the client's batches.
         * `wake`: has the sender look at the `dirty` queues; returns False if it has done so already.
         * `stands_still`: whether the sender stands still while the calling thread waits.
+        * `go_on`: has the connections go on as far as they can without waiting.
         """
         self.lock = lock = OwnedLock()
         # Its methods, which are looked up once and not for each record.
@@ -93,6 +98,8 @@ class Accumulator:
         self._time_ms = clock.time_ms
         self._wake = wake
         self._stands_still = stands_still
+        self._go_on = go_on
+        self._full = 0  # bytes of full batches since the connections went on
         self._waiting = 0
         self._producer_id = producer_id
         self._sequences: dict[str, dict[int, int]] = {}  # of each topic's next batches, by partition
@@ -268,6 +275,9 @@ class Accumulator:
                 pass
         if self.dirty:
             self.wake_sender()
+        if self._full >= _STRIDE:
+            self._full = 0
+            self._go_on()
         return future
 
     def _acquire_when_free(self) -> None:
@@ -362,6 +372,8 @@ class Accumulator:
         now = self._clock.monotonic()
         if queue.timer is not None and now + queue.timeout < queue.timer:
             self.mark_dirty(queue)
+        if queue.open is not None:
+            self._full += queue.open.builder.size
         queue.seal_open(now)
 
     def _rollback(self) -> None:

@@ -128,6 +128,7 @@ class Engine:
             self.callbacks,
             self._wake,
             self._stands_still,
+            self._go_on,
             producer_id=int.from_bytes(os.urandom(8), "big") >> 2,  # 62 bits: positive, and another one in each process
         )
         self.dispatcher = parts.dispatcher(
@@ -175,6 +176,9 @@ class Engine:
             return False
         self.poller.wake()
         return True
+
+    def _go_on(self) -> None:
+        self.thread.go_on()
 
     def _stands_still(self) -> bool:
         return self.thread.stands_still()

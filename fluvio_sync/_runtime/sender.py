@@ -130,6 +130,10 @@ class Sender:
         self._calls.append(call)
         self._poller.wake()
 
+    def has_new_work(self) -> bool:
+        """Whether records or calls of other threads wait for a step."""
+        return bool(self._accumulator.dirty or self._calls)
+
     def abandon(self) -> None:
         """Close the sockets, when no thread runs steps any more, or in the child of a fork."""
         for connection in self._all_connections():

@@ -44,6 +44,9 @@ _SHORT: Final = 0.005
 # Seconds for which the background thread runs the steps alone after an exception ended one of a leader: it has the
 # failure, if that was one of the sender and not of the application, cost one connection.
 _ALONE: Final = 1.0
+# Seconds for which the connections stay borrowed after a thread led, if the background thread looks by then: a thread
+# that sends and waits in turn needs them again at once, and an answer that woke both would take it twice the time.
+_KEEP: Final = 0.02
 # A failure of the sender itself is a bug; after this many in a row it ends instead of spinning.
 _MAX_CRASHES: Final = 10
 
@@ -65,12 +68,12 @@ class SenderThread:
         self._log = log
         self._step_lock = TryLock()
         self._sleeps_until = -math.inf  # monotonic seconds, of the background thread
-        self._led = False  # a thread of the application leads now
         self._stopping = False
         self._abandoned = False
         self._stopping_when_idle = False
         self._crashes = 0
         self._alone_until = 0.0  # monotonic seconds until which no thread of the application leads
+        self._led_at = -math.inf  # monotonic seconds, when a thread of the application led last
         self._ident: int | None = None  # of the background thread
         self._background = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -148,8 +151,10 @@ class SenderThread:
 
     def _run_step(self) -> None:
         """Run one step, or sleep while another thread leads."""
+        if self._leaves_connections():
+            return
         # A leader wakes this thread when it leaves work behind; `send()` has the lock for a moment only.
-        pause = _LOOK if self._led else _BUSY
+        pause = _LOOK if self._poller.led else _BUSY
         # Before the attempt: a thread that has the lock then compares its timers with this after it.
         self._sleeps_until = self._clock.monotonic() + pause
         timeout = self._prepare()
@@ -171,6 +176,18 @@ class SenderThread:
         except LockBusyError:
             pass  # it looks again at its next round
 
+    def _leaves_connections(self) -> bool:
+        """Sleep, if another thread has borrowed the connections and led a moment ago; False if there is work to do."""
+        now = self._clock.monotonic()
+        if not self._poller.borrowed or self._poller.led or now >= self._led_at + _KEEP:
+            return False
+        with self._accumulator.lock:
+            due = self._sender.next_timer()
+        if due <= now:
+            return False
+        self._sleeps_until = min(due, now + _KEEP)
+        return not self._poller.pause(self._sleeps_until - now)
+
     def _prepare(self) -> float | None:
         """Prepare a step and return how long it may wait, in seconds; None if another thread has the step lock."""
         try:
@@ -180,6 +197,8 @@ class SenderThread:
                 now = self._clock.monotonic()
                 if self._accumulator.callbacks.waits_for_thread() or self.led_by_waiter:
                     due = min(due, now + _LOOK)
+                if now < self._led_at + _KEEP:
+                    due = min(due, now + _KEEP)
                 self._sleeps_until = due
                 return min(max(0.0, due - now), LONGEST_WAIT)
         except LockBusyError:
@@ -210,7 +229,7 @@ class SenderThread:
         if self._accumulator.lock.is_mine() or self.stands_still():
             raise reentered()
         until = None if timeout is None else self._clock.monotonic() + timeout
-        if self._poller.can_be_borrowed and not (self._alone_until and self._clock.monotonic() < self._alone_until):
+        if self._may_lead():
             self._with_step_lock(self._lead, is_done, math.inf if until is None else until)
         return None if until is None else max(0.0, until - self._clock.monotonic())
 
@@ -227,6 +246,38 @@ class SenderThread:
         if not self.led_by_waiter or self._accumulator.lock.is_mine() or self.stands_still():
             return False
         return self._with_step_lock(self._sender.work_at_once)
+
+    def go_on(self) -> None:
+        """Have the connections go on as far as they can without waiting, in a thread that sends much.
+
+        The background thread would have to wait for the interpreter's lock, 5 ms for each of its system calls, as long
+        as the application's thread does not wait for anything.
+        """
+        if self._may_lead() and not self._accumulator.lock.is_mine() and not self.stands_still():
+            self._with_step_lock(self._work_on)
+
+    def _work_on(self) -> None:
+        try:
+            self._poller.borrow()
+            self._sender.work(0.0)
+        except Exception:
+            self._leave_alone()
+            raise
+        finally:
+            self._end_leading()
+
+    def _leave_alone(self) -> None:
+        self.led_by_waiter = False
+        self._alone_until = self._clock.monotonic() + _ALONE
+
+    def _may_lead(self) -> bool:
+        return self._poller.can_be_borrowed and not (self._alone_until and self._clock.monotonic() < self._alone_until)
+
+    def _end_leading(self) -> None:
+        """Give the connections back, unless the background thread soon looks whether they are needed."""
+        self._led_at = now = self._clock.monotonic()
+        if self._sleeps_until > now + _KEEP:
+            self._poller.give_back()
 
     def _with_step_lock(self, work: Callable[P, None], *arguments: P.args, **more: P.kwargs) -> bool:
         """Call a function with the step lock; False if another thread has it.  The caller does not have it."""
@@ -247,7 +298,7 @@ class SenderThread:
 
     def _lead(self, is_done: Callable[[], bool], until: float) -> None:
         sender, clock = self._sender, self._clock
-        self.led_by_waiter = self._led = True
+        self.led_by_waiter = self._poller.led = True
         try:
             self._poller.borrow()
             done = False
@@ -259,17 +310,17 @@ class SenderThread:
                 sender.work(min(max(0.0, due - now), LONGEST_SLEEP))
                 done = is_done()
         except Exception:
-            self.led_by_waiter = False
-            self._alone_until = clock.monotonic() + _ALONE
+            self._leave_alone()
             raise
         finally:
-            self._led = False
-            self._poller.give_back()
+            self._poller.led = False
+            self._end_leading()
 
     def _wake_background_if_needed(self) -> None:
         """Have the background thread go on where it has to; the caller has given the step lock back."""
         sender = self._sender
-        needed = sender.in_step or bool(sender.unnotified)
+        # A thread that found this one leading may have left its records to it.
+        needed = sender.in_step or bool(sender.unnotified) or (self._poller.borrowed and sender.has_new_work())
         if not needed:
             with self._accumulator.lock:
                 needed = sender.next_timer() < self._sleeps_until

@@ -247,7 +247,7 @@ def test_a_time_limit_that_is_injected_in_a_thread_ends_its_wait_and_nothing_els
         thread = pool.submit(threading.get_ident).result(LONG)
         with caplog.at_level(logging.ERROR, logger="fluvio_sync"):
             job = pool.submit(future.result, LONG)
-            while not fluvio._holder.engine.thread._led and not future.done():  # type: ignore[union-attr]
+            while not fluvio._holder.engine.poller.led and not future.done():  # type: ignore[union-attr]
                 time.sleep(0.001)
             began = time.monotonic()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeLimitError))

@@ -155,6 +155,9 @@ class NoThread:
     def work_at_once(self) -> bool:
         return False
 
+    def go_on(self) -> None:
+        pass
+
     def lead(self, _is_done: Callable[[], bool], timeout: float | None) -> float | None:
         return timeout
 
