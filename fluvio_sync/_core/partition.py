@@ -161,13 +161,22 @@ class Batch:
     def encode(self) -> list[bytes]:
         """Return the batch as buffers; it is encoded once, however often it is sent."""
         if self.encoded is None:
-            topic_state = self.queue.topic_state
-            codec = topic_state.compression.codec
-            compress = compressor(codec, topic_state.config.compression_level) if codec else None
+            codec, compress = self._compression()
             identity = NO_IDENTITY if self.sequence < 0 else (self.queue.producer_id, 0, self.sequence)
             self.encoded = self.builder.build(codec, compress, identity=identity)
             self.builder.release()
         return self.encoded
+
+    def encode_ahead(self) -> None:
+        """Do what of `encode` can be done before the batch has its place among those that are sent."""
+        if self.encoded is None:
+            codec, compress = self._compression()
+            self.builder.prepare(codec, compress)
+
+    def _compression(self) -> tuple[int, Callable[[bytes], bytes] | None]:
+        topic_state = self.queue.topic_state
+        codec = topic_state.compression.codec
+        return codec, compressor(codec, topic_state.config.compression_level) if codec else None
 
     def identities(self) -> list[EarlierBatch]:
         """Return all under which its records may stand in the log."""

@@ -152,6 +152,18 @@ class SpuPipeline:
         unanswered = sum(1 for request in self.in_flight if request.acked or not request.written)
         return unanswered < MAX_IN_FLIGHT and len(self.in_flight) < MAX_UNREAD
 
+    def next_batches(self, most: int) -> list[Batch]:
+        """Return batches of the partitions in flight that the next requests will carry, of about `most` bytes."""
+        found: list[Batch] = []
+        for request in self.in_flight:
+            for queue, _ in request.entries:
+                for batch in queue.sealed:
+                    found.append(batch)
+                    most -= batch.builder.size
+                    if most <= 0:
+                        return found
+        return found
+
     def next_request(self, now: float) -> tuple[Request | None, list[PartitionQueue]]:
         """Take as many ready batches as one request may hold.
 

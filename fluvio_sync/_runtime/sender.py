@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from fluvio_sync._core.actions import Action
     from fluvio_sync._core.dispatcher import Dispatcher
     from fluvio_sync._core.events import Event
-    from fluvio_sync._core.partition import Outcome
+    from fluvio_sync._core.partition import Batch, Outcome
     from fluvio_sync._core.pipeline import CommitWait, SpuPipeline
     from fluvio_sync._net.peer import Peer
     from fluvio_sync._net.poller import Polling
@@ -74,6 +74,10 @@ LONGEST_WAIT: Final = 3600.0
 # waiting thread after 5 ms, and these begin anew whenever the lock is free for a moment, as in a poll that does not
 # wait: without a pause, other threads would get it by chance alone.
 _BREATH: Final = 0.001
+# Bytes of unresolved records from which on it pays to look for batches that can be encoded ahead.
+_MUCH: Final = 64 * 1024
+# Bytes of batches that are encoded ahead for one SPU: nearly what a request takes unless a producer sets it higher.
+_AHEAD: Final = 1024 * 1024
 # Connections to SPUs, each with its socket and 64 KiB: a hostile SC may name SPUs without end.
 _MOST_CONNECTIONS: Final = 512
 
@@ -185,6 +189,8 @@ class Sender:
 
     def work(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the connections, and do all that is due."""
+        if timeout > 0 and self._accumulator.used > _MUCH:
+            self.encode_ahead()
         ready = self._poller.wait(timeout)
         if self.in_step:
             self._recover()
@@ -203,6 +209,20 @@ class Sender:
         self.in_step = False
         if self._raised:
             raise self._raised.pop()
+
+    def encode_ahead(self) -> None:
+        """Encode what the next requests carry while the SPUs store the last ones: a partition has one under way."""
+        batches: list[Batch] = []
+        with self._accumulator.lock:
+            for pipeline in self._connections:
+                batches += pipeline.next_batches(_AHEAD)
+        for batch in batches:
+            try:
+                batch.encode_ahead()
+            except Exception:  # the request that carries it meets the same, and fails its records
+                if self.interruptible:
+                    raise
+                return
 
     def work_at_once(self) -> None:
         """Send the new records, and look at no connection."""

@@ -260,6 +260,7 @@ class SenderThread:
         try:
             self._poller.borrow()
             self._sender.work(0.0)
+            self._sender.encode_ahead()
         except Exception:
             self._leave_alone()
             raise

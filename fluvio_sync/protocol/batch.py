@@ -192,7 +192,7 @@ class BatchBuilder:
     Keys and values are kept by reference, in columns, until `release`.
     """
 
-    __slots__ = ("_keys", "_values", "count", "first_timestamp", "payload", "size", "timestamps")
+    __slots__ = ("_codec", "_keys", "_prepared", "_values", "count", "first_timestamp", "payload", "size", "timestamps")
 
     def __init__(self, first_timestamp: int) -> None:
         self.first_timestamp: i64 = first_timestamp
@@ -202,6 +202,8 @@ class BatchBuilder:
         self.timestamps: list[int] = []
         self._values: list[bytes] = []
         self._keys: list[bytes | None] | None = None  # None: no record has a key
+        self._prepared: list[bytes] | None = None  # the records section
+        self._codec: int = Codec.NONE  # of that
 
     def append(
         self, key: bytes | None, value: bytes, timestamp: i64, limit: i64 = MAX_BATCH, lowest_delta: i64 = 0
@@ -263,7 +265,7 @@ class BatchBuilder:
     def release(self) -> None:
         """Forget keys and values: the batch is built."""
         self._values = []
-        self._keys = None
+        self._keys = self._prepared = None
 
     def sections(self) -> list[bytes]:
         """Return the records section, uncompressed, as buffers; large values are not copied."""
@@ -309,6 +311,15 @@ class BatchBuilder:
         buffers.append(b"".join(pieces))
         return buffers
 
+    def prepare(self, codec: int = Codec.NONE, compress: Callable[[bytes], bytes] | None = None) -> None:
+        """Make the records section, which `build` with the same codec uses.  No record may be added afterwards."""
+        if self._prepared is None or self._codec != codec:
+            self._prepared, self._codec = self._compressed(compress), codec
+
+    def _compressed(self, compress: Callable[[bytes], bytes] | None) -> list[bytes]:
+        sections = self.sections()
+        return sections if compress is None else [compress(b"".join(sections))]
+
     def build(
         self,
         codec: int = Codec.NONE,
@@ -328,9 +339,8 @@ class BatchBuilder:
             raise ValueError("a batch without records must not be sent: it disables its partition")
         if (codec == Codec.NONE) != (compress is None):
             raise ValueError(f"codec {codec} and a compress function do not go together")
-        sections = self.sections()
-        if compress is not None:
-            sections = [compress(b"".join(sections))]
+        prepared = self._prepared if self._codec == codec else None
+        sections = self._compressed(compress) if prepared is None else prepared
         return [self._header(codec, sections, checksum, identity), *sections]
 
     def _header(

@@ -266,6 +266,9 @@ class CallersSteps:
         self.run()
         return True
 
+    def go_on(self) -> None:
+        """Do nothing: every record is delivered at once, or held by the test."""
+
     def stands_still(self) -> bool:
         """Whether the caller interrupts a step, or what steps wait for."""
         return self._lock.is_mine() or self._accumulator.callbacks.lock.is_mine()
