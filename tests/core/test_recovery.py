@@ -223,7 +223,7 @@ def test_a_policy_that_was_interrupted_is_not_exhausted(name: str) -> None:
             return
 
 
-@pytest.mark.parametrize("first", [100, 400, 700, 1000, 1300])
+@pytest.mark.parametrize("first", [100, 400, 700, 1000, 1250])
 def test_recovery_itself_may_be_interrupted_and_done_again(first: int) -> None:
     for at in lines():
         story = Story()
