@@ -30,6 +30,10 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {"pure": ROOT, "compiled": ROOT / "build" / "compiled" / "package"}
 """Where this package is imported from, as it is and as `make compiled` leaves it."""
 OFFICIAL = "official"
+KAFKA = {"confluent-kafka": "confluent_kafka", "kafka-python": "kafka"}
+"""The clients of Kafka, and the modules that they are imported as."""
+COMPARED = ("send", "wait")
+"""The methods of the workloads that they do, too; with one topic and one partition."""
 BEGIN, END = "<!-- bench/measure.py --write -->", "<!-- end -->"
 """The comments of a page around the table."""
 TOO_LONG = 120.0
@@ -63,7 +67,11 @@ LINEAR = [Workload("10,000 records", "send", 100, 10_000), Workload("1,000,000 r
 SIZES = [
     Workload(f"{size} B", "send", size, min(100_000, 60_000_000 // size)) for size in (10, 100, 1_000, 10_000, 100_000)
 ]
-BARE = [Workload("round trip, 100 B", "wait", 100, 1_000), Workload("16 KB requests", "limit", 16_000, 5_000)]
+BARE = [
+    Workload("round trip, 100 B", "wait", 100, 1_000),
+    Workload("16 KB requests", "limit", 16_000, 5_000),
+    Workload("64 KB requests", "limit", 64_000, 2_000),
+]
 
 
 class Worker:
@@ -104,8 +112,12 @@ class Worker:
 class Bench:
     """A run: its cluster, its workers, and what they measured."""
 
-    def __init__(self, stack: ExitStack, endpoint: str, rounds: int, *, keep: bool) -> None:
-        """`keep`: topics are deleted in the end only, because a busy one may not be deletable."""
+    def __init__(self, stack: ExitStack, endpoint: str, rounds: int, *, keep: bool, kafka: str | None) -> None:
+        """Start the workers.
+
+        * `keep`: topics are deleted in the end only, because a busy one may not be deletable.
+        * `kafka`: HOST:PORT of a Kafka broker.
+        """
         self._endpoint = endpoint
         self._rounds = rounds
         self._keep = keep
@@ -113,17 +125,22 @@ class Bench:
         names = [name for name, sources in SOURCES.items() if (sources / "fluvio_sync").is_dir()]
         names += [OFFICIAL] if importlib.util.find_spec("fluvio") else []
         self.workers = [Worker(name, endpoint) for name in names]
+        others = [name for name, module in KAFKA.items() if kafka and importlib.util.find_spec(module)]
+        self._others = [Worker(name, str(kafka)) for name in others]
         self._bare = Worker("bare", endpoint)
         stack.callback(self._delete)
-        for worker in (*self.workers, self._bare):
+        for worker in (*self.workers, *self._others, self._bare):
             stack.callback(worker.close)
 
     def compare(self, workload: Workload) -> dict[str, dict[str, float]]:
         """Return the medians of each client, by its name."""
-        measured: dict[str, list[dict[str, float]]] = {worker.name: [] for worker in self.workers}
+        workers = list(self.workers)
+        if workload.method in COMPARED and workload.topics == workload.partitions == 1:
+            workers += self._others
+        measured: dict[str, list[dict[str, float]]] = {worker.name: [] for worker in workers}
         for number in range(self._rounds):
             # Turn by turn, and each goes first as often: a machine that slows down slows both.
-            for worker in self.workers if number % 2 == 0 else self.workers[::-1]:
+            for worker in workers if number % 2 == 0 else workers[::-1]:
                 measured[worker.name].append(worker.measure(self._new(workload), workload))
         return {name: _medians(rounds, workload) for name, rounds in measured.items()}
 
@@ -163,11 +180,17 @@ def _row(workload: Workload, figures: dict[str, dict[str, float]]) -> str:
     row = f"{workload.name:<24}"
     each = {name: one.get("p50", one["us_each"] / 1e6) * 1e6 for name, one in figures.items()}
     for name, one in figures.items():
+        if name in KAFKA:
+            continue
         row += f"{each[name]:>10.2f}{one['mb_s']:>8.1f}{one['cpu_us_each']:>10.2f}"
     for name in SOURCES:
         if name in figures and OFFICIAL in figures:
             cpu = figures[name]["cpu"] / figures[OFFICIAL]["cpu"]
             row += f"{each[OFFICIAL] / each[name]:>10.2f}{cpu:>9.2f}"
+    for name in KAFKA:
+        if name in figures:
+            percentile = f", p99 {figures[name]['p99'] * 1e6:.0f}" if "p99" in figures[name] else ""
+            row += f"   {name}: {each[name]:.2f}{percentile}"
     return row
 
 
@@ -194,15 +217,39 @@ def _write(results: dict[str, Any], file: Path) -> None:
                 ratio, cpu = each[OFFICIAL] / each[name], figures[name]["cpu"] / figures[OFFICIAL]["cpu"]
                 line += f" {_short(each[name])} | {ratio:.1f} | {cpu:.2f} |"
             lines.append(f"{line} {_short(each[OFFICIAL])} |")
-    bare = results[f"bare: {BARE[0].name}"]["p50"] * 1e6
-    lines += ["", f"A bare socket round trip of a frame of 100 B takes {_short(bare)} us in the same run."]
+    bare, small, large = (results[f"bare: {workload.name}"] for workload in BARE)
+    lines += [
+        "",
+        (
+            f"A bare socket round trip of a frame of 100 B takes {_short(bare['p50'] * 1e6)} us in the same run, and "
+            f"frames of 16 KB that were encoded before, several under way, reach {small['mb_s']:.0f} MB/s, "
+            f"those of 64 KB {large['mb_s']:.0f} MB/s."
+        ),
+    ]
+    others = [name for name in KAFKA if name in results[WORKLOADS[0].name]]
     page = file.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     if not after:
         sys.exit(f"{file} has no place for the table: {BEGIN} and {END}")
-    table = "\n".join(lines)
+    table = "\n".join([*lines, *_beside_kafka(results, others)])
     file.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+
+
+def _beside_kafka(results: dict[str, Any], others: list[str]) -> list[str]:
+    """Return the lines of a table beside these clients of Kafka; none without any."""
+    if not others:
+        return []
+    names = ["compiled", "pure", *others]
+    lines = ["", f"| workload, us | compiled | pure Python | {' | '.join(others)} |", "|---" * (len(names) + 1) + "|"]
+    for workload in WORKLOADS + LINEAR:
+        figures = results[workload.name]
+        if others[0] in figures:
+            for suffix, percentile in (("", "p50"), (", 99th percentile", "p99")):
+                if not suffix or percentile in figures[others[0]]:
+                    each = [figures[name].get(percentile, figures[name]["us_each"] / 1e6) * 1e6 for name in names]
+                    lines.append(f"| {workload.name}{suffix} | {' | '.join(map(_short, each))} |")
+    return lines
 
 
 def _short(value: float) -> str:
@@ -233,11 +280,12 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to this file, too")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw throughput against size (.svg, .png)")
     parser.add_argument("--write", metavar="FILE", type=Path, help="put the table into a page, docs/performance.md")
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="of a broker, to measure clients of Kafka beside")
     parser.add_argument("--only", metavar="NAME", help="workloads whose name begins with this")
     options = parser.parse_args()
     with ExitStack() as stack:
         endpoint = options.endpoint or stack.enter_context(LocalCluster(strict=False)).endpoint
-        bench = Bench(stack, endpoint, options.rounds, keep=bool(options.endpoint))
+        bench = Bench(stack, endpoint, options.rounds, keep=bool(options.endpoint), kafka=options.kafka)
         print(f"{endpoint}, {'a given' if options.endpoint else 'a development'} cluster; {options.rounds} rounds")
         names = [worker.name for worker in bench.workers]
         ours = [name for name in names if name != OFFICIAL]

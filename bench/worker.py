@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client under measurement, in a process of its own: `worker.py pure|compiled|official|bare ENDPOINT`.
+"""A client under measurement, in a process of its own: `worker.py CLIENT ENDPOINT`.
 
 Reads one JSON object a line (`topics`, `method`, `size`, `records`) and answers each with what it measured: `seconds`,
-`cpu` (seconds of this process), and for single records `p50` and `p99` (seconds).  Both clients get the same settings;
-records have no key.  `bare` is no client: it writes frames that were encoded before and reads the answers, which is
-what the cluster can take, and how long a round trip lasts.
+`cpu` (seconds of this process), and for single records `p50` and `p99` (seconds).  All clients get the same settings;
+records have no key.  Those of Kafka get what is the same there: acknowledged by the leader, batches of 16 KiB.  `bare`
+is no client: it writes frames that were encoded before and reads the answers, which is what the cluster can take, and
+how long a round trip lasts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,10 +84,74 @@ class Official:
         future.wait()
 
 
+class KafkaTopic(NamedTuple):
+    """A producer of a client of Kafka, and the topic that it is for."""
+
+    client: Any
+    topic: str
+
+    def flush(self) -> None:
+        self.client.flush()
+
+
+class KafkaPython:
+    """The package kafka-python."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._kafka = importlib.import_module("kafka")
+        self._endpoint = endpoint
+
+    def producer(self, topic: str, linger_ms: int) -> Any:
+        client = self._kafka.KafkaProducer(
+            bootstrap_servers=self._endpoint, acks=1, enable_idempotence=False, linger_ms=linger_ms
+        )
+        client.partitions_for(topic)  # the broker makes the topic
+        return KafkaTopic(client, topic)
+
+    def send(self, producer: KafkaTopic, value: bytes) -> Any:
+        return producer.client.send(producer.topic, value)
+
+    def wait(self, future: Any) -> None:
+        future.get()
+
+
+class ConfluentKafka:
+    """The package confluent-kafka, a wrapper of librdkafka; without callbacks, which makes it faster."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._confluent = importlib.import_module("confluent_kafka")
+        self._endpoint = endpoint
+
+    def producer(self, topic: str, linger_ms: int) -> Any:
+        client = self._confluent.Producer(
+            {
+                "bootstrap.servers": self._endpoint,
+                "acks": 1,
+                "linger.ms": linger_ms,
+                "batch.size": 16_384,
+                "allow.auto.create.topics": True,
+            }
+        )
+        client.list_topics(topic)  # the broker makes the topic
+        return KafkaTopic(client, topic)
+
+    def send(self, producer: KafkaTopic, value: bytes) -> Any:
+        while True:
+            try:
+                producer.client.produce(producer.topic, value)
+            except BufferError:  # its queue is full
+                producer.client.poll(0.001)
+            else:
+                return producer
+
+    def wait(self, producer: KafkaTopic) -> None:
+        producer.flush()
+
+
 class Workloads:
     """What a client is made to do; each returns what it measured besides the time, and flushes."""
 
-    def __init__(self, client: FluvioSync | Official) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
 
     def send(self, producers: list[Any], value: bytes, records: int) -> None:
@@ -229,7 +294,8 @@ def _work(name: str, client: Any, order: Any, value: bytes) -> Callable[[int], d
 
 def main(name: str, endpoint: str) -> None:
     """Carry out orders until standard input ends."""
-    client: Any = {"official": Official, "bare": Bare}.get(name, FluvioSync)(endpoint)
+    clients = {"official": Official, "bare": Bare, "kafka-python": KafkaPython, "confluent-kafka": ConfluentKafka}
+    client: Any = clients.get(name, FluvioSync)(endpoint)
     check_mode(name)
     for line in sys.stdin:
         order = json.loads(line)
