@@ -19,11 +19,12 @@ from fluvio_sync._settings.checks import seconds
 from fluvio_sync.delivery import AtMostOnce, Isolation
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from fluvio_sync.futures import DeliveryFuture
     from fluvio_sync.stats import FlushResult, ProducerStats
 
 __all__ = ["TopicProducer", "check_size", "refuse_single", "to_bytes", "to_milliseconds"]
@@ -45,6 +46,19 @@ class TopicProducer(ProducerHandle):
                 topic=self.topic,
                 reason="at-most-once waits for no answer, so read-committed changes nothing for the caller",
             )
+
+    if TYPE_CHECKING:  # the types that `ProducerHandle.send` checks by itself
+
+        def send(
+            self,
+            value: Any,
+            *,
+            key: Any = None,
+            partition: int | None = None,
+            timestamp: int | datetime | None = None,
+        ) -> DeliveryFuture:
+            """See `ProducerHandle.send`."""
+            ...
 
     def flush(self, timeout: float | timedelta | None = None) -> FlushResult:
         """Wait until every record sent through this handle before the call is resolved.

@@ -75,7 +75,7 @@ def refuse_single(records: object) -> None:
         )
 
 
-def to_milliseconds(timestamp: int | datetime) -> int:
+def to_milliseconds(timestamp: object) -> int:
     """Return a timestamp as milliseconds since the epoch; raises `TypeError`, `ValueError`."""
     if isinstance(timestamp, datetime):
         if timestamp.tzinfo is None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - the compiled module checks the types of arguments
 from typing import TYPE_CHECKING, Any, Final
 
 from fluvio_sync._base.compiling import mypyc_attr
@@ -70,8 +69,8 @@ class ProducerHandle:
         value: Any,
         *,
         key: Any = None,
-        partition: int | None = None,
-        timestamp: int | datetime | None = None,
+        partition: Any = None,
+        timestamp: Any = None,
     ) -> DeliveryFuture:
         """Queue a record and return its future at once.
 
@@ -94,6 +93,7 @@ class ProducerHandle:
         * `BufferFullError`: no space in `buffer_memory` within `max_block`, or at once with `on_full="raise"`.
         * `ClosedError`: the producer or its client is closed.
         """
+        # Compiled code checks the types of arguments, with other messages: hence `Any`, and checks of our own.
         # Everything between here and `Accumulator.append` costs every record: hence no helper functions.
         if self._process is not PROCESS.identity:
             self._attach()
@@ -103,16 +103,15 @@ class ProducerHandle:
             value = to_bytes("value", value, self.config.value_serializer)
         if key is not None and (type(key) is not bytes or self._serializes):
             key = to_bytes("key", key, self.config.key_serializer)
-        if timestamp is not None:
-            timestamp = to_milliseconds(timestamp)
+        milliseconds = None if timestamp is None else to_milliseconds(timestamp)
         topic_state = self._topic_state
         if partition is not None:
-            topic_state.check_partition(partition)
+            number = topic_state.check_partition(partition)
         elif key is None and self._round is not None and (rotation := topic_state.rotation):
-            partition = rotation[0] if len(rotation) == 1 else self._round.next_of(rotation)
+            number = rotation[0] if len(rotation) == 1 else self._round.next_of(rotation)
         else:
-            partition = self._accumulator.choose(topic_state, self._partitioner, key, value)
-        return self._accumulator.append(topic_state, partition, key, value, timestamp, self._handle_stats)
+            number = self._accumulator.choose(topic_state, self._partitioner, key, value)
+        return self._accumulator.append(topic_state, number, key, value, milliseconds, self._handle_stats)
 
     def send_all(self, records: Iterable[Any]) -> list[DeliveryFuture]:
         """Queue many records and return a future for each, in order.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync import ClosedError, Fluvio
+from fluvio_sync._base.compiled import COMPILED
 from fluvio_sync.testing import read_records
 from tests.support.client import used_memory
 from tests.support.interruption import handling
@@ -158,7 +159,7 @@ def run(story: Story, action: str, call: str) -> None:
         for _, future in story.sent[-4:]:
             future.result(LONG)
         at += STRIDE
-    assert story.handled > 0
+    assert story.handled > 0 or COMPILED  # a profiler sees few calls of compiled code, of send() none
 
 
 @pytest.mark.parametrize("closed", ["client", "producer"])
@@ -179,5 +180,5 @@ def test_a_handler_that_interrupts_a_call_anywhere_may_close(own: LocalCluster, 
         story.close()
         story.connect()
         at += STRIDE
-    assert story.handled > 0
+    assert story.handled > 0 or COMPILED  # as above
     story.close()

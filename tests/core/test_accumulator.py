@@ -15,10 +15,10 @@ from fluvio_sync.errors import BufferFullError, ClosedError, ConnectError, Parti
 from fluvio_sync.partitioner import SiphashRoundRobinPartitioner, SpecificPartitioner
 from fluvio_sync.protocol.batch import MAX_TIMESTAMP_DELTA, MIN_TIMESTAMP_DELTA, decode_record_set, verify_batch
 from fluvio_sync.protocol.compression import Codec
-from tests.support.interruption import fewest, interrupted
+from tests.support.interruption import interrupted
 from tests.support.rig import Rig, connects, values, writes
 from tests.support.servers import partition
-from tests.support.system import replaces_code
+from tests.support.system import replaces_code, traces_lines
 
 if TYPE_CHECKING:
     from fluvio_sync.futures import DeliveryFuture
@@ -283,6 +283,7 @@ def test_keyless_records_avoid_a_partition_that_fails_and_is_over_its_share() ->
 # Interruption.
 
 
+@traces_lines
 @pytest.mark.parametrize("kind", ["first record", "another record", "full batch", "new batch", "other handle"])
 def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> None:
     for at in itertools.count():
@@ -293,7 +294,7 @@ def test_an_exception_at_any_line_of_send_leaves_everything_right(kind: str) -> 
         value = b"x" * (150 if kind == "full batch" else 60 if kind == "new batch" else 1)
         handle_stats = HandleStats() if kind == "other handle" else rig.handle_stats
         if not interrupted(lambda: rig.send(value, handle_stats=handle_stats), at):  # noqa: B023
-            assert at > fewest(20)
+            assert at > 20
             return
         queue = rig.accumulator.queue(rig.topic_state, 0)
         batches = list(queue.batches())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluvio_sync import protocol
+from fluvio_sync._base.compiled import COMPILED
 from fluvio_sync._core.events import Connected, Disconnected, OffsetsReplied, Replied, Written
 from fluvio_sync._core.pipeline import AwaitingCommit
 from fluvio_sync._net.transport import Stage
@@ -24,10 +25,10 @@ from fluvio_sync.errors import ConnectError, DeliveryTimeoutError, RetriesExhaus
 from fluvio_sync.protocol.batch import BatchBuilder
 from fluvio_sync.protocol.metadata import SpuResolution
 from fluvio_sync.retry import RetryPolicy
-from tests.support.interruption import Interruption, fewest, handling, interrupted
+from tests.support.interruption import Interruption, handling, interrupted
 from tests.support.rig import Rig, asks, connects, replicated_to, reports, values, writes
 from tests.support.servers import partition, records, response, spu
-from tests.support.system import replaces_code
+from tests.support.system import replaces_code, traces_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,6 +159,7 @@ def check(story: Story) -> None:
         assert firsts == sorted(firsts), (index, stored)
 
 
+@traces_lines
 @pytest.mark.parametrize("name", STORIES)
 def test_at_least_once_survives_an_exception_at_any_line(name: str) -> None:
     for at in lines():
@@ -173,7 +175,7 @@ def test_at_least_once_survives_an_exception_at_any_line(name: str) -> None:
         assert story.rig.topic_state.counters.records_acked == 5
         assert {value for stored in story.stored.values() for value in stored} == {b"%d" % n * 50 for n in range(5)}
         if not was_interrupted:
-            assert at > fewest(200)
+            assert at > 200
             return
 
 
@@ -203,10 +205,11 @@ def test_a_handler_that_interrupts_a_step_anywhere_may_send_flush_and_look(name:
         assert rig.handle_stats.take() == (len(story.futures), 0, 0, None)
         assert rig.topic_state.counters.records_acked == len(story.futures)
         if not was_interrupted:
-            assert at > fewest(200)
+            assert at > 200 or COMPILED  # a profiler sees few calls of compiled code
             return
 
 
+@traces_lines
 @pytest.mark.parametrize("name", ["rejected", "not connected"])
 def test_a_policy_that_was_interrupted_is_not_exhausted(name: str) -> None:
     first, failure, *_ = STORIES[name]
@@ -219,24 +222,26 @@ def test_a_policy_that_was_interrupted_is_not_exhausted(name: str) -> None:
         story.come_to_an_end()
         assert [future.exception() for future in story.futures] == [None] * 5
         if not was_interrupted:
-            assert at > fewest(200)
+            assert at > 200
             return
 
 
+@traces_lines
 @pytest.mark.parametrize("first", [100, 400, 700, 1000, 1250])
 def test_recovery_itself_may_be_interrupted_and_done_again(first: int) -> None:
     for at in lines():
         story = Story()
-        assert interrupted(lambda: tell(story, STORIES["too large"]), fewest(first), beside=PURE)  # noqa: B023
+        assert interrupted(lambda: tell(story, STORIES["too large"]), first, beside=PURE)  # noqa: B023
         was_interrupted = interrupted(story.rig.step, at, beside=PURE)
         story.come_to_an_end()
         check(story)
         assert story.rig.handle_stats.take() == (5, 0, 0, None)
         if not was_interrupted:
-            assert at > fewest(500)
+            assert at > 500
             return
 
 
+@traces_lines
 def test_at_most_once_is_never_written_twice_and_all_of_it_is_counted() -> None:
     for at in lines():
         story = Story(AtMostOnce())
@@ -252,7 +257,7 @@ def test_at_most_once_is_never_written_twice_and_all_of_it_is_counted() -> None:
         counters = story.rig.topic_state.counters
         assert counters.records_unacknowledged + counters.records_dropped == 5
         if not was_interrupted:
-            assert (at > fewest(1000), unacknowledged) == (True, 5)
+            assert (at > 1000, unacknowledged) == (True, 5)
             return
 
 

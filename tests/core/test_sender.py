@@ -290,6 +290,7 @@ def test_a_connection_that_cannot_be_begun_is_a_failed_attempt(monkeypatch: pyte
     assert "an internal error of the sender" in str(future.exception(0))
 
 
+@replaces_code
 def test_an_outcome_that_cannot_be_told_fails_its_records_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(2)
     futures = [rig.send(to=0), rig.send(to=1)]

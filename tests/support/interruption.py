@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fluvio_sync
-from fluvio_sync._base.compiled import COMPILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 
 _LIBRARY = str(Path(fluvio_sync.__file__).parent)
 _paused = False
-
-
-def fewest(lines: int) -> int:
-    """Return how many lines of so many there are at least where modules are compiled, of which no tracer is told."""
-    return lines // 20 if COMPILED else lines
 
 
 class Interruption(BaseException):

@@ -25,4 +25,8 @@ needs_leading = pytest.mark.skipif(not hasattr(select, "epoll"), reason="without
 needs_fcntl = pytest.mark.skipif(not _has("fcntl"), reason="this system has no fcntl")
 # Compiled code calls its own functions, and has its own constants, and not what a test has put in their places.
 replaces_code = pytest.mark.skipif(COMPILED, reason="it replaces functions or constants of modules that are compiled")
+# Nor does a tracer see its lines, so that no exception can be raised there; those of the interpreter come in between.
+traces_lines = pytest.mark.skipif(
+    COMPILED, reason="it interrupts at every line, and no tracer sees those of compiled code"
+)
 needs_resource = pytest.mark.skipif(not _has("resource"), reason="this system limits no resources")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Costs that may grow with something else than the records: `python bench/growth.py ENDPOINT [--only NAME]`.
+
+Prints microseconds a record of 100 B, `send()` to `flush()`, at a usual and at a large number of each thing, and how
+long the import takes.  A second figure that is much higher than the first is a cost that grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from fluvio_sync import Fluvio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VALUE = bytes(100)
+ROUNDS = 3
+NOW = 1_700_000_000_000
+
+
+def measure(
+    endpoint: str, *, records: int, partitions: int = 1, topics: int = 1, threads: int = 1, **how: Any
+) -> float:
+    """Return microseconds a record.
+
+    * `how`: `step`, the milliseconds from one record's timestamp to the next (default: the clock's time); `size`, bytes
+      of a value; and settings of the client.
+    """
+    step, value = how.pop("step", None), bytes(how.pop("size", 100))
+    names = [f"growth-{uuid.uuid4().hex[:12]}" for _ in range(topics)]
+    with Fluvio.connect(endpoint, metadata_timeout=60, **how) as fluvio:
+        for name in names:
+            fluvio.create_topic(name, partitions=partitions)
+        producers = [fluvio.topic_producer(name, linger=0.005) for name in names]
+        for producer in producers:
+            producer.send_all([value] * partitions)  # connects
+            producer.flush()
+
+        def send(number: int) -> None:
+            for index, producer in enumerate(itertools.islice(itertools.cycle(producers), number)):
+                producer.send(value, timestamp=None if step is None else NOW + step * index)
+
+        workers = [threading.Thread(target=send, args=(records // threads,)) for _ in range(threads)]
+        began = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        for producer in producers:
+            producer.flush()
+        each = (time.perf_counter() - began) / records * 1e6
+        for name in names:
+            fluvio.delete_topic(name)
+    return each
+
+
+def import_time(_endpoint: str) -> float:
+    """Return the microseconds that `import fluvio_sync` adds to the start of an interpreter."""
+
+    def seconds(program: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True)
+        return time.perf_counter() - began
+
+    return statistics.median(seconds("import fluvio_sync") - seconds("pass") for _ in range(9)) * 1e6
+
+
+def cases() -> dict[str, Callable[[str], float]]:
+    """Return what is measured, by its name."""
+
+    def case(**how: Any) -> Callable[[str], float]:
+        return lambda endpoint: statistics.median(measure(endpoint, **how) for _ in range(ROUNDS))
+
+    def once(**how: Any) -> Callable[[str], float]:
+        return lambda endpoint: measure(endpoint, **how)
+
+    return {
+        "1 partition": case(records=200_000),
+        "100 partitions": case(records=200_000, partitions=100),
+        "1,000 partitions": case(records=200_000, partitions=1_000),
+        "100 topics": case(records=200_000, topics=100),
+        "1,000 topics": once(records=200_000, topics=1_000),
+        "8 threads": case(records=200_000, threads=8),
+        "64 threads": case(records=200_000, threads=64),
+        "10 million records": once(records=10_000_000),
+        "10 KB, buffer of 32 MiB": case(records=50_000, size=10_000),
+        "10 KB, buffer of 1 GiB": case(records=50_000, size=10_000, buffer_memory=1 << 30),
+        "timestamps ascending by 1 ms": case(records=200_000, step=1),
+        "timestamps descending by 1 ms": case(records=200_000, step=-1),
+        "import": import_time,
+    }
+
+
+def main() -> None:
+    """Measure and print one line a case."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("endpoint", help="HOST:PORT of a cluster's SC")
+    parser.add_argument("--only", metavar="NAME", default="", help="cases whose name begins with this")
+    options = parser.parse_args()
+    for name, run in cases().items():
+        if name.startswith(options.only):
+            print(f"{name:<32}{run(options.endpoint):>12.2f} us", flush=True)
+
+
+if __name__ == "__main__":
+    main()
