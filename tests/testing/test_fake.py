@@ -48,13 +48,18 @@ def public(cls: type) -> dict[str, Any]:
     }
 
 
+def parameters(function: Any) -> list[tuple[str, object, object]]:
+    """Return names, kinds and defaults; the types are for mypy to compare."""
+    return [(one.name, one.kind, one.default) for one in inspect.signature(function).parameters.values()]
+
+
 @pytest.mark.skipif(COMPILED, reason="compiled methods have no signature that could be compared")
 @pytest.mark.parametrize(("real", "fake"), [(TopicProducer, FakeProducer), (Fluvio, FakeFluvio)])
 def test_a_fake_has_the_interface_of_the_real_class(real: type, fake: type) -> None:
     assert issubclass(fake, real)
     for name, member in public(real).items():
         if name != "connect":  # which takes anything
-            assert inspect.signature(getattr(fake, name)) == inspect.signature(member), name
+            assert parameters(getattr(fake, name)) == parameters(member), name
 
 
 def test_records_are_in_a_list_at_once() -> None:
