@@ -135,7 +135,7 @@ class Bench:
     def compare(self, workload: Workload) -> dict[str, dict[str, float]]:
         """Return the medians of each client, by its name."""
         workers = list(self.workers)
-        if workload.method in COMPARED and workload.topics == workload.partitions == 1:
+        if workload.method in COMPARED and workload in WORKLOADS and workload.topics == workload.partitions == 1:
             workers += self._others
         measured: dict[str, list[dict[str, float]]] = {worker.name: [] for worker in workers}
         for number in range(self._rounds):

@@ -158,6 +158,8 @@ class SpuPipeline:
         for request in self.in_flight:
             for queue, _ in request.entries:
                 for batch in queue.sealed:
+                    if batch is queue.open:  # an exception interrupted its sealing
+                        break
                     found.append(batch)
                     most -= batch.builder.size
                     if most <= 0:

@@ -514,8 +514,12 @@ class Accumulator:
         """
         barrier = FlushBarrier()
         with self.lock:
-            queues = self.queues(topic_state)
-            self._seal(queues)
+            try:
+                queues = self.queues(topic_state)
+                self._seal(queues)
+            except BaseException:
+                self._rollback()
+                raise
             for queue in queues:
                 barrier.add(batch for batch in queue.unresolved if batch.belongs_to(handle_stats))
         self.wake_sender()

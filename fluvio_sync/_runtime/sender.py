@@ -87,6 +87,7 @@ class Sender:
     """Owns the connections to the SPUs, and all data between them and the dispatcher.
 
     * `finished_batches`: counts them.
+    * `calls`: of other threads, which the next step carries out.
     * `in_step`: a step is under way, or an exception has left it.
     * `interruptible`: a thread of the application has the step lock.  An exception there may be the application's: of a
       signal handler, or injected as a time limit.  So it is not taken for a bug of this library, and another thread
@@ -123,7 +124,7 @@ class Sender:
         self._log = log
         self._connections: dict[SpuPipeline, Connection] = {}
         self._unready: dict[Connection, None] = {}  # they have timers, or more to read
-        self._calls: deque[Callable[[float], None]] = deque()  # of other threads
+        self.calls: deque[Callable[[float], None]] = deque()
         self._events: list[Event] = []
         self._updates: list[WatchUpdate] = []
         self._finished: list[Outcome] = []
@@ -131,12 +132,8 @@ class Sender:
 
     def call_soon(self, call: Callable[[float], None]) -> None:
         """Have the step call a function with the time, and with the client's lock held; any thread."""
-        self._calls.append(call)
+        self.calls.append(call)
         self._poller.wake()
-
-    def has_new_work(self) -> bool:
-        """Whether records or calls of other threads wait for a step."""
-        return bool(self._accumulator.dirty or self._calls)
 
     def abandon(self) -> None:
         """Close the sockets, when no thread runs steps any more, or in the child of a fork."""
@@ -180,7 +177,7 @@ class Sender:
         with accumulator.lock:
             # From here on `send()` has to wake the poller.
             accumulator.sleep_seq += 1
-            at_once = accumulator.dirty or self._calls or self._events
+            at_once = accumulator.dirty or self.calls or self._events
             due = -math.inf if at_once else self.next_timer()
             if due == -math.inf and not at_once:
                 due = min(self._clock.monotonic() + _BREATH, self._timers())
@@ -287,9 +284,9 @@ class Sender:
                 self._take_metadata(now)
             for event in events:
                 dispatcher.handle(event, now)
-            for call in [*self._calls]:  # see `OwnedLock` about loops
+            for call in [*self.calls]:  # see `OwnedLock` about loops
                 call(now)
-                self._calls.popleft()  # only now: an interrupted call is repeated
+                self.calls.popleft()  # only now: an interrupted call is repeated
             for queue in accumulator.take_dirty():
                 dispatcher.records_queued(queue, now)
             heap = dispatcher.timers.heap

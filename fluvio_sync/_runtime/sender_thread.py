@@ -73,7 +73,7 @@ class SenderThread:
         self._stopping_when_idle = False
         self._crashes = 0
         self._alone_until = 0.0  # monotonic seconds until which no thread of the application leads
-        self._led_at = -math.inf  # monotonic seconds, when a thread of the application led last
+        self._led_at = -math.inf  # monotonic seconds, when a thread of the application polled the connections last
         self._ident: int | None = None  # of the background thread
         self._background = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -185,8 +185,8 @@ class SenderThread:
             due = self._sender.next_timer()
         if due <= now:
             return False
-        self._sleeps_until = min(due, now + _KEEP)
-        return not self._poller.pause(self._sleeps_until - now)
+        self._sleeps_until = min(due, self._led_at + _KEEP)
+        return not self._poller.pause(max(0.0, self._sleeps_until - now))
 
     def _prepare(self) -> float | None:
         """Prepare a step and return how long it may wait, in seconds; None if another thread has the step lock."""
@@ -198,7 +198,7 @@ class SenderThread:
                 if self._accumulator.callbacks.waits_for_thread() or self.led_by_waiter:
                     due = min(due, now + _LOOK)
                 if now < self._led_at + _KEEP:
-                    due = min(due, now + _KEEP)
+                    due = min(due, self._led_at + _KEEP)
                 self._sleeps_until = due
                 return min(max(0.0, due - now), LONGEST_WAIT)
         except LockBusyError:
@@ -260,6 +260,7 @@ class SenderThread:
         try:
             self._poller.borrow()
             self._sender.work(0.0)
+            self._led_at = self._clock.monotonic()
             self._sender.encode_ahead()
         except Exception:
             self._leave_alone()
@@ -275,9 +276,12 @@ class SenderThread:
         return self._poller.can_be_borrowed and not (self._alone_until and self._clock.monotonic() < self._alone_until)
 
     def _end_leading(self) -> None:
-        """Give the connections back, unless the background thread soon looks whether they are needed."""
-        self._led_at = now = self._clock.monotonic()
-        if self._sleeps_until > now + _KEEP:
+        """Give the connections back, unless the background thread soon looks whether they are needed.
+
+        From here on `send()` has to wake the sender, as after `Sender.prepare`.
+        """
+        self._accumulator.sleep_seq += 1
+        if self._sleeps_until > self._led_at + _KEEP:
             self._poller.give_back()
 
     def _with_step_lock(self, work: Callable[P, None], *arguments: P.args, **more: P.kwargs) -> bool:
@@ -309,6 +313,7 @@ class SenderThread:
                 if until <= now or is_done():
                     return
                 sender.work(min(max(0.0, due - now), LONGEST_SLEEP))
+                self._led_at = clock.monotonic()
                 done = is_done()
         except Exception:
             self._leave_alone()
@@ -320,8 +325,11 @@ class SenderThread:
     def _wake_background_if_needed(self) -> None:
         """Have the background thread go on where it has to; the caller has given the step lock back."""
         sender = self._sender
-        # A thread that found this one leading may have left its records to it.
-        needed = sender.in_step or bool(sender.unnotified) or (self._poller.borrowed and sender.has_new_work())
+        # A thread that found this one leading may have left its records to it, and an exception may have kept it from
+        # giving the connections back.
+        kept = self._poller.borrowed and self._sleeps_until > self._led_at + _KEEP
+        left = sender.unnotified or sender.calls or self._accumulator.dirty
+        needed = sender.in_step or bool(left) or kept
         if not needed:
             with self._accumulator.lock:
                 needed = sender.next_timer() < self._sleeps_until

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fluvio_sync import Fluvio
+from fluvio_sync import FlushTimeoutError, Fluvio
 from fluvio_sync._runtime import sender_thread
 from fluvio_sync.testing import FaultProxy
 from tests.support.client import WatchedPoller, WatchedThread, parked, watch
@@ -30,6 +31,7 @@ LONG = 10.0
 RECORDS = 60
 MOST_CALLS = 150
 MOST_SLOWER = 2.0
+SOON = 2.0
 ANSWERS_AFTER = 0.01  # seconds, each way: by then the thread that sent waits, however busy the machine is
 
 
@@ -95,6 +97,35 @@ def test_a_record_takes_few_calls(warm: tuple[Fluvio, TopicProducer]) -> None:
             finally:
                 sys.setprofile(None)
     assert max(calls) < MOST_CALLS
+
+
+def test_a_thread_that_looks_again_and_again_does_not_keep_answers_from_the_background_thread(
+    warm: tuple[Fluvio, TopicProducer],
+) -> None:
+    """It leads for a moment each time, and reads nothing."""
+    producer = warm[0].topic_producer("t", linger=0.01)
+    futures = [producer.send(b"x" * 1000) for _ in range(4000)]
+    began = time.monotonic()
+    while not all(future.done() for future in futures):
+        with contextlib.suppress(FlushTimeoutError):
+            producer.flush(timeout=0)
+        time.sleep(0.01)
+        assert time.monotonic() - began < SOON
+
+
+@needs_leading
+def test_after_a_thread_has_had_the_connections_go_on_the_next_record_wakes_the_sender(
+    warm: tuple[Fluvio, TopicProducer],
+) -> None:
+    fluvio, producer = warm
+    engine = fluvio._holder.engine
+    assert engine is not None
+    with parked(fluvio):
+        accumulator = engine.accumulator
+        accumulator.woken_seq = accumulator.sleep_seq  # another thread woke it, and this one does what that left
+        engine.thread.go_on()
+        assert accumulator.sleep_seq != accumulator.woken_seq
+    assert producer.send(b"x").result(LONG).acknowledged
 
 
 def test_eight_threads_send_as_fast_as_one(warm: tuple[Fluvio, TopicProducer]) -> None:

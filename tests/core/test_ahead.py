@@ -64,6 +64,18 @@ def test_no_more_is_encoded_than_a_request_takes() -> None:
     assert prepared(waiting[-1]) is None
 
 
+def test_a_batch_whose_sealing_was_interrupted_is_not_encoded_ahead() -> None:
+    """It still takes records."""
+    rig, _ = busy()
+    queue = rig.queue()
+    open_batch = queue.open
+    assert open_batch is not None
+    queue.sealed.append(open_batch)
+    rig.sender.encode_ahead()
+    assert prepared(open_batch) is None
+    assert all(prepared(batch) for batch in list(queue.sealed)[:-1])
+
+
 def test_a_step_that_waits_encodes_ahead() -> None:
     rig, _ = busy()
     rig.sender.work(0.001)
