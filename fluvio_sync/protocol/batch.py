@@ -245,11 +245,6 @@ class BatchBuilder:
             self._keys = [None for _ in range(self.count)]
         self._keys.append(key)
 
-    @property
-    def max_timestamp(self) -> int:
-        """The latest timestamp, milliseconds since the epoch."""
-        return self.first_timestamp + (max(self.timestamps) if self.timestamps else 0)
-
     def rollback(self) -> None:
         """Undo an interrupted `append`."""
         for column in (self._keys, self._values, self.timestamps):
@@ -267,8 +262,8 @@ class BatchBuilder:
         self._values = []
         self._keys = self._prepared = None
 
-    def sections(self) -> list[bytes]:
-        """Return the records section, uncompressed, as buffers; large values are not copied."""
+    def sections(self, compress: Callable[[bytes], bytes] | None = None) -> list[bytes]:
+        """Return the records section as buffers; uncompressed, large values are not copied."""
         pieces, buffers = [_COUNT.pack(self.count)], []
         keys = self._keys
         front, back = _HEADERS, _HEADERS  # the bytes around the offset of a record without key, and its size and time:
@@ -309,16 +304,12 @@ class BatchBuilder:
                     pieces += (*head, key, VARINT[size], value, _HEADERS)
             count += 1  # noqa: SIM113 - enumerate() would make an object of it
         buffers.append(b"".join(pieces))
-        return buffers
+        return buffers if compress is None else [compress(b"".join(buffers))]
 
     def prepare(self, codec: int = Codec.NONE, compress: Callable[[bytes], bytes] | None = None) -> None:
         """Make the records section, which `build` with the same codec uses.  No record may be added afterwards."""
         if self._prepared is None or self._codec != codec:
-            self._prepared, self._codec = self._compressed(compress), codec
-
-    def _compressed(self, compress: Callable[[bytes], bytes] | None) -> list[bytes]:
-        sections = self.sections()
-        return sections if compress is None else [compress(b"".join(sections))]
+            self._prepared, self._codec = self.sections(compress), codec
 
     def build(
         self,
@@ -340,7 +331,7 @@ class BatchBuilder:
         if (codec == Codec.NONE) != (compress is None):
             raise ValueError(f"codec {codec} and a compress function do not go together")
         prepared = self._prepared if self._codec == codec else None
-        sections = self._compressed(compress) if prepared is None else prepared
+        sections = self.sections(compress) if prepared is None else prepared
         return [self._header(codec, sections, checksum, identity), *sections]
 
     def _header(
@@ -350,7 +341,8 @@ class BatchBuilder:
         checksum: Callable[[bytes, int], int] | None,
         identity: tuple[int, int, int],
     ) -> bytes:
-        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, self.max_timestamp, *identity)
+        latest = self.first_timestamp + max(self.timestamps)
+        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, latest, *identity)
         length = BATCH_HEADER - _LENGTH_END + size_of(sections)
         crc = 0
         if checksum is not None and length < _APART:
