@@ -206,6 +206,33 @@ class OwnedLock(_RLock):
         is_mine = _thread.RLock._is_owned  # noqa: SLF001 - whether the calling thread has it
 
 
+class OuterLock(OwnedLock):
+    """A lock inside which other threads take `inner`.
+
+    A handler that interrupted its thread with `inner` held does not wait for this one: a thread that has it may wait
+    for `inner`, which stands still beneath the handler.
+    """
+
+    inner: OwnedLock | None = None
+
+    def __enter__(self) -> bool:
+        """Take the lock; raises `RuntimeError` if the thread has it, or has `inner` and would have to wait."""
+        if self.is_mine():
+            raise reentered()
+        try:
+            if not self.acquire(False):
+                if self.inner is not None and self.inner.is_mine():
+                    raise reentered()
+                self.acquire()
+        except BaseException:
+            try:  # noqa: SIM105 - as above
+                self.release()
+            except RuntimeError:
+                pass
+            raise
+        return True
+
+
 class TryLock(OwnedLock):
     """A lock that `with` takes if it is free; raises `LockBusyError` if another thread has it."""
 

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from fluvio_sync._base.compiling import mypyc_attr
-from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OwnedLock, reentered
+from fluvio_sync._base.threads import LONGEST_SLEEP, Condition, OuterLock, reentered
 from fluvio_sync._core.accounting import record_outcome
 from fluvio_sync._core.partition import IDLE, RECORD_CHARGE, Batch, FlushBarrier, Lingering, PartitionQueue
 from fluvio_sync._core.topic import TopicState, check_size
@@ -78,7 +78,8 @@ class Accumulator:
         * `stands_still`: whether the sender stands still while the calling thread waits.
         * `go_on`: has the connections go on as far as they can without waiting.
         """
-        self.lock = lock = OwnedLock()
+        self.lock = lock = OuterLock()
+        lock.inner = callbacks.lock
         # Its methods, which are looked up once and not for each record.
         self._lock_is_mine, self._acquire, self._release = lock.is_mine, lock.acquire, lock.release
         self.space = Condition(self.lock)
@@ -286,6 +287,8 @@ class Accumulator:
         A thread that is given the lock waits for the interpreter's lock next, and all others wait for it: with
         eight threads, a record took four times as long (`bench/measure.py`).
         """
+        if self.callbacks.lock.is_mine():  # as in `OuterLock`
+            raise reentered()
         for _ in range(1000):
             time.sleep(0)
             if self.lock.acquire(False):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import fluvio_sync
-from fluvio_sync._base.threads import Condition, LockBusyError, OwnedLock, TryLock
+from fluvio_sync._base.threads import Condition, LockBusyError, OuterLock, OwnedLock, TryLock
 from tests.support.interruption import Interruption
 
 if TYPE_CHECKING:
@@ -108,6 +108,32 @@ def test_an_exception_of_the_body_gives_it_back() -> None:
     with pytest.raises(ZeroDivisionError), lock:
         raise ZeroDivisionError
     assert is_free(lock)
+
+
+def test_an_outer_lock_is_not_waited_for_with_its_inner_one_held() -> None:
+    """The thread that has it may wait for the inner one."""
+    outer, taken, done = OuterLock(), threading.Event(), threading.Event()
+    outer.inner = OwnedLock()
+
+    def hold() -> None:
+        with outer:
+            taken.set()
+            done.wait(10.0)
+
+    with outer.inner, outer:  # it is free
+        pass
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(10.0)
+    try:
+        with outer.inner, pytest.raises(RuntimeError, match="called from within itself"), outer:
+            pass
+        assert not outer.is_mine()
+    finally:
+        done.set()
+        thread.join()
+    with outer:
+        assert outer.is_mine()
 
 
 def test_a_lock_that_another_thread_has_is_not_waited_for(held: TryLock) -> None:
@@ -233,7 +259,7 @@ def test_this_method_finds_the_lock_that_is_taken_before_a_try() -> None:
 
 
 @pytest.mark.interrupts
-@pytest.mark.parametrize("kind", [TryLock, OwnedLock])
+@pytest.mark.parametrize("kind", [TryLock, OwnedLock, OuterLock])
 def test_real_signals_leave_it_free(kind: type[OwnedLock]) -> None:
     lock = kind()
 
