@@ -22,7 +22,6 @@ from fluvio_sync import Fluvio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VALUE = bytes(100)
 ROUNDS = 3
 NOW = 1_700_000_000_000
 
@@ -75,7 +74,7 @@ def import_time(_endpoint: str) -> float:
 
 
 def cases() -> dict[str, Callable[[str], float]]:
-    """Return what is measured, by its name."""
+    """Return the functions that measure, each by the name of its case; the caller gives them the endpoint."""
 
     def case(**how: Any) -> Callable[[str], float]:
         return lambda endpoint: statistics.median(measure(endpoint, **how) for _ in range(ROUNDS))

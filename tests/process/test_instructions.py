@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a record costs in instructions of the processor, which unlike seconds do not depend on the machine's load.
 
-The bounds are some 14 % above what CPython 3.11 took on x86-64 when they were set.  Whoever raises one says why.
+The bounds are some 14 % above what CPython 3.11 took on x86-64 when this test was written.  A commit that raises
+one says why in its message.
 """
 
 from __future__ import annotations
