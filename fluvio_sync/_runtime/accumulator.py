@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 # Making a future with them and storing its attributes takes half of the time of a call of the class.
 _FUTURE: Final = DeliveryFuture
 _new_future: Final[Callable[[type[DeliveryFuture]], DeliveryFuture]] = DeliveryFuture.__new__
-# Bytes of full batches after which `send()` has the connections go on.  That costs some microseconds, in which an SPU
-# stores as much.
+# Bytes of full batches after which `send()` has the connections go on: so many that the step costs little beside them,
+# and so few that an SPU, which stores them in less than a millisecond, does not wait long for the next request.
 _STRIDE: Final = 256 * 1024
 # Topic states of which at most half may be unused; below this number all stay.
 _FEW: Final = 64

@@ -73,7 +73,8 @@ class SenderThread:
         self._stopping_when_idle = False
         self._crashes = 0
         self._alone_until = 0.0  # monotonic seconds until which no thread of the application leads
-        self._led_at = -math.inf  # monotonic seconds, when a thread of the application polled the connections last
+        # Monotonic seconds until which the connections may stay borrowed, `_KEEP` after a thread led and polled them.
+        self._kept_until = -math.inf
         self._ident: int | None = None  # of the background thread
         self._background = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -179,13 +180,13 @@ class SenderThread:
     def _leaves_connections(self) -> bool:
         """Sleep, if another thread has borrowed the connections and led a moment ago; False if there is work to do."""
         now = self._clock.monotonic()
-        if not self._poller.borrowed or self._poller.led or now >= self._led_at + _KEEP:
+        if not self._poller.borrowed or self._poller.led or now >= self._kept_until:
             return False
         with self._accumulator.lock:
             due = self._sender.next_timer()
         if due <= now:
             return False
-        self._sleeps_until = min(due, self._led_at + _KEEP)
+        self._sleeps_until = min(due, self._kept_until)
         return not self._poller.pause(max(0.0, self._sleeps_until - now))
 
     def _prepare(self) -> float | None:
@@ -197,8 +198,8 @@ class SenderThread:
                 now = self._clock.monotonic()
                 if self._accumulator.callbacks.waits_for_thread() or self.led_by_waiter:
                     due = min(due, now + _LOOK)
-                if now < self._led_at + _KEEP:
-                    due = min(due, self._led_at + _KEEP)
+                if now < self._kept_until < due:
+                    due = self._kept_until
                 self._sleeps_until = due
                 return min(max(0.0, due - now), LONGEST_WAIT)
         except LockBusyError:
@@ -260,7 +261,7 @@ class SenderThread:
         try:
             self._poller.borrow()
             self._sender.work(0.0)
-            self._led_at = self._clock.monotonic()
+            self._kept_until = self._clock.monotonic() + _KEEP
             self._sender.encode_ahead()
         except Exception:
             self._leave_alone()
@@ -281,7 +282,7 @@ class SenderThread:
         From here on `send()` has to wake the sender, as after `Sender.prepare`.
         """
         self._accumulator.sleep_seq += 1
-        if self._sleeps_until > self._led_at + _KEEP:
+        if self._sleeps_until > self._kept_until:
             self._poller.give_back()
 
     def _with_step_lock(self, work: Callable[P, None], *arguments: P.args, **more: P.kwargs) -> bool:
@@ -313,7 +314,7 @@ class SenderThread:
                 if until <= now or is_done():
                     return
                 sender.work(min(max(0.0, due - now), LONGEST_SLEEP))
-                self._led_at = clock.monotonic()
+                self._kept_until = clock.monotonic() + _KEEP
                 done = is_done()
         except Exception:
             self._leave_alone()
@@ -327,7 +328,7 @@ class SenderThread:
         sender = self._sender
         # A thread that found this one leading may have left its records to it, and an exception may have kept it from
         # giving the connections back.
-        kept = self._poller.borrowed and self._sleeps_until > self._led_at + _KEEP
+        kept = self._poller.borrowed and self._sleeps_until > self._kept_until
         left = sender.unnotified or sender.calls or self._accumulator.dirty
         needed = sender.in_step or bool(left) or kept
         if not needed:
