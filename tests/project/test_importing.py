@@ -48,7 +48,7 @@ def test_importing_brings_nothing_heavy() -> None:
 
 @pytest.mark.alone
 def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
-    """Some 73 ms where Python starts in 24, 3.0 times as long; a ratio, because machines differ, and are busy."""
+    """Some 70 ms where Python starts in 24, 2.9 times as long; a ratio, because machines differ, and are busy."""
     env = alone() | {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
 
     def spent(code: str) -> float:
@@ -61,7 +61,7 @@ def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
     spent("import fluvio_sync")  # compiles it
     pairs = [(spent("pass"), spent("import fluvio_sync")) for _ in range(30)]
     start, whole = (min(times) for times in zip(*pairs, strict=True))
-    assert whole - start < 3.7 * start, f"{whole - start:.3f} s beside {start:.3f} s"
+    assert whole - start < 3.5 * start, f"{whole - start:.3f} s beside {start:.3f} s"
 
 
 def test_importing_makes_no_lock_and_keeps_the_kind_of_none() -> None:
