@@ -128,7 +128,7 @@ class Dispatcher:
 
     def records_queued(self, queue: PartitionQueue, now: float) -> None:
         """A queue got records, a full batch, or a flush."""
-        if isinstance(queue.state, InFlight | AwaitingCommit | BackingOff | Queued | Looking):
+        if isinstance(queue.state, (InFlight, AwaitingCommit, BackingOff, Queued, Looking)):
             self._arm(queue, now)
         else:
             self._reschedule(queue, now)

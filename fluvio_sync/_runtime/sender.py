@@ -307,13 +307,13 @@ class Sender:
         return bool(self._events or accumulator.dirty)
 
     def _perform(self, action: Action) -> None:
-        if isinstance(action, Acknowledged | Failed):
+        if isinstance(action, (Acknowledged, Failed)):
             self._complete(action)
         elif isinstance(action, Write):
             self._write(action)
-        elif isinstance(action, Sent | Dropped):
+        elif isinstance(action, (Sent, Dropped)):
             self._finished.append(action)
-        elif isinstance(action, AskOffsets | ReadLog):
+        elif isinstance(action, (AskOffsets, ReadLog)):
             self._ask(action)
         elif isinstance(action, Report):
             self._report(action)
