@@ -67,11 +67,14 @@ LINEAR = [Workload("10,000 records", "send", 100, 10_000), Workload("1,000,000 r
 SIZES = [
     Workload(f"{size} B", "send", size, min(100_000, 60_000_000 // size)) for size in (10, 100, 1_000, 10_000, 100_000)
 ]
-BARE = [
-    Workload("round trip, 100 B", "wait", 100, 1_000),
-    Workload("16 KB requests", "limit", 16_000, 5_000),
-    Workload("64 KB requests", "limit", 64_000, 2_000),
-]
+BARE = {
+    "send and wait, 100 B": [Workload("round trip, 100 B", "wait", 100, 1_000)],
+    "send, 10 KB": [
+        Workload("16 KB requests", "limit", 16_000, 2_000),
+        Workload("64 KB requests", "limit", 64_000, 600),
+    ],
+}
+"""What the bare client does in turn with these workloads: what the cluster can take."""
 
 
 class Worker:
@@ -133,21 +136,18 @@ class Bench:
             stack.callback(worker.close)
 
     def compare(self, workload: Workload) -> dict[str, dict[str, float]]:
-        """Return the medians of each client, by its name."""
+        """Return the medians of each client, by its name, and those of the bare client."""
         workers = list(self.workers)
         if workload.method in COMPARED and workload in WORKLOADS and workload.topics == workload.partitions == 1:
             workers += self._others
-        measured: dict[str, list[dict[str, float]]] = {worker.name: [] for worker in workers}
+        turns = [(worker.name, worker, workload) for worker in workers]
+        turns += [(f"bare: {one.name}", self._bare, one) for one in BARE.get(workload.name, [])]
+        measured: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in turns}
         for number in range(self._rounds):
-            # Turn by turn, and each goes first as often: a machine that slows down slows both.
-            for worker in workers if number % 2 == 0 else workers[::-1]:
-                measured[worker.name].append(worker.measure(self._new(workload), workload))
-        return {name: _medians(rounds, workload) for name, rounds in measured.items()}
-
-    def bare(self, workload: Workload) -> dict[str, float]:
-        """Return the medians without any client."""
-        rounds = [self._bare.measure(self._new(workload), workload) for _ in range(self._rounds)]
-        return _medians(rounds, workload)
+            # Turn by turn, and each goes first as often: a machine that slows down slows all.
+            for name, worker, work in turns if number % 2 == 0 else turns[::-1]:
+                measured[name].append(worker.measure(self._new(work), work))
+        return {name: _medians(measured[name], work) for name, _, work in turns}
 
     def _new(self, workload: Workload) -> list[str]:
         # A client of its own each time: one that stays would be told of every write, and take its share of the machine.
@@ -180,7 +180,7 @@ def _row(workload: Workload, figures: dict[str, dict[str, float]]) -> str:
     row = f"{workload.name:<24}"
     each = {name: one.get("p50", one["us_each"] / 1e6) * 1e6 for name, one in figures.items()}
     for name, one in figures.items():
-        if name in KAFKA:
+        if name in KAFKA or name.startswith("bare: "):
             continue
         row += f"{each[name]:>10.2f}{one['mb_s']:>8.1f}{one['cpu_us_each']:>10.2f}"
     for name in SOURCES:
@@ -191,6 +191,9 @@ def _row(workload: Workload, figures: dict[str, dict[str, float]]) -> str:
         if name in figures:
             percentile = f", p99 {figures[name]['p99'] * 1e6:.0f}" if "p99" in figures[name] else ""
             row += f"   {name}: {each[name]:.2f}{percentile}"
+    for name in figures:
+        if name.startswith("bare: "):
+            row += f"\n{name:<24}{each[name]:>10.2f}{figures[name]['mb_s']:>8.1f}"
     return row
 
 
@@ -217,7 +220,7 @@ def _write(results: dict[str, Any], file: Path) -> None:
                 ratio, cpu = each[OFFICIAL] / each[name], figures[name]["cpu"] / figures[OFFICIAL]["cpu"]
                 line += f" {_short(each[name])} | {ratio:.1f} | {cpu:.2f} |"
             lines.append(f"{line} {_short(each[OFFICIAL])} |")
-    bare, small, large = (results[f"bare: {workload.name}"] for workload in BARE)
+    bare, small, large = (results[name][f"bare: {one.name}"] for name, workloads in BARE.items() for one in workloads)
     lines += [
         "",
         (
@@ -297,11 +300,6 @@ def main() -> None:
         results: dict[str, Any] = {}
         chosen = [workload for workload in WORKLOADS + LINEAR if workload.name.startswith(options.only or "")]
         _table(bench, chosen, results)
-        if not options.only:
-            for workload in BARE:
-                results[f"bare: {workload.name}"] = one = bench.bare(workload)
-                each = one.get("p50", one["us_each"] / 1e6) * 1e6
-                print(f"{'bare: ' + workload.name:<24}{each:>10.2f}{one['mb_s']:>8.1f}")
         if options.write:
             _write(results, options.write)
         if options.plot:

@@ -28,7 +28,7 @@ from fluvio_sync._core.actions import (
 )
 from fluvio_sync._core.looking import FirstOffsets, Look, Looking
 from fluvio_sync._core.looks import Looks, Means
-from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Lingering, Sent, Waiting
+from fluvio_sync._core.partition import IDLE, Acknowledged, BackingOff, Dropped, Failed, Idle, Lingering, Sent, Waiting
 from fluvio_sync._core.pipeline import (
     COMMIT_POLL_INTERVAL,
     AwaitingCommit,
@@ -128,10 +128,10 @@ class Dispatcher:
 
     def records_queued(self, queue: PartitionQueue, now: float) -> None:
         """A queue got records, a full batch, or a flush."""
-        if isinstance(queue.state, (InFlight, AwaitingCommit, BackingOff, Queued, Looking)):
-            self._arm(queue, now)
-        else:
+        if isinstance(queue.state, (Idle, Lingering, Waiting)):
             self._reschedule(queue, now)
+        else:
+            self._arm(queue, now)
 
     def tick(self, now: float) -> None:
         """A timer is due."""
@@ -509,7 +509,7 @@ class Dispatcher:
                 self._drop_connection(pipeline, ProtocolError(f"{pipeline.name} {flaw}"), now)
                 return
             pipeline.answered(request, now)
-            for (queue, batches), (_, result) in zip(request.entries, results, strict=True):
+            for (queue, batches), (_, result) in zip(request.entries, results):  # noqa: B905 - as `flaw_of` checked
                 if queue not in request.abandoned:
                     self._entry_answered(queue, batches, pipeline, result, now)
                 elif not result.error_code.code and not queue.topic_state.may_drop_records:
@@ -572,7 +572,7 @@ class Dispatcher:
 
     def _acknowledge(self, queue: PartitionQueue, batches: list[Batch], offsets: list[int], now: float) -> None:
         knows_offsets = not queue.topic_state.may_drop_records
-        for batch, offset in zip(batches, offsets, strict=True):
+        for batch, offset in zip(batches, offsets):  # noqa: B905 - `strict` takes compiled code much longer
             if batch.sent_in_doubt and queue.verifies:
                 self.second_looks.add(batch, offset, now)
             if not batch.done:

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from fluvio_sync.protocol.metadata import MetadataObject, TopicResolution, TopicSpec
     from fluvio_sync.protocol.watch import WatchUpdate
 
+# Constants, because looking a member of an enum up takes as long as a call.
+_SPU_OFFLINE: Final = SpuResolution.OFFLINE
+_OFFLINE: Final = PartitionResolution.OFFLINE
+_LEADER_OFFLINE: Final = PartitionResolution.LEADER_OFFLINE
 _PART: Final = 64  # changes of an update in a part
 LABELS: Final = (SpuObject.LABEL, PartitionObject.LABEL, TopicObject.LABEL)
 
@@ -283,7 +287,7 @@ class Metadata:
     def spu_online(self, spu: int) -> bool:
         """Whether the SPU is known and not said to be offline; an SC that just started has not heard of it yet."""
         item = self.spus.get(spu)
-        return item is not None and item.status.resolution is not SpuResolution.OFFLINE
+        return item is not None and item.status.resolution is not _SPU_OFFLINE
 
     def route(self, topic: str, partition: int) -> Route:
         """Find the partition's leader.
@@ -294,7 +298,7 @@ class Metadata:
         if topic not in self.topics or item is None:
             return self._no_partition(topic, partition)
         leader, resolution = item
-        waits = resolution is PartitionResolution.OFFLINE or resolution is PartitionResolution.LEADER_OFFLINE
+        waits = resolution is _OFFLINE or resolution is _LEADER_OFFLINE
         if self.live and waits:
             why = f"partition {partition} of topic {shown(topic)}: {_words(resolution)} (SPU {leader})"
             return Route(None, why, fallback=leader if self.spu_online(leader) else None)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fluvio_sync._core.partition import Batch, PartitionQueue
     from fluvio_sync.protocol.produce import PartitionResult
 
+_READ_COMMITTED: Final = Isolation.READ_COMMITTED  # a constant: to look a member of an enum up takes as long as a call
 # Requests in flight on one pipeline.  They carry different partitions, so order does not suffer; with one alone, a busy
 # producer of many partitions would wait a round trip for each.
 MAX_IN_FLIGHT: Final = 5
@@ -331,7 +332,7 @@ class Request:
             if queue.patience != self.patience:
                 self.patience = max(self.patience, queue.patience)
                 self.shortest_patience = min(self.shortest_patience, queue.patience)
-        if self.acked and pipeline.isolation is Isolation.READ_COMMITTED:
+        if self.acked and pipeline.isolation is _READ_COMMITTED:
             # The SPU waits for the replicas of one entry after the other, each for the whole time.
             self.patience += sum(queue.topic_state.config.server_timeout for queue, _ in entries)
         self.end = 0
@@ -411,7 +412,7 @@ class Request:
     def flaw_of(self, results: list[tuple[str, PartitionResult]]) -> str:
         """Return why an answer (topics and results) cannot be that to this request; empty if it can."""
         matches = len(results) == len(self.entries)
-        for (queue, _), (name, result) in zip(self.entries, results, strict=False):
+        for (queue, _), (name, result) in zip(self.entries, results):  # noqa: B905 - `strict` takes longer
             matches = matches and result.partition == queue.partition and name == queue.topic
             if result.base_offset < 0 and matches:
                 return "answered with a negative offset"

@@ -57,6 +57,13 @@ class Timers(Generic[T]):
                 items.append(item)
         return items
 
+    def earliest(self) -> float:
+        """Return a time before which no item is due.  Without the lock, while no other thread arms items."""
+        try:
+            return self.heap[0][0]
+        except IndexError:
+            return math.inf
+
     def next(self) -> float:
         """Return when the next item is due; infinite without one."""
         heap = self.heap

@@ -287,6 +287,8 @@ class Connection:
     def _note_sent(self, count: int) -> None:
         self._sent_bytes += count
         pending = self._pending
+        if self._sent_bytes == self._queued_bytes:  # the usual case
+            pending.clear()
         while count and pending:
             first = pending[0]
             if count < len(first):

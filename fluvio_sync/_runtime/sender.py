@@ -46,6 +46,7 @@ from fluvio_sync._runtime.spu_requests import (
     read_response,
 )
 from fluvio_sync.errors import ConnectError, FluvioError, ProtocolError, UnsupportedVersionError
+from fluvio_sync.protocol.produce import PRODUCE
 from fluvio_sync.protocol.skimming import MAX_OBJECTS, MAX_SPUS
 from fluvio_sync.protocol.versions import SpuApi
 
@@ -242,6 +243,13 @@ class Sender:
                 return -math.inf
         return self._timers()
 
+    def earliest_timer(self) -> float:
+        """Return a time before which `next_timer` does not come; without the lock, while no thread runs a step."""
+        watch = self._watch
+        if self._unready or watch.metadata.is_partial:
+            return -math.inf
+        return min(self._dispatcher.timers.earliest(), watch.due)
+
     def _timers(self) -> float:
         """Return when a timer is due; the surplus of a server's bytes, which is read later, does not count."""
         due = min(self._dispatcher.timers.next(), self._watch.due)
@@ -390,7 +398,7 @@ class Sender:
         """Turn a connection's progress into events; raises `ProtocolError`, `UnsupportedVersionError`."""
         pipeline: SpuPipeline = connection.owner
         if connection.stage is Stage.READY and pipeline.state is PipelineState.CONNECTING:
-            connection.version(SpuApi.PRODUCE)  # raises if there is none in common
+            connection.version(PRODUCE)  # raises if there is none in common
             self._events.append(Connected(pipeline, connection.generation))
         if connection.first_bytes or connection.sent:
             self._collect_written(connection)
@@ -417,7 +425,7 @@ class Sender:
         self, expected: Request | CommitWait | FirstOffsets | Look | None, reader: Reader, connection: Connection
     ) -> None:
         if isinstance(expected, Request):
-            response = read_response(expected, reader, connection.version(SpuApi.PRODUCE))
+            response = read_response(expected, reader, connection.version(PRODUCE))
             self._events.append(Replied(expected, response))
         elif isinstance(expected, Look) and expected.position is not None:
             self._events.append(read_log(expected, reader, connection))

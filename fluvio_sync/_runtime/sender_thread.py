@@ -331,7 +331,8 @@ class SenderThread:
         kept = self._poller.borrowed and self._sleeps_until > self._kept_until
         left = sender.unnotified or sender.calls or self._accumulator.dirty
         needed = sender.in_step or bool(left) or kept
-        if not needed:
+        # A thread that runs a step meanwhile asks the same after it.
+        if not needed and sender.earliest_timer() < self._sleeps_until:
             with self._accumulator.lock:
                 needed = sender.next_timer() < self._sleeps_until
         if needed:

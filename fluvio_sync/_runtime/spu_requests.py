@@ -13,7 +13,13 @@ from fluvio_sync.protocol.fetch import FetchPartition, FetchRequest, FetchRespon
 from fluvio_sync.protocol.frames import MAX_ANSWER
 from fluvio_sync.protocol.offsets import FetchOffsetsRequest, FetchOffsetsResponse, FetchOffsetsTopic
 from fluvio_sync.protocol.primitives import size_of
-from fluvio_sync.protocol.produce import IsolationCode, ProduceResponse, produce_request_buffers
+from fluvio_sync.protocol.produce import (
+    PRODUCE,
+    IsolationCode,
+    ProduceResponse,
+    produce_request_buffers,
+    read_lone_response,
+)
 from fluvio_sync.protocol.smartmodules import SmartModuleInvocation
 from fluvio_sync.protocol.versions import SpuApi
 
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
     Part = TypeVar("Part", PartitionOffsets, FetchedPartition)
 
+_READ_COMMITTED: Final = Isolation.READ_COMMITTED  # a constant: to look a member of an enum up takes as long as a call
 # Elements that an answer may have: a topic and a partition for each entry of the request, and those of error texts.
 _ELEMENTS_OF_ENTRY: Final = 2
 _ELEMENTS: Final = 4096
@@ -47,9 +54,9 @@ def encode_produce(request: Request, connection: Connection, correlation: int) -
         if not topics or topics[-1][0] != queue.topic:
             topics.append((queue.topic, []))
         topics[-1][1].append((queue.partition, size_of(buffers), buffers))
-    committed = request.pipeline.isolation is Isolation.READ_COMMITTED
+    committed = request.pipeline.isolation is _READ_COMMITTED
     return produce_request_buffers(
-        version=connection.version(SpuApi.PRODUCE),
+        version=connection.version(PRODUCE),
         correlation_id=correlation,
         client_id=connection.peer.client_id,
         isolation=IsolationCode.READ_COMMITTED if committed else IsolationCode.READ_UNCOMMITTED,
@@ -67,7 +74,7 @@ def read_response(request: Request, reader: Reader, version: int) -> ProduceResp
     """Return the answer to a produce request; raises `ProtocolError`."""
     if len(request.entries) == 1 and version >= 5:
         topic = request.entries[0][0].topic
-        response = ProduceResponse.read_lone(reader.peek(), topic, topic.encode())
+        response = read_lone_response(reader.peek(), topic, topic.encode())
         if response is not None:
             return response
     reader.elements = _ELEMENTS + _ELEMENTS_OF_ENTRY * len(request.entries)

@@ -62,6 +62,7 @@ _COUNT: Final = struct.Struct(">i")
 _CRC_START: Final = 21  # the first byte under the checksum
 _LENGTH_END: Final = 12  # `batch_len` counts the bytes from here on
 _MAGIC: Final = 2
+_NO_CODEC: Final = int(Codec.NONE)  # a constant: to look a member of an enum up takes as long as a call
 _CODEC_MASK: Final = 0x07
 _SCHEMA_BIT: Final = 0x10
 _SCHEMA_SIZE: Final = 4
@@ -203,7 +204,7 @@ class BatchBuilder:
         self._values: list[bytes] = []
         self._keys: list[bytes | None] | None = None  # None: no record has a key
         self._prepared: list[bytes] | None = None  # the records section
-        self._codec: int = Codec.NONE  # of that
+        self._codec: int = _NO_CODEC  # of that
 
     def append(
         self, key: bytes | None, value: bytes, timestamp: i64, limit: i64 = MAX_BATCH, lowest_delta: i64 = 0
@@ -270,7 +271,7 @@ class BatchBuilder:
         last_size: i64 = -1
         last_delta: i64 = -1
         count: i64 = 0
-        for value, time in zip(self._values, self.timestamps, strict=False):
+        for value, time in zip(self._values, self.timestamps):  # noqa: B905 - `strict` takes compiled code much longer
             key = None if keys is None else keys[count]
             size: i64 = len(value)
             delta: i64 = time
@@ -306,14 +307,14 @@ class BatchBuilder:
         buffers.append(b"".join(pieces))
         return buffers if compress is None else [compress(b"".join(buffers))]
 
-    def prepare(self, codec: int = Codec.NONE, compress: Callable[[bytes], bytes] | None = None) -> None:
+    def prepare(self, codec: int = _NO_CODEC, compress: Callable[[bytes], bytes] | None = None) -> None:
         """Make the records section, which `build` with the same codec uses.  No record may be added afterwards."""
         if self._prepared is None or self._codec != codec:
             self._prepared, self._codec = self.sections(compress), codec
 
     def build(
         self,
-        codec: int = Codec.NONE,
+        codec: int = _NO_CODEC,
         compress: Callable[[bytes], bytes] | None = None,
         checksum: Callable[[bytes, int], int] | None = crc32c,
         identity: tuple[int, int, int] = NO_IDENTITY,
@@ -328,7 +329,7 @@ class BatchBuilder:
         """
         if not self.count:
             raise ValueError("a batch without records must not be sent: it disables its partition")
-        if (codec == Codec.NONE) != (compress is None):
+        if (codec == _NO_CODEC) != (compress is None):
             raise ValueError(f"codec {codec} and a compress function do not go together")
         prepared = self._prepared if self._codec == codec else None
         sections = self.sections(compress) if prepared is None else prepared
@@ -342,7 +343,8 @@ class BatchBuilder:
         identity: tuple[int, int, int],
     ) -> bytes:
         latest = self.first_timestamp + max(self.timestamps)
-        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, latest, *identity)
+        producer_id, epoch, sequence = identity
+        after_crc = _AFTER_CRC.pack(codec, self.count - 1, self.first_timestamp, latest, producer_id, epoch, sequence)
         length = BATCH_HEADER - _LENGTH_END + size_of(sections)
         crc = 0
         if checksum is not None and length < _APART:

@@ -133,7 +133,7 @@ BESIDE_READERS: dict[str, Decoder] = {
     "metadata.TopicSpec.skim": lambda data, number: metadata.TopicSpec.skim(Reader(data), version_of(number)),
     "metadata.TopicStatus.skim": lambda data, number: metadata.TopicStatus.skim(Reader(data), version_of(number)),
     "primitives.decode_varint": primitives.decode_varint,
-    "produce.ProduceResponse.read_lone": lambda data, _: produce.ProduceResponse.read_lone(data, "t", b"t"),
+    "produce.read_lone_response": lambda data, _: produce.read_lone_response(data, "t", b"t"),
     "skimming.skim_list": partial(_skim, skimming.skim_list),
     "skimming.skim_update": partial(_skim, skimming.skim_update),
 }

@@ -19,6 +19,7 @@ from fluvio_sync.protocol.produce import (
     ProduceResponse,
     TopicResult,
     produce_request_buffers,
+    read_lone_response,
 )
 from tests.protocol.invented import I64, TEXTS, U32, invented
 
@@ -90,7 +91,7 @@ i32 = st.integers(-(2**31), 2**31 - 1)
 
 
 def read_lone(data: Buffer, topic: str) -> ProduceResponse | None:
-    return ProduceResponse.read_lone(data, topic, topic.encode())
+    return read_lone_response(data, topic, topic.encode())
 
 
 @given(TEXTS, results, i32, st.integers(5, 25))
