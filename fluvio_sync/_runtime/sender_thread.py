@@ -178,9 +178,9 @@ class SenderThread:
             pass  # it looks again at its next round
 
     def _leaves_connections(self) -> bool:
-        """Sleep, if another thread has borrowed the connections and led a moment ago; False if there is work to do."""
+        """Sleep, if another thread leads, or led a moment ago, with the connections; False if there is work to do."""
         now = self._clock.monotonic()
-        if not self._poller.borrowed or self._poller.led or now >= self._kept_until:
+        if not self._poller.borrowed or now >= self._kept_until:
             return False
         with self._accumulator.lock:
             due = self._sender.next_timer()

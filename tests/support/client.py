@@ -95,12 +95,17 @@ class WatchedThread(SenderThread):
 
 
 class WatchedPoller(Poller):
-    """A poller that notes when a thread was woken."""
+    """A poller that notes when a thread was woken, and when the connections were borrowed or given back."""
 
     def __init__(self) -> None:
         super().__init__()
         self.woken: list[float] = []
         self.background_woken: list[float] = []
+        self.changed_hands: list[float] = []
+
+    def _listen(self, events: int) -> None:
+        self.changed_hands.append(time.monotonic())
+        super()._listen(events)
 
     def wake(self) -> None:
         self.woken.append(time.monotonic())
