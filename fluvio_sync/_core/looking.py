@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._core.partition import State, lowered, settled_at
 from fluvio_sync.errors import ProtocolError, RequestTimeoutError
 
@@ -35,6 +36,7 @@ _LARGEST_OFFSET = 2**63 - 1
 _POLL_INTERVAL = 0.1
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # tests plant faults
 class Look:
     """A look into a partition's log.
 

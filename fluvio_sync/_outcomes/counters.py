@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from fluvio_sync.stats import ProducerStats
 
@@ -33,7 +33,7 @@ class Counters:
 
     def add(self, other: Counters) -> None:
         """Add the totals of another."""
-        for name in self.__slots__:
+        for name in _NAMES:
             if name != "latency_max":
                 setattr(self, name, getattr(self, name) + getattr(other, name))
         self.latency_max = max(self.latency_max, other.latency_max)
@@ -43,6 +43,9 @@ class Counters:
         if not self.batches_acked:
             return None
         return self.latency_sum / self.batches_acked, self.latency_max
+
+
+_NAMES = [field.name for field in fields(Counters)]
 
 
 def sum_of(parts: list[ProducerStats]) -> ProducerStats:

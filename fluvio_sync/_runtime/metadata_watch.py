@@ -17,6 +17,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fluvio_sync._base.compiling import mypyc_attr
 from fluvio_sync._core.metadata import Metadata, MetadataDiff
 from fluvio_sync._net.connection import Connection
 from fluvio_sync._runtime.subscription import Subscription
@@ -50,6 +51,7 @@ _OBJECTS = 256
 _END: tuple[int, None] = (0, None)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # tests plant faults
 class MetadataWatch:
     """The watch on the SC.
 
