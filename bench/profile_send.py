@@ -20,13 +20,16 @@ from fluvio_sync._runtime.sender_thread import SenderThread
 from fluvio_sync.testing import LocalCluster
 
 STAGES = {
-    "send()": ("producer.py", "partitioner.py"),
-    "batching": ("_accumulator.py", "_queue.py", "_clock.py", "stats.py"),
-    "encoding": ("batch.py", "produce.py", "primitives.py", "_spu_requests.py", "compression.py"),
+    "send()": ("producer.py", "producer_handle.py", "partitioner.py", "record.py"),
+    "batching": ("accumulator.py", "partition.py", "clock.py", "wall_clock.py", "topic.py", "batch_item.py"),
+    "encoding": ("batch.py", "produce.py", "primitives.py", "spu_requests.py", "compression.py"),
     "checksum": ("checksum.py", "_crc32c"),
-    "socket": ("_connection.py", "frames.py", "_poller.py", "selectors.py", "socket", "select.epoll"),
-    "deciding": ("_dispatch.py", "_sender.py", "_sender_thread.py", "_timers.py", "_pipeline.py", "_metadata.py"),
-    "resolving": ("futures.py", "_callbacks.py"),
+    "socket": ("connection.py", "transport.py", "frames.py", "poller.py", "selectors.py", "socket", "select.epoll"),
+    "deciding": (
+        *("dispatcher.py", "sender.py", "sender_thread.py", "timers.py", "pipeline.py", "routing.py", "patience.py"),
+        *("metadata.py", "metadata_watch.py", "subscription.py"),
+    ),
+    "completing": ("batch_futures.py", "handle_stats.py", "accounting.py", "futures.py", "callbacks.py"),
 }
 
 

@@ -15,6 +15,7 @@ from fluvio_sync import __version__
 from fluvio_sync._base import stdout
 from fluvio_sync._base.stdout import OutputError
 from fluvio_sync.cli.completion import add_completion
+from fluvio_sync.cli.consume import add_consume
 from fluvio_sync.cli.doctor import add_doctor
 from fluvio_sync.cli.exit_status import FAILED, USAGE, catch_sigterm, status_of, statuses
 from fluvio_sync.cli.options import Parser, add_cluster
@@ -105,6 +106,7 @@ def build_parser() -> Parser:
     add_cluster(parser, before_command=True)
     commands = parser.add_subparsers(prog="fluvio-sync", title="commands", metavar="COMMAND", required=True)
     add_produce(commands)
+    add_consume(commands)
     add_topics(commands)
     add_verify(commands)
     add_doctor(commands)

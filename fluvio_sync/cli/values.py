@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The values of options: durations, numbers, names and addresses.  Pure.
+"""The values of options: durations, times, numbers, names and addresses.
 
 Each reader is an argparse `type`: a value that cannot be used is rejected while the command line is read, with a text
 that speaks of the option and not of the setting behind it.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync._settings.endpoint import parse_endpoint
@@ -50,6 +52,20 @@ def positive_duration(text: str) -> float:
     if seconds <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is too short: it has to be more than 0")
     return seconds
+
+
+def moment(text: str, now: Callable[[], float] = time.time) -> int:
+    """Return milliseconds since the epoch, from a time of ISO 8601, local without a time zone, or a duration ago."""
+    try:
+        return round((now() - positive_duration(text)) * 1000)
+    except argparse.ArgumentTypeError:
+        pass
+    try:
+        return round(datetime.fromisoformat(text.removesuffix("Z") + "+00:00" * text.endswith("Z")).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a time such as 2026-11-30T12:00 nor a duration such as 10m"
+        ) from None
 
 
 def whole(minimum: int, maximum: int, unit: str = "a number") -> Callable[[str], int]:

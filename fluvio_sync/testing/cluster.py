@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fluvio_sync.errors import ConfigError, ServerError
 from fluvio_sync.testing._cluster.process import ClusterProcess
-from fluvio_sync.testing.reader import StoredRecord, read_partition
+from fluvio_sync.testing.reader import read_partition
 from fluvio_sync.tls import TlsConfig
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from fluvio_sync._reading.partition_log import StoredRecord
     from fluvio_sync.testing._cluster.thread import ClusterThread
 
 

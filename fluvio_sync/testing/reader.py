@@ -6,40 +6,14 @@ For tests and examples.  Every call uses connections of its own and drives them 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from fluvio_sync._base.clock import SystemClock
+from fluvio_sync._reading.nodes import Limits, Nodes
+from fluvio_sync._reading.partition_log import PartitionLog, StoredRecord
 from fluvio_sync._settings.endpoint import parse_endpoint
-from fluvio_sync.errors import ConnectTimeoutError, ProtocolError, RequestTimeoutError
-from fluvio_sync.protocol.batch import decode_batch, iter_batches
-from fluvio_sync.protocol.consume import StreamFetchRequest, StreamFetchResponse
-from fluvio_sync.protocol.versions import SpuApi
-from fluvio_sync.testing._nodes import Limits, Nodes, check, offsets
+from fluvio_sync.errors import ConnectTimeoutError, RequestTimeoutError
 from fluvio_sync.tls import TlsConfig
 
-if TYPE_CHECKING:
-    from fluvio_sync.protocol.batch import BatchIdentity
-    from fluvio_sync.testing._nodes import Node
-
 _CLOCK = SystemClock()
-
-_MAX_BYTES = 40 * 1024 * 1024
-"""Of one response.  A real SPU cuts batches short at this size, and no batch is larger than 32 MiB,
-so that at least one arrives whole."""
-
-
-class StoredRecord(NamedTuple):
-    """A record as it is in the log.
-
-    `timestamp`: milliseconds since the epoch, -1 if there is none; `key`: None is no key.
-    `identity`: that of its batch; None if it was not asked for, or if the batch has none.
-    """
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes
-    identity: BatchIdentity | None = None
 
 
 def read_partition(
@@ -72,46 +46,5 @@ def read_partition(
 
 
 def _read_partition(nodes: Nodes, topic: str, partition: int, *, identity: bool) -> list[StoredRecord]:
-    found = nodes.partition(topic, partition)
-    spu = nodes.leader(found)
-    start, hw = offsets(spu, topic, partition)
-    # Records that are not replicated yet are behind the high watermark.
-    end = max(hw, found.status.leader.leo)
-    return _read(spu, topic, partition, start, end, identity=identity)
-
-
-def _read(spu: Node, topic: str, partition: int, start: int, end: int, *, identity: bool) -> list[StoredRecord]:
-    records: list[StoredRecord] = []
-    while start < end:
-        # Each request begins a stream, of which only the first response is used.
-        request = StreamFetchRequest(topic, partition, start, _MAX_BYTES)
-        response = spu.ask(SpuApi.STREAM_FETCH, request, StreamFetchResponse.read)
-        check(response.partition.error_code)
-        reached = _decode(response.partition.records, start, records, identity=identity)
-        if reached == start:
-            raise ProtocolError("a response without a single whole batch")
-        start = reached
-    return records
-
-
-def _decode(record_set: bytes, start: int, records: list[StoredRecord], *, identity: bool = False) -> int:
-    """Add the records from offset `start` on; returns the offset behind the last whole batch."""
-    whole = memoryview(record_set)[: _whole_length(record_set)]
-    for header, batch in iter_batches(whole):
-        decoded = decode_batch(batch).records
-        skipped = max(0, start - header.base_offset)
-        told = header.identity if identity else None
-        records += [StoredRecord(at, timestamp, key, value, told) for key, value, timestamp, at in decoded[skipped:]]
-        start = header.next_offset
-    return start
-
-
-def _whole_length(record_set: bytes) -> int:
-    """Return the bytes of the batches that are there as a whole: the last one may be cut short."""
-    position = 0
-    while len(record_set) - position >= 12:
-        size = 12 + int.from_bytes(record_set[position + 8 : position + 12], "big")
-        if size > len(record_set) - position:
-            break
-        position += size
-    return position
+    log = PartitionLog(nodes, topic, partition, nodes.partition(topic, partition))
+    return list(log.records(log.first, log.end, identity=identity))

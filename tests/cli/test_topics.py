@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fluvio_sync import Fluvio
 from tests.support.shell import COMMAND, LONGEST, cluster_options, run
 
 if TYPE_CHECKING:
@@ -102,3 +103,37 @@ def test_wrong_usage(arguments: list[str], why: str) -> None:
     done = run("topics", *arguments, FLUVIO_SYNC_ENDPOINT="127.0.0.1:1")
     assert (done.returncode, done.stdout) == (2, b"")
     assert why in done.stderr.decode()
+
+
+def test_describe(pair: LocalCluster) -> None:
+    pair.create_topic("t", partitions=2, replication=2)
+    with Fluvio.connect(pair.endpoint) as fluvio:
+        fluvio.topic_producer("t").send(b"x", partition=1).result(10)
+        leaders = [pair.leader("t", partition) for partition in range(2)]
+    done = run("topics", "describe", "t", "--json", "-c", pair.endpoint)
+    assert (done.returncode, done.stderr) == (0, b"")
+    for partition, row in enumerate(map(json.loads, done.stdout.splitlines())):
+        assert sorted(row.pop("replicas")) == [5001, 5002]
+        size = row.pop("size")
+        assert size is None or size >= 0
+        assert row == {
+            "partition": partition,
+            "state": "online",
+            "leader": leaders[partition],
+            "first_offset": 0,
+            "end_offset": partition,
+        }
+    head, *rows = run("topics", "describe", "t", "-c", pair.endpoint).stdout.decode().splitlines()
+    assert head.split() == ["partition", "state", "leader", "replicas", "first", "offset", "end", "offset", "size"]
+    assert [row.split()[:3] for row in rows] == [[str(n), "online", str(leader)] for n, leader in enumerate(leaders)]
+
+
+def test_a_partition_whose_leader_is_away(pair: LocalCluster) -> None:
+    pair.create_topic("t")
+    leader = pair.leader("t", 0)
+    pair.kill_spu(leader)
+    done = run("topics", "describe", "t", "-c", pair.endpoint)
+    assert done.returncode == 1
+    assert str(leader) in done.stdout.decode()
+    assert done.stdout.decode().splitlines()[1].split()[-3:-1] == ["-", "-"]
+    assert f"fluvio-sync: partition 0: cannot connect to the SPU {leader}" in done.stderr.decode()

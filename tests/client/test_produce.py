@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fluvio_sync import TopicProducer
+    from fluvio_sync.testing import StoredRecord
     from fluvio_sync.testing.cluster import LocalCluster
-    from fluvio_sync.testing.reader import StoredRecord
     from tests.support.cluster import Where
 
 CODECS = [codec.value for codec in Compression]

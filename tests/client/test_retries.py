@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluvio_sync import DeliveryFuture, TopicProducer
-    from fluvio_sync.testing.reader import StoredRecord
+    from fluvio_sync.testing import StoredRecord
 
 pytestmark = pytest.mark.alone
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fluvio_sync._reading import partition_log
+from fluvio_sync._reading.partition_log import PartitionLog
 from fluvio_sync.errors import (
     ConnectError,
     PartitionNotFoundError,
@@ -14,7 +16,7 @@ from fluvio_sync.errors import (
     TopicNotFoundError,
 )
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing import BatchIdentity, LocalCluster, StoredRecord, read_records, reader
+from fluvio_sync.testing import BatchIdentity, LocalCluster, StoredRecord, read_records
 from tests.dev_cluster.messages import batch, identified, produce
 from tests.support.asking import Asked
 
@@ -45,9 +47,22 @@ def test_all_records_come_in_order(cluster: LocalCluster) -> None:
     assert records[10] == StoredRecord(10, 1_700_000_000_000, b"k0", b"10")
 
 
-def test_they_may_come_in_many_responses(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_MAX_BYTES", 1)
+SIZE = len(batch(*[b"%d" % n for n in range(10, 20)], codec=2))
+
+
+@pytest.mark.parametrize("chunk", [57, 60, SIZE - 1, SIZE, SIZE + 1, SIZE + 56, SIZE + 58, 3 * SIZE])
+def test_an_answer_may_end_anywhere_in_a_batch(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """A real SPU cuts at `max_bytes`, in the middle of a batch."""
+    monkeypatch.setattr(partition_log, "_CHUNK", chunk)
     assert [record.value for record in cluster.records("t")] == VALUES
+
+
+def test_an_answer_that_is_shorter_than_a_header(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_log, "_CHUNK", 56)
+    with pytest.raises(ProtocolError, match="no batch at offset 0"):
+        cluster.records("t")
 
 
 def test_records_that_are_not_replicated_are_read_too(cluster: LocalCluster) -> None:
@@ -78,19 +93,6 @@ def test_it_does_not_wait_longer_than_it_may(cluster: LocalCluster, node: int) -
     assert 0.2 <= time.monotonic() - start < 5
 
 
-def test_a_batch_cut_short_is_left_for_the_next_response() -> None:
-    """A real SPU cuts at `max_bytes`, in the middle of a batch."""
-    first = batch(b"a", b"b")
-    second = b"\0\0\0\0\0\0\0\2" + batch(b"c")[8:]
-    for length in range(len(first), len(first) + len(second)):
-        records: list[StoredRecord] = []
-        assert reader._decode((first + second)[:length], 0, records) == 2
-        assert [record.value for record in records] == [b"a", b"b"]
-    records = []
-    assert reader._decode(first + second, 1, records) == 3
-    assert [(record.offset, record.value) for record in records] == [(1, b"b"), (2, b"c")]
-
-
 def test_records_tell_the_identity_of_their_batch(cluster: LocalCluster) -> None:
     cluster.create_topic("identified")
     sets = [
@@ -112,7 +114,12 @@ def test_records_tell_the_identity_of_their_batch(cluster: LocalCluster) -> None
     assert cluster.violations() == []
 
 
-def test_a_partition_that_shrank_is_no_endless_loop(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_decode", lambda records, start, found, identity: start)
-    with pytest.raises(ProtocolError, match="without a single whole batch"):
+@pytest.mark.parametrize(
+    ("answer", "text"), [(b"", "ends at offset 0, and not at 50"), (batch(b"x"), "no batch behind offset 1")]
+)
+def test_a_partition_that_shrank_is_no_endless_loop(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, answer: bytes, text: str
+) -> None:
+    monkeypatch.setattr(PartitionLog, "_fetch", lambda log, offset, size: answer)
+    with pytest.raises(ProtocolError, match=text):
         cluster.records("t")

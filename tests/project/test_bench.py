@@ -32,6 +32,8 @@ def test_a_workload_is_measured(tmp_path: Path) -> None:
 def test_a_profile_adds_up() -> None:
     rows = [line.split() for line in run("profile_send.py", "--records", "5000").splitlines()[1:]]
     assert abs(sum(float(share) for row in rows for share in row[-2:]) - 100) < 1.5
+    others = sum(map(float, rows[-1][-2:]))
+    assert others < 30, "the stages know the files that the time goes to: what is left are Python's own functions"
 
 
 def test_the_parts_of_a_record_are_less_than_the_whole() -> None:

@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from fluvio_sync import RecordMetadata, TlsConfig
     from fluvio_sync.protocol.batch import BatchHeader
-    from fluvio_sync.testing.reader import StoredRecord
+    from fluvio_sync.testing import StoredRecord
 
 
 class Where:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluvio_sync import PartitionNotFoundError, TlsConfig, TopicNotFoundError
+from fluvio_sync._reading import partition_log
+from fluvio_sync._reading.partition_log import PartitionLog
 from fluvio_sync.errors import (
     ConfigError,
     ConnectError,
@@ -19,7 +21,7 @@ from fluvio_sync.errors import (
     ServerError,
 )
 from fluvio_sync.protocol.versions import SPU_CLIENT_RANGES, SpuApi
-from fluvio_sync.testing import BatchIdentity, DuplicateBatch, LocalCluster, verify, verify_topic
+from fluvio_sync.testing import BatchIdentity, DuplicateBatch, LocalCluster, verify_topic
 from tests.dev_cluster.messages import batch, identified, produce
 from tests.support.asking import Asked
 
@@ -64,9 +66,9 @@ def test_an_answer_may_end_anywhere_in_a_batch(own: LocalCluster, monkeypatch: p
     write(own, numbered(*range(5), 3))
     size = len(numbered(0))
     for max_bytes in (57, 58, size - 1, size, size + 1, size + 57, 3 * size + 60):
-        monkeypatch.setattr(verify, "_MAX_BYTES", max_bytes)
+        monkeypatch.setattr(partition_log, "_CHUNK", max_bytes)
         assert summary(verified(own)) == [(0, 6, 12, 0, 1)]
-    monkeypatch.setattr(verify, "_MAX_BYTES", 56)
+    monkeypatch.setattr(partition_log, "_CHUNK", 56)
     with pytest.raises(ProtocolError, match="no batch behind offset 0"):
         verified(own)
 
@@ -147,18 +149,18 @@ def reading(pair: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[Ca
     """Give a function that has something happen before the third answer of five."""
     pair.create_topic("t")
     write(pair, numbered(*range(5)))
-    monkeypatch.setattr(verify, "_MAX_BYTES", 60)
-    real = verify._fetch
+    monkeypatch.setattr(partition_log, "_CHUNK", 60)
+    real = PartitionLog._fetch
 
     def happen(event: Callable[[], None]) -> None:
         asked = itertools.count()
 
-        def fetch(*arguments: Any) -> bytes:
+        def fetch(log: PartitionLog, offset: int, size: int) -> bytes:
             if next(asked) == 2:
                 event()
-            return real(*arguments)
+            return real(log, offset, size)
 
-        monkeypatch.setattr(verify, "_fetch", fetch)
+        monkeypatch.setattr(PartitionLog, "_fetch", fetch)
 
     return happen
 

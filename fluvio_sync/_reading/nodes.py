@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections to a cluster's nodes for those that read records back: SC (Streaming Controller) and SPUs.
+"""Connections to a cluster's nodes for those that read logs back: SC (Streaming Controller) and SPUs.
 
 The caller's thread drives them.  SPU: Stream Processing Unit.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fluvio_sync._base.clock import SystemClock
 from fluvio_sync._net import blocking
 from fluvio_sync._net.peer import Peer
-from fluvio_sync._settings.endpoint import Endpoint
+from fluvio_sync._settings.endpoint import Endpoint, overridden
+from fluvio_sync.client import checked_config
 from fluvio_sync.errors import (
     ConnectError,
     PartitionNotFoundError,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from fluvio_sync._runtime.engine import ClientConfig
     from fluvio_sync.protocol.error_code import ErrorCode
     from fluvio_sync.protocol.primitives import Reader
 
@@ -55,6 +58,26 @@ class Limits(NamedTuple):
             return max(0.0, deadline - _CLOCK.monotonic())
 
         return cls(left, left)
+
+
+def nodes_of(settings: dict[str, Any], *, max_frame: int) -> Nodes:
+    """Return the nodes of the cluster that a client of these settings connects to; raises `ConfigError`.
+
+    * `settings`: those of `Fluvio.connect`; without any, the environment or the current profile names the cluster.
+    * `max_frame`: the longest answer of an SPU, in bytes.
+    """
+    config = checked_config(settings)
+    limits = Limits(lambda: config.connect_timeout, lambda: config.request_timeout)
+    address = partial(_address, config)
+    return Nodes(config.endpoint, config.tls, config.client_id, limits, address=address, max_frame=max_frame)
+
+
+def _address(config: ClientConfig, spu: SpuObject) -> Endpoint | None:
+    """Return the address of an SPU that a client of these settings uses."""
+    public, local = public_address(spu), spu.spec.public_endpoint_local
+    if local is not None and (config.use_spu_local_address or public is None):
+        public = Endpoint(local.host, local.port)
+    return overridden(config.spu_address_override, spu.spec.id, public) or public
 
 
 class Node:
