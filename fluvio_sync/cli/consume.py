@@ -49,6 +49,8 @@ examples:
 {statuses("the topic could not be read")}"""
 
 _LONGEST_ESCAPE = len(repr("\U0010ffff")) - 2
+"""Characters that take the place of one that a terminal would obey, at most."""
+
 _PAUSE = 0.2
 """Seconds between two looks for new records with --follow."""
 
