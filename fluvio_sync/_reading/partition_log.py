@@ -74,8 +74,11 @@ class PartitionLog:
                 offset = header.next_offset
             self._check_progress(began, offset)
 
-    def batches(self, start: int, *, identity: bool = False) -> Iterator[list[StoredRecord]]:
-        """Yield the records from offset `start` on, those of a batch together, until an answer has none."""
+    def batches(self, start: int, *, identity: bool = False) -> Iterator[tuple[list[StoredRecord], int]]:
+        """Yield the records of each batch from offset `start` on, and the offset behind it, until an answer has none.
+
+        A batch may have fewer records than offsets.
+        """
         offset = start
         while chunk := self._whole_batches(offset):
             began = offset
@@ -83,20 +86,20 @@ class PartitionLog:
                 decoded = decode_batch(batch).records
                 told = header.identity if identity else None
                 behind = decoded[max(0, offset - header.base_offset) :]
-                yield [StoredRecord(at, timestamp, key, value, told) for key, value, timestamp, at in behind]
+                records = [StoredRecord(at, timestamp, key, value, told) for key, value, timestamp, at in behind]
                 offset = header.next_offset
+                yield records, offset
             self._check_progress(began, offset)
 
     def records(self, start: int, end: int, *, identity: bool = False) -> Iterator[StoredRecord]:
         """Yield the records from offset `start` up to `end`; raises `ProtocolError` if the log ends before."""
         offset = start
         if start < end:
-            for batch in self.batches(start, identity=identity):
-                for record in batch:
+            for records, offset in self.batches(start, identity=identity):
+                for record in records:
                     if record.offset >= end:
                         return
                     yield record
-                    offset = record.offset + 1
                 if offset >= end:
                     return
             raise ProtocolError(f"the log of partition {self.number} ends at offset {offset}, and not at {end}")

@@ -197,10 +197,9 @@ def _follow(
 
 def _print_new(log: PartitionLog, reached: dict[int, int], show: Show) -> None:
     """Print the records behind those that were printed, and note how far that is."""
-    for batch in log.batches(max(log.first, reached.get(log.number, 0))):
-        if batch:
-            _print(log.number, batch, show)
-            reached[log.number] = batch[-1].offset + 1
+    for records, end in log.batches(max(log.first, reached.get(log.number, 0))):
+        _print(log.number, records, show)
+        reached[log.number] = end
 
 
 def _shown(options: argparse.Namespace) -> Show:

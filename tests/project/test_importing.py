@@ -48,7 +48,11 @@ def test_importing_brings_nothing_heavy() -> None:
 
 @pytest.mark.alone
 def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
-    """Some 70 ms where Python starts in 24, 2.9 times as long; a ratio, because machines differ, and are busy."""
+    """Some 75 ms where Python starts in 25, three times as long: a ratio, because machines differ, and are busy.
+
+    Each pair is measured in one moment, and the lower quartile counts: of 30 it is 2.9 to 3.2 on a busy machine, where
+    the shortest time of each alone, from moments that differ, gave 3.2 to 3.9.
+    """
     env = alone() | {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
 
     def spent(code: str) -> float:
@@ -60,10 +64,5 @@ def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
 
     spent("import fluvio_sync")  # compiles it
     pairs = [(spent("pass"), spent("import fluvio_sync")) for _ in range(30)]
-    start, whole = (min(times) for times in zip(*pairs, strict=True))
-    assert whole - start < 3.5 * start, f"{whole - start:.3f} s beside {start:.3f} s"
-
-
-def test_importing_makes_no_lock_and_keeps_the_kind_of_none() -> None:
-    pytest.importorskip("django", reason="Django is not installed")
-    assert run("from tests.support.bound_early import main; main()") == "[]"
+    ratio = sorted((whole - start) / start for start, whole in pairs)[len(pairs) // 4]
+    assert ratio < 3.4, f"{ratio:.2f} times as long as starting Python"
