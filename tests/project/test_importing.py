@@ -66,3 +66,8 @@ def test_importing_takes_little_beside_starting_python(tmp_path: Path) -> None:
     pairs = [(spent("pass"), spent("import fluvio_sync")) for _ in range(30)]
     ratio = sorted((whole - start) / start for start, whole in pairs)[len(pairs) // 4]
     assert ratio < 3.4, f"{ratio:.2f} times as long as starting Python"
+
+
+def test_importing_makes_no_lock_and_keeps_the_kind_of_none() -> None:
+    pytest.importorskip("django", reason="Django is not installed")
+    assert run("from tests.support.bound_early import main; main()") == "[]"
