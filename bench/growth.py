@@ -9,7 +9,6 @@ starts a development cluster: a real SC may take minutes for a thousand topics o
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import os
 import statistics
@@ -18,7 +17,7 @@ import sys
 import threading
 import time
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from fluvio_sync import Fluvio, ServerError
@@ -75,7 +74,7 @@ def measure(
 
         each = statistics.median(run() for _ in range(rounds))
         for name in names:
-            with contextlib.suppress(ServerError):  # an SC takes longer than it waits to delete 1,000 partitions
+            with suppress(ServerError):  # an SC takes longer than it waits to delete 1,000 partitions
                 fluvio.delete_topic(name)
     return each
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fluvio_sync._reading.nodes import check, offsets
 from fluvio_sync.errors import ProtocolError
-from fluvio_sync.protocol.batch import decode_batch, iter_batches, iter_headers
+from fluvio_sync.protocol.batch import BATCH_HEADER, decode_batch, iter_batches, iter_headers
 from fluvio_sync.protocol.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from fluvio_sync.protocol.versions import SpuApi
 
@@ -113,7 +113,7 @@ class PartitionLog:
         low, high = self.first, self.end
         while low < high:
             middle = (low + high) // 2
-            header = next(iter_headers(self._fetch(middle, _CHUNK)), None)
+            header = next(iter_headers(self._fetch(middle, BATCH_HEADER)), None)
             if header is None:
                 raise ProtocolError(f"the answer about partition {self.number} has no batch at offset {middle}")
             if header.max_time_stamp < timestamp:
